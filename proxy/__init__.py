@@ -1,0 +1,1 @@
+"""Nearhit's process and data path: sessions, lanes, routes."""

