@@ -1,0 +1,71 @@
+"""Structured logs: one logfmt line for each event, on stderr, through stdlib logging.
+
+    2026-11-22T18:18:23.123Z level=info event="lane lost" lane=3 error="connection reset"
+
+Call sites use ``event``; cli sets the handler up once with ``start``. Nobody formats lines by hand,
+and whoever names a URL in one passes it through ``redacted`` first."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+
+_FIELDS = "nearhit_fields"
+_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_ESCAPES = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NAMED_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+_SECRET_OPTION = re.compile(r"([?&]\w*password=)[^&]*", re.IGNORECASE)
+# Greedy up to the last "@": a password with an unescaped "/" or "@" is hidden whole all the same.
+_USERINFO = re.compile(r"^(\w+://)?(?:([^:@/?#]*:))?.*@", re.DOTALL)
+# A URL whose host was forgotten has the password where a port would stand.
+_NO_PORT = re.compile(r"^(\w+://[^:@/?#\[\]]*:)(?!\d{1,5}(?:[/?#]|$)).+", re.DOTALL)
+
+
+def event(log: logging.Logger, level: int, name: str, **fields: object) -> None:
+    """Log one event with its fields in this order: ``event(log, INFO, "lane lost", lane=3)``."""
+    if log.isEnabledFor(level):
+        log.log(level, name, extra={_FIELDS: fields}, stacklevel=2)
+
+
+def start(level: str) -> None:
+    """Send records of that level (``debug`` ... ``error``) and above to stderr, a line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Logfmt())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class Logfmt(logging.Formatter):
+    """A record as one logfmt line: time, level, event, its fields; a traceback is one more."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields: dict[str, object] = {
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        fields |= getattr(record, _FIELDS, {})
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        pairs = " ".join(f"{name}={_value(value)}" for name, value in fields.items())
+        return f"{time.removesuffix('+00:00')}Z {pairs}"
+
+
+def redacted(url: str) -> str:
+    """The URL with ``***`` for its password; never fails, also on what is no URL at all."""
+    url = _SECRET_OPTION.sub(r"\1***", url)
+    if "@" in url:
+        return _USERINFO.sub(lambda match: f"{match[1] or ''}{match[2] or ''}***@", url)
+    return _NO_PORT.sub(r"\1***", url)
+
+
+def _value(value: object) -> str:
+    """A field's value as one word, quoted and escaped where it would not be one."""
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text if _PLAIN.fullmatch(text) else f'"{_ESCAPES.sub(_escape, text)}"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    return _NAMED_ESCAPES.get(match[0]) or f"\\u{ord(match[0]):04x}"
