@@ -1,8 +1,8 @@
 """``python -m tests.bench.hostile``: what one bad client costs the proxy and the good clients.
 
-Each attack runs in a process of its own beside 20 good clients (redis-benchmark, P=1). Reported per
-attack: the growth of a fresh proxy's peak memory, and the good clients' p99, quiet and under
-attack. A stall is few requests, however long: so their worst latency and throughput are shown too."""
+Each attack meets a fresh proxy, from a process of its own, beside 20 good clients (redis-benchmark,
+P=1). Reported: the growth of the proxy's peak memory, and the good clients' p99, quiet and under
+attack. A stall is few requests, however long: so their worst latency and throughput stand beside."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .targets import Target
 COMMANDS = 100_000
 GARBAGE = 1 << 30
 CHUNK = 1 << 20
+HEAD = "attack|base|peak|growth|p99 ms quiet|p99 ms attacked|p99 x|max ms attacked|req/s x"
 HEAD_START = 0.3  # seconds that the good clients run before the attack
 
 
@@ -145,10 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     targets.end_children_on_sigterm()
     case = Case("get", options.clients, 1, 64)
-    head = (
-        "attack|memory base|peak|growth|p99 ms quiet|p99 ms attacked|p99 x|max ms attacked|req/s x"
-    )
-    lines = [head.split("|")]
+    lines = [HEAD.split("|")]
     for attack in ATTACKS:
         print(attack.name, file=sys.stderr, flush=True)
         with targets.both(options) as (upstream, proxy):
