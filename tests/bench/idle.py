@@ -43,7 +43,7 @@ def run(upstream: Target, proxy: Target, clients: int) -> list[tuple[str, object
         stack.enter_context(connect(proxy))  # the first one pays for what all share
         before = procfs.memory(proxy.pids)
         received = int(control.info("stats")["total_connections_received"])
-        for _ in range(clients):
+        for _ in range(clients - 1):
             stack.enter_context(connect(proxy))
         grown = procfs.memory(proxy.pids) - before
         return [
@@ -51,7 +51,7 @@ def run(upstream: Target, proxy: Target, clients: int) -> list[tuple[str, object
             ("proxy", f"pid {proxy.named}"),
             ("proxy memory before", report.megabytes(before)),
             ("proxy memory growth", report.megabytes(grown)),
-            ("per client", f"{grown / clients / 1024:.2f} KB"),
+            ("per client", f"{grown / (clients - 1) / 1024:.2f} KB"),
             ("upstream connections (connected_clients)", _connected(control)),
             (
                 "upstream connections made for them",

@@ -1,0 +1,29 @@
+# Two stages: the compiler stays in the first, the second holds the installed package and Python.
+
+FROM python:3.12-slim AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# .dockerignore lets only the package's own files in.
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && python -m venv /opt/nearhit \
+    && /opt/nearhit/bin/pip install --no-cache-dir /wheels/*.whl
+# The extension is optional for pip; an image without it would be slow and nobody would know.
+WORKDIR /
+RUN /opt/nearhit/bin/python -c "import nearhit.proxy._kernel"
+
+FROM python:3.12-slim
+COPY --from=build /opt/nearhit /opt/nearhit
+ENV PATH=/opt/nearhit/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NEARHIT_LISTEN=0.0.0.0:6380 \
+    NEARHIT_ENV=production
+RUN useradd --system --no-create-home --uid 10001 nearhit
+USER nearhit
+EXPOSE 6380
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+    CMD ["python", "-c", "import os, redis; redis.Redis(port=int(os.environ['NEARHIT_LISTEN'].rpartition(':')[2]), socket_timeout=2).ping()"]
+ENTRYPOINT ["nearhit"]
+CMD ["serve"]

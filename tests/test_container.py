@@ -1,0 +1,107 @@
+"""The container files, read as text: there is no Docker where the tests run.
+
+What the image is built from must be in the checkout and let through by .dockerignore."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from tests.servers import free_port, upstream
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+LET_THROUGH = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+BUILD, FINAL = re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]
+
+
+def instruction(stage: str, name: str) -> list[str]:
+    """The arguments of each such instruction of a stage."""
+    return re.findall(rf"^{name} (.+)$", stage, re.MULTILINE)
+
+
+def environment() -> dict[str, str]:
+    pairs = (pair.split("=", 1) for text in instruction(FINAL, "ENV") for pair in text.split())
+    return dict(pairs)
+
+
+def test_what_the_wheel_is_built_from_is_let_through() -> None:
+    package_dirs = {
+        folder.split("/")[0] for folder in PROJECT["tool"]["setuptools"]["package-dir"].values()
+    }
+    needed = {"pyproject.toml", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"]}
+
+    assert package_dirs | needed <= set(LET_THROUGH)
+
+
+def test_what_the_wheel_is_built_from_is_there() -> None:
+    missing = [
+        name
+        for name in (PROJECT["project"]["readme"], *PROJECT["project"]["license-files"])
+        if not (ROOT / name).exists()
+    ]
+
+    assert missing == []
+
+
+def test_the_final_stage_has_no_compiler_and_copies_only_what_was_built() -> None:
+    assert "apt-get" not in FINAL
+    assert instruction(FINAL, "COPY") == ["--from=build /opt/nearhit /opt/nearhit"]
+
+
+def test_the_build_fails_without_the_compiled_kernel() -> None:
+    assert any("import nearhit.proxy._kernel" in text for text in instruction(BUILD, "RUN"))
+
+
+def test_it_runs_as_somebody_else_than_root() -> None:
+    assert instruction(FINAL, "USER") == ["nearhit"]
+    assert FINAL.index("USER nearhit") < FINAL.index("ENTRYPOINT")
+
+
+def test_it_serves_when_started_without_arguments() -> None:
+    script = PROJECT["project"]["scripts"]
+
+    assert [json.loads(text) for text in instruction(FINAL, "ENTRYPOINT")] == [["nearhit"]]
+    assert "nearhit" in script
+    assert json.loads(instruction(FINAL, "CMD")[-1]) == ["serve"]
+
+
+def test_the_exposed_port_is_the_one_it_listens_on() -> None:
+    assert environment()["NEARHIT_LISTEN"] == f"0.0.0.0:{instruction(FINAL, 'EXPOSE')[0]}"
+
+
+def test_the_health_check_asks_the_port_it_listens_on() -> None:
+    (text,) = instruction(FINAL, "HEALTHCHECK")
+    python, *arguments = json.loads(text.partition("CMD ")[2])
+
+    def healthy(port: int) -> bool:
+        environ = {**os.environ, "NEARHIT_LISTEN": f"0.0.0.0:{port}"}
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, env=environ, stderr=subprocess.DEVNULL).returncode == 0
+
+    assert python == "python"
+    assert not healthy(free_port())
+    with upstream("valkey") as answering:
+        assert healthy(answering.port)
+
+
+def test_compose_publishes_the_port_and_waits_for_a_healthy_redis() -> None:
+    port = instruction(FINAL, "EXPOSE")[0]
+
+    assert f'- "{port}:{port}"' in COMPOSE
+    assert "REDIS_URL: redis://redis:6379" in COMPOSE
+    assert re.search(r"depends_on:\s+redis:\s+condition: service_healthy", COMPOSE)
+    assert 'test: ["CMD", "redis-cli", "ping"]' in COMPOSE
+
+
+def test_the_redis_of_compose_is_a_bounded_cache() -> None:
+    assert "redis:7-alpine" in COMPOSE
+    assert "--maxmemory 128mb --maxmemory-policy allkeys-lru" in COMPOSE
