@@ -17,6 +17,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .log import redacted
 
+# Beside pyproject.toml's: asking the installed package costs 0.1 s at every start.
+VERSION = "0.1.0"
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -136,6 +139,7 @@ class Kind(Generic[T_co]):
     parse: Callable[[str], T_co]
     wants: str
     metavar: str
+    many: bool = False  # its flag may be repeated
 
 
 SIZES = {
@@ -250,7 +254,7 @@ def _some(text: str) -> str:
     return _within(text, bool(text))
 
 
-LISTENERS = Kind(_listeners, "host:port, [v6]:port or unix:///path", "ADDRESS")
+LISTENERS = Kind(_listeners, "host:port, [v6]:port or unix:///path", "ADDRESS", many=True)
 UPSTREAM = Kind(_url, "a redis://, rediss:// or unix:// URL", "URL")
 PATH = Kind(_some, "the path of a file", "FILE")
 
@@ -367,6 +371,11 @@ class Config:
 ROWS: Mapping[str, Row] = {
     item.name: item.metadata["row"] for item in fields(Config) if "row" in item.metadata
 }
+
+
+def retry_delay(attempt: int) -> float:
+    """Seconds before the attempt of that number, counted from 1, to get back what was lost."""
+    return min(attempt * 0.05, 2.0)
 
 
 def flag(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 _FIELDS = "nearhit_fields"
@@ -30,22 +31,24 @@ def event(log: logging.Logger, level: int, name: str, **fields: object) -> None:
         log.log(level, name, extra={_FIELDS: fields}, stacklevel=2)
 
 
-def start(level: str) -> None:
-    """Send records of that level (``debug`` ... ``error``) and above to stderr, a line each."""
+def start(level: str, **always: object) -> None:
+    """Send records of that level (``debug`` ... ``error``) and above to stderr, a line each, with
+    the fields that every line of this process has."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Logfmt())
+    handler.setFormatter(Logfmt(always))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 class Logfmt(logging.Formatter):
     """A record as one logfmt line: time, level, event, its fields; a traceback is one more."""
 
+    def __init__(self, always: Mapping[str, object]) -> None:
+        super().__init__()
+        self._always = always
+
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        fields: dict[str, object] = {
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-        }
+        fields = {"level": record.levelname.lower(), "event": record.getMessage(), **self._always}
         fields |= getattr(record, _FIELDS, {})
         if record.exc_info:
             fields["trace"] = self.formatException(record.exc_info)

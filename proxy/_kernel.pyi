@@ -1,0 +1,24 @@
+from collections.abc import Mapping
+from typing import Final
+
+MORE: Final[int]
+FULL: Final[int]
+ODD: Final[int]
+PLAIN: Final[int]
+DRY: Final[int]
+DONE: Final[int]
+PUSH: Final[int]
+BROKEN: Final[int]
+
+class Names:
+    def __init__(self, kinds: Mapping[bytes, int]) -> None: ...
+    def get(self, name: bytes) -> int: ...
+
+def scan(data: bytes, pos: int, limit: int, names: Names) -> tuple[int, int, int]: ...
+
+class Cutter:
+    done: int
+    stop: int
+    @property
+    def inside(self) -> bool: ...
+    def cut(self, data: bytes, pos: int, want: int, pushes: bool = False) -> int: ...

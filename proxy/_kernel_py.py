@@ -1,0 +1,197 @@
+"""The pure-Python twin of _kernel.pyx, for where no compiler was at hand: same names, same answers.
+
+The semantics are described once, in the compiled kernel's docstrings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+MORE: Final = -1
+FULL: Final = -2
+ODD: Final = 0
+PLAIN: Final = 1
+
+DRY: Final = 0
+DONE: Final = 1
+PUSH: Final = 2
+BROKEN: Final = 3
+
+NAME_MAX: Final = 32
+BULK_MAX: Final = 512 * 1024 * 1024
+COUNT_MAX: Final = 1 << 40
+
+_COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
+# What may still become a canonical count when more bytes arrive.
+_COUNT_HEAD: Final = re.compile(rb"(?:(?:0|[1-9][0-9]{0,9})\r?)?")
+
+_AT_TYPE: Final = 0
+_AT_COUNT: Final = 1
+_AT_LINE: Final = 2
+_AT_BULK: Final = 3
+
+_COUNTED: Final = frozenset(b"$*%~>=!|")
+_LINES: Final = frozenset(b"+-:_#,(")
+_BULKS: Final = frozenset(b"$=!")
+
+
+class Names:
+    def __init__(self, kinds: Mapping[bytes, int]) -> None:
+        for name in kinds:
+            if not 0 < len(name) <= NAME_MAX or name != name.upper():
+                raise ValueError(
+                    f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
+                )
+        self._kinds = dict(kinds)
+
+    def get(self, name: bytes) -> int:
+        return self._kinds.get(name.upper(), ODD)
+
+
+def _count(data: bytes, at: int) -> tuple[int, int]:
+    """(value, offset behind) of a canonical count; offset MORE or FULL-like -2 as in the kernel."""
+    found = _COUNT.match(data, at)
+    if found:
+        return int(found[1]), found.end()
+    head = _COUNT_HEAD.match(data, at)
+    assert head is not None
+    return 0, -1 if head.end() == len(data) else -2
+
+
+def scan(data: bytes, pos: int, limit: int, names: Names) -> tuple[int, int, int]:
+    end, count = len(data), 0
+    while pos < end:
+        if count >= limit:
+            return count, pos, FULL
+        behind, verdict = _one(data, pos, end, names)
+        if verdict != PLAIN:
+            return count, pos, verdict
+        pos = behind
+        count += 1
+    return count, pos, MORE
+
+
+def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
+    """The request at pos: (offset behind it, PLAIN), or (pos, verdict)."""
+    if data[pos] != 0x2A:
+        return pos, ODD
+    args, at = _count(data, pos + 1)
+    if at < 0:
+        return pos, MORE if at == -1 else ODD
+    if args == 0:
+        return pos, ODD
+    for i in range(args):
+        if at == end:
+            return pos, MORE
+        if data[at] != 0x24:
+            return pos, ODD
+        size, at = _count(data, at + 1)
+        if at < 0:
+            return pos, MORE if at == -1 else ODD
+        if size > BULK_MAX:
+            return pos, ODD
+        if at + size + 2 > end:
+            return pos, ODD if i == 0 and size > NAME_MAX else MORE
+        if data[at + size : at + size + 2] != b"\r\n":
+            return pos, ODD
+        if i == 0:
+            kind = names.get(data[at : at + size])
+            if kind != PLAIN:
+                return pos, kind
+        at += size + 2
+    return at, PLAIN
+
+
+class Cutter:
+    def __init__(self) -> None:
+        self.done = 0
+        self.stop = DRY
+        self._pending = 0
+        self._skip = 0
+        self._state = _AT_TYPE
+        self._kind = 0
+        self._head = b""
+
+    @property
+    def inside(self) -> bool:
+        return self._pending != 0 or self._state != _AT_TYPE
+
+    def cut(self, data: bytes, pos: int, want: int, pushes: bool = False) -> int:
+        self.stop, self.done = DRY, 0
+        end = len(data)
+        while pos < end:
+            if self._state == _AT_TYPE:
+                if not self._open(data[pos], pushes):
+                    return pos
+                pos += 1
+            elif self._state == _AT_BULK:
+                step = min(self._skip, end - pos)
+                self._skip -= step
+                pos += step
+                if self._skip:
+                    return pos
+                self._close()
+            else:
+                line = data.find(b"\n", pos)
+                if self._state == _AT_COUNT:
+                    self._head += data[pos : end if line < 0 else line]
+                    if len(self._head) > 32:
+                        self.stop = BROKEN
+                        return pos
+                if line < 0:
+                    return end
+                pos = line + 1
+                if self._state == _AT_LINE:
+                    self._close()
+                elif not self._counted():
+                    return pos
+            if self._pending == 0 and self._state == _AT_TYPE:
+                self.done += 1
+                if self.done == want:
+                    self.stop = DONE
+                    return pos
+        return pos
+
+    def _open(self, kind: int, pushes: bool) -> bool:
+        """Take a type byte; False where the caller must stop."""
+        if self._pending == 0:
+            if kind == 0x3E and not pushes:
+                self.stop = PUSH
+                return False
+            self._pending = 1
+        self._kind = kind
+        if kind in _COUNTED:
+            self._state, self._head = _AT_COUNT, b""
+        elif kind in _LINES:
+            self._state = _AT_LINE
+        else:
+            self.stop = BROKEN
+            return False
+        return True
+
+    def _close(self) -> None:
+        """One element is complete."""
+        self._state = _AT_TYPE
+        self._pending -= 1
+
+    def _counted(self) -> bool:
+        """Act on a whole count line; False when it is not one."""
+        digits = self._head.rstrip(b"\r")
+        negative = digits.startswith(b"-")
+        digits = digits.lstrip(b"-") or b"0"
+        if not digits.isdigit() or int(digits) > COUNT_MAX:
+            self.stop = BROKEN
+            return False
+        value = int(digits)
+        if self._kind in _BULKS and not negative:
+            self._skip, self._state = value + 2, _AT_BULK
+            return True
+        self._state = _AT_TYPE
+        if self._kind == 0x7C:
+            self._pending += 2 * value
+            return True
+        self._pending -= 1
+        if self._kind not in _BULKS and not negative:
+            self._pending += 2 * value if self._kind == 0x25 else value
+        return True

@@ -1,0 +1,74 @@
+"""The subscriptions of one lane, and which of its frames are messages.
+
+On a subscribed connection replies and messages mix. RESP3 marks messages and confirmations as pushes; in
+RESP2 they are plain arrays, and only their first word tells. Confirmations come one for each channel, also
+for ``UNSUBSCRIBE`` without names, whose number only the subscriptions at that moment tell.
+https://redis.io/docs/latest/develop/interact/pubsub/"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Protocol, runtime_checkable
+
+_FIRST_WORD: Final = re.compile(rb"[*>]\d+\r\n\$\d+\r\n([a-z]+)\r\n")
+_NAME: Final = re.compile(rb"[*>]\d+\r\n\$\d+\r\n[a-z]+\r\n\$(\d+)\r\n")
+_MESSAGES: Final = frozenset({b"message", b"pmessage", b"smessage"})
+_KINDS: Final = {
+    b"subscribe": 0,
+    b"psubscribe": 1,
+    b"ssubscribe": 2,
+    b"unsubscribe": 0,
+    b"punsubscribe": 1,
+    b"sunsubscribe": 2,
+}
+
+
+@runtime_checkable
+class Confirmed(Protocol):
+    """A slot that waits for confirmations of ``word``; ``bare``: for as many as there are subscriptions."""
+
+    want: int
+    word: bytes
+    bare: bool
+
+
+class Channels:
+    def __init__(self) -> None:
+        self.names: tuple[set[bytes], set[bytes], set[bytes]] = (set(), set(), set())
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.names)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        return len(self.names[0]), len(self.names[1]), len(self.names[2])
+
+    def unasked(self, frame: bytes, head: object) -> bool:
+        """Whether no request waits for the frame (lane.Framing)."""
+        pushed = frame[:1] == b">"
+        asked = head if isinstance(head, Confirmed) else None
+        found = _FIRST_WORD.match(frame)
+        word = found[1] if found else b""
+        if word in _MESSAGES and (pushed or not self.empty):
+            return True
+        if word in _KINDS and (pushed or asked is not None):
+            return self._confirmed(word, frame, asked)
+        if asked is not None and frame[:1] == b"-":
+            asked.want = 1  # refused as a whole: one error for all its channels
+        return pushed
+
+    def _confirmed(self, word: bytes, frame: bytes, asked: Confirmed | None) -> bool:
+        names = self.names[_KINDS[word]]
+        mine = asked is not None and asked.word == word
+        if asked is not None and mine and asked.bare:
+            asked.bare = False
+            asked.want = max(1, len(names))
+        found = _NAME.match(frame)
+        if found:
+            name = frame[found.end() : found.end() + int(found[1])]
+            if b"un" in word[:3]:
+                names.discard(name)
+            else:
+                names.add(name)
+        return not mine

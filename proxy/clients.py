@@ -1,0 +1,203 @@
+"""The clients of this proxy: who is connected, and what CLIENT LIST, INFO, KILL and UNBLOCK see of them.
+
+Ids, addresses and names are the proxy's own; the upstream knows only lanes. The fields of a line are
+Redis 7.0's plus Valkey's: https://redis.io/docs/latest/commands/client-list/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from .errors import ProxyError
+from .lane import Key, Lane
+
+
+class Client(Protocol):
+    """What a session shows of itself."""
+
+    id: int
+    key: Key
+    name: bytes
+    library: tuple[bytes, bytes]
+    peer: str
+    local: str
+    born: float
+    active: float
+    last: bytes
+    lane: Lane | None
+    blocking: int
+    queued: int
+    mute: int
+
+    @property
+    def flags(self) -> str: ...
+
+    @property
+    def subscriptions(self) -> tuple[int, int, int]: ...
+
+    def end(self) -> None: ...
+
+    def abort(self, why: str) -> None: ...
+
+
+C = TypeVar("C", bound=Client)
+Test = Callable[[Client], bool]
+
+
+class Clients(Generic[C]):
+    """Sessions by id; ids only grow, as Redis's do."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._by_id: dict[int, C] = {}
+        self._last_id = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(list(self._by_id.values()))
+
+    def __repr__(self) -> str:
+        return f"<Clients {len(self)}/{self.limit}>"
+
+    def join(self, client: C) -> bool:
+        """Number the client; False when the limit is reached."""
+        self._last_id += 1
+        client.id = self._last_id
+        if len(self._by_id) >= self.limit:
+            return False
+        self._by_id[client.id] = client
+        return True
+
+    def leave(self, client: C) -> None:
+        self._by_id.pop(client.id, None)
+
+    def get(self, number: int) -> C | None:
+        return self._by_id.get(number)
+
+    def kill(self, tests: Iterable[Test], by: Client) -> int:
+        """Close the clients that pass all tests; how many. The one who asks gets its answer first."""
+        tests = list(tests)
+        chosen = [client for client in self if all(test(client) for test in tests)]
+        for client in chosen:
+            if client is not by:
+                client.abort("CLIENT KILL")
+        return len(chosen)
+
+
+class BadFilter(ProxyError):
+    """A filter of CLIENT KILL or LIST that Redis refuses, in its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"-ERR {text}".encode())
+
+
+_TYPES: Final = {b"NORMAL": False, b"PUBSUB": True, b"MASTER": None, b"PRIMARY": None, b"REPLICA": None, b"SLAVE": None}  # fmt: skip
+
+
+def filters(words: Sequence[bytes], by: Client) -> list[Test]:
+    """The tests that ``ID 5 ADDR a:1 ...`` stands for. BadFilter in Redis's words."""
+    tests: list[Test] = []
+    skip_me = True
+    at = 0
+    while at < len(words):
+        option = words[at].upper()
+        if at + 1 >= len(words):
+            raise BadFilter("syntax error")
+        value = words[at + 1]
+        at += 2
+        if option == b"SKIPME":
+            if value.upper() not in (b"YES", b"NO"):
+                raise BadFilter("syntax error")
+            skip_me = value.upper() == b"YES"
+            continue
+        ids = [value]
+        while option == b"ID" and at < len(words) and words[at].isdigit():
+            ids.append(words[at])
+            at += 1
+        tests.append(_test(option, value, ids, by))
+    if skip_me:
+        tests.append(lambda client: client is not by)
+    return tests
+
+
+def _test(option: bytes, value: bytes, ids: list[bytes], by: Client) -> Test:
+    text = value.decode("utf-8", "replace")
+    if option == b"ID":
+        if not all(word.isdigit() and int(word) > 0 for word in ids):
+            raise BadFilter("client-id should be greater than 0")
+        wanted = {int(word) for word in ids}
+        return lambda client: client.id in wanted
+    if option == b"TYPE":
+        if value.upper() not in _TYPES:
+            raise BadFilter(f"Unknown client type '{text}'")
+        subscribed = _TYPES[value.upper()]
+        return lambda client: subscribed is not None and any(client.subscriptions) is subscribed
+    if option == b"ADDR":
+        return lambda client: client.peer == text
+    if option == b"LADDR":
+        return lambda client: client.local == text
+    if option == b"NAME":
+        return lambda client: client.name == value
+    if option == b"USER":
+        return lambda client: user_name(client) == value
+    if option == b"MAXAGE":
+        if not value.isdigit():
+            raise BadFilter("maxage is not an integer or out of range")
+        return lambda client: by.active - client.born >= int(value)
+    raise BadFilter("syntax error")
+
+
+def user_name(client: Client) -> bytes:
+    return client.key.user.name if client.key.user is not None else b"default"
+
+
+def _command(last: bytes) -> str:
+    """The name of the last command, out of the bytes of the last run."""
+    words = last.split(b"\r\n", 3)
+    return words[2].decode("utf-8", "replace").lower() if len(words) == 4 else "NULL"
+
+
+def line(client: Client, now: float, fields: Sequence[bytes], command: str | None = None) -> bytes:
+    """One client as CLIENT LIST shows it, with the fields that the upstream's own lines have."""
+    sub, psub, ssub = client.subscriptions
+    values = {
+        b"id": client.id,
+        b"addr": client.peer,
+        b"laddr": client.local,
+        b"fd": client.id,
+        b"name": client.name.decode("utf-8", "replace"),
+        b"age": int(now - client.born),
+        b"idle": int(now - client.active),
+        b"flags": client.flags,
+        b"db": client.key.db,
+        b"sub": sub,
+        b"psub": psub,
+        b"ssub": ssub,
+        b"multi": client.queued,
+        b"watch": 0,
+        b"events": "r",
+        b"cmd": command or _command(client.last),
+        b"user": user_name(client).decode("utf-8", "replace"),
+        b"redir": -1,
+        b"resp": client.key.resp,
+        b"lib-name": client.library[0].decode("utf-8", "replace"),
+        b"lib-ver": client.library[1].decode("utf-8", "replace"),
+    }
+    return b" ".join(b"%b=%b" % (name, str(values.get(name, 0)).encode()) for name in fields)
+
+
+# Redis 7.0.15's own, until the upstream has shown its.
+FIELDS: Final = tuple(
+    b"id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem "
+    b"rbs rbp obl oll omem tot-mem events cmd user redir resp".split()
+)
+
+
+def fields_of(reply: bytes) -> tuple[bytes, ...]:
+    """The field names out of the first line of a CLIENT LIST or INFO reply."""
+    for row in reply.split(b"\n"):
+        if row.startswith((b"id=", b"txt:id=")):
+            return tuple(word.partition(b"=")[0] for word in row.removeprefix(b"txt:").split())
+    return FIELDS

@@ -1,0 +1,424 @@
+"""What each request that is not PLAIN does to its session: one function for each path of table.py.
+
+A function acts and returns True, or finds that it must wait, stalls the session and returns False with
+nothing done; the session then offers it the same request again. Those that ask the server look at the
+reply in functions called ``seen``, which run when it arrives and return what the client gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from .channels import Channels
+from .conduct_client import client
+from .lane import Lane, User
+from .resp import OK, Hello, encode, integer_of, parse_hello, patch_id
+from .session import (
+    HOLD_BLOCKED,
+    HOLD_MULTI,
+    HOLD_STICKY,
+    HOLD_SUBSCRIBED,
+    HOLD_WATCH,
+    MUTE_SKIP,
+    STALL_DRAIN,
+    STALL_REPLY,
+    Run,
+    Session,
+)
+from .slot import drop
+from .table import UNSAFE_IN_MULTI, Path
+
+Act = Callable[[Session, list[bytes]], bool]
+
+
+def conduct(session: Session, path: Path, args: list[bytes]) -> bool:
+    """Act on one request (session.Conduct)."""
+    if session.holds & HOLD_MULTI and path in UNSAFE_IN_MULTI:
+        # EXEC would change this connection in ways that only its own replies tell: let it be the client's.
+        return _tunnel(session, args)
+    return ACTS[path](session, args)
+
+
+def _plain(session: Session, args: list[bytes]) -> bool:
+    session.forward(encode(args), 1)
+    return True
+
+
+def _ask(session: Session, args: list[bytes], seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
+    """Send the request, and parse no further until its reply has told how to go on."""
+
+    def resumed(reply: bytes) -> bytes:
+        text = seen(reply)
+        session.stall(STALL_DRAIN)
+        session.resume(STALL_REPLY)
+        return text
+
+    session.stall(STALL_REPLY)
+    session.watch(encode(args), resumed, lane)
+
+
+# --- Unknown commands, and those that leave state behind ------------------------------------------
+
+
+def _odd(session: Session, args: list[bytes]) -> bool:
+    """An inline request of a known command is as good as any; an unknown command gets a lane of its own."""
+    name = args[0].upper()
+    if name in session.context.table.commands:
+        return _plain(session, args)
+    if name in (b"POST", b"HOST:"):
+        session.end()  # an HTTP request that somebody was tricked into sending: as Redis does
+        return True
+    if session.holds & HOLD_MULTI:
+        return _plain(session, args)
+    if not session.idle() or not session.pin():
+        return False
+
+    def seen(reply: bytes) -> bytes:
+        if not reply.startswith((b"-ERR unknown command", b"-NOPERM", b"-NOAUTH", b"-UPSTREAM")):
+            # It exists after all, and nobody knows what it leaves on the connection.
+            if session.lane is not None:
+                session.lane.tainted = True
+            session.context.learn()
+        return reply
+
+    _ask(session, args, seen)
+    return True
+
+
+def _sticky(session: Session, args: list[bytes]) -> bool:
+    """Where the server accepts it, the lane stays this session's until its end."""
+    if not session.idle() or not session.pin():
+        return False
+
+    def seen(reply: bytes) -> bytes:
+        if not reply.startswith(b"-") and session.lane is not None:
+            session.lane.tainted = True
+            session.hold(HOLD_STICKY)
+        return reply
+
+    _ask(session, args, seen)
+    return True
+
+
+def _tunnel(session: Session, args: list[bytes]) -> bool:
+    if not session.idle() or not session.pin():
+        return False
+    assert session.lane is not None
+    session.lane.send(encode(args), _Lost())
+    session.enter_tunnel()
+    return True
+
+
+class _Lost:
+    """In a tunnel replies are not counted; the slot only keeps its request until the lane is ready."""
+
+    want = 1
+
+    def feed(self, chunk: bytes) -> None: ...
+
+    def fail(self, line: bytes, inside: bool) -> None: ...
+
+
+def _monitor(session: Session, args: list[bytes]) -> bool:
+    if not session.idle() or not session.pin():
+        return False
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"+"):
+            session.enter_tunnel()
+        return reply
+
+    _ask(session, args, seen)
+    return True
+
+
+# --- Transactions ---------------------------------------------------------------------------------
+
+
+def _multi(session: Session, args: list[bytes]) -> bool:
+    if len(args) != 1:
+        return _plain(session, args)
+    if not session.pin():
+        return False
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"-"):  # NOPERM
+            _leave_multi(session, 0)
+        return reply
+
+    session.watch(encode(args), seen)
+    session.hold(HOLD_MULTI)
+    session.queued = 0
+    return True
+
+
+def _leave_multi(session: Session, also: int) -> None:
+    session.queued = -1
+    session.let_go(HOLD_MULTI | also)
+
+
+def _exec(session: Session, args: list[bytes]) -> bool:
+    # Inside MULTI whatever EXEC answers ends it, a wrong number of arguments included (EXECABORT).
+    if session.holds & HOLD_MULTI:
+        _leave_multi(session, HOLD_WATCH)
+    return _plain(session, args)
+
+
+def _discard(session: Session, args: list[bytes]) -> bool:
+    if not session.holds & HOLD_MULTI or len(args) != 1:
+        return _plain(session, args)
+    watched = session.holds & HOLD_WATCH
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"-"):  # NOPERM: the transaction stands
+            session.hold(HOLD_MULTI | watched)
+            session.queued = 0
+        return reply
+
+    session.watch(encode(args), seen)
+    _leave_multi(session, HOLD_WATCH)
+    return True
+
+
+def _watch(session: Session, args: list[bytes]) -> bool:
+    if len(args) < 2:
+        return _plain(session, args)
+    if not session.pin():
+        return False
+    session.hold(HOLD_WATCH)
+    return _plain(session, args)
+
+
+def _unwatch(session: Session, args: list[bytes]) -> bool:
+    if not session.holds & HOLD_WATCH or len(args) != 1:
+        return _plain(session, args)
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"-"):
+            session.hold(HOLD_WATCH)
+        return reply
+
+    session.watch(encode(args), seen)
+    session.let_go(HOLD_WATCH)
+    return True
+
+
+# --- Waiting in the server ------------------------------------------------------------------------
+
+
+def _block(session: Session, args: list[bytes]) -> bool:
+    if not session.pin():
+        return False
+    assert session.lane is not None
+    lane = session.lane
+
+    def seen(reply: bytes) -> bytes:
+        session.blocking -= 1
+        if not session.blocking:
+            lane.patient = False
+            session.let_go(HOLD_BLOCKED)
+        return reply
+
+    session.blocking += 1
+    lane.patient = True
+    session.hold(HOLD_BLOCKED)
+    session.watch(encode(args), seen)
+    return True
+
+
+def _wait(session: Session, args: list[bytes]) -> bool:
+    own = session.lane is not None and session.lane.lent
+    if not session.pin():
+        return False
+    if not own and session.lane is not None:
+        # WAIT counts from the last write offset of its connection, which the server notes after each
+        # command: any command on the fresh lane moves it past our own writes elsewhere.
+        session.lane.ask(drop, b"PING")
+    return _block(session, args)
+
+
+class _Last(Run):
+    """SHUTDOWN: no reply and a closed connection is its success."""
+
+    __slots__ = ()
+
+    def fail(self, line: bytes, inside: bool) -> None:
+        self.want = 0
+        self.session.advance()
+        self.session.close()
+
+
+def _shutdown(session: Session, args: list[bytes]) -> bool:
+    if not session.idle() or not session.pin():
+        return False
+    assert session.lane is not None
+    slot = _Last(session, 1)
+    session.push_slot(slot)
+    session.lane.send(encode(args), slot)
+    session.stall(STALL_DRAIN)
+    return True
+
+
+# --- Pub/sub --------------------------------------------------------------------------------------
+
+
+class Confirmations(Run):
+    """The replies to SUBSCRIBE and its kin: one for each channel (channels.Confirmed)."""
+
+    __slots__ = ("bare", "word")
+
+    def __init__(self, session: Session, word: bytes, names: int) -> None:
+        super().__init__(session, max(1, names))
+        self.word = word
+        self.bare = not names
+
+
+def _subscribe(session: Session, args: list[bytes]) -> bool:
+    if len(args) < 2:
+        return _plain(session, args)
+    return _unsubscribe(session, args)
+
+
+def _unsubscribe(session: Session, args: list[bytes]) -> bool:
+    if not session.idle() or not session.pin():
+        return False
+    assert session.lane is not None
+    if session.lane.framing is None:
+        session.lane.framing = Channels()
+    session.hold(HOLD_SUBSCRIBED)
+    slot = Confirmations(session, args[0].lower(), len(args) - 1)
+    session.mute &= ~MUTE_SKIP
+    session.push_slot(slot)
+    session.lane.send(encode(args), slot)
+    session.stall(STALL_DRAIN)
+    return True
+
+
+# --- Who and where the session is -----------------------------------------------------------------
+
+
+def _select(session: Session, args: list[bytes]) -> bool:
+    db = integer_of(args[1]) if len(args) == 2 else None
+    if db is None or db < 0 or db == session.key.db:
+        return _plain(session, args)
+    if not session.idle():
+        return False
+    key = session.key.with_db(db)
+    lane = _lane_of_state(session)
+    if lane is None:
+        # The shared lane of that db has selected it, or been told by the server why it cannot.
+        lane = session.context.lanes.shared(key)
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"+"):
+            session.rekey(key)
+        else:
+            session.context.lanes.forget(key)
+        return reply
+
+    _ask(session, args, seen, lane)
+    return True
+
+
+def _lane_of_state(session: Session) -> Lane | None:
+    """The session's own lane where it must stay on it."""
+    return session.lane if session.lane is not None and session.lane.lent and session.holds else None
+
+
+def _hello(session: Session, args: list[bytes]) -> bool:
+    if not session.idle():
+        return False
+    if len(args) == 1:
+        _ask(session, args, lambda reply: patch_id(reply, session.id))
+        return True
+    lanes = session.context.lanes
+    hello = parse_hello(args)
+    if hello is None:
+        # Refused before anything else is looked at: any connection gives the server's words for it.
+        _ask(session, args, lambda reply: reply, lanes.asking())
+        return True
+    lane = _lane_of_state(session)
+    if lane is None:
+        lane = lanes.asking() if hello.login else lanes.shared(session.key.with_resp(hello.resp))
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"-"):
+            return reply
+        user = User(*hello.login) if hello.login else session.key.user
+        if hello.name is not None:
+            session.name = hello.name
+        session.rekey(session.key.with_resp(hello.resp).with_user(user))
+        return patch_id(reply, session.id)
+
+    _ask(session, _without_name(hello), seen, lane)
+    return True
+
+
+def _without_name(hello: Hello) -> list[bytes]:
+    """Names are the proxy's own: the lane's stays."""
+    return [b"HELLO", b"%d" % hello.resp, *((b"AUTH", *hello.login) if hello.login else ())]
+
+
+def _auth(session: Session, args: list[bytes]) -> bool:
+    if not 2 <= len(args) <= 3:
+        return _plain(session, args)
+    if not session.idle():
+        return False
+    user = User(args[1] if len(args) == 3 else b"default", args[-1])
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"+"):
+            session.rekey(session.key.with_user(user))
+        return reply
+
+    lane = _lane_of_state(session) or session.context.lanes.asking()
+    _ask(session, args, seen, lane)
+    return True
+
+
+def _reset(session: Session, args: list[bytes]) -> bool:
+    if not session.idle():
+        return False
+    if len(args) != 1:
+        return _plain(session, args)
+    if session.lane is not None and session.lane.lent:
+        session.lane.tainted = bool(session.holds)
+    session.unpin()
+    _leave_multi(session, ~0)
+    session.mute = 0
+    session.name = b""
+    session.blocking = 0
+    session.rekey(session.context.lanes.primary_key)
+    session.say(b"+RESET\r\n")
+    return True
+
+
+def _quit(session: Session, args: list[bytes]) -> bool:
+    session.say(OK)
+    session.end()
+    return True
+
+
+ACTS: Final[Mapping[Path, Act]] = {
+    Path.ODD: _odd,
+    Path.PLAIN: _plain,
+    Path.AUTH: _auth,
+    Path.BLOCK: _block,
+    Path.CLIENT: client,
+    Path.DISCARD: _discard,
+    Path.EXEC: _exec,
+    Path.HELLO: _hello,
+    Path.MONITOR: _monitor,
+    Path.MULTI: _multi,
+    Path.QUIT: _quit,
+    Path.RESET: _reset,
+    Path.SELECT: _select,
+    Path.SHUTDOWN: _shutdown,
+    Path.STICKY: _sticky,
+    Path.SUBSCRIBE: _subscribe,
+    Path.TUNNEL: _tunnel,
+    Path.UNSUBSCRIBE: _unsubscribe,
+    Path.UNWATCH: _unwatch,
+    Path.WAIT: _wait,
+    Path.WATCH: _watch,
+}

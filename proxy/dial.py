@@ -1,0 +1,95 @@
+"""Opens connections to the upstream and keeps the retry rule; knows nothing of what flows on them.
+
+The rule (design/commands.md, "The process"): delay = min(attempt x 50 ms, 2 s), 20 attempts in production
+and 3 in development; then the upstream counts as down, and is tried again every 2 s."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from .config import Upstream, retry_delay
+
+DELAY_DOWN: Final = 2.0
+CONNECT_TIMEOUT: Final = 5.0
+ATTEMPTS: Final = {"production": 20, "development": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often, and how long between, an upstream that does not answer is tried."""
+
+    attempts: int
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after the attempt with this number (from 1) has failed."""
+        return retry_delay(attempt) if attempt < self.attempts else DELAY_DOWN
+
+
+class Dial:
+    """Where the upstream is and how its connections are opened."""
+
+    def __init__(self, upstream: Upstream, retry: Retry) -> None:
+        self.upstream = upstream
+        self.retry = retry
+        self._tls = _tls(upstream) if upstream.tls else None
+
+    @property
+    def address(self) -> str:
+        return self.upstream.path or f"{self.upstream.host}:{self.upstream.port}"
+
+    async def open(
+        self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        """A connected transport. OSError (TimeoutError and ssl.SSLError are ones) when there is none."""
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            if self.upstream.path is not None:
+                unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)
+                return unix
+            tcp, _ = await loop.create_connection(
+                protocol,
+                self.upstream.host,
+                self.upstream.port,
+                ssl=self._tls,
+                server_hostname=self.upstream.host if self._tls else None,
+            )
+        keep_alive(tcp)
+        return tcp
+
+    def __repr__(self) -> str:
+        return f"<Dial {self.address}>"
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel notice a peer that vanished: 60 s of silence, then 3 probes 10 s apart."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _tls(upstream: Upstream) -> ssl.SSLContext:
+    """The context that redis-py's ``ssl_*`` URL options describe."""
+    options = upstream.options
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    wanted = options.get("ssl_cert_reqs", "required").lower()
+    verify = {
+        "none": ssl.CERT_NONE,
+        "optional": ssl.CERT_OPTIONAL,
+        "required": ssl.CERT_REQUIRED,
+    }.get(wanted, ssl.CERT_REQUIRED)
+    check = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no")
+    context.check_hostname = check and verify is not ssl.CERT_NONE
+    context.verify_mode = verify
+    if certificate := options.get("ssl_certfile"):
+        context.load_cert_chain(
+            certificate, options.get("ssl_keyfile"), options.get("ssl_password")
+        )
+    return context

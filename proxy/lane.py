@@ -1,0 +1,604 @@
+"""One upstream connection. Owns its socket and the slots waiting on it.
+Never decides which requests take it: that is lanes.py and session.py.
+
+                    send(data, slot)
+    not READY ───────────┴────────── READY
+    offline  [data, slot]...         out      [data]...  ─ flush, once per loop turn ─▶ socket
+       │ sent when READY             waiting  [slot]...  ◀─ cut, head first ─────────── socket
+       ▼ failed when DOWN or refused                        pushes ─▶ owner
+
+A lane that dies fails the slots of ``waiting`` that were sent (outcome unknown) and keeps the unsent ones,
+the last ``len(out)``, for its next connection. A lent lane has an owner and only one life: it is not
+connected again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from .dial import Dial
+from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
+from .kernel import BROKEN, PUSH, Cutter
+from .log import event
+from .resp import encode
+from .slot import Ask, Done, Slot
+
+log = logging.getLogger(__name__)
+
+# Upstream bytes a lane holds in its transport before the sessions that feed it are paused.
+WRITE_HIGH: Final = 4 * 1024 * 1024
+WRITE_LOW: Final = 1024 * 1024
+# While handshaking, a server that says one of these is not ready yet.
+NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN", b"-BUSY ")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An upstream user as a client authenticated it. The password lives as long as sessions or lanes of it."""
+
+    name: bytes
+    password: bytes
+
+    def __repr__(self) -> str:
+        return f"<User {self.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, User) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the commands of a session depend on: lanes are shared by sessions of equal keys.
+
+    No user: the proxy's own, out of the upstream URL."""
+
+    db: int = 0
+    resp: int = 2
+    user: User | None = None
+
+    def with_db(self, db: int) -> Key:
+        return replace(self, db=db)
+
+    def with_resp(self, resp: int) -> Key:
+        return replace(self, resp=resp)
+
+    def with_user(self, user: User | None) -> Key:
+        return replace(self, user=user)
+
+
+class LaneState(Enum):
+    IDLE = auto()  # no connection and nothing to send
+    CONNECTING = auto()  # dialling, shaking hands, or between two attempts
+    READY = auto()
+    DOWN = auto()  # the retry rule is exhausted: fails at once, tried every 2 s
+    CLOSED = auto()
+
+
+MOVES: Final = {
+    LaneState.IDLE: {LaneState.CONNECTING, LaneState.CLOSED},
+    LaneState.CONNECTING: {
+        LaneState.READY,
+        LaneState.DOWN,
+        LaneState.IDLE,
+        LaneState.CLOSED,
+    },
+    LaneState.READY: {LaneState.CONNECTING, LaneState.IDLE, LaneState.CLOSED},
+    LaneState.DOWN: {LaneState.READY, LaneState.IDLE, LaneState.CLOSED},
+    LaneState.CLOSED: set(),
+}
+
+
+class Owner(Protocol):
+    """Whoever a lane was lent to."""
+
+    def lane_pushed(self, lane: Lane, frame: bytes) -> None:
+        """A whole push, or a frame that no slot waits for."""
+
+    def lane_raw(self, lane: Lane, data: bytes) -> None:
+        """Bytes of a tunnel, as they came."""
+
+    def lane_lost(self, lane: Lane, why: ProxyError) -> None:
+        """The connection is gone; its slots have been failed already."""
+
+    def lane_writable(self, lane: Lane) -> None:
+        """The lane takes data again after ``choked``."""
+
+
+class Home(Protocol):
+    """What a lane reports to: the pool it came from."""
+
+    def start(self, lane: Lane) -> None:
+        """Run ``lane.run()`` as a task, once."""
+
+    def lane_ready(self, lane: Lane) -> None: ...
+
+    def lane_down(self, lane: Lane, why: ProxyError) -> None: ...
+
+    def lane_refused(self, lane: Lane, why: ProxyError) -> None: ...
+
+    @property
+    def down(self) -> ProxyError | None:
+        """Why the upstream counts as down; None while it does not."""
+
+
+class Framing(Protocol):
+    """Tells replies from frames that no slot waits for, on a subscribed lane."""
+
+    def unasked(self, frame: bytes, head: Slot | None) -> bool:
+        """Whether the frame is for nobody's request; one that is for ``head`` may set what it wants."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether no subscription is left."""
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Channels, patterns and shard channels subscribed."""
+
+
+class Lane(asyncio.Protocol):
+    def __init__(
+        self,
+        number: int,
+        key: Key,
+        dial: Dial,
+        home: Home,
+        *,
+        offline_max: int,
+        owner: Owner | None = None,
+        bare: bool = False,
+    ) -> None:
+        self.number = number
+        self.key = key
+        self.state = LaneState.IDLE
+        self.owner = owner
+        self.lent = owner is not None
+        self.users = 0  # sessions that use this shared lane now
+        self.idle_ticks = 0
+        self.patient = False  # a blocking command waits: silence is no sign of death
+        self.choked = False
+        self.blocked: list[Owner] = []
+        self.tunnel = False
+        self.framing: Framing | None = None
+        self.client_id = 0
+        self._bare = bare
+        self.tainted = False  # holds state that cannot be undone: never lent again
+        self.waiting: deque[Slot] = deque()
+        self.out: list[bytes] = []
+        self.offline: deque[tuple[bytes, Slot]] = deque()
+        self.offline_bytes = 0
+        self.heard = 0
+        self._offline_max = offline_max
+        self._dial = dial
+        self._home = home
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._cutter = Cutter()
+        self._frame: list[bytes] = []  # the parts of a push that came in pieces
+        self._paused = False
+        self._silent = 0
+        self._heard_at_tick = -1
+        self._why: ProxyError = UpstreamLost("closed by the server")
+        self._gone: asyncio.Future[None] | None = None
+        self._running = False
+
+    def __repr__(self) -> str:
+        kind = "lent" if self.lent else "shared"
+        return f"<Lane {self.number} {kind} {self.state.name} db={self.key.db} waiting={len(self.waiting)}>"
+
+    def _become(self, state: LaneState) -> None:
+        assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
+        self.state = state
+
+    # --- Sending ------------------------------------------------------------------------------
+
+    def send(self, data: bytes, slot: Slot) -> None:
+        """Queue whole requests and the slot that waits for their replies."""
+        if self.state is LaneState.READY:
+            # One write per loop turn carries what all sessions sent: this is what cuts the upstream's
+            # CPU to a third (tests.bench, upstream column at P=1).
+            if not self.out:
+                self._loop.call_soon(self.flush)
+            self.out.append(data)
+            self.waiting.append(slot)
+            if self._paused:
+                self.resume_reading()
+            return
+        down = self._home.down
+        if self.state is LaneState.CLOSED:
+            slot.fail(self._why.line, False)
+        elif self.state is LaneState.DOWN and down is not None:
+            slot.fail(down.line, False)
+        else:
+            self.offline.append((data, slot))
+            self.offline_bytes += len(data)
+            self.choked = self.offline_bytes > self._offline_max
+            self.open()
+
+    def send_part(self, data: bytes) -> None:
+        """More bytes of a request whose slot was given with its first ones (lent lanes only)."""
+        if self.state is LaneState.READY:
+            if not self.out:
+                self._loop.call_soon(self.flush)
+            self.out.append(data)
+        elif self.offline:
+            head, slot = self.offline.pop()
+            self.offline.append((head + data, slot))
+            self.offline_bytes += len(data)
+            self.choked = self.offline_bytes > self._offline_max
+
+    def ask(self, done: Done, *args: bytes) -> None:
+        """Send one request of the proxy itself; ``done`` gets the whole reply, or an error line."""
+        self.send(encode(args), Ask(done))
+
+    def flush(self) -> None:
+        if self.out and self._transport is not None and self.state is LaneState.READY:
+            self._transport.write(b"".join(self.out) if len(self.out) > 1 else self.out[0])
+            self.out.clear()
+
+    # --- Life ---------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """See that a connection is there or on its way."""
+        if self.state is LaneState.IDLE:
+            self._become(LaneState.CONNECTING)
+            if not self._running:
+                self._running = True
+                self._home.start(self)
+
+    async def run(self) -> None:
+        """Keep a connection until the lane is closed or has nothing to do (started by ``Home.start``)."""
+        self._running = True
+        try:
+            await self._keep_connected()
+        finally:
+            self._running = False
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while self.state in (LaneState.CONNECTING, LaneState.DOWN):
+            attempt += 1
+            try:
+                await self._connect()
+            except UpstreamRefused as refused:
+                self._refuse(refused)
+                return
+            except (OSError, ProxyError) as error:
+                self._failed(attempt, error)
+                if self.state is LaneState.CLOSED:
+                    return
+                await asyncio.sleep(self._dial.retry.delay(attempt))
+                continue
+            if self.state is LaneState.CLOSED:
+                self._abort()
+                return
+            attempt = 0
+            self._opened()
+            assert self._gone is not None
+            await self._gone
+
+    async def _connect(self) -> None:
+        """Dial and shake hands. OSError, ProxyError: not now; UpstreamRefused: not as we are."""
+        self._cutter = Cutter()
+        self._frame.clear()
+        self._paused = False
+        self._why = UpstreamLost("closed by the server")
+        self._gone = self._loop.create_future()
+        self._transport = await self._dial.open(self._loop, lambda: self)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        try:
+            async with asyncio.timeout(10):
+                await self._shake_hands()
+        except BaseException:
+            self._abort()
+            raise
+
+    def _abort(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+
+    async def _shake_hands(self) -> None:
+        upstream = self._dial.upstream
+        if self._bare:
+            login: list[bytes] = []
+        elif self.key.user is not None:
+            login = [self.key.user.name, self.key.user.password]
+        elif upstream.password is not None:
+            # Without a name, the one-word AUTH also serves servers that only know requirepass.
+            login = [(upstream.username or "default").encode(), upstream.password.encode()]
+        else:
+            login = []
+        steps: list[list[bytes]] = []
+        if self.key.resp == 3:
+            steps.append([b"HELLO", b"3", *([b"AUTH", *login] if login else [])])
+        elif login:
+            named = self.key.user is not None or upstream.username is not None
+            steps.append([b"AUTH", *(login if named else login[1:])])
+        if self.key.db:
+            steps.append([b"SELECT", b"%d" % self.key.db])
+        needed = len(steps)
+        replies = await self._converse([*steps, [b"CLIENT", b"ID"], [b"PING"]])
+        for reply in replies:
+            if reply.startswith(NOT_READY):
+                raise UpstreamNotReady(reply)
+        for reply in replies[:needed]:
+            if reply.startswith(b"-"):
+                raise UpstreamRefused(reply)
+        identity = replies[needed]
+        self.client_id = int(identity[1:]) if identity.startswith(b":") else 0
+
+    async def _converse(self, requests: list[list[bytes]]) -> list[bytes]:
+        """Ask on the new connection, before anybody else may."""
+        assert self._transport is not None and not self.waiting
+        replies: list[bytes] = []
+        answered: asyncio.Future[None] = self._loop.create_future()
+
+        def take(reply: bytes) -> None:
+            replies.append(reply)
+            if len(replies) == len(requests) and not answered.done():
+                answered.set_result(None)
+
+        self.waiting.extend(Ask(take) for _ in requests)
+        self._transport.write(b"".join(map(encode, requests)))
+        try:
+            await answered
+        finally:
+            self.waiting.clear()
+        if self._gone is None or self._gone.done():
+            raise UpstreamDown("connection lost during the handshake")
+        return replies
+
+    def _opened(self) -> None:
+        """A connection stands: send what waited for it."""
+        self._become(LaneState.READY)
+        event(log, logging.DEBUG, "lane ready", lane=self.number, db=self.key.db, lent=self.lent)
+        offline, self.offline, self.offline_bytes = self.offline, deque(), 0
+        for data, slot in offline:
+            self.send(data, slot)
+        self._unchoke()
+        self._home.lane_ready(self)
+
+    def _failed(self, attempt: int, error: Exception) -> None:
+        """An attempt to connect failed: go on trying, or fail what waits."""
+        why = (
+            error
+            if isinstance(error, ProxyError)
+            else UpstreamDown(f"{self._dial.address}: {error or type(error).__name__}")
+        )
+        level = logging.WARNING if attempt in (1, self._dial.retry.attempts) else logging.DEBUG
+        event(log, level, "connect failed", lane=self.number, attempt=attempt, error=why)
+        if attempt < self._dial.retry.attempts and self._home.down is None:
+            return
+        self._home.lane_down(self, why)
+        if self.lent:
+            self._end(why)
+            return
+        if self.state is LaneState.CONNECTING:
+            self._become(LaneState.DOWN)
+        self._fail_offline(why)
+
+    def _refuse(self, refused: UpstreamRefused) -> None:
+        """The server will not have us: what waits gets its words; the next command asks again."""
+        event(log, logging.WARNING, "handshake refused", lane=self.number, error=refused)
+        if self.state is LaneState.CLOSED:
+            return
+        self._home.lane_refused(self, refused)
+        if self.lent:
+            self._end(refused)
+            return
+        self._become(LaneState.IDLE)
+        self._fail_offline(refused)
+
+    def _lost(self) -> None:
+        """The connection of a READY lane is gone."""
+        event(
+            log, logging.INFO, "lane lost", lane=self.number, waiting=len(self.waiting), error=self._why
+        )
+        if self.lent:
+            self._end(self._why)
+            return
+        waiting, self.waiting = self.waiting, deque()
+        # The last slots belong to requests that did not leave: they wait for the next connection.
+        unsent = [(data, waiting.pop()) for data in reversed(self.out)]
+        self.out.clear()
+        self.offline.extendleft(unsent)
+        self.offline_bytes += sum(len(data) for data, _ in unsent)
+        self._become(LaneState.CONNECTING if self.offline or self.users else LaneState.IDLE)
+        self._fail(waiting, self._why)
+        if not self.offline:
+            self._unchoke()
+
+    def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
+        """Fill slots whose replies will not come; the first may have had a part of its reply."""
+        inside = self._cutter.inside
+        for slot in slots:
+            slot.fail(why.line, inside)
+            inside = False
+
+    def _fail_offline(self, why: ProxyError) -> None:
+        offline, self.offline, self.offline_bytes = self.offline, deque(), 0
+        for _, slot in offline:
+            slot.fail(why.line, False)
+        self._unchoke()
+
+    def _end(self, why: ProxyError) -> None:
+        """The lane is over: fail what waits, then tell the owner."""
+        self._why = why
+        self._become(LaneState.CLOSED)
+        waiting, self.waiting = self.waiting, deque()
+        self.out.clear()
+        self._fail(waiting, why)
+        self._fail_offline(why)
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.lane_lost(self, why)
+
+    def close(self) -> None:
+        """End the lane for good. Whoever still waits on it is failed."""
+        if self.state is LaneState.CLOSED:
+            return
+        self.owner = None
+        self._abort()
+        self._end(self._why)
+
+    def lose(self, why: str) -> None:
+        """Give the present connection up."""
+        self._why = UpstreamLost(why)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def tick(self, timeout_ticks: int) -> None:
+        """Once a second: give up a connection that owes replies and has been silent for too long."""
+        if self.state is not LaneState.READY or not self.waiting or self.patient or self._paused:
+            self._silent = 0
+        elif self.heard != self._heard_at_tick:
+            self._silent = 0
+        else:
+            self._silent += 1
+            if self._silent >= timeout_ticks:
+                self.lose(f"no answer in {self._silent} s")
+        self._heard_at_tick = self.heard
+
+    # --- Receiving (asyncio.Protocol) ---------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += 1
+        if self.tunnel:
+            if self.owner is not None:
+                self.owner.lane_raw(self, data)
+            return
+        if self.framing is not None:
+            self._framed(data, 0)
+            return
+        pos, end = 0, len(data)
+        cutter, waiting = self._cutter, self.waiting
+        while pos < end:
+            if self._frame:
+                pos = self._push(data, pos)
+                continue
+            slot = waiting[0] if waiting else None
+            at = cutter.cut(data, pos, slot.want if slot is not None else 1)
+            if at > pos:
+                if slot is None:
+                    self.lose("a reply that nobody asked for")
+                    return
+                slot.want -= cutter.done
+                if not slot.want:
+                    waiting.popleft()
+                slot.feed(data if at - pos == end else data[pos:at])
+                pos = at
+            if cutter.stop == PUSH:
+                pos = self._push(data, pos)
+            elif cutter.stop == BROKEN:
+                self.lose("bytes that are not RESP")
+                return
+            if self.tunnel or self.framing is not None:
+                # The reply just handed over changed how this connection speaks.
+                self._changed(data, pos)
+                return
+
+    def _changed(self, data: bytes, pos: int) -> None:
+        if pos < len(data):
+            if self.tunnel:
+                if self.owner is not None:
+                    self.owner.lane_raw(self, data[pos:])
+            else:
+                self._framed(data, pos)
+
+    def _push(self, data: bytes, pos: int) -> int:
+        """Collect one push frame from pos; the offset behind it."""
+        at = self._cutter.cut(data, pos, 1, True)
+        self._frame.append(data[pos:at])
+        if self._cutter.stop == BROKEN:
+            self.lose("bytes that are not RESP")
+            return len(data)
+        if self._cutter.done:
+            frame = b"".join(self._frame)
+            self._frame.clear()
+            self._pushed(frame)
+        return at
+
+    def _pushed(self, frame: bytes) -> None:
+        if self.owner is not None:
+            self.owner.lane_pushed(self, frame)
+        elif self.waiting:
+            # Only DEBUG PROTOCOL pushes on a lane without tracking: it belongs with the reply it precedes.
+            push = getattr(self.waiting[0], "push", None)
+            if push is not None:
+                push(frame)
+
+    def _framed(self, data: bytes, pos: int) -> None:
+        """A subscribed lane: look at every frame, whole."""
+        while pos < len(data) and self.state is LaneState.READY:
+            at = self._cutter.cut(data, pos, 1, True)
+            self._frame.append(data[pos:at])
+            if self._cutter.stop == BROKEN:
+                self.lose("bytes that are not RESP")
+                return
+            pos = at
+            if not self._cutter.done:
+                return
+            frame = b"".join(self._frame)
+            self._frame.clear()
+            head = self.waiting[0] if self.waiting else None
+            if self.framing.unasked(frame, head) if self.framing else frame.startswith(b">"):
+                self._pushed(frame)
+            elif head is None:
+                self.lose("a reply that nobody asked for")
+                return
+            else:
+                head.want -= 1
+                if not head.want:
+                    self.waiting.popleft()
+                head.feed(frame)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the reply at the head has been handed over in part."""
+        return self._cutter.inside
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self._why = UpstreamLost(str(exc) or type(exc).__name__)
+        self._transport = None
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        if self.state is LaneState.READY:
+            self._lost()
+        else:  # in the handshake
+            self._fail(list(self.waiting), UpstreamDown("connection lost during the handshake"))
+
+    # --- Flow control -------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self.choked = True
+
+    def resume_writing(self) -> None:
+        self._unchoke()
+
+    def _unchoke(self) -> None:
+        self.choked = False
+        blocked, self.blocked = self.blocked, []
+        for owner in blocked:
+            owner.lane_writable(self)
+
+    def pause_reading(self) -> None:
+        """Stop taking replies: their client does not take them. Only while nobody else waits here."""
+        alone = self.lent or len(self.waiting) <= 1
+        if self._transport is not None and not self._paused and alone:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()

@@ -1,0 +1,178 @@
+"""All lanes: the shared ones by key, the warm ones to lend, and the health of the upstream.
+
+    shared   one per key (db, RESP version, user), many sessions
+    warm     idle lanes of a key, last used first; ``borrow`` takes one, ``give_back`` returns a clean one
+    asking   one lane without any login, on which AUTH is asked: it never carries anything else
+
+A lane that is lent always comes back as it was lent: whoever changed it says so (``tainted``), and it is closed."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import chain, count
+from typing import Any, Final
+
+from .dial import Dial
+from .errors import ProxyError
+from .lane import Key, Lane, LaneState, Owner
+from .log import event
+
+log = logging.getLogger(__name__)
+
+# A shared lane that no session uses, or a warm one that nobody borrows, is closed after this many seconds.
+IDLE_TICKS: Final = 60
+
+Start = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Lanes:
+    def __init__(
+        self,
+        dial: Dial,
+        start: Start,
+        *,
+        timeout_s: float,
+        offline_max: int,
+        on_ready: Callable[[Lane], None],
+        on_refused: Callable[[Lane, ProxyError], None],
+    ) -> None:
+        self.dial = dial
+        self.down: ProxyError | None = None
+        self.primary_key = Key(db=dial.upstream.db)
+        self._start = start
+        self._timeout_ticks = max(1, round(timeout_s))
+        self._offline_max = offline_max
+        self._on_ready = on_ready
+        self._on_refused = on_refused
+        self._numbers = count(1)
+        self._shared: dict[Key, Lane] = {}
+        self._warm: defaultdict[Key, list[Lane]] = defaultdict(list)
+        self._lent: set[Lane] = set()
+        self._asking: Lane | None = None
+
+    def __repr__(self) -> str:
+        warm = sum(map(len, self._warm.values()))
+        return f"<Lanes shared={len(self._shared)} lent={len(self._lent)} warm={warm}>"
+
+    def __len__(self) -> int:
+        return sum(lane.state is LaneState.READY for lane in self._all())
+
+    def _all(self) -> Iterator[Lane]:
+        asking = [self._asking] if self._asking is not None else []
+        return chain(self._shared.values(), self._lent, *self._warm.values(), asking)
+
+    # --- Lending ------------------------------------------------------------------------------
+
+    def shared(self, key: Key) -> Lane:
+        """The lane that all sessions of the key share."""
+        lane = self._shared.get(key)
+        if lane is None:
+            lane = self._shared[key] = self._new(key)
+        return lane
+
+    def forget(self, key: Key) -> None:
+        """Drop a shared lane that the server refused, if nobody else uses it."""
+        lane = self._shared.get(key)
+        if lane is not None and not (lane.users or lane.waiting or lane.offline or key.db == 0):
+            del self._shared[key]
+            lane.close()
+
+    def borrow(self, key: Key, owner: Owner) -> Lane:
+        """A lane for the owner alone: a warm one, or a new one that takes requests while it connects."""
+        warm = self._warm.get(key)
+        while warm:
+            lane = warm.pop()
+            if lane.state is LaneState.READY:
+                lane.owner = owner
+                break
+        else:
+            lane = self._new(key, owner)
+            lane.open()
+        self._lent.add(lane)
+        return lane
+
+    def give_back(self, lane: Lane) -> None:
+        """End a loan. The lane owes nothing and holds no state, unless it is tainted: then it is closed."""
+        self._lent.discard(lane)
+        lane.owner = None
+        clean = not (lane.tainted or lane.tunnel or lane.waiting or lane.framing)
+        if clean and lane.state is LaneState.READY:
+            lane.idle_ticks = 0
+            lane.patient = False
+            lane.resume_reading()
+            self._warm[lane.key].append(lane)
+        else:
+            lane.close()
+
+    def asking(self) -> Lane:
+        """The lane for AUTH and HELLO ... AUTH: what it becomes matters to nobody."""
+        if self._asking is None or self._asking.state is LaneState.CLOSED:
+            self._asking = self._new(Key(), bare=True)
+        return self._asking
+
+    def _new(self, key: Key, owner: Owner | None = None, *, bare: bool = False) -> Lane:
+        return Lane(
+            next(self._numbers),
+            key,
+            self.dial,
+            self,
+            offline_max=self._offline_max,
+            owner=owner,
+            bare=bare,
+        )
+
+    # --- What lanes report (lane.Home) --------------------------------------------------------
+
+    def start(self, lane: Lane) -> None:
+        self._start(lane.run())
+
+    def lane_ready(self, lane: Lane) -> None:
+        if self.down is not None:
+            event(log, logging.WARNING, "upstream is back", upstream=self.dial.address)
+        self.down = None
+        self._on_ready(lane)
+
+    def lane_down(self, lane: Lane, why: ProxyError) -> None:
+        if self.down is None:
+            event(log, logging.ERROR, "upstream is down", upstream=self.dial.address, error=why)
+        self.down = why
+
+    def lane_refused(self, lane: Lane, why: ProxyError) -> None:
+        self._on_refused(lane, why)
+
+    # --- Time and end -------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Once a second: give up lanes that died silently, close those that nobody uses."""
+        for lane in list(self._all()):
+            lane.tick(self._timeout_ticks)
+        for lane in self._surplus():
+            event(log, logging.DEBUG, "idle lane closed", lane=lane.number)
+            lane.close()
+        self._forget_closed()
+
+    def _surplus(self) -> list[Lane]:
+        """Lanes idle for long enough; counts the ticks."""
+        surplus = []
+        for lane in chain(self._shared.values(), *self._warm.values()):
+            busy = lane.users or lane.waiting or lane.offline
+            lane.idle_ticks = 0 if busy else lane.idle_ticks + 1
+            if lane.idle_ticks > IDLE_TICKS:
+                surplus.append(lane)
+        return surplus
+
+    def _forget_closed(self) -> None:
+        for key in [k for k, lane in self._shared.items() if lane.state is LaneState.CLOSED]:
+            del self._shared[key]
+        for key, warm in list(self._warm.items()):
+            warm[:] = [lane for lane in warm if lane.state is LaneState.READY]
+            if not warm:
+                del self._warm[key]
+        self._lent = {lane for lane in self._lent if lane.state is not LaneState.CLOSED}
+
+    def close(self) -> None:
+        for lane in list(self._all()):
+            lane.close()
+        self._forget_closed()

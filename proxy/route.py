@@ -1,0 +1,29 @@
+"""Which path one request takes: a pure function of its words, where its name alone does not tell.
+
+Called off the hot path only, for the requests at which the kernel stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .table import Path
+
+
+def route(path: Path, args: Sequence[bytes]) -> Path:
+    """Refine the path of the command's name by its arguments."""
+    if path is Path.BLOCK_OPTION:
+        return Path.BLOCK if _has_block(args) else Path.PLAIN
+    if path is Path.SCRIPT:
+        return Path.TUNNEL if len(args) > 1 and args[1].upper() == b"DEBUG" else Path.PLAIN
+    return path
+
+
+def _has_block(args: Sequence[bytes]) -> bool:
+    """Whether XREAD or XREADGROUP was given BLOCK: an option can only stand before STREAMS."""
+    for word in args[1:]:
+        upper = word.upper()
+        if upper == b"STREAMS":
+            return False
+        if upper == b"BLOCK":
+            return True
+    return False

@@ -1,0 +1,196 @@
+"""One serving process: builds the lanes and the sessions, owns every task, ends them in order.
+
+    serve ─ Server.start ─ connect the primary lane ─ read COMMAND ─ ready ─ ... ─ signal ─ drain ─ close"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import hiredis
+
+from . import clients
+from .clients import Clients
+from .conduct import conduct
+from .config import Config, Upstream
+from .dial import ATTEMPTS, Dial, Retry
+from .errors import ProxyError, StartError
+from .lane import Lane
+from .lanes import Lanes
+from .log import event
+from .session import Context, Session
+from .table import snapshot, table_from_reply
+
+log = logging.getLogger(__name__)
+
+REFUSED: Final = 4  # exit code: cli.EXIT_CODES
+
+
+class Tasks:
+    """Every task of the process: kept, ended at stop, and its failure made known."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task failed", exc_info=error)
+
+    async def stop(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+
+class Server:
+    def __init__(self, config: Config, upstream: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks = Tasks(self._loop)
+        self._dial = Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env]))
+        self._drain_timeout = config.drain_timeout
+        self._listeners: list[asyncio.Server] = []
+        self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
+        self._refused: ProxyError | None = None
+        self.version = ""
+        self.lanes = Lanes(
+            self._dial,
+            self._tasks.start,
+            timeout_s=config.upstream_timeout,
+            offline_max=config.offline_queue,
+            on_ready=self._lane_ready,
+            on_refused=self._lane_refused,
+        )
+        self.context = Context(
+            lanes=self.lanes,
+            clients=Clients(config.max_clients),
+            table=snapshot(),
+            conduct=conduct,
+            learn=self._learn,
+            now=self._loop.time(),
+        )
+        self._primary = self.lanes.shared(self.lanes.primary_key)
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Listen, and wait until the upstream has answered or the retry rule is exhausted."""
+        self._primary.users += 1
+        self._tasks.start(self._tick())
+        for sock in sockets:
+            if sock.family == socket.AF_UNIX:
+                listener = await self._loop.create_unix_server(self._session, sock=sock, backlog=511)
+            else:
+                listener = await self._loop.create_server(self._session, sock=sock, backlog=511)
+            self._listeners.append(listener)
+        self._learn()
+        await self._answered.wait()
+        if self._refused is not None:
+            raise StartError(
+                f"the upstream {self._dial.address} refused us: {self._refused}; "
+                "see the user, password and database in --upstream (REDIS_URL)",
+                REFUSED,
+            )
+
+    def _session(self) -> Session:
+        return Session(self.context, self.lanes.primary_key)
+
+    async def _tick(self) -> None:
+        """The clock: everything that happens once a second."""
+        while True:
+            self.context.now = self._loop.time()
+            await asyncio.sleep(1)
+            self.lanes.tick()
+
+    # --- What is learnt from the upstream -----------------------------------------------------
+
+    def _lane_ready(self, lane: Lane) -> None:
+        if lane is self._primary and self._answered.is_set():
+            self._learn()  # a new connection may be another version
+
+    def _lane_refused(self, lane: Lane, why: ProxyError) -> None:
+        if lane is self._primary and not self._answered.is_set():
+            self._refused = why
+
+    def _learn(self) -> None:
+        self._primary.ask(self._take_info, b"INFO", b"server")
+        self._primary.ask(self._take_commands, b"COMMAND")
+        self._primary.ask(self._take_fields, b"CLIENT", b"INFO")
+
+    def _take_info(self, reply: bytes) -> None:
+        rows = dict(row.split(":", 1) for row in reply.decode("utf-8", "replace").split("\r\n") if ":" in row)
+        if "valkey_version" in rows:
+            self.version = f"Valkey {rows['valkey_version']}"
+        elif "redis_version" in rows:
+            self.version = f"Redis {rows['redis_version']}"
+        elif not self.version:
+            self.version = "no answer yet" if reply.startswith(b"-UPSTREAM") else "wants a login"
+
+    def _take_commands(self, reply: bytes) -> None:
+        try:
+            self.context.table = table_from_reply(_parsed(reply))
+        except ValueError:
+            event(log, logging.INFO, "upstream gives no COMMAND", reply=reply[:80].decode("latin-1"))
+            return
+        for session in self.context.clients:
+            session.choose_names()
+
+    def _take_fields(self, reply: bytes) -> None:
+        self.context.fields = clients.fields_of(reply)
+        self._answered.set()
+
+    # --- End ----------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Accept no more, let what runs finish within the drain time, close everything."""
+        for listener in self._listeners:
+            listener.close()
+        for session in self.context.clients:
+            session.drain()
+        deadline = self._loop.time() + self._drain_timeout
+        while len(self.context.clients) and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        for session in self.context.clients:
+            session.abort("the proxy stops")
+        self.lanes.close()
+        await self._tasks.stop()
+        await asyncio.sleep(0)  # the transports' last callbacks
+
+
+def _parsed(reply: bytes) -> object:
+    reader = hiredis.Reader()
+    reader.feed(reply)
+    try:
+        value = reader.gets()
+    except hiredis.ProtocolError as error:
+        raise ValueError(str(error)) from error
+    if isinstance(value, Exception):
+        raise ValueError(str(value))
+    return value
+
+
+async def serve(
+    config: Config, upstream: str, *, sockets: list[socket.socket], ready: Callable[[str], None]
+) -> int:
+    """Serve on the sockets until SIGTERM or SIGINT; ``ready`` is told the upstream's version once.
+
+    Raises StartError where the upstream refuses us."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(config, upstream)
+    await server.start(sockets)
+    ready(server.version)
+    await stop.wait()
+    event(log, logging.INFO, "stopping", clients=len(server.context.clients))
+    await server.stop()
+    return 0

@@ -1,0 +1,206 @@
+"""What is known about each command: the upstream's own COMMAND reply, and one small overlay for what
+COMMAND cannot say (which commands change the state of the connection they run on).
+
+Facts only; what to do about them is route.py. A command that stands in neither is unknown, and unsafe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib.resources import files
+from typing import Final
+
+from .kernel import ODD, PLAIN, Names
+
+
+class Path(IntEnum):
+    """How a request travels. The kernel forwards runs of PLAIN and stops at everything else."""
+
+    ODD = ODD  # unknown command, or bytes that are not a canonical request
+    PLAIN = PLAIN  # leaves no state on its connection: any lane of the session's key
+    AUTH = 2
+    BLOCK = 3  # may wait in the server: the session's own lane until it is answered
+    BLOCK_OPTION = 4  # the same when its BLOCK option is given
+    CLIENT = 5
+    DISCARD = 6
+    EXEC = 7
+    HELLO = 8
+    MONITOR = 9
+    MULTI = 10
+    QUIT = 11
+    RESET = 12
+    SCRIPT = 13
+    SELECT = 14
+    SHUTDOWN = 15
+    STICKY = 16  # leaves state that only the connection's end undoes
+    SUBSCRIBE = 17
+    TUNNEL = 18  # turns the connection into something that is not request and reply
+    UNSUBSCRIBE = 19
+    UNWATCH = 20
+    WAIT = 21  # counts from the connection's last write
+    WATCH = 22
+
+
+OVERLAY: Final[Mapping[bytes, Path]] = {
+    b"ASKING": Path.STICKY,
+    b"AUTH": Path.AUTH,
+    b"CLIENT": Path.CLIENT,
+    b"DISCARD": Path.DISCARD,
+    b"EXEC": Path.EXEC,
+    b"HELLO": Path.HELLO,
+    b"MONITOR": Path.MONITOR,
+    b"MULTI": Path.MULTI,
+    b"PSUBSCRIBE": Path.SUBSCRIBE,
+    b"PSYNC": Path.TUNNEL,
+    b"PUNSUBSCRIBE": Path.UNSUBSCRIBE,
+    b"QUIT": Path.QUIT,
+    b"READONLY": Path.STICKY,
+    b"READWRITE": Path.STICKY,
+    b"REPLCONF": Path.TUNNEL,
+    b"RESET": Path.RESET,
+    b"SCRIPT": Path.SCRIPT,
+    b"SELECT": Path.SELECT,
+    b"SHUTDOWN": Path.SHUTDOWN,
+    b"SSUBSCRIBE": Path.SUBSCRIBE,
+    b"SUBSCRIBE": Path.SUBSCRIBE,
+    b"SUNSUBSCRIBE": Path.UNSUBSCRIBE,
+    b"SYNC": Path.TUNNEL,
+    b"UNSUBSCRIBE": Path.UNSUBSCRIBE,
+    b"UNWATCH": Path.UNWATCH,
+    b"WAIT": Path.WAIT,
+    b"WAITAOF": Path.WAIT,
+    b"WATCH": Path.WATCH,
+    b"XREAD": Path.BLOCK_OPTION,
+    b"XREADGROUP": Path.BLOCK_OPTION,
+}
+
+# What a queued command may do to its connection when EXEC runs it.
+UNSAFE_IN_MULTI: Final = frozenset(
+    {
+        Path.AUTH,
+        Path.CLIENT,
+        Path.HELLO,
+        Path.MONITOR,
+        Path.SCRIPT,
+        Path.SELECT,
+        Path.STICKY,
+        Path.SUBSCRIBE,
+        Path.TUNNEL,
+        Path.UNSUBSCRIBE,
+    }
+)
+_ENDS_MULTI: Final = frozenset({Path.DISCARD, Path.EXEC, Path.QUIT, Path.RESET})
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of COMMAND: https://redis.io/docs/latest/commands/command/."""
+
+    name: bytes
+    arity: int
+    flags: frozenset[bytes]
+    keys: tuple[int, int, int]  # first, last, step; zeros: none, or only the server knows
+    subcommands: frozenset[bytes] = frozenset()
+
+    def accepts(self, count: int) -> bool:
+        """Whether a request of this many words passes the server's arity check."""
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+class Table:
+    """The commands of one server, and what the kernel needs to know of them in each mode of a session."""
+
+    def __init__(self, commands: Mapping[bytes, Command]) -> None:
+        self.commands = commands
+        paths = {name: self._path(command) for name, command in commands.items()}
+        self.plain = Names({name: path for name, path in paths.items() if len(name) <= 32})
+        self.queueing = Names(
+            {
+                name: path if path in UNSAFE_IN_MULTI | _ENDS_MULTI else Path.PLAIN
+                for name, path in paths.items()
+                if len(name) <= 32
+            }
+        )
+        # RESP2 subscribe mode: the server itself refuses all but these.
+        self.subscribed = Names(
+            {
+                name: path
+                if path in (Path.SUBSCRIBE, Path.UNSUBSCRIBE, Path.QUIT, Path.RESET)
+                else Path.PLAIN
+                for name, path in paths.items()
+                if len(name) <= 32
+            }
+        )
+
+    @staticmethod
+    def _path(command: Command) -> Path:
+        path = OVERLAY.get(command.name)
+        if path is not None:
+            return path
+        return Path.BLOCK if b"blocking" in command.flags else Path.PLAIN
+
+    def knows(self, name: bytes, subcommand: bytes) -> bool:
+        """Whether this server has the subcommand (``client|setinfo`` came with 7.2)."""
+        command = self.commands.get(name)
+        return command is not None and subcommand in command.subcommands
+
+    def __repr__(self) -> str:
+        return f"<Table {len(self.commands)} commands>"
+
+
+def table_from_reply(rows: object) -> Table:
+    """The table out of a COMMAND reply as hiredis parses it. ValueError when it is not one."""
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"not a COMMAND reply: {rows!r:.80}")
+    return Table({command.name: command for command in map(_command, rows)})
+
+
+def _command(row: object) -> Command:
+    if not isinstance(row, list) or len(row) < 6:
+        raise ValueError(f"not a row of COMMAND: {row!r:.80}")
+    name, arity, flags, first, last, step = row[:6]
+    subcommands = row[9] if len(row) > 9 else ()
+    return Command(
+        name=_word(name).upper(),
+        arity=int(arity),
+        flags=frozenset(map(_word, flags)),
+        keys=(int(first), int(last), int(step)),
+        subcommands=frozenset(_word(sub[0]).partition(b"|")[2].upper() for sub in subcommands),
+    )
+
+
+def _word(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def snapshot() -> Table:
+    """The table that ships with us (Redis 7.0 and Valkey 9 together), for a server that gives none yet."""
+    rows = json.loads(files(__package__).joinpath("snapshot.json").read_bytes())
+    return table_from_reply(rows)
+
+
+def snapshot_rows(*replies: Sequence[object]) -> str:
+    """The text of snapshot.json out of COMMAND replies, the first to know a command wins."""
+    merged: dict[bytes, Command] = {}
+    for reply in replies:
+        for row in reply:
+            command = _command(row)
+            merged.setdefault(command.name, command)
+    lines = [
+        json.dumps(
+            [
+                c.name.decode().lower(),
+                c.arity,
+                sorted(map(bytes.decode, c.flags)),
+                *c.keys,
+                [],
+                [],
+                [],
+                [[f"|{sub.decode().lower()}"] for sub in sorted(c.subcommands)],
+            ]
+        )
+        for _, c in sorted(merged.items())
+    ]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
