@@ -2,7 +2,8 @@
 
 Each attack meets a fresh proxy, from a process of its own, beside 20 good clients (redis-benchmark,
 P=1). Reported: the growth of the proxy's peak memory, and the good clients' p99, quiet and under
-attack. A stall is few requests, however long: so worst latency and throughput stand beside."""
+attack. A stall is few requests, however long: so worst latency (redis-benchmark counts to 3000 ms)
+and throughput stand beside."""
 
 from __future__ import annotations
 
