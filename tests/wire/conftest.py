@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..servers import HOST, Kind, nearhit, server_binary, upstream
+from tests.servers import HOST, Kind, nearhit, server_binary, upstream
+
 from .link import Control
 
 

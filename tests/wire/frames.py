@@ -46,7 +46,7 @@ def frame_end(data: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def children(frame: bytes) -> tuple[bytes, list[bytes]]:
-    """The header line of an aggregate and the raw frames inside it; no frames for any other kind."""
+    """The header line of an aggregate and the raw frames inside it; none for any other kind."""
     after = header_end(frame, 0)
     assert after is not None, frame
     inner: list[bytes] = []

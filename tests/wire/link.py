@@ -9,7 +9,8 @@ import socket
 import time
 from collections.abc import Iterable
 
-from ..servers import HOST, wait_for
+from tests.servers import HOST, wait_for
+
 from .frames import frame_end
 
 PATIENCE = 4.0

@@ -70,7 +70,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What came back for one step; ``stuck`` when something owed did not come and play ended there."""
+    """What came back for one step; ``stuck``: something owed did not come, and play ended."""
 
     step: Step
     frames: tuple[bytes, ...]
