@@ -397,17 +397,15 @@ def load(
     """The settings in force, or ConfigError with every mistake. ``argv_flags`` goes by setting
     name; ``read`` gives a file's text or raises OSError."""
     mistakes: list[str] = []
-    own = {name: Given(text, flag(name), flag(name)) for name, text in argv_flags.items()}
     file: Mapping[str, Given] = {}
-    if config := own.get("config") or _from_environ("config", environ, _default(ROWS["config"])):
-        file = _from_file(config, read, mistakes)
+    config = _found("config", file, environ, argv_flags)[-1]
+    if config.text is not None:
+        file = _from_file(config.text, config.place, read, mistakes)
 
     values: dict[str, object] = {}
     in_force: dict[str, Given] = {}
     for name, about in ROWS.items():
-        below = file.get(name) or _default(about)
-        found = [below, _from_environ(name, environ, below), own.get(name)]
-        *overruled, in_force[name] = [given for given in found if given is not None]
+        *overruled, in_force[name] = _found(name, file, environ, argv_flags)
         # What is overruled is checked too, unless its name belongs to other programs as well.
         for given in (*(given for given in overruled if not given.shared), in_force[name]):
             try:
@@ -421,22 +419,29 @@ def load(
     return Config(**values, given=in_force)  # type: ignore[arg-type]
 
 
+def _found(
+    name: str, file: Mapping[str, Given], environ: Mapping[str, str], flags: Mapping[str, str]
+) -> list[Given]:
+    """All that is said of a setting, the strongest last; an empty variable says nothing."""
+    about = ROWS[name]
+    found = [_default(about)]
+    if name in file:
+        found.append(file[name])
+    if about.env and (text := environ.get(about.env)):
+        found.append(Given(text, about.env, about.env, shared=True))
+    if text := environ.get(variable(name)):
+        found.append(Given(text, variable(name), variable(name)))
+    if about.port_env and (text := environ.get(about.port_env)):
+        # Above NEARHIT_LISTEN: an image sets that, and the platform it runs on sets PORT.
+        text = _with_port(found[-1].text or "", text)
+        found.append(Given(text, about.port_env, about.port_env, shared=True))
+    if name in flags:
+        found.append(Given(flags[name], flag(name), flag(name)))
+    return found
+
+
 def _default(about: Row) -> Given:
     return Given(about.default, "default", "default")
-
-
-def _from_environ(name: str, environ: Mapping[str, str], below: Given) -> Given | None:
-    """What the environment says of a setting; an empty variable says nothing."""
-    about = ROWS[name]
-    if text := environ.get(variable(name)):
-        return Given(text, variable(name), variable(name))
-    if about.env and (text := environ.get(about.env)):
-        return Given(text, about.env, about.env, shared=True)
-    if about.port_env and (text := environ.get(about.port_env)):
-        return Given(
-            _with_port(below.text or "", text), about.port_env, about.port_env, shared=True
-        )
-    return None
 
 
 def _with_port(listen: str, port: str) -> str:
@@ -447,17 +452,18 @@ def _with_port(listen: str, port: str) -> str:
     return f"{head.rpartition(':')[0]}:{port}{separator}{tail}"
 
 
-def _from_file(config: Given, read: Callable[[str], str], mistakes: list[str]) -> dict[str, Given]:
+def _from_file(
+    path: str, place: str, read: Callable[[str], str], mistakes: list[str]
+) -> dict[str, Given]:
     """What the file says of each setting; what is no setting is a mistake."""
-    path = config.text or ""
     try:
         text = read(path)
         document = tomllib.loads(text)
     except OSError as error:
-        mistakes.append(f"{config.place}: cannot read {path}: {error.strerror or error}")
+        mistakes.append(f"{place}: cannot read {path}: {error.strerror or error}")
         return {}
     except UnicodeDecodeError:
-        mistakes.append(f"{config.place}: {path} is not UTF-8 text")
+        mistakes.append(f"{place}: {path} is not UTF-8 text")
         return {}
     except tomllib.TOMLDecodeError as error:
         mistakes.append(_syntax(path, text, str(error)))
@@ -467,26 +473,34 @@ def _from_file(config: Given, read: Callable[[str], str], mistakes: list[str]) -
     lines = _lines(text)
     for key, value in document.items():
         origin = f"{path}:{lines[(key,)]}"
-        about = ROWS.get(key)
-        if about is not None and about.in_file:
+        wrong = _wrong_in_file(key, value)
+        if wrong is None:
             found[key] = Given(_as_text(value), origin, f"{origin}: {key}")
-        elif about is not None:
-            mistakes.append(
-                f"{origin}: {key}: not for the file itself: use {flag(key)} or {variable(key)}"
-            )
-        elif isinstance(value, dict):
-            mistakes.append(f"{origin}: [{key}]: no such table")
         else:
-            mistakes.append(
-                f"{origin}: {key}: no such setting{_did_you_mean(key.lower().replace('-', '_'))}"
-            )
+            mistakes.append(f"{origin}: {wrong}")
     return found
+
+
+def _wrong_in_file(key: str, value: object) -> str | None:
+    about = ROWS.get(key)
+    if about is None and isinstance(value, dict):
+        return f"[{key}]: no such table"
+    if about is None:
+        close = difflib.get_close_matches(key.lower().replace("-", "_"), ROWS, 1)
+        return f"{key}: no such setting{f'; did you mean {close[0]}?' if close else ''}"
+    if not about.in_file:
+        return f"{key}: not for the file itself: use {flag(key)} or {variable(key)}"
+    if isinstance(value, dict) or (isinstance(value, list) and not about.kind.many):
+        return (
+            f"{key}: a {'table' if isinstance(value, dict) else 'list'} is not {about.kind.wants}"
+        )
+    return None
 
 
 def _as_text(value: object) -> str:
     """A TOML value as it would stand in a flag."""
     if isinstance(value, list):
-        return ",".join(map(_as_text, value))
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -525,11 +539,6 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
 def _wrong(given: Given, kind: Kind[object], reason: str) -> str:
     line = f"{given.place}: {redacted(given.text or '')!r} is not {kind.wants}"
     return f"{line}: {reason}" if reason else line
-
-
-def _did_you_mean(name: str) -> str:
-    close = difflib.get_close_matches(name, ROWS, 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:

@@ -1,0 +1,462 @@
+"""Settings: every source, every mistake with its place, and no password in what is shown."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from nearhit.proxy.config import (
+    ROWS,
+    VERSION,
+    Config,
+    ConfigError,
+    Tcp,
+    Unix,
+    Upstream,
+    flag,
+    load,
+    retry_delay,
+    variable,
+)
+
+NONE: Mapping[str, str] = {}
+
+
+def loaded(
+    flags: Mapping[str, str] = NONE, environ: Mapping[str, str] = NONE, file: str | None = None
+) -> Config:
+    """The settings with a nearhit.toml of that text, named by a flag."""
+
+    def read(path: str) -> str:
+        assert path == "nearhit.toml"
+        return file or ""
+
+    return load({**flags, "config": "nearhit.toml"} if file is not None else flags, environ, read)
+
+
+def mistakes(
+    flags: Mapping[str, str] = NONE, environ: Mapping[str, str] = NONE, file: str | None = None
+) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(flags, environ, file)
+    return caught.value.mistakes
+
+
+# --- Values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("listen", "127.0.0.1:6380", (Tcp("127.0.0.1", 6380),)),
+        ("listen", "localhost:0", (Tcp("localhost", 0),)),
+        ("listen", "my-host_1.example:65535", (Tcp("my-host_1.example", 65535),)),
+        ("listen", "[::1]:6380", (Tcp("::1", 6380),)),
+        ("listen", "[fe80::1%eth0]:6380", (Tcp("fe80::1%eth0", 6380),)),
+        ("listen", "unix:///run/nearhit.sock", (Unix("/run/nearhit.sock"),)),
+        ("listen", "0.0.0.0:1, unix:///s", (Tcp("0.0.0.0", 1), Unix("/s"))),
+        ("upstream", "redis://localhost", "redis://localhost"),
+        ("upstream", "rediss://u:p@[::1]:7/2?ssl_cert_reqs=none", None),
+        ("upstream", "unix://u:p@/run/redis.sock?db=3", None),
+        ("upstream", "redis://h?socket_timeout=5&client_name=app", None),
+        ("log_level", "debug", "debug"),
+        ("log_level", "WARNING", "warning"),
+        ("env", "production", "production"),
+        ("workers", "1", 1),
+        ("workers", " 64 ", 64),
+        ("max_clients", "1000000", 1_000_000),
+        ("upstream_timeout", "30", 30.0),
+        ("upstream_timeout", "500ms", 0.5),
+        ("upstream_timeout", "1.5s", 1.5),
+        ("upstream_timeout", "2m", 120.0),
+        ("upstream_timeout", "1h", 3600.0),
+        ("drain_timeout", "0", 0.0),
+        ("offline_queue", "0", 0),
+        ("offline_queue", "1000", 1000),
+        ("offline_queue", "64b", 64),
+        ("offline_queue", "1k", 1000),
+        ("offline_queue", "1kb", 1024),
+        ("offline_queue", "16MB", 16 << 20),
+        ("offline_queue", "1 gb", 1 << 30),
+    ],
+)
+def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
+    assert getattr(loaded({name: text}), name) == (text if value is None else value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("listen", ""),
+        ("listen", "6380"),
+        ("listen", ":6380"),
+        ("listen", "host"),
+        ("listen", "host:"),
+        ("listen", "host:x"),
+        ("listen", "host:65536"),
+        ("listen", "host:-1"),
+        ("listen", "::1:6380"),
+        ("listen", "[::1]"),
+        ("listen", "unix://relative"),
+        ("listen", "unix:///"),
+        ("listen", "a:1,"),
+        ("listen", "a:1,a:1"),
+        ("upstream", ""),
+        ("upstream", "localhost:6379"),
+        ("upstream", "http://localhost"),
+        ("upstream", "redis://h:65536"),
+        ("upstream", "redis://[::1"),
+        ("upstream", "redis://h/x"),
+        ("upstream", "redis://h?db=x"),
+        ("upstream", "redis://h?ssl_cert_req=none"),
+        ("upstream", "unix://run/redis.sock"),
+        ("config", ""),
+        ("log_level", "warn"),
+        ("env", "staging"),
+        ("workers", "x"),
+        ("workers", ""),
+        ("workers", "0"),
+        ("workers", "65"),
+        ("workers", "-1"),
+        ("workers", "1.0"),
+        ("workers", "٣"),
+        ("workers", "9" * 5000),
+        ("max_clients", "1k"),
+        ("upstream_timeout", "9ms"),
+        ("upstream_timeout", "61m"),
+        ("upstream_timeout", "1 day"),
+        ("upstream_timeout", "nan"),
+        ("upstream_timeout", "1e1"),
+        ("drain_timeout", "-1s"),
+        ("offline_queue", "-1"),
+        ("offline_queue", "1.5mb"),
+        ("offline_queue", "1tb"),
+        ("offline_queue", "1073741825"),
+    ],
+)
+def test_a_mistake_names_its_place_and_what_is_wanted(name: str, text: str) -> None:
+    wanted = [f"{flag(name)}: {text!r} is not {ROWS[name].kind.wants}"]
+
+    found = mistakes({name: text}) if name != "config" else mistakes_of_empty_path()
+
+    assert [line[: len(wanted[0])] for line in found][-1:] == wanted
+
+
+def mistakes_of_empty_path() -> list[str]:
+    def read(path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with pytest.raises(ConfigError) as caught:
+        load({"config": ""}, {}, read)
+    return caught.value.mistakes
+
+
+def test_the_message_for_a_number_says_its_range() -> None:
+    assert mistakes({"workers": "x"}) == ["--workers: 'x' is not a whole number from 1 to 64"]
+
+
+def test_the_wrong_one_of_several_addresses_is_named() -> None:
+    assert mistakes({"listen": "a:1,b,c:3"})[0].endswith("or unix:///path: see 'b'")
+
+
+def test_every_default_is_a_value_that_a_user_could_write() -> None:
+    written = {name: row.default for name, row in ROWS.items() if row.default is not None}
+
+    assert loaded(written) == loaded() == Config()
+
+
+# --- Sources
+
+
+def test_without_any_source_the_defaults_hold() -> None:
+    config = loaded()
+
+    assert config.listen == (Tcp("127.0.0.1", 6380),)
+    assert config.upstream is None
+    assert (config.workers, config.max_clients) == (1, 10000)
+    assert (config.upstream_timeout, config.drain_timeout) == (30.0, 10.0)
+    assert config.offline_queue == 16 << 20
+    assert (config.log_level, config.env) == ("info", "development")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
+    samples = {
+        "listen": "[::1]:7",
+        "upstream": "redis://there",
+        "config": "nearhit.toml",
+        "log_level": "error",
+        "env": "production",
+    }
+    text = samples.get(name, "7")
+    value = getattr(loaded({name: text}, file=""), name)
+
+    assert getattr(loaded({}, {variable(name): text}, file=""), name) == value
+    if ROWS[name].in_file:
+        assert getattr(loaded(file=f'{name} = "{text}"'), name) == value
+
+
+def test_flags_beat_environment_beats_file_beats_default() -> None:
+    flags, environ, file = {"workers": "2"}, {"NEARHIT_WORKERS": "3"}, "workers = 4"
+
+    assert loaded(flags, environ, file).workers == 2
+    assert loaded({}, environ, file).workers == 3
+    assert loaded({}, {}, file).workers == 4
+    assert loaded({}, {}, "").workers == 1
+
+
+@pytest.mark.parametrize(
+    ("shared", "name", "text", "own"),
+    [
+        ("REDIS_URL", "upstream", "redis://shared", "redis://own"),
+        ("LOG_LEVEL", "log_level", "error", "debug"),
+    ],
+)
+def test_the_name_with_our_prefix_beats_the_one_that_others_share(
+    shared: str, name: str, text: str, own: str
+) -> None:
+    assert getattr(loaded({}, {shared: text}), name) == text
+    assert getattr(loaded({}, {shared: text, variable(name): own}), name) == own
+
+
+def test_an_empty_variable_says_nothing() -> None:
+    environ = {"REDIS_URL": "", "PORT": "", "NEARHIT_WORKERS": "", "NEARHIT_CONFIG": ""}
+
+    assert loaded({}, environ) == Config()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "file", "listen"),
+    [
+        ({}, {}, None, "127.0.0.1:7000"),
+        ({}, {"NEARHIT_LISTEN": "0.0.0.0:6380"}, None, "0.0.0.0:7000"),
+        ({}, {}, "listen = '[::1]:1'", "[::1]:7000"),
+        ({}, {}, "listen = ['unix:///s', 'a:1', 'b:2']", "unix:///s,a:7000,b:2"),
+        ({}, {}, "listen = 'unix:///s'", "unix:///s,127.0.0.1:7000"),
+        ({"listen": "a:1"}, {}, None, "a:1"),
+    ],
+)
+def test_port_changes_just_the_port(
+    flags: Mapping[str, str], environ: Mapping[str, str], file: str | None, listen: str
+) -> None:
+    config = loaded(flags, {**environ, "PORT": "7000"}, file)
+
+    assert ",".join(map(str, config.listen)) == listen
+
+
+def test_toml_values_are_taken_as_they_are_written() -> None:
+    config = loaded(
+        file="""
+        workers = 3
+        upstream_timeout = 1.5
+        offline_queue = 65_536
+        listen = ["127.0.0.1:1",
+                  "unix:///s"]
+        """
+    )
+
+    assert (config.workers, config.upstream_timeout, config.offline_queue) == (3, 1.5, 65536)
+    assert config.listen == (Tcp("127.0.0.1", 1), Unix("/s"))
+
+
+# --- Mistakes
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_place() -> None:
+    found = mistakes(
+        {"workers": "x"},
+        {"NEARHIT_WORKERS": "99", "PORT": "abc", "LOG_LEVEL": "loud"},
+        "# a comment\n\nenv = 'test'\nmax_clients = true\nlisten = [\n  'a'\n]\n",
+    )
+
+    assert [line.partition(" is not ")[0] for line in found] == [
+        "nearhit.toml:5: listen: 'a'",
+        "PORT: ':abc'",
+        "LOG_LEVEL: 'loud'",
+        "nearhit.toml:3: env: 'test'",
+        "NEARHIT_WORKERS: '99'",
+        "--workers: 'x'",
+        "nearhit.toml:4: max_clients: 'true'",
+    ]
+
+
+def test_a_shared_variable_that_is_overruled_may_say_anything() -> None:
+    environ = {"LOG_LEVEL": "loud", "PORT": "tcp://10.0.0.1:80", "REDIS_URL": "sentinel://x"}
+    flags = {"log_level": "error", "listen": "a:1", "upstream": "redis://there"}
+
+    assert loaded(flags, environ).log_level == "error"
+
+
+@pytest.mark.parametrize(
+    ("file", "mistake"),
+    [
+        ("\nworker = 1", "nearhit.toml:2: worker: no such setting; did you mean workers?"),
+        (
+            "max-clients = 1",
+            "nearhit.toml:1: max-clients: no such setting; did you mean max_clients?",
+        ),
+        ("'Log_Level' = 1", "nearhit.toml:1: Log_Level: no such setting; did you mean log_level?"),
+        ("zzz = 1", "nearhit.toml:1: zzz: no such setting"),
+        ("a.b = 1", "nearhit.toml:1: [a]: no such table"),
+        ("workers = 1\n\n[loader.x]\nttl = 1", "nearhit.toml:3: [loader]: no such table"),
+        ("[[x]]\ny = 1", "nearhit.toml:1: x: no such setting"),
+        (
+            "config = 'x'",
+            "nearhit.toml:1: config: not for the file itself: use --config or NEARHIT_CONFIG",
+        ),
+        ("[workers]\nx = 1", "nearhit.toml:1: workers: a table is not a whole number from 1 to 64"),
+        ("workers = [1]", "nearhit.toml:1: workers: a list is not a whole number from 1 to 64"),
+        ("workers = 1\nworkers = 2\n", "nearhit.toml:2: Cannot overwrite a value (column 12)"),
+        (
+            "\n\nworkers 1",
+            "nearhit.toml:3: Expected '=' after a key in a key/value pair (column 9)",
+        ),
+        ("workers = 1\nlisten = [\n", "nearhit.toml:2: Invalid value (at end of document)"),
+    ],
+)
+def test_a_mistake_in_the_file_has_its_line(file: str, mistake: str) -> None:
+    assert mistakes(file=file) == [mistake]
+
+
+def test_a_key_after_values_of_many_lines_has_its_own_line() -> None:
+    file = 'env = """\ntest"""\nlisten = [ # workers = 1\n"a:1",\n\n]\n\n# workers = 2\nworkers = 0'
+
+    assert mistakes(file=file)[-1].startswith("nearhit.toml:9: workers: '0'")
+
+
+@pytest.mark.parametrize(
+    ("error", "mistake"),
+    [
+        (
+            FileNotFoundError(2, "No such file or directory"),
+            "cannot read f: No such file or directory",
+        ),
+        (PermissionError(13, "Permission denied"), "cannot read f: Permission denied"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "f is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_mistake_of_who_named_it(
+    error: Exception, mistake: str
+) -> None:
+    def read(path: str) -> str:
+        raise error
+
+    for place, flags, environ in (
+        ("--config", {"config": "f"}, NONE),
+        ("NEARHIT_CONFIG", NONE, {"NEARHIT_CONFIG": "f"}),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(flags, environ, read)
+        assert caught.value.mistakes == [f"{place}: {mistake}"]
+
+
+def test_a_misspelt_variable_is_a_mistake_and_what_kubernetes_adds_is_not() -> None:
+    kubernetes = {"NEARHIT_SERVICE_HOST": "10.0.0.1", "NEARHIT_PORT": "tcp://10.0.0.1:6380"}
+
+    assert loaded({}, kubernetes) == Config()
+    assert mistakes({}, {**kubernetes, "NEARHIT_WORKER": "3"}) == [
+        "NEARHIT_WORKER: no such setting; did you mean NEARHIT_WORKERS?"
+    ]
+
+
+# --- What is shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:secret@h:1/0",
+        "redis://:se/secret@h",
+        "redis://:se@secret@h",
+        "redis://h?password=secret",
+        "redis://h:secret",
+        "redis://secret@h:x",
+        "http://u:secret@h",
+        "u:secret@h",
+        "rediss://u:secret@[h",
+        "redis://u:secret\u2100@h",
+        "redis://u:secret@h?zzz=1",
+    ],
+)
+def test_no_password_is_ever_shown(url: str) -> None:
+    try:
+        config = loaded({"upstream": url})
+        shown = repr(config) + "".join(config.describe()) + repr(Upstream.parse(url))
+    except ConfigError as error:
+        shown = str(error)
+
+    assert "secret" not in shown
+    assert "secret" not in "".join(mistakes(file=f"upstream = ['{url}', 'x']"))
+
+
+def test_describe_tells_each_setting_and_where_it_came_from() -> None:
+    config = loaded(
+        {"drain_timeout": "500ms"},
+        {"REDIS_URL": "redis://u:secret@h/3", "PORT": "7"},
+        "\nworkers = 4\n",
+    )
+
+    assert [line.split() for line in config.describe()] == [
+        ["listen", "=", "127.0.0.1:7", "#", "PORT"],
+        ["upstream", "=", "redis://u:***@h/3", "#", "REDIS_URL"],
+        ["config", "=", "nearhit.toml", "#", "--config"],
+        ["log_level", "=", "info", "#", "default"],
+        ["env", "=", "development", "#", "default"],
+        ["workers", "=", "4", "#", "nearhit.toml:2"],
+        ["max_clients", "=", "10000", "#", "default"],
+        ["upstream_timeout", "=", "30s", "#", "default"],
+        ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
+        ["offline_queue", "=", "16mb", "#", "default"],
+    ]
+
+
+# --- The upstream's URL, and the rest
+
+
+@pytest.mark.parametrize(
+    ("url", "upstream"),
+    [
+        ("redis://", Upstream()),
+        ("redis://h:1/2", Upstream("h", 1, db=2)),
+        ("redis://h/2?db=3", Upstream("h", db=3)),
+        ("redis://:p%40%2F@h", Upstream("h", password="p@/")),
+        ("redis://u:p@h?username=x&password=y", Upstream("h", username="u", password="p")),
+        ("redis://h?username=x&password=%2520", Upstream("h", username="x", password="%20")),
+        ("redis://[::1]:7", Upstream("::1", 7)),
+        ("redis://u:p@[::1]", Upstream("::1", username="u", password="p")),
+        (
+            "rediss://h?ssl_cert_reqs=none",
+            Upstream("h", tls=True, options={"ssl_cert_reqs": "none"}),
+        ),
+        ("unix:///a%20b", Upstream(path="/a b")),
+        ("unix://u:p@/s?db=1", Upstream(path="/s", username="u", password="p", db=1)),
+    ],
+)
+def test_an_upstream_url_leads_where_redis_py_would_go(url: str, upstream: Upstream) -> None:
+    from redis.connection import parse_url
+
+    kwargs = parse_url(url)  # type: ignore[no-untyped-call]  # it has no annotations
+
+    assert Upstream.parse(url) == upstream
+    assert upstream.host == kwargs.get("host", "localhost")
+    assert upstream.port == kwargs.get("port", 6379)
+    assert upstream.path == kwargs.get("path")
+    assert upstream.db == kwargs.get("db", 0)
+    assert (upstream.username, upstream.password) == (
+        kwargs.get("username"),
+        kwargs.get("password"),
+    )
+
+
+def test_the_retry_rule() -> None:
+    assert [retry_delay(attempt) for attempt in (1, 2, 39, 40, 1000)] == pytest.approx(
+        [0.05, 0.1, 1.95, 2, 2]
+    )
+
+
+def test_the_version_is_the_one_of_the_package() -> None:
+    project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text())
+
+    assert project["project"]["version"] == VERSION
