@@ -11,6 +11,7 @@ from typing import Final
 
 from .channels import Channels
 from .conduct_client import client
+from .hot import MUTE_SKIP, Run
 from .lane import Lane, User
 from .resp import OK, Hello, encode, integer_of, parse_hello, patch_id
 from .session import (
@@ -19,10 +20,8 @@ from .session import (
     HOLD_STICKY,
     HOLD_SUBSCRIBED,
     HOLD_WATCH,
-    MUTE_SKIP,
     STALL_DRAIN,
     STALL_REPLY,
-    Run,
     Session,
 )
 from .slot import drop
@@ -44,7 +43,9 @@ def _plain(session: Session, args: list[bytes]) -> bool:
     return True
 
 
-def _ask(session: Session, args: list[bytes], seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
+def _ask(
+    session: Session, args: list[bytes], seen: Callable[[bytes], bytes], lane: Lane | None = None
+) -> None:
     """Send the request, and parse no further until its reply has told how to go on."""
 
     def resumed(reply: bytes) -> bytes:
@@ -284,7 +285,7 @@ def _unsubscribe(session: Session, args: list[bytes]) -> bool:
         return False
     assert session.lane is not None
     if session.lane.framing is None:
-        session.lane.framing = Channels()
+        session.lane.subscribe(Channels())
     session.hold(HOLD_SUBSCRIBED)
     slot = Confirmations(session, args[0].lower(), len(args) - 1)
     session.mute &= ~MUTE_SKIP
@@ -322,7 +323,9 @@ def _select(session: Session, args: list[bytes]) -> bool:
 
 def _lane_of_state(session: Session) -> Lane | None:
     """The session's own lane where it must stay on it."""
-    return session.lane if session.lane is not None and session.lane.lent and session.holds else None
+    return (
+        session.lane if session.lane is not None and session.lane.lent and session.holds else None
+    )
 
 
 def _hello(session: Session, args: list[bytes]) -> bool:

@@ -11,8 +11,9 @@ from typing import Final
 
 from . import clients
 from .clients import BadFilter
+from .hot import MUTE_OFF, MUTE_SKIP
 from .resp import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
-from .session import HOLD_STICKY, HOLD_TRACKING, MUTE_OFF, MUTE_SKIP, Session
+from .session import HOLD_STICKY, HOLD_TRACKING, Session
 
 Act = Callable[[Session, list[bytes]], bool]
 
@@ -60,7 +61,7 @@ def _getname(session: Session, args: list[bytes]) -> bool:
 def _info(session: Session, args: list[bytes]) -> bool:
     def answer(reply: bytes) -> bytes:
         fields = clients.fields_of(reply)
-        text = clients.line(session, session.context.now, fields, "client|info")
+        text = clients.line(session, session.context.clock.now, fields, "client|info")
         return verbatim(text + b"\n", session.key.resp)
 
     return _replaced(session, args, answer)
@@ -77,7 +78,7 @@ def _list(session: Session, args: list[bytes]) -> bool:
         shown = [one for one in session.context.clients if all(test(one) for test in tests)]
         lines = [
             clients.line(
-                one, session.context.now, fields, "client|list" if one is session else None
+                one, session.context.clock.now, fields, "client|list" if one is session else None
             )
             for one in shown
         ]

@@ -18,15 +18,15 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from typing import Final, Protocol
 
 from .dial import Dial
 from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
-from .kernel import BROKEN, PUSH, Cutter
+from .hot import LaneCore, LaneState, Slot
+from .kernel import BROKEN, Cutter
 from .log import event
 from .resp import encode
-from .slot import Ask, Done, Slot
+from .slot import Ask, Done
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +72,6 @@ class Key:
 
     def with_user(self, user: User | None) -> Key:
         return replace(self, user=user)
-
-
-class LaneState(Enum):
-    IDLE = auto()  # no connection and nothing to send
-    CONNECTING = auto()  # dialling, shaking hands, or between two attempts
-    READY = auto()
-    DOWN = auto()  # the retry rule is exhausted: fails at once, tried every 2 s
-    CLOSED = auto()
 
 
 MOVES: Final = {
@@ -144,7 +136,7 @@ class Framing(Protocol):
         """Channels, patterns and shard channels subscribed."""
 
 
-class Lane(asyncio.Protocol):
+class Lane(LaneCore):
     def __init__(
         self,
         number: int,
@@ -156,34 +148,27 @@ class Lane(asyncio.Protocol):
         owner: Owner | None = None,
         bare: bool = False,
     ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(loop.call_soon)
         self.number = number
         self.key = key
-        self.state = LaneState.IDLE
         self.owner = owner
         self.lent = owner is not None
         self.users = 0  # sessions that use this shared lane now
         self.idle_ticks = 0
         self.patient = False  # a blocking command waits: silence is no sign of death
-        self.choked = False
         self.blocked: list[Owner] = []
         self.tunnel = False
         self.framing: Framing | None = None
         self.client_id = 0
         self._bare = bare
         self.tainted = False  # holds state that cannot be undone: never lent again
-        self.waiting: deque[Slot] = deque()
-        self.out: list[bytes] = []
         self.offline: deque[tuple[bytes, Slot]] = deque()
         self.offline_bytes = 0
-        self.heard = 0
         self._offline_max = offline_max
         self._dial = dial
         self._home = home
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._cutter = Cutter()
-        self._frame: list[bytes] = []  # the parts of a push that came in pieces
-        self._paused = False
+        self._loop = loop
         self._silent = 0
         self._heard_at_tick = -1
         self._why: ProxyError = UpstreamLost("closed by the server")
@@ -200,18 +185,8 @@ class Lane(asyncio.Protocol):
 
     # --- Sending ------------------------------------------------------------------------------
 
-    def send(self, data: bytes, slot: Slot) -> None:
-        """Queue whole requests and the slot that waits for their replies."""
-        if self.state is LaneState.READY:
-            # One write per loop turn carries what all sessions sent: this is what cuts the upstream's
-            # CPU to a third (tests.bench, upstream column at P=1).
-            if not self.out:
-                self._loop.call_soon(self.flush)
-            self.out.append(data)
-            self.waiting.append(slot)
-            if self._paused:
-                self.resume_reading()
-            return
+    def send_later(self, data: bytes, slot: Slot) -> None:
+        """Keep a request until the lane is READY, or fail it where that is known not to come."""
         down = self._home.down
         if self.state is LaneState.CLOSED:
             slot.fail(self._why.line, False)
@@ -227,7 +202,7 @@ class Lane(asyncio.Protocol):
         """More bytes of a request whose slot was given with its first ones (lent lanes only)."""
         if self.state is LaneState.READY:
             if not self.out:
-                self._loop.call_soon(self.flush)
+                self.call_soon(self.flush)
             self.out.append(data)
         elif self.offline:
             head, slot = self.offline.pop()
@@ -238,11 +213,6 @@ class Lane(asyncio.Protocol):
     def ask(self, done: Done, *args: bytes) -> None:
         """Send one request of the proxy itself; ``done`` gets the whole reply, or an error line."""
         self.send(encode(args), Ask(done))
-
-    def flush(self) -> None:
-        if self.out and self._transport is not None and self.state is LaneState.READY:
-            self._transport.write(b"".join(self.out) if len(self.out) > 1 else self.out[0])
-            self.out.clear()
 
     # --- Life ---------------------------------------------------------------------------------
 
@@ -287,13 +257,13 @@ class Lane(asyncio.Protocol):
 
     async def _connect(self) -> None:
         """Dial and shake hands. OSError, ProxyError: not now; UpstreamRefused: not as we are."""
-        self._cutter = Cutter()
-        self._frame.clear()
-        self._paused = False
+        self.cutter = Cutter()
+        self.frame.clear()
+        self.paused = False
         self._why = UpstreamLost("closed by the server")
         self._gone = self._loop.create_future()
-        self._transport = await self._dial.open(self._loop, lambda: self)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        self.wire = await self._dial.open(self._loop, lambda: self)
+        self.wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         try:
             async with asyncio.timeout(10):
                 await self._shake_hands()
@@ -302,7 +272,7 @@ class Lane(asyncio.Protocol):
             raise
 
     def _abort(self) -> None:
-        transport, self._transport = self._transport, None
+        transport, self.wire = self.wire, None
         if transport is not None:
             transport.abort()
 
@@ -338,7 +308,7 @@ class Lane(asyncio.Protocol):
 
     async def _converse(self, requests: list[list[bytes]]) -> list[bytes]:
         """Ask on the new connection, before anybody else may."""
-        assert self._transport is not None and not self.waiting
+        assert self.wire is not None and not self.waiting
         replies: list[bytes] = []
         answered: asyncio.Future[None] = self._loop.create_future()
 
@@ -348,7 +318,7 @@ class Lane(asyncio.Protocol):
                 answered.set_result(None)
 
         self.waiting.extend(Ask(take) for _ in requests)
-        self._transport.write(b"".join(map(encode, requests)))
+        self.wire.write(b"".join(map(encode, requests)))
         try:
             await answered
         finally:
@@ -401,7 +371,12 @@ class Lane(asyncio.Protocol):
     def _lost(self) -> None:
         """The connection of a READY lane is gone."""
         event(
-            log, logging.INFO, "lane lost", lane=self.number, waiting=len(self.waiting), error=self._why
+            log,
+            logging.INFO,
+            "lane lost",
+            lane=self.number,
+            waiting=len(self.waiting),
+            error=self._why,
         )
         if self.lent:
             self._end(self._why)
@@ -419,7 +394,7 @@ class Lane(asyncio.Protocol):
 
     def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
         """Fill slots whose replies will not come; the first may have had a part of its reply."""
-        inside = self._cutter.inside
+        inside = self.cutter.inside
         for slot in slots:
             slot.fail(why.line, inside)
             inside = False
@@ -453,12 +428,12 @@ class Lane(asyncio.Protocol):
     def lose(self, why: str) -> None:
         """Give the present connection up."""
         self._why = UpstreamLost(why)
-        if self._transport is not None:
-            self._transport.abort()
+        if self.wire is not None:
+            self.wire.abort()
 
     def tick(self, timeout_ticks: int) -> None:
         """Once a second: give up a connection that owes replies and has been silent for too long."""
-        if self.state is not LaneState.READY or not self.waiting or self.patient or self._paused:
+        if self.state is not LaneState.READY or not self.waiting or self.patient or self.paused:
             self._silent = 0
         elif self.heard != self._heard_at_tick:
             self._silent = 0
@@ -470,60 +445,26 @@ class Lane(asyncio.Protocol):
 
     # --- Receiving (asyncio.Protocol) ---------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        self.heard += 1
-        if self.tunnel:
-            if self.owner is not None:
-                self.owner.lane_raw(self, data)
-            return
-        if self.framing is not None:
-            self._framed(data, 0)
-            return
-        pos, end = 0, len(data)
-        cutter, waiting = self._cutter, self.waiting
-        while pos < end:
-            if self._frame:
-                pos = self._push(data, pos)
-                continue
-            slot = waiting[0] if waiting else None
-            at = cutter.cut(data, pos, slot.want if slot is not None else 1)
-            if at > pos:
-                if slot is None:
-                    self.lose("a reply that nobody asked for")
-                    return
-                slot.want -= cutter.done
-                if not slot.want:
-                    waiting.popleft()
-                slot.feed(data if at - pos == end else data[pos:at])
-                pos = at
-            if cutter.stop == PUSH:
-                pos = self._push(data, pos)
-            elif cutter.stop == BROKEN:
-                self.lose("bytes that are not RESP")
-                return
-            if self.tunnel or self.framing is not None:
-                # The reply just handed over changed how this connection speaks.
-                self._changed(data, pos)
-                return
+    def odd_received(self, data: bytes, pos: int) -> None:
+        """Bytes of a tunnel or of a subscribed lane."""
+        if not self.tunnel:
+            self._framed(data, pos)
+        elif self.owner is not None:
+            self.owner.lane_raw(self, data[pos:])
 
-    def _changed(self, data: bytes, pos: int) -> None:
-        if pos < len(data):
-            if self.tunnel:
-                if self.owner is not None:
-                    self.owner.lane_raw(self, data[pos:])
-            else:
-                self._framed(data, pos)
-
-    def _push(self, data: bytes, pos: int) -> int:
-        """Collect one push frame from pos; the offset behind it."""
-        at = self._cutter.cut(data, pos, 1, True)
-        self._frame.append(data[pos:at])
-        if self._cutter.stop == BROKEN:
+    def unasked(self, data: bytes, pos: int) -> int:
+        """Collect what no slot waits for, which can only be a push; the offset behind it."""
+        if not self.frame and data[pos : pos + 1] != b">":
+            self.lose("a reply that nobody asked for")
+            return len(data)
+        at = self.cutter.cut(data, pos, 1, True)
+        self.frame.append(data[pos:at])
+        if self.cutter.stop == BROKEN:
             self.lose("bytes that are not RESP")
             return len(data)
-        if self._cutter.done:
-            frame = b"".join(self._frame)
-            self._frame.clear()
+        if self.cutter.done:
+            frame = b"".join(self.frame)
+            self.frame.clear()
             self._pushed(frame)
         return at
 
@@ -536,19 +477,33 @@ class Lane(asyncio.Protocol):
             if push is not None:
                 push(frame)
 
+    def enter_tunnel(self) -> None:
+        """From now on bytes pass to the owner as they come, for as long as the lane lives."""
+        self.tunnel = True
+        self.patient = True
+        self.whole = False
+
+    def subscribe(self, framing: Framing) -> None:
+        self.framing = framing
+        self.whole = False
+
+    def unsubscribe(self) -> None:
+        self.framing = None
+        self.whole = not self.tunnel
+
     def _framed(self, data: bytes, pos: int) -> None:
         """A subscribed lane: look at every frame, whole."""
         while pos < len(data) and self.state is LaneState.READY:
-            at = self._cutter.cut(data, pos, 1, True)
-            self._frame.append(data[pos:at])
-            if self._cutter.stop == BROKEN:
+            at = self.cutter.cut(data, pos, 1, True)
+            self.frame.append(data[pos:at])
+            if self.cutter.stop == BROKEN:
                 self.lose("bytes that are not RESP")
                 return
             pos = at
-            if not self._cutter.done:
+            if not self.cutter.done:
                 return
-            frame = b"".join(self._frame)
-            self._frame.clear()
+            frame = b"".join(self.frame)
+            self.frame.clear()
             head = self.waiting[0] if self.waiting else None
             if self.framing.unasked(frame, head) if self.framing else frame.startswith(b">"):
                 self._pushed(frame)
@@ -564,12 +519,18 @@ class Lane(asyncio.Protocol):
     @property
     def inside(self) -> bool:
         """Whether the reply at the head has been handed over in part."""
-        return self._cutter.inside
+        return self.cutter.inside
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """``_connect`` has the transport from its dial."""
+
+    def eof_received(self) -> None:
+        """The server sends no more: let the transport close."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
             self._why = UpstreamLost(str(exc) or type(exc).__name__)
-        self._transport = None
+        self.wire = None
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         if self.state is LaneState.READY:
@@ -594,11 +555,11 @@ class Lane(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Stop taking replies: their client does not take them. Only while nobody else waits here."""
         alone = self.lent or len(self.waiting) <= 1
-        if self._transport is not None and not self._paused and alone:
-            self._paused = True
-            self._transport.pause_reading()
+        if self.wire is not None and not self.paused and alone:
+            self.paused = True
+            self.wire.pause_reading()
 
     def resume_reading(self) -> None:
-        if self._transport is not None and self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        if self.wire is not None and self.paused:
+            self.paused = False
+            self.wire.resume_reading()

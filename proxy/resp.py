@@ -184,7 +184,9 @@ def integer(value: int) -> bytes:
 
 def error(text: str) -> bytes:
     """An ``-ERR`` line; the text must be our own or already printable."""
-    return b"-ERR %b\r\n" % text.encode("utf-8", "replace").replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"-ERR %b\r\n" % text.encode("utf-8", "replace").replace(b"\r", b" ").replace(
+        b"\n", b" "
+    )
 
 
 def verbatim(text: bytes, resp: int) -> bytes:

@@ -1,6 +1,6 @@
 """One serving process: builds the lanes and the sessions, owns every task, ends them in order.
 
-    serve ─ Server.start ─ connect the primary lane ─ read COMMAND ─ ready ─ ... ─ signal ─ drain ─ close"""
+serve ─ Server.start ─ connect the primary lane ─ read COMMAND ─ ready ─ ... ─ signal ─ drain ─ close"""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .conduct import conduct
 from .config import Config, Upstream
 from .dial import ATTEMPTS, Dial, Retry
 from .errors import ProxyError, StartError
+from .hot import Clock
 from .lane import Lane
 from .lanes import Lanes
 from .log import event
@@ -77,7 +78,7 @@ class Server:
             table=snapshot(),
             conduct=conduct,
             learn=self._learn,
-            now=self._loop.time(),
+            clock=Clock(self._loop.time()),
         )
         self._primary = self.lanes.shared(self.lanes.primary_key)
 
@@ -87,7 +88,9 @@ class Server:
         self._tasks.start(self._tick())
         for sock in sockets:
             if sock.family == socket.AF_UNIX:
-                listener = await self._loop.create_unix_server(self._session, sock=sock, backlog=511)
+                listener = await self._loop.create_unix_server(
+                    self._session, sock=sock, backlog=511
+                )
             else:
                 listener = await self._loop.create_server(self._session, sock=sock, backlog=511)
             self._listeners.append(listener)
@@ -106,7 +109,7 @@ class Server:
     async def _tick(self) -> None:
         """The clock: everything that happens once a second."""
         while True:
-            self.context.now = self._loop.time()
+            self.context.clock.now = self._loop.time()
             await asyncio.sleep(1)
             self.lanes.tick()
 
@@ -126,7 +129,11 @@ class Server:
         self._primary.ask(self._take_fields, b"CLIENT", b"INFO")
 
     def _take_info(self, reply: bytes) -> None:
-        rows = dict(row.split(":", 1) for row in reply.decode("utf-8", "replace").split("\r\n") if ":" in row)
+        rows = dict(
+            row.split(":", 1)
+            for row in reply.decode("utf-8", "replace").split("\r\n")
+            if ":" in row
+        )
         if "valkey_version" in rows:
             self.version = f"Valkey {rows['valkey_version']}"
         elif "redis_version" in rows:
@@ -138,7 +145,9 @@ class Server:
         try:
             self.context.table = table_from_reply(_parsed(reply))
         except ValueError:
-            event(log, logging.INFO, "upstream gives no COMMAND", reply=reply[:80].decode("latin-1"))
+            event(
+                log, logging.INFO, "upstream gives no COMMAND", reply=reply[:80].decode("latin-1")
+            )
             return
         for session in self.context.clients:
             session.choose_names()

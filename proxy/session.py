@@ -20,7 +20,8 @@ from typing import Final, Protocol, cast
 
 from .clients import Clients
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
-from .kernel import BROKEN, DONE, FULL, MORE, ODD, PLAIN, Cutter, Names, scan
+from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, Clock, LaneCore, Run, SessionCore
+from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane
 from .lanes import Lanes
 from .log import event
@@ -33,20 +34,13 @@ log = logging.getLogger(__name__)
 READ_AHEAD: Final = 256 * 1024
 WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
-# A request larger than this is not gathered: it streams to a lane of the session's own as it comes.
-UPLOAD_AT: Final = 64 * 1024
 # A request that the proxy itself must understand is gathered up to this size.
 GATHER_MAX: Final = 64 * 1024 * 1024
 
-WINDOW_START: Final = 32
-WINDOW_MAX: Final = 1024
-WINDOW_BYTES: Final = 4 * 1024 * 1024
-WINDOW_SAMPLE: Final = 32
 
 # Why a session does not parse on: bits of Session.stalls (plain ints: enum flags cost 0.3 us an operation,
 # and the hot path asks ``if self.stalls`` for every read).
 STALL_DRAIN: Final = 1  # until nothing is outstanding
-STALL_WINDOW: Final = 2  # until half of the window is free
 STALL_REPLY: Final = 4  # until one reply has told how to go on
 STALL_LANE: Final = 8  # until the lane takes more
 STALL_CLIENT: Final = 16  # until the client reads
@@ -64,9 +58,6 @@ HOLD_TUNNEL: Final = 128
 # With one of these gone the client must learn that its state is gone: its connection ends.
 HOLDS_STATE: Final = ~HOLD_BLOCKED
 
-MUTE_OFF: Final = 1  # CLIENT REPLY OFF
-MUTE_SKIP: Final = 2  # CLIENT REPLY SKIP: the next request's reply only
-
 
 class Conduct(Protocol):
     """What requests other than PLAIN do (conduct.py)."""
@@ -83,44 +74,11 @@ class Context:
     clients: Clients[Session]
     table: Table
     conduct: Conduct
-    learn: Callable[[], None]  # a command that the table does not know has worked: read COMMAND again
+    clock: Clock
+    learn: Callable[
+        [], None
+    ]  # a command that the table does not know has worked: read COMMAND again
     fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
-    now: float = 0.0  # seconds, monotonic, advanced by the server once a second
-
-
-class Run:
-    """Replies to one run of requests, handed on as they come."""
-
-    __slots__ = ("count", "following", "parts", "session", "want")
-
-    def __init__(self, session: Session, want: int) -> None:
-        self.session = session
-        self.want = want
-        self.count = want
-        self.parts: list[bytes] | None = None
-        self.following: Run | None = None
-
-    def feed(self, chunk: bytes) -> None:
-        session = self.session
-        if session.head is self:
-            session.write(chunk)
-            if not self.want:
-                session.advance()
-        elif self.parts is None:
-            self.parts = [chunk]
-        else:
-            self.parts.append(chunk)
-
-    def push(self, frame: bytes) -> None:
-        """A push that precedes one of these replies."""
-        if self.session.key.resp == 3:
-            self.session.write(frame)
-
-    def fail(self, line: bytes, inside: bool) -> None:
-        if inside and self.session.head is self:
-            self.session.abort("the server went away in the middle of a reply")
-        want, self.want = self.want, 0
-        self.feed(line * want)
 
 
 class Text(Run):
@@ -131,20 +89,6 @@ class Text(Run):
     def __init__(self, session: Session, text: bytes) -> None:
         super().__init__(session, 0)
         self.parts = [text]
-
-
-class Muted(Run):
-    """Replies that the client asked not to get (CLIENT REPLY OFF, SKIP)."""
-
-    __slots__ = ()
-
-    def feed(self, chunk: bytes) -> None:
-        if not self.want and self.session.head is self:
-            self.session.advance()
-
-    def fail(self, line: bytes, inside: bool) -> None:
-        self.want = 0
-        self.feed(b"")
 
 
 class Seen(Run):
@@ -178,8 +122,15 @@ class Seen(Run):
         self.feed(line)
 
 
-class Session(asyncio.Protocol):
+class Session(SessionCore):
+    __slots__ = (
+        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key", "library",
+        "local", "name", "peer",
+    )  # fmt: skip
+    lane: Lane | None
+
     def __init__(self, context: Context, key: Key) -> None:
+        super().__init__(context.table.plain, context.clock)
         self.context = context
         self.key = key
         self.id = 0
@@ -187,31 +138,12 @@ class Session(asyncio.Protocol):
         self.library = (b"", b"")  # CLIENT SETINFO lib-name, lib-ver
         self.peer = ""
         self.local = ""
-        self.born = context.now
-        self.active = context.now
-        self.last = b""  # the bytes of the last small run, for CLIENT LIST's cmd=
-        self.names: Names = context.table.plain
-        self.lane: Lane | None = None
-        self.head: Run | None = None
-        self.tail: Run | None = None
-        self.owed = 0
-        self.window = WINDOW_START
-        self.stalls = 0
+        self.born = context.clock.now
         self.holds = 0
-        self.mute = 0
         self.blocking = 0  # blocking commands outstanding
-        self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
-        self.closed = False
-        self.transport: asyncio.Transport | None = None
-        self._rest = b""
-        self._need = 0
-        self._parsing = False
         self._paused = False
         self._eof = False
         self._upload: Cutter | None = None
-        self._at_drain = False
-        self._replies = 0
-        self._reply_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Session {self.id} db={self.key.db} owed={self.owed} stalls={self.stalls} holds={self.holds}>"
@@ -238,7 +170,7 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have asyncio.Transport's methods, not its class.
-        self.transport = wire = cast(asyncio.Transport, transport)
+        self.wire = wire = cast(asyncio.Transport, transport)
         self.peer = _address(wire.get_extra_info("peername"), wire.get_extra_info("sockname"))
         self.local = _address(wire.get_extra_info("sockname"), None)
         wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
@@ -246,18 +178,14 @@ class Session(asyncio.Protocol):
             self.write(MAX_CLIENTS)
             self.close()
 
-    def data_received(self, data: bytes) -> None:
-        self.active = self.context.now
+    def odd_received(self, data: bytes) -> None:
+        """Bytes of a tunnel or of a large request."""
         if self.holds & HOLD_TUNNEL:
             self._through(data)
-            return
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        if self.stalls or len(data) < self._need:
-            self._keep(data)
-            return
-        self._parse(data)
+        else:
+            at = self._upload_more(data)
+            if at < len(data):
+                self.data_received(data[at:])
 
     def eof_received(self) -> bool:
         """The client sends no more: what it asked is still answered, unless it waits for the future."""
@@ -265,13 +193,13 @@ class Session(asyncio.Protocol):
         waits = self.holds & ~(HOLD_MULTI | HOLD_WATCH)
         if waits or self.head is None:
             return False
-        self._at_drain = True
+        self.at_drain = True
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self.transport = None
-        self._rest = b""
+        self.wire = None
+        self.rest = b""
         lane, self.lane = self.lane, None
         if lane is not None:
             if lane.lent:
@@ -294,47 +222,14 @@ class Session(asyncio.Protocol):
 
     # --- Requests -----------------------------------------------------------------------------
 
-    def _keep(self, data: bytes) -> None:
+    def keep(self, data: bytes) -> None:
         """Hold unparsed bytes; past the bound, the client waits in its own socket buffer."""
-        self._rest = data
-        if self.stalls and len(data) > READ_AHEAD and not self._paused and self.transport is not None:
+        self.rest = data
+        if self.stalls and len(data) > READ_AHEAD and not self._paused and self.wire is not None:
             self._paused = True
-            self.transport.pause_reading()
+            self.wire.pause_reading()
 
-    def _parse(self, data: bytes) -> None:
-        pos, end = 0, len(data)
-        self._parsing = True
-        self._need = 0
-        try:
-            if self._upload is not None:
-                pos = self._upload_more(data)
-            while not self.stalls and pos < end:
-                limit = 1 if self.mute & MUTE_SKIP else self.window - self.owed
-                count, at, verdict = scan(data, pos, limit, self.names)
-                if count:
-                    self.forward(data if at - pos == end else data[pos:at], count)
-                    pos = at
-                if verdict == MORE:
-                    if end - pos > UPLOAD_AT:
-                        pos = self._upload_first(data, pos)
-                        continue
-                    break
-                if verdict == FULL:
-                    if self.owed >= self.window:
-                        self.stall(STALL_WINDOW)
-                    continue
-                if self.stalls:
-                    break
-                at = self._special(data, pos, verdict)
-                if at < 0:
-                    break
-                pos = at
-        finally:
-            self._parsing = False
-        if pos < end and not self.closed:
-            self._keep(data[pos:] if pos else data)
-
-    def _special(self, data: bytes, pos: int, verdict: int) -> int:
+    def special(self, data: bytes, pos: int, verdict: int) -> int:
         """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has come."""
         try:
             request = parse_request(data, pos)
@@ -353,70 +248,47 @@ class Session(asyncio.Protocol):
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
         if verdict == ODD and data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT:
-            return self._upload_first(data, pos)
+            return self.upload(data, pos)
         if need > GATHER_MAX:
             self.say(ProtocolError("request too large for a command of the proxy").line)
             self.end()
-        self._need = need
+        self.need = need
         return -1
 
-    def forward(self, data: bytes, count: int) -> None:
-        """Send whole requests, ``count`` of them, where this session's requests go now."""
-        slot: Run
-        if self.mute:
-            slot = Muted(self, count)
-            self.mute &= ~MUTE_SKIP
-        else:
-            slot = Run(self, count)
-        if len(data) < 512:
-            self.last = data
-        if self.queued >= 0:
-            self.queued += count
-        self._send(data, slot)
+    def attach(self) -> Lane:
+        """The shared lane of our key, from now on."""
+        lane = self.lane = self.context.lanes.shared(self.key)
+        lane.users += 1
+        return lane
 
     def watch(self, data: bytes, seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
         """Send one request and look at its reply before the client does."""
         slot = Seen(self, seen, bool(self.mute))
         self.mute &= ~MUTE_SKIP
-        self._send(data, slot, lane)
-
-    def _send(self, data: bytes, slot: Run, lane: Lane | None = None) -> None:
         self.push_slot(slot)
-        if lane is None:
-            lane = self.lane
-            if lane is None:
-                lane = self.lane = self.context.lanes.shared(self.key)
-                lane.users += 1
+        lane = lane or self.lane or self.attach()
         lane.send(data, slot)
         if lane.choked:
-            self._wait_for(lane)
+            self.wait_for(lane)
 
-    def push_slot(self, slot: Run) -> None:
-        """Take the place at the end of the answer queue."""
-        if self.tail is None:
-            self.head = slot
-        else:
-            self.tail.following = slot
-        self.tail = slot
-        self.owed += slot.count
-
-    def _wait_for(self, lane: Lane) -> None:
+    def wait_for(self, lane: LaneCore) -> None:
         self.stalls |= STALL_LANE
         lane.blocked.append(self)
         if self._upload is not None or self.holds & HOLD_TUNNEL:
             self._paused = True
-            if self.transport is not None:
-                self.transport.pause_reading()
+            if self.wire is not None:
+                self.wire.pause_reading()
 
     # --- Large requests -----------------------------------------------------------------------
 
-    def _upload_first(self, data: bytes, pos: int) -> int:
+    def upload(self, data: bytes, pos: int) -> int:
         """Stream the request that begins at pos on a lane of our own; the offset reached."""
         if not self.pin():
             return pos
         assert self.lane is not None
         self.holds |= HOLD_UPLOAD
         self._upload = Cutter()
+        self.odd = True
         self._upload.cut(data, pos, 1)
         self.forward(data[pos:], 1)
         return len(data)
@@ -433,18 +305,13 @@ class Session(asyncio.Protocol):
         lane.send_part(data[:at])
         if cutter.stop == DONE:
             self._upload = None
+            self.odd = False
             self.holds &= ~HOLD_UPLOAD
         elif lane.choked:
-            self._wait_for(lane)
+            self.wait_for(lane)
         return at
 
     # --- Answers ------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Bytes for the client, now."""
-        if self.transport is not None and data:
-            self._reply_bytes += len(data)
-            self.transport.write(data)
 
     def say(self, text: bytes) -> None:
         """An answer of our own, in its place."""
@@ -455,49 +322,23 @@ class Session(asyncio.Protocol):
         else:
             self.push_slot(Text(self, text))
 
-    def advance(self) -> None:
-        """The head of the queue is filled: hand out what stands complete behind it."""
-        slot = self.head
-        while slot is not None and not slot.want:
-            self.owed -= slot.count
-            self._replies += slot.count
-            slot = slot.following
-            self.head = slot
-            if slot is not None and slot.parts is not None:
-                self.write(b"".join(slot.parts))
-                slot.parts = None
-        if self._replies > WINDOW_SAMPLE:
-            self._resize_window()
-        if slot is None:
-            self.tail = None
-            if self._at_drain:
-                self._drained()
-        elif self.stalls & STALL_WINDOW and self.owed * 2 <= self.window:
-            self.resume(STALL_WINDOW)
-
-    def _resize_window(self) -> None:
-        """As many replies outstanding as make about 4 MB, by the sizes lately seen."""
-        size = self._reply_bytes // self._replies + 1
-        self.window = max(1, min(WINDOW_MAX, WINDOW_BYTES // size))
-        self._replies = self._reply_bytes = 0
-
-    def _drained(self) -> None:
+    def drained(self) -> None:
         """Nothing is outstanding: a lane that nothing holds goes back, what waited for this goes on."""
-        self._at_drain = False
+        self.at_drain = False
         if self.closed:
             return
         lane = self.lane
         if lane is not None and lane.lent:
-            self._at_drain = True
+            self.at_drain = True
             if lane.framing is not None and lane.framing.empty:
-                lane.framing = None
+                lane.unsubscribe()
                 self.let_go(HOLD_SUBSCRIBED)
             if not self.holds:
                 self.unpin()
-        if self.stalls & STALL_END or (self._eof and not self._rest):
+        if self.stalls & STALL_END or (self._eof and not self.rest):
             self.close()
             return
-        self._at_drain |= self._eof
+        self.at_drain |= self._eof
         self.resume(STALL_DRAIN | STALL_WINDOW)
 
     # --- States -------------------------------------------------------------------------------
@@ -506,20 +347,20 @@ class Session(asyncio.Protocol):
         """Parse no further until ``resume`` with the same reason."""
         self.stalls |= reason
         if reason & (STALL_DRAIN | STALL_WINDOW | STALL_END):
-            self._at_drain = True
+            self.at_drain = True
 
     def resume(self, reason: int) -> None:
         self.stalls &= ~reason
-        if self.stalls or self._parsing or self.closed:
+        if self.stalls or self.parsing or self.closed:
             return
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            self._parse(rest)
+        if self.rest:
+            rest, self.rest = self.rest, b""
+            self.parse(rest, 0)
         if self.stalls or self.closed:
             return
-        if self._paused and self.transport is not None:
+        if self._paused and self.wire is not None:
             self._paused = False
-            self.transport.resume_reading()
+            self.wire.resume_reading()
         if self._eof and self.head is None:
             self.close()
 
@@ -540,7 +381,7 @@ class Session(asyncio.Protocol):
         if lane is not None:
             lane.users -= 1
         self.lane = self.context.lanes.borrow(self.key, self)
-        self._at_drain = True
+        self.at_drain = True
         return True
 
     def unpin(self) -> None:
@@ -584,8 +425,8 @@ class Session(asyncio.Protocol):
     def enter_tunnel(self) -> None:
         """From now on bytes pass both ways as they are, for as long as the connection lasts."""
         assert self.lane is not None and self.lane.lent
-        self.lane.tunnel = True
-        self.lane.patient = True
+        self.lane.enter_tunnel()
+        self.odd = True
         self.hold(HOLD_TUNNEL)
 
     def _through(self, data: bytes) -> None:
@@ -594,27 +435,27 @@ class Session(asyncio.Protocol):
             return
         lane.send_part(data)
         if lane.choked:
-            self._wait_for(lane)
+            self.wait_for(lane)
 
     def end(self) -> None:
         """Close when all that is outstanding has been answered."""
         self.stall(STALL_END)
-        self._rest = b""
+        self.rest = b""
         if self.head is None:
             self.close()
 
     def close(self) -> None:
         """Close when what was written has left."""
-        if self.transport is not None:
+        if self.wire is not None:
             self.stalls |= STALL_END
-            self.transport.close()
+            self.wire.close()
 
     def abort(self, why: str) -> None:
         """Cut the connection: what the client has of a reply cannot be completed."""
         event(log, logging.INFO, "client cut", client=self.id, peer=self.peer, reason=why)
-        if self.transport is not None:
+        if self.wire is not None:
             self.stalls |= STALL_END
-            self.transport.abort()
+            self.wire.abort()
 
     def drain(self) -> bool:
         """The process stops: close now if nothing runs, else when it is answered. Whether it is closing now."""
@@ -626,6 +467,11 @@ class Session(asyncio.Protocol):
         return False
 
     # --- What a lane of our own reports (lane.Owner) ------------------------------------------
+
+    def pushed(self, frame: bytes) -> None:
+        """A push that precedes one of our replies on a shared lane."""
+        if self.key.resp == 3:
+            self.write(frame)
 
     def lane_pushed(self, lane: Lane, frame: bytes) -> None:
         self.write(frame)
@@ -639,7 +485,14 @@ class Session(asyncio.Protocol):
         self.lane = None
         self.context.lanes.give_back(lane)
         if self.holds & HOLDS_STATE:
-            event(log, logging.INFO, "client closed", client=self.id, reason="its lane is lost", error=why)
+            event(
+                log,
+                logging.INFO,
+                "client closed",
+                client=self.id,
+                reason="its lane is lost",
+                error=why,
+            )
             self.close()
             return
         self.let_go(HOLD_BLOCKED)
@@ -648,8 +501,8 @@ class Session(asyncio.Protocol):
     def lane_writable(self, lane: Lane) -> None:
         if self.holds & HOLD_TUNNEL or self._upload is not None:
             self._paused = False
-            if self.transport is not None:
-                self.transport.resume_reading()
+            if self.wire is not None:
+                self.wire.resume_reading()
         self.resume(STALL_LANE)
 
 

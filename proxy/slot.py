@@ -1,28 +1,10 @@
-"""Slots: what is owed for requests that were sent on a lane, in the order of asking.
-
-A lane holds its slots in one queue and feeds the one at the head; the slot says where the bytes go. Each
-slot is filled exactly once: by ``want`` replies, or by ``fail`` for those that will not come."""
+"""A slot for the proxy's own questions. What a slot is, and those of sessions: hot.py and session.py."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 Done = Callable[[bytes], None]
-
-
-class Slot(Protocol):
-    """A place in an answer queue. The lane counts ``want`` down; nobody else touches it."""
-
-    want: int
-
-    def feed(self, chunk: bytes) -> None:
-        """Bytes of the replies owed, in any split; ``want`` is already what is still owed after them."""
-
-    def fail(self, line: bytes, inside: bool) -> None:
-        """The lane is gone: ``want`` replies will not come, ``line`` stands for each.
-
-        ``inside``: a part of the first of them has been fed already."""
 
 
 class Ask:

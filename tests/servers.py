@@ -23,7 +23,9 @@ HOST = "127.0.0.1"
 Kind = Literal["redis", "valkey"]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "condition") -> None:
+def wait_for(
+    condition: Callable[[], object], seconds: float = 10.0, what: str = "condition"
+) -> None:
     """Poll until the condition holds; AssertionError naming it when the deadline passes."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -70,8 +72,12 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                self.argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                env={**os.environ, **self.env}, cwd=self.folder,
+                self.argv,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.env},
+                cwd=self.folder,
             )
         try:
             wait_for(self.answers, 15, f"{self.argv[0]} on port {self.port}")
@@ -119,8 +125,22 @@ def upstream(kind: Kind, *options: str, port: int | None = None) -> Iterator[Pro
     assert binary is not None, f"no server of kind {kind}"
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="nearhit-test-") as folder:
-        argv = [binary, "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no",
-                "--enable-debug-command", "yes", "--dir", folder, *options]
+        argv = [
+            binary,
+            "--port",
+            str(port),
+            "--bind",
+            HOST,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--enable-debug-command",
+            "yes",
+            "--dir",
+            folder,
+            *options,
+        ]
         process = Process(port, argv, Path(folder))
         process.start()
         try:
@@ -130,12 +150,24 @@ def upstream(kind: Kind, *options: str, port: int | None = None) -> Iterator[Pro
 
 
 @contextlib.contextmanager
-def nearhit(upstream_url: str | None, *flags: str, port: int | None = None,
-            env: dict[str, str] | None = None) -> Iterator[Process]:
+def nearhit(
+    upstream_url: str | None,
+    *flags: str,
+    port: int | None = None,
+    env: dict[str, str] | None = None,
+) -> Iterator[Process]:
     """A ``nearhit serve`` in front of the URL (None: its own embedded Valkey) on a free TCP port."""
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="nearhit-test-") as folder:
-        argv = [sys.executable, "-m", "nearhit.proxy", "serve", "--listen", f"{HOST}:{port}", *flags]
+        argv = [
+            sys.executable,
+            "-m",
+            "nearhit.proxy",
+            "serve",
+            "--listen",
+            f"{HOST}:{port}",
+            *flags,
+        ]
         if upstream_url is not None:
             argv += ["--upstream", upstream_url]
         process = Process(port, argv, Path(folder), {"NEARHIT_ENV": "development", **(env or {})})
