@@ -272,6 +272,8 @@ class Workers:
         # In this order: a worker reports before it ends, so its reason is known when it is lost.
         ended = self._reap()
         self._read_reports()
+        for worker, _ in ended:
+            worker.become(State.DEAD)
         for worker, status in ended:
             self._lost(worker, status, now)
         while self._signals:
@@ -324,7 +326,6 @@ class Workers:
             return
         if self._stage is Stage.STARTING:
             raise worker.failure or StartError(f"worker {worker.index} ended: {ended}", FAILED)
-        worker.become(State.DEAD)
         worker.attempt = 1 if now - worker.since > _SETTLED else worker.attempt + 1
         worker.due = now + retry_delay(worker.attempt)
         why = {"error": worker.failure} if worker.failure else {}

