@@ -280,10 +280,19 @@ def test_tracking_can_be_redirected_to_another_client(connect: Connect) -> None:
     hearer.ask("SUBSCRIBE", "__redis__:invalidate")
 
     assert reader.ask("CLIENT", "TRACKING", "on", "REDIRECT", target) == b"+OK\r\n"
-    assert number(reader.ask("CLIENT", "GETREDIR")) == target
     reader.ask("GET", "k")
     writer.ask("SET", "k", "v")
 
     heard = hearer.read(1)
     assert len(heard) == 1
     assert b"$1\r\nk\r\n" in heard[0]
+
+
+def test_the_redirection_is_told_by_the_id_that_was_given(connect: Connect) -> None:
+    reader, hearer = connect(), connect()
+    target = id_of(hearer)
+
+    reader.ask("CLIENT", "TRACKING", "on", "REDIRECT", target)
+
+    assert number(reader.ask("CLIENT", "GETREDIR")) == target
+    assert b":%d\r\n" % target in reader.ask("CLIENT", "TRACKINGINFO")
