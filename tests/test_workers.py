@@ -90,7 +90,7 @@ def test_a_signal_ends_all_with_0(tmp_path: Path, number: signal.Signals) -> Non
 
         assert all(map(is_gone, children))
         assert [path.name for path in tmp_path.iterdir()] == ["log"]
-        assert "worker lost" not in proxy.log.read_text()
+        assert not re.search("worker (lost|killed)", proxy.log.read_text())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
@@ -218,7 +218,7 @@ def test_a_worker_that_later_fails_to_start_tells_why_in_the_log(tmp_path: Path)
         assert parent.wait(15) == 0
 
 
-@pytest.mark.parametrize(("grace", "signals"), [(0.1, 1), (60.0, 2)])
+@pytest.mark.parametrize(("grace", "signals"), [(0.1, 1), (3600.0, 2)])
 def test_a_worker_that_does_not_end_is_killed(grace: float, signals: int) -> None:
     work = f"""
         workers._GRACE = {grace}
