@@ -274,10 +274,15 @@ class Workers:
         self._read_reports()
         for worker, _ in ended:
             worker.become(State.DEAD)
-        for worker, status in ended:
-            self._lost(worker, status, now)
         while self._signals:
             self._stop(self._signals.pop(), now)
+        if self._stage is not Stage.STOPPING:
+            for worker, status in ended:
+                self._lost(worker, status, now)
+            return
+        for worker in self._workers:
+            if worker.state is State.DEAD:
+                worker.become(State.GONE)
         if now >= self._deadline:
             self._deadline = math.inf
             self._kill()
@@ -315,15 +320,14 @@ class Workers:
         worker.become(State.READY)
         if self._stage is Stage.SERVING:
             event(log, logging.INFO, "worker ready", worker=worker.index, pid=worker.pid)
-        elif all(other.state is State.READY for other in self._workers):
+        if self._stage is Stage.STARTING and all(
+            other.state is State.READY for other in self._workers
+        ):
             self._stage = Stage.SERVING
             self._ready(self._tcp + bound(self._unix), version)
 
     def _lost(self, worker: Worker, status: int, now: float) -> None:
         ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-        if self._stage is Stage.STOPPING:
-            worker.become(State.GONE)
-            return
         if self._stage is Stage.STARTING:
             raise worker.failure or StartError(f"worker {worker.index} ended: {ended}", FAILED)
         worker.attempt = 1 if now - worker.since > _SETTLED else worker.attempt + 1
@@ -341,8 +345,6 @@ class Workers:
         for worker in self._workers:
             if worker.alive:
                 os.kill(worker.pid, signal.SIGTERM)
-            else:
-                worker.become(State.GONE)
 
     def _kill(self) -> None:
         """Those that are still there, without asking."""

@@ -254,3 +254,42 @@ def test_a_worker_keeps_nothing_of_its_parents_signals() -> None:
         assert said.readline().startswith("ready")
         parent.terminate()
         assert parent.wait(15) == 0
+
+
+def test_a_worker_that_gets_ready_while_all_are_stopped_changes_nothing() -> None:
+    work = """
+        workers._GRACE = 0.2
+        def work(index, sockets, ready):
+            signal.signal(signal.SIGTERM, lambda *_: index and ready("too late"))
+            if index == 0:
+                ready("in time")
+            say("waits")
+            while True:
+                signal.pause()
+    """
+    with parent_of(work) as (parent, said, _):
+        assert [said.readline(), said.readline()] == ["waits\n", "waits\n"]
+
+        parent.terminate()
+
+        assert parent.wait(15) == 0
+        assert said.read() == ""
+
+
+def test_a_worker_that_is_stopped_with_its_parent_is_not_lost() -> None:
+    work = """
+        def work(index, sockets, ready):
+            say(os.getpid())
+            signal.pause()
+    """
+    with parent_of(work) as (parent, said, _):
+        workers = [int(said.readline()) for _ in range(2)]
+
+        parent.send_signal(signal.SIGSTOP)  # so that it hears of both at once
+        os.kill(workers[0], signal.SIGTERM)
+        wait_for(lambda: is_gone(workers[0]))
+        parent.terminate()
+        parent.send_signal(signal.SIGCONT)
+
+        assert parent.wait(15) == 0
+        assert said.read() == ""
