@@ -27,6 +27,7 @@ cdef enum:
     C_PLAIN = 1
     NAME_MAX = 32
     BULK_MAX = 536870912
+    ARGS_MAX = 2147483647
     C_DRY = 0
     C_DONE = 1
     C_PUSH = 2
@@ -142,7 +143,7 @@ def scan(bytes data, Py_ssize_t pos, Py_ssize_t limit, Names names):
         at = _count(p, pos + 1, end, &args)
         if at < 0:
             return count, pos, C_MORE if at == -1 else C_ODD
-        if args == 0:
+        if args == 0 or args > ARGS_MAX:
             return count, pos, C_ODD
         kind = C_ODD
         for i in range(args):

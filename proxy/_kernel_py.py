@@ -20,6 +20,7 @@ BROKEN: Final = 3
 
 NAME_MAX: Final = 32
 BULK_MAX: Final = 512 * 1024 * 1024
+ARGS_MAX: Final = 2**31 - 1
 COUNT_MAX: Final = 1 << 40
 
 _COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
@@ -79,7 +80,7 @@ def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
     args, at = _count(data, pos + 1)
     if at < 0:
         return pos, MORE if at == -1 else ODD
-    if args == 0:
+    if args == 0 or args > ARGS_MAX:
         return pos, ODD
     for i in range(args):
         if at == end:

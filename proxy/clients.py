@@ -28,6 +28,7 @@ class Client(Protocol):
     blocking: int
     queued: int
     mute: int
+    redirect: int
 
     @property
     def flags(self) -> str: ...
@@ -180,7 +181,7 @@ def line(client: Client, now: float, fields: Sequence[bytes], command: str | Non
         b"events": "r",
         b"cmd": command or _command(client.last),
         b"user": user_name(client).decode("utf-8", "replace"),
-        b"redir": -1,
+        b"redir": client.redirect,
         b"resp": client.key.resp,
         b"lib-name": client.library[0].decode("utf-8", "replace"),
         b"lib-ver": client.library[1].decode("utf-8", "replace"),

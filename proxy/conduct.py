@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .channels import Channels
-from .conduct_client import client
+from .conduct_client import client, queued
 from .hot import MUTE_SKIP, Run
+from .kernel import Cutter
 from .lane import Lane, User
 from .resp import OK, Hello, encode, integer_of, parse_hello, patch_id
 from .session import (
@@ -33,9 +34,48 @@ Act = Callable[[Session, list[bytes]], bool]
 def conduct(session: Session, path: Path, args: list[bytes]) -> bool:
     """Act on one request (session.Conduct)."""
     if session.holds & HOLD_MULTI and path in UNSAFE_IN_MULTI:
-        # EXEC would change this connection in ways that only its own replies tell: let it be the client's.
-        return _tunnel(session, args)
+        return _queue(session, path, args)
     return ACTS[path](session, args)
+
+
+def _queue(session: Session, path: Path, args: list[bytes]) -> bool:
+    """Inside MULTI: what EXEC answers for this request is ours to say, or the connection the client's alone."""
+    if path is Path.CLIENT:
+        words, patch = queued(session, args)
+    elif path is Path.SELECT:
+        words, patch = args, _selected(session, args)
+    else:
+        words, patch = args, None
+    if patch is None:
+        # It changes the connection in ways that only its replies tell: from now on it is the client's own.
+        return _tunnel(session, args)
+    session.patches.append((session.queued, patch))
+    session.forward(encode(words), 1)
+    return True
+
+
+def _selected(session: Session, args: list[bytes]) -> Callable[[bytes], bytes]:
+    def patch(reply: bytes) -> bytes:
+        if reply.startswith(b"+"):
+            session.rekey(session.key.with_db(int(args[1])))
+        return reply
+
+    return patch
+
+
+def _patched(reply: bytes, patches: list[tuple[int, Callable[[bytes], bytes]]]) -> bytes:
+    """EXEC's reply with some of its elements replaced; an error or a null has none."""
+    head, _, body = reply.partition(b"\r\n")
+    if not head.startswith(b"*") or head.startswith(b"*-"):
+        return reply
+    changes = dict(patches)
+    cutter, parts, pos = Cutter(), [head + b"\r\n"], 0
+    for at in range(int(head[1:])):
+        end = cutter.cut(body, pos, 1, True)
+        element = body[pos:end]
+        parts.append(changes[at](element) if at in changes else element)
+        pos = end
+    return b"".join(parts)
 
 
 def _plain(session: Session, args: list[bytes]) -> bool:
@@ -137,8 +177,8 @@ def _monitor(session: Session, args: list[bytes]) -> bool:
 
 
 def _multi(session: Session, args: list[bytes]) -> bool:
-    if len(args) != 1:
-        return _plain(session, args)
+    if len(args) != 1 or session.holds & HOLD_MULTI:
+        return _unqueued(session, args)
     if not session.pin():
         return False
 
@@ -153,21 +193,34 @@ def _multi(session: Session, args: list[bytes]) -> bool:
     return True
 
 
+def _unqueued(session: Session, args: list[bytes]) -> bool:
+    """What the server answers at once, also inside MULTI."""
+    queued = session.queued
+    session.forward(encode(args), 1)
+    session.queued = queued
+    return True
+
+
 def _leave_multi(session: Session, also: int) -> None:
     session.queued = -1
+    session.patches = []
     session.let_go(HOLD_MULTI | also)
 
 
 def _exec(session: Session, args: list[bytes]) -> bool:
     # Inside MULTI whatever EXEC answers ends it, a wrong number of arguments included (EXECABORT).
+    patches = session.patches
     if session.holds & HOLD_MULTI:
         _leave_multi(session, HOLD_WATCH)
+    if patches:
+        session.watch(encode(args), lambda reply: _patched(reply, patches))
+        return True
     return _plain(session, args)
 
 
 def _discard(session: Session, args: list[bytes]) -> bool:
     if not session.holds & HOLD_MULTI or len(args) != 1:
-        return _plain(session, args)
+        return _unqueued(session, args)
     watched = session.holds & HOLD_WATCH
 
     def seen(reply: bytes) -> bytes:
@@ -182,8 +235,8 @@ def _discard(session: Session, args: list[bytes]) -> bool:
 
 
 def _watch(session: Session, args: list[bytes]) -> bool:
-    if len(args) < 2:
-        return _plain(session, args)
+    if len(args) < 2 or session.holds & HOLD_MULTI:
+        return _unqueued(session, args)
     if not session.pin():
         return False
     session.hold(HOLD_WATCH)
@@ -390,6 +443,8 @@ def _reset(session: Session, args: list[bytes]) -> bool:
     _leave_multi(session, ~0)
     session.mute = 0
     session.name = b""
+    session.marks = ""
+    session.redirect = -1
     session.blocking = 0
     session.rekey(session.context.lanes.primary_key)
     session.say(b"+RESET\r\n")

@@ -6,6 +6,8 @@ behind (Path.STICKY). https://redis.io/docs/latest/commands/?group=connection"""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -13,11 +15,13 @@ from . import clients
 from .clients import BadFilter
 from .hot import MUTE_OFF, MUTE_SKIP
 from .resp import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
-from .session import HOLD_STICKY, HOLD_TRACKING, Session
+from .session import HOLD_STICKY, HOLD_TRACKING, STALL_REPLY, Session
 
 Act = Callable[[Session, list[bytes]], bool]
+Answer = Callable[[bytes], bytes]
 
 BAD_NAME: Final = error("Client names cannot contain spaces, newlines or special characters.")
+_REDIRECT: Final = re.compile(rb"\$8\r\nredirect\r\n:-?\d+\r\n")
 NO_SUCH_CLIENT: Final = error("No such client")
 # No lane has this id, so asking about it changes nothing and still meets the ACL and the syntax check.
 NOBODY: Final = b"%d" % (2**63 - 1)
@@ -27,7 +31,11 @@ def client(session: Session, args: list[bytes]) -> bool:
     sub = args[1].upper() if len(args) > 1 else b""
     table = session.context.table
     known = table.knows(b"CLIENT", sub) or not table.commands[b"CLIENT"].subcommands
+    if sub in ANSWERS and known:
+        return _replaced(session, args, ANSWERS[sub](session, args))
     act = SUBCOMMANDS.get(sub)
+    if session.names is table.locked:
+        act, known = None, False  # the server has a word for strangers
     if act is not None and known:
         return act(session, args)
     if sub in STATELESS or not known:
@@ -36,7 +44,7 @@ def client(session: Session, args: list[bytes]) -> bool:
     return _sticky(session, args)
 
 
-def _replaced(session: Session, args: list[bytes], answer: Callable[[bytes], bytes]) -> bool:
+def _replaced(session: Session, args: list[bytes], answer: Answer) -> bool:
     """Ask the server the same; where it would answer, or cannot be reached, answer ourselves."""
 
     def seen(reply: bytes) -> bytes:
@@ -48,26 +56,37 @@ def _replaced(session: Session, args: list[bytes], answer: Callable[[bytes], byt
     return True
 
 
-def _id(session: Session, args: list[bytes]) -> bool:
-    return _replaced(session, args, lambda _: integer(session.id))
+def _id(session: Session, args: list[bytes]) -> Answer:
+    return lambda _: integer(session.id)
 
 
-def _getname(session: Session, args: list[bytes]) -> bool:
-    return _replaced(
-        session, args, lambda _: bulk(session.name) if session.name else null(session.key.resp)
-    )
+def _getname(session: Session, args: list[bytes]) -> Answer:
+    return lambda _: bulk(session.name) if session.name else null(session.key.resp)
 
 
-def _info(session: Session, args: list[bytes]) -> bool:
+def _getredir(session: Session, args: list[bytes]) -> Answer:
+    return lambda reply: integer(session.redirect) if session.redirect > 0 else reply
+
+
+def _trackinginfo(session: Session, args: list[bytes]) -> Answer:
+    def answer(reply: bytes) -> bytes:
+        if session.redirect <= 0:
+            return reply
+        return _REDIRECT.sub(b"$8\r\nredirect\r\n:%d\r\n" % session.redirect, reply, count=1)
+
+    return answer
+
+
+def _info(session: Session, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         fields = clients.fields_of(reply)
         text = clients.line(session, session.context.clock.now, fields, "client|info")
         return verbatim(text + b"\n", session.key.resp)
 
-    return _replaced(session, args, answer)
+    return answer
 
 
-def _list(session: Session, args: list[bytes]) -> bool:
+def _list(session: Session, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         try:
             # LIST shows the asker too; its filters are KILL's.
@@ -75,16 +94,33 @@ def _list(session: Session, args: list[bytes]) -> bool:
         except BadFilter as bad:
             return bad.line
         fields = session.context.fields or clients.FIELDS
-        shown = [one for one in session.context.clients if all(test(one) for test in tests)]
+        now = session.context.clock.now
         lines = [
-            clients.line(
-                one, session.context.clock.now, fields, "client|list" if one is session else None
-            )
-            for one in shown
+            clients.line(one, now, fields, "client|list" if one is session else None) + b"\n"
+            for one in session.context.clients
+            if all(test(one) for test in tests)
         ]
-        return verbatim(b"".join(text + b"\n" for text in lines), session.key.resp)
+        return verbatim(b"".join(lines), session.key.resp)
 
-    return _replaced(session, args, answer)
+    return answer
+
+
+def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | None]:
+    """Inside MULTI: the request to queue and what makes EXEC's element of it ours; None: it cannot be."""
+    sub = args[1].upper() if len(args) > 1 else b""
+    if sub in ANSWERS:
+        answer = ANSWERS[sub](session, args)
+        return args, lambda reply: reply if reply.startswith(b"-") else answer(reply)
+    if sub == b"SETNAME" and len(args) == 3:
+
+        def named(reply: bytes) -> bytes:
+            if not is_name(args[2]):
+                return BAD_NAME
+            session.name = args[2]
+            return OK
+
+        return [b"CLIENT", b"GETNAME"], named
+    return args, (lambda reply: reply) if sub in STATELESS else None
 
 
 def _setname(session: Session, args: list[bytes]) -> bool:
@@ -105,7 +141,7 @@ def _setinfo(session: Session, args: list[bytes]) -> bool:
         return True
     if not is_name(args[3]):
         session.say(
-            error(f"{option.decode()} cannot contain spaces, newlines or special characters.")
+            error(f"{args[2].decode()} cannot contain spaces, newlines or special characters.")
         )
         return True
     name, version = session.library
@@ -120,13 +156,16 @@ def _kill(session: Session, args: list[bytes]) -> bool:
         return True
     old_form = len(args) == 3
     words = [b"ADDR", args[2], b"SKIPME", b"NO"] if old_form else args[2:]
+    tests: list[clients.Test] = []
+    bad: BadFilter | None = None
     try:
         tests = clients.filters(words, session)
-    except BadFilter as bad:
-        session.say(bad.line)
-        return True
+    except BadFilter as error:
+        bad = error
 
     def answer(_reply: bytes) -> bytes:
+        if bad is not None:
+            return bad.line
         killed = session.context.clients.kill(tests, session)
         if all(test(session) for test in tests):
             session.end()
@@ -134,7 +173,24 @@ def _kill(session: Session, args: list[bytes]) -> bool:
             return OK if killed else NO_SUCH_CLIENT
         return integer(killed)
 
-    return _replaced(session, [b"CLIENT", b"KILL", b"ID", NOBODY], answer)
+    # The server judges the filters, and has nobody with this id.
+    judged = [] if old_form else _without_ids(args[2:])
+    return _replaced(session, [b"CLIENT", b"KILL", *judged, b"ID", NOBODY], answer)
+
+
+def _without_ids(words: list[bytes]) -> list[bytes]:
+    """The filters of CLIENT KILL but ID and its numbers; what is no number is the server's to refuse."""
+    kept: list[bytes] = []
+    at = 0
+    while at < len(words):
+        if words[at].upper() == b"ID" and (integer_of(b"".join(words[at + 1 : at + 2])) or 0) > 0:
+            at += 2
+            while at < len(words) and words[at].isdigit():
+                at += 1
+        else:
+            kept += words[at : at + 2]
+            at += 2
+    return kept
 
 
 def _unblock(session: Session, args: list[bytes]) -> bool:
@@ -167,26 +223,44 @@ def _tracking(session: Session, args: list[bytes]) -> bool:
     if not session.idle() or not session.pin():
         return False
     words = list(args)
+    target: Session | None = None
     for at, word in enumerate(words[:-1]):
         if word.upper() == b"REDIRECT":
             number = integer_of(words[at + 1])
-            target = session.context.clients.get(number) if number is not None else None
-            if number is not None:
-                own = target is not None and target.lane is not None and target.lane.lent
-                words[at + 1] = (
-                    b"%d" % target.lane.client_id if own and target and target.lane else NOBODY
-                )
+            if number is None:
+                continue  # the server says what is wrong with it
+            target = session.context.clients.get(number)
+            if target is not None and target is not session and not _has_identity(session, target):
+                return False
+            words[at + 1] = b"%d" % target.lane.client_id if target and target.lane else NOBODY
 
     def seen(reply: bytes) -> bytes:
         if reply.startswith(b"+"):
             if len(args) > 2 and args[2].upper() == b"ON":
                 session.hold(HOLD_TRACKING)
+                session.redirect = target.id if target is not None else -1
             else:
                 session.let_go(HOLD_TRACKING)
+                session.redirect = -1
         return reply
 
     session.watch(encode(words), seen)
     return True
+
+
+def _has_identity(session: Session, target: Session) -> bool:
+    """Whether the target has a lane of its own with a known id; if not, it gets one and we wait for it."""
+    lane = target.lane
+    if lane is not None and lane.lent and lane.client_id:
+        target.hold(HOLD_TRACKING)
+        return True
+    session.stall(STALL_REPLY)
+    if target.pin() and target.lane is not None:
+        target.hold(HOLD_TRACKING)
+        target.lane.ask(lambda _: session.resume(STALL_REPLY), b"PING")
+    else:
+        asyncio.get_running_loop().call_later(0.01, session.resume, STALL_REPLY)
+    return False
 
 
 def _sticky(session: Session, args: list[bytes]) -> bool:
@@ -198,25 +272,33 @@ def _sticky(session: Session, args: list[bytes]) -> bool:
         if not reply.startswith(b"-") and session.lane is not None:
             session.lane.tainted = True
             session.hold(HOLD_STICKY)
+            mark = MARKS.get(args[1].upper())
+            if mark is not None:
+                session.marks = session.marks.replace(mark, "")
+                session.marks += mark if args[2].upper() == b"ON" else ""
         return reply
 
     session.watch(encode(args), seen)
     return True
 
 
-SUBCOMMANDS: Final[Mapping[bytes, Act]] = {
+# What these answer is of our clients: the server is asked the same, and its answer replaced.
+ANSWERS: Final[Mapping[bytes, Callable[[Session, list[bytes]], Answer]]] = {
     b"GETNAME": _getname,
+    b"GETREDIR": _getredir,
     b"ID": _id,
     b"INFO": _info,
-    b"KILL": _kill,
     b"LIST": _list,
+    b"TRACKINGINFO": _trackinginfo,
+}
+SUBCOMMANDS: Final[Mapping[bytes, Act]] = {
+    b"KILL": _kill,
     b"REPLY": _reply,
     b"SETINFO": _setinfo,
     b"SETNAME": _setname,
     b"TRACKING": _tracking,
     b"UNBLOCK": _unblock,
 }
+MARKS: Final = {b"NO-EVICT": "e", b"NO-TOUCH": "T"}
 # These leave nothing on the connection they run on.
-STATELESS: Final = frozenset(
-    {b"", b"CACHING", b"GETREDIR", b"HELP", b"PAUSE", b"TRACKINGINFO", b"UNPAUSE"}
-)
+STATELESS: Final = frozenset({b"", b"CACHING", b"HELP", b"PAUSE", b"UNPAUSE"})

@@ -45,8 +45,9 @@ class UpstreamNotReady(ProxyError):
 class UpstreamRefused(ProxyError):
     """The server answered a lane's handshake with an error; its own line is what the client sees."""
 
-    def __init__(self, line: bytes) -> None:
+    def __init__(self, line: bytes, login: bool) -> None:
         super().__init__(line.rstrip(b"\r\n"))
+        self.login = login  # it was the user or the password that it refused
 
 
 class StartError(Exception):

@@ -5,6 +5,7 @@ cimport cython
 
 cdef int UPLOAD_AT
 cdef int LAST_MAX
+cdef int SPECIALS_MAX
 cdef int WINDOW_SAMPLE
 cdef int MUTE_SKIP
 cdef int STALL_WINDOW
@@ -65,7 +66,7 @@ cdef class SessionCore:
     cdef public Py_ssize_t replies
     cdef public Py_ssize_t reply_bytes
     @cython.final
-    @cython.locals(end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t)
+    @cython.locals(end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t, specials=int)
     cpdef parse(self, bytes data, Py_ssize_t pos)
     @cython.final
     @cython.locals(slot=Run, lane=LaneCore)

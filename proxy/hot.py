@@ -17,6 +17,8 @@ from .kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names, scan
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
+# Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
+SPECIALS_MAX = 64
 WINDOW_START = 32
 WINDOW_SAMPLE = 32
 WINDOW_MAX = 1024
@@ -227,6 +229,7 @@ class SessionCore:
     def parse(self, data: bytes, pos: int) -> None:
         """Act on the requests in data from pos on, as far as they are whole and nothing stalls us."""
         end = len(data)
+        specials = 0
         self.parsing = True
         self.need = 0
         try:
@@ -249,6 +252,9 @@ class SessionCore:
                     if at < 0:
                         break
                     pos = at
+                    specials += 1
+                    if specials == SPECIALS_MAX:
+                        self.yield_turn()
         finally:
             self.parsing = False
         if pos < end and not self.closed:
@@ -326,6 +332,9 @@ class SessionCore:
         raise NotImplementedError
 
     def special(self, data: bytes, pos: int, verdict: int) -> int:
+        raise NotImplementedError
+
+    def yield_turn(self) -> None:
         raise NotImplementedError
 
     def attach(self) -> LaneCore:

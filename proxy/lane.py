@@ -39,19 +39,15 @@ NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN", b"-BUSY ")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An upstream user as a client authenticated it. The password lives as long as sessions or lanes of it."""
+    """An upstream user as a client authenticated it; known as long as sessions or lanes are its.
+
+    Equal with the same password only: one who came with another that is also right has other lanes."""
 
     name: bytes
     password: bytes
 
     def __repr__(self) -> str:
         return f"<User {self.name!r}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, User) and self.name == other.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +110,7 @@ class Home(Protocol):
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None: ...
 
-    def lane_refused(self, lane: Lane, why: ProxyError) -> None: ...
+    def lane_refused(self, lane: Lane, why: UpstreamRefused) -> None: ...
 
     @property
     def down(self) -> ProxyError | None:
@@ -161,6 +157,7 @@ class Lane(LaneCore):
         self.tunnel = False
         self.framing: Framing | None = None
         self.client_id = 0
+        self.locked = False  # the server wants a login that we do not have
         self._bare = bare
         self.tainted = False  # holds state that cannot be undone: never lent again
         self.offline: deque[tuple[bytes, Slot]] = deque()
@@ -300,9 +297,10 @@ class Lane(LaneCore):
         for reply in replies:
             if reply.startswith(NOT_READY):
                 raise UpstreamNotReady(reply)
-        for reply in replies[:needed]:
+        for at, reply in enumerate(replies[:needed]):
             if reply.startswith(b"-"):
-                raise UpstreamRefused(reply)
+                raise UpstreamRefused(reply, login=bool(login) and at == 0)
+        self.locked = replies[-1].startswith(b"-NOAUTH")
         identity = replies[needed]
         self.client_id = int(identity[1:]) if identity.startswith(b":") else 0
 
@@ -330,6 +328,7 @@ class Lane(LaneCore):
     def _opened(self) -> None:
         """A connection stands: send what waited for it."""
         self._become(LaneState.READY)
+        self._listen()
         event(log, logging.DEBUG, "lane ready", lane=self.number, db=self.key.db, lent=self.lent)
         offline, self.offline, self.offline_bytes = self.offline, deque(), 0
         for data, slot in offline:
@@ -481,15 +480,20 @@ class Lane(LaneCore):
         """From now on bytes pass to the owner as they come, for as long as the lane lives."""
         self.tunnel = True
         self.patient = True
-        self.whole = False
+        self._listen()
 
     def subscribe(self, framing: Framing) -> None:
         self.framing = framing
-        self.whole = False
+        self._listen()
 
     def unsubscribe(self) -> None:
         self.framing = None
-        self.whole = not self.tunnel
+        self._listen()
+
+    def _listen(self) -> None:
+        """Take what comes as tunnel or subscriptions want it; the handshake is always plain replies."""
+        odd = self.tunnel or self.framing is not None
+        self.whole = self.state is not LaneState.READY or not odd
 
     def _framed(self, data: bytes, pos: int) -> None:
         """A subscribed lane: look at every frame, whole."""

@@ -15,7 +15,7 @@ from itertools import chain, count
 from typing import Any, Final
 
 from .dial import Dial
-from .errors import ProxyError
+from .errors import ProxyError, UpstreamRefused
 from .lane import Key, Lane, LaneState, Owner
 from .log import event
 
@@ -36,7 +36,7 @@ class Lanes:
         timeout_s: float,
         offline_max: int,
         on_ready: Callable[[Lane], None],
-        on_refused: Callable[[Lane, ProxyError], None],
+        on_refused: Callable[[Lane, UpstreamRefused], None],
     ) -> None:
         self.dial = dial
         self.down: ProxyError | None = None
@@ -71,6 +71,12 @@ class Lanes:
         if lane is None:
             lane = self._shared[key] = self._new(key)
         return lane
+
+    @property
+    def locked(self) -> bool:
+        """Whether sessions that have not sent AUTH are strangers to the server."""
+        primary = self._shared.get(self.primary_key)
+        return primary is not None and primary.locked
 
     def forget(self, key: Key) -> None:
         """Drop a shared lane that the server refused, if nobody else uses it."""
@@ -139,7 +145,7 @@ class Lanes:
             event(log, logging.ERROR, "upstream is down", upstream=self.dial.address, error=why)
         self.down = why
 
-    def lane_refused(self, lane: Lane, why: ProxyError) -> None:
+    def lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         self._on_refused(lane, why)
 
     # --- Time and end -------------------------------------------------------------------------

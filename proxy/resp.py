@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 from .errors import ProtocolError
@@ -17,6 +18,8 @@ from .errors import ProtocolError
 INLINE_MAX: Final = 64 * 1024
 BULK_MAX: Final = 512 * 1024 * 1024
 ARGS_MAX: Final = 2**31 - 1
+LOCKED_ARGS_MAX: Final = 10
+LOCKED_BULK_MAX: Final = 16384
 
 OK: Final = b"+OK\r\n"
 PONG: Final = b"+PONG\r\n"
@@ -37,13 +40,22 @@ class Partial:
     need: int
 
 
-def parse_request(data: bytes, pos: int) -> Request | Partial:
-    """The request that starts at pos, read as leniently as Redis reads it.
+class Dialect(Enum):
+    """Where the servers read requests differently."""
+
+    REDIS = auto()  # does not look at the two bytes behind a bulk; a closing quote ends its word
+    VALKEY = auto()  # from 9.0: wants the line end; a word goes on behind a closing quote
+
+
+def parse_request(
+    data: bytes, pos: int, locked: bool = False, dialect: Dialect = Dialect.REDIS
+) -> Request | Partial:
+    """The request that starts at pos, read as leniently as the server reads it; locked: before AUTH.
 
     Raises ProtocolError with Redis's wording. A count is checked before anything is kept for it, so
     ``*2000000000`` costs nothing."""
     if data[pos : pos + 1] != b"*":
-        return _inline(data, pos)
+        return _inline(data, pos, dialect)
     line = _header(data, pos, "mbulk count")
     if line is None:
         return Partial(len(data) - pos + 1)
@@ -51,6 +63,8 @@ def parse_request(data: bytes, pos: int) -> Request | Partial:
     args = integer_of(count)
     if args is None or args > ARGS_MAX:
         raise ProtocolError("invalid multibulk length")
+    if locked and args > LOCKED_ARGS_MAX:
+        raise ProtocolError("unauthenticated multibulk length")
     values: list[bytes] = []
     for _ in range(args):
         if at >= len(data):
@@ -64,9 +78,13 @@ def parse_request(data: bytes, pos: int) -> Request | Partial:
         size = integer_of(line[0])
         if size is None or not 0 <= size <= BULK_MAX:
             raise ProtocolError("invalid bulk length")
+        if locked and size > LOCKED_BULK_MAX:
+            raise ProtocolError("unauthenticated bulk length")
         at = line[1] + size + 2
         if at > len(data):
             return Partial(at - pos)
+        if dialect is Dialect.VALKEY and data[at - 2 : at] != b"\r\n":
+            raise ProtocolError("invalid CRLF in request")
         values.append(data[line[1] : line[1] + size])
     return Request(values, at)
 
@@ -97,14 +115,14 @@ def _printable(byte: int) -> str:
     return " " if byte in b"\r\n" else "" if byte == 0 else chr(byte)
 
 
-def _inline(data: bytes, pos: int) -> Request | Partial:
+def _inline(data: bytes, pos: int, dialect: Dialect) -> Request | Partial:
     stop = data.find(b"\n", pos)
     if stop < 0:
         if len(data) - pos > INLINE_MAX:
             raise ProtocolError("too big inline request")
         return Partial(len(data) - pos + 1)
     line = data[pos : stop - 1 if stop > pos and data[stop - 1] == 0x0D else stop]
-    return Request(split_inline(line), stop + 1)
+    return Request(split_inline(line, dialect), stop + 1)
 
 
 _SPACES: Final = frozenset(b" \n\r\t\v\f")
@@ -112,7 +130,7 @@ _ESCAPES: Final = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
-def split_inline(line: bytes) -> list[bytes]:
+def split_inline(line: bytes, dialect: Dialect = Dialect.REDIS) -> list[bytes]:
     """Split an inline request into arguments as sdssplitargs does: "..." with escapes, '...' with \\'."""
     args: list[bytes] = []
     # The C string ends at the first NUL.
@@ -127,6 +145,8 @@ def split_inline(line: bytes) -> list[bytes]:
         while at < end and line[at] not in _SPACES:
             if line[at] in b"\"'":
                 at = _quoted(line, at, word)
+                if dialect is Dialect.VALKEY:
+                    continue
                 # A closing quote must end the word.
                 if at < end and line[at] not in _SPACES:
                     raise ProtocolError("unbalanced quotes in request")

@@ -13,6 +13,9 @@ def route(path: Path, args: Sequence[bytes]) -> Path:
     """Refine the path of the command's name by its arguments."""
     if path is Path.BLOCK_OPTION:
         return Path.BLOCK if _has_block(args) else Path.PLAIN
+    if path is Path.DEBUG:
+        # DEBUG PROTOCOL PUSH pushes to the connection that asked.
+        return Path.STICKY if len(args) > 1 and args[1].upper() == b"PROTOCOL" else Path.PLAIN
     if path is Path.SCRIPT:
         return Path.TUNNEL if len(args) > 1 and args[1].upper() == b"DEBUG" else Path.PLAIN
     return path

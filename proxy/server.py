@@ -18,11 +18,12 @@ from .clients import Clients
 from .conduct import conduct
 from .config import Config, Upstream
 from .dial import ATTEMPTS, Dial, Retry
-from .errors import ProxyError, StartError
+from .errors import ProxyError, StartError, UpstreamRefused
 from .hot import Clock
 from .lane import Lane
 from .lanes import Lanes
 from .log import event
+from .resp import Dialect
 from .session import Context, Session
 from .table import snapshot, table_from_reply
 
@@ -119,9 +120,14 @@ class Server:
         if lane is self._primary and self._answered.is_set():
             self._learn()  # a new connection may be another version
 
-    def _lane_refused(self, lane: Lane, why: ProxyError) -> None:
+    def _lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         if lane is self._primary and not self._answered.is_set():
             self._refused = why
+        elif lane.key.user is not None and why.login:
+            # The server has dropped this user or its password: so do we drop its clients.
+            for session in self.context.clients:
+                if session.key.user == lane.key.user:
+                    session.close()
 
     def _learn(self) -> None:
         self._primary.ask(self._take_info, b"INFO", b"server")
@@ -134,8 +140,11 @@ class Server:
             for row in reply.decode("utf-8", "replace").split("\r\n")
             if ":" in row
         )
-        if "valkey_version" in rows:
-            self.version = f"Valkey {rows['valkey_version']}"
+        valkey = rows.get("valkey_version")
+        if valkey is not None:
+            self.version = f"Valkey {valkey}"
+            if int(valkey.partition(".")[0]) >= 9:
+                self.context.dialect = Dialect.VALKEY
         elif "redis_version" in rows:
             self.version = f"Redis {rows['redis_version']}"
         elif not self.version:

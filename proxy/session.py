@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
@@ -25,12 +26,13 @@ from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane
 from .lanes import Lanes
 from .log import event
-from .resp import Partial, parse_request
+from .resp import Dialect, Partial, parse_request
 from .route import route
 from .table import Path, Table
 
 log = logging.getLogger(__name__)
 
+_BLANK: Final = re.compile(rb"(?:\r?\n)+")
 READ_AHEAD: Final = 256 * 1024
 WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
@@ -44,6 +46,7 @@ STALL_DRAIN: Final = 1  # until nothing is outstanding
 STALL_REPLY: Final = 4  # until one reply has told how to go on
 STALL_LANE: Final = 8  # until the lane takes more
 STALL_CLIENT: Final = 16  # until the client reads
+STALL_TURN: Final = 64  # until the next loop turn
 STALL_END: Final = 32  # for ever: the session ends when all is answered
 
 # Why a session keeps a lane of its own: bits of Session.holds.
@@ -78,6 +81,7 @@ class Context:
     learn: Callable[
         [], None
     ]  # a command that the table does not know has worked: read COMMAND again
+    dialect: Dialect = Dialect.REDIS
     fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
 
 
@@ -125,7 +129,7 @@ class Seen(Run):
 class Session(SessionCore):
     __slots__ = (
         "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key", "library",
-        "local", "name", "peer",
+        "local", "marks", "name", "patches", "peer", "redirect",
     )  # fmt: skip
     lane: Lane | None
 
@@ -140,6 +144,11 @@ class Session(SessionCore):
         self.local = ""
         self.born = context.clock.now
         self.holds = 0
+        self.marks = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
+        self.redirect = -1  # whose client gets our invalidations
+        self.patches: list[
+            tuple[int, Callable[[bytes], bytes]]
+        ] = []  # of EXEC's reply, by position
         self.blocking = 0  # blocking commands outstanding
         self._paused = False
         self._eof = False
@@ -164,7 +173,8 @@ class Session(SessionCore):
             "t": HOLD_TRACKING,
             "O": HOLD_TUNNEL,
         }
-        return "".join(flag for flag, bit in flags.items() if self.holds & bit) or "N"
+        shown = "".join(flag for flag, bit in flags.items() if self.holds & bit) + self.marks
+        return shown or "N"
 
     # --- Client side (asyncio.Protocol) -------------------------------------------------------
 
@@ -173,6 +183,7 @@ class Session(SessionCore):
         self.wire = wire = cast(asyncio.Transport, transport)
         self.peer = _address(wire.get_extra_info("peername"), wire.get_extra_info("sockname"))
         self.local = _address(wire.get_extra_info("sockname"), None)
+        self.choose_names()
         wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         if not self.context.clients.join(self):
             self.write(MAX_CLIENTS)
@@ -225,14 +236,20 @@ class Session(SessionCore):
     def keep(self, data: bytes) -> None:
         """Hold unparsed bytes; past the bound, the client waits in its own socket buffer."""
         self.rest = data
+        if not self.stalls and self.names is self.context.table.locked:
+            self.special(data, 0, ODD)  # a request that is not whole may be too large already
         if self.stalls and len(data) > READ_AHEAD and not self._paused and self.wire is not None:
             self._paused = True
             self.wire.pause_reading()
 
     def special(self, data: bytes, pos: int, verdict: int) -> int:
         """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has come."""
+        blank = _BLANK.match(data, pos)
+        if blank is not None:
+            return blank.end()
+        locked = self.names is self.context.table.locked
         try:
-            request = parse_request(data, pos)
+            request = parse_request(data, pos, locked, self.context.dialect)
         except ProtocolError as error:
             self.say(error.line)
             self.end()
@@ -241,19 +258,26 @@ class Session(SessionCore):
             return self._incomplete(data, pos, verdict, request.need)
         args = request.args
         if args:
-            path = Path(verdict) if verdict > PLAIN else Path(self.names.get(args[0]))
+            names = self.context.table.plain if locked else self.names
+            path = Path(verdict) if verdict > PLAIN else Path(names.get(args[0]))
             if not self.context.conduct(self, route(path, args), args):
                 return -1
         return request.end
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
-        if verdict == ODD and data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT:
+        large = data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT
+        if verdict == ODD and large and self.names is not self.context.table.locked:
             return self.upload(data, pos)
         if need > GATHER_MAX:
             self.say(ProtocolError("request too large for a command of the proxy").line)
             self.end()
         self.need = need
         return -1
+
+    def yield_turn(self) -> None:
+        """Let other clients have their turn."""
+        self.stall(STALL_TURN)
+        asyncio.get_running_loop().call_soon(self.resume, STALL_TURN)
 
     def attach(self) -> Lane:
         """The shared lane of our key, from now on."""
@@ -415,7 +439,9 @@ class Session(SessionCore):
     def choose_names(self) -> None:
         """Which requests the kernel may forward unseen, in the state we are in."""
         table = self.context.table
-        if self.holds & HOLD_MULTI:
+        if self.key.user is None and self.context.lanes.locked:
+            self.names = table.locked
+        elif self.holds & HOLD_MULTI:
             self.names = table.queueing
         elif self.holds & HOLD_SUBSCRIBED and self.key.resp == 2:
             self.names = table.subscribed

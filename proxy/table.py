@@ -24,6 +24,7 @@ class Path(IntEnum):
     BLOCK = 3  # may wait in the server: the session's own lane until it is answered
     BLOCK_OPTION = 4  # the same when its BLOCK option is given
     CLIENT = 5
+    DEBUG = 23
     DISCARD = 6
     EXEC = 7
     HELLO = 8
@@ -47,6 +48,7 @@ OVERLAY: Final[Mapping[bytes, Path]] = {
     b"ASKING": Path.STICKY,
     b"AUTH": Path.AUTH,
     b"CLIENT": Path.CLIENT,
+    b"DEBUG": Path.DEBUG,
     b"DISCARD": Path.DISCARD,
     b"EXEC": Path.EXEC,
     b"HELLO": Path.HELLO,
@@ -91,7 +93,10 @@ UNSAFE_IN_MULTI: Final = frozenset(
         Path.UNSUBSCRIBE,
     }
 )
-_ENDS_MULTI: Final = frozenset({Path.DISCARD, Path.EXEC, Path.QUIT, Path.RESET})
+# What is answered at once inside MULTI, and not queued.
+_NOT_QUEUED: Final = frozenset(
+    {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +123,13 @@ class Table:
         self.plain = Names({name: path for name, path in paths.items() if len(name) <= 32})
         self.queueing = Names(
             {
-                name: path if path in UNSAFE_IN_MULTI | _ENDS_MULTI else Path.PLAIN
+                name: path if path in UNSAFE_IN_MULTI | _NOT_QUEUED else Path.PLAIN
                 for name, path in paths.items()
                 if len(name) <= 32
             }
         )
+        # Before AUTH the server's limits on a request are narrow: each is looked at.
+        self.locked = Names({})
         # RESP2 subscribe mode: the server itself refuses all but these.
         self.subscribed = Names(
             {
