@@ -28,10 +28,10 @@ def started(kind: Kind) -> Iterator[Target]:
     if server_binary(kind) is None:
         pytest.skip(f"no {kind}-server on this machine")
     with ExitStack() as stack:
-        port = stack.enter_context(upstream(kind)).port
+        port = server_port = stack.enter_context(upstream(kind)).port
         if not DIRECT:
-            port = stack.enter_context(nearhit(f"redis://{HOST}:{port}")).port
-        yield Target(kind, port)
+            port = stack.enter_context(nearhit(f"redis://{HOST}:{server_port}")).port
+        yield Target(kind, port, server_port)
 
 
 @pytest.fixture(scope="session")

@@ -15,14 +15,19 @@ from tests.servers import HOST, Kind
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address to hand to an unmodified client, and the kind of server behind it."""
+    """An address to hand to an unmodified client, and the server behind it."""
 
     kind: Kind
     port: int
+    server_port: int
     host: str = HOST
 
     def url(self, db: int = 0) -> str:
         return f"redis://{self.host}:{self.port}/{db}"
+
+    def server(self, **options: Any) -> Redis:
+        """A client of the server itself, to clear up what the proxy should have let through."""
+        return Redis(host=self.host, port=self.server_port, **options)
 
     def client(self, **options: Any) -> Redis:
         return Redis(host=self.host, port=self.port, **options)

@@ -6,41 +6,37 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from celery import chord
 from redis import Redis
 from rq import Queue, Worker
 from rq.command import send_shutdown_command
 from rq.job import Job, JobStatus
 
-from tests.clients.celery_jobs import URL, make_app
 from tests.clients.rq_jobs import square
 from tests.clients.target import Target
 from tests.clients.worker import ROOT, outcome, worker
 from tests.servers import wait_for
 
 JOBS = 1000
+URL = "NEARHIT_TEST_URL"  # read by celery_jobs.py
 SQUARES = [n * n for n in range(JOBS)]
 
 
 def test_celery_runs_each_job_once_and_returns_its_result(
     queue_target: Target, tmp_path: Path
 ) -> None:
-    url = queue_target.url()
+    env = {URL: queue_target.url()}
     argv = [sys.executable, "-m", "celery", "-A", "tests.clients.celery_jobs:app", "worker"]
     argv += ["--pool=threads", "--concurrency=2", "--loglevel=WARNING"]
-    app = make_app(url)
 
-    with worker(argv, tmp_path / "celery.log", **{URL: url}):
-        sent = [app.send_task("square", (n,)) for n in range(JOBS)]
-        results = [result.get(timeout=25) for result in sent]
-        tasks = app.tasks
-        summed = chord(tasks["square"].s(n) for n in range(20))(tasks["total"].s())
+    with worker(argv, tmp_path / "celery.log", **env):
+        client = [sys.executable, "-m", "tests.clients.celery_jobs", str(JOBS)]
+        told = outcome(client, ROOT, seconds=45, **env)
 
-        assert results == SQUARES
-        assert summed.get(timeout=10) == sum(SQUARES[:20])
-        (stats,) = app.control.inspect(timeout=2).stats().values()
-        assert stats["total"] == {"square": JOBS + 20, "total": 1}
-        app.close()
+    assert told == {
+        "squares": SQUARES,
+        "chord": sum(SQUARES[:20]),
+        "runs": {"square": JOBS + 20, "total": 1},
+    }
 
 
 def test_rq_runs_each_job_once_and_returns_its_result(queue_target: Target, tmp_path: Path) -> None:

@@ -45,9 +45,16 @@ def worker(
             raise AssertionError(f"{argv} did not end\n{log.read_text()}") from None
 
 
-def outcome(argv: Sequence[str], cwd: Path, seconds: float) -> dict[str, Any]:
+def outcome(argv: Sequence[str], cwd: Path, seconds: float, **env: str) -> dict[str, Any]:
     """Runs a script to its end and returns the JSON of its last line of output."""
-    run = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=seconds)
+    run = subprocess.run(
+        argv,
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
     assert run.returncode == 0, f"{argv}\n{run.stdout}\n{run.stderr}"
     parsed: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return parsed
