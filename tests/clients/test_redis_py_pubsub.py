@@ -97,11 +97,12 @@ def test_a_connection_that_left_every_channel_can_subscribe_again(
 ) -> None:
     for turn in range(10):
         subscriber.subscribe("news")
-        client.publish("news", turn)
-        subscriber.unsubscribe()
-        kinds = [m["type"] for m in take(subscriber, 3)]
+        assert [m["type"] for m in take(subscriber, 1)] == ["subscribe"]
 
-        assert kinds == ["subscribe", "message", "unsubscribe"]
+        assert client.publish("news", turn) == 1
+        subscriber.unsubscribe()
+
+        assert [m["type"] for m in take(subscriber, 2)] == ["message", "unsubscribe"]
 
 
 def test_the_counts_are_the_servers(subscriber: PubSub, client: Redis) -> None:
@@ -174,12 +175,11 @@ def test_a_subscriber_is_pinged_and_answers(subscriber: PubSub) -> None:
 def test_health_checks_go_on_while_subscribed(connect: Connect, client: Redis) -> None:
     with connect(health_check_interval=0.000_001).pubsub() as pubsub:
         pubsub.subscribe("news")
+        take(pubsub, 1)
         for n in range(20):
             client.publish("news", n)
 
-        messages = [m["data"] for m in take(pubsub, 21)]
-
-    assert messages == [1] + [b"%d" % n for n in range(20)]
+        assert [m["data"] for m in take(pubsub, 20)] == [b"%d" % n for n in range(20)]
 
 
 def test_a_message_of_one_megabyte_arrives_whole(subscriber: PubSub, client: Redis) -> None:
