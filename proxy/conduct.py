@@ -173,6 +173,12 @@ def _monitor(session: Session, args: list[bytes]) -> bool:
     return True
 
 
+def _scripted(session: Session, args: list[bytes]) -> bool:
+    if session.head is None and (session.lane is None or not session.lane.lent):
+        session.run_scripts()
+    return _plain(session, args)
+
+
 # --- Transactions ---------------------------------------------------------------------------------
 
 
@@ -470,6 +476,7 @@ ACTS: Final[Mapping[Path, Act]] = {
     Path.MULTI: _multi,
     Path.QUIT: _quit,
     Path.RESET: _reset,
+    Path.SCRIPTED: _scripted,
     Path.SELECT: _select,
     Path.SHUTDOWN: _shutdown,
     Path.STICKY: _sticky,

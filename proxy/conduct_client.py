@@ -80,7 +80,7 @@ def _trackinginfo(session: Session, args: list[bytes]) -> Answer:
 def _info(session: Session, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         fields = clients.fields_of(reply)
-        text = clients.line(session, session.context.clock.now, fields, "client|info")
+        text = clients.line(session, session.context.turn.now, fields, "client|info")
         return verbatim(text + b"\n", session.key.resp)
 
     return answer
@@ -94,7 +94,7 @@ def _list(session: Session, args: list[bytes]) -> Answer:
         except BadFilter as bad:
             return bad.line
         fields = session.context.fields or clients.FIELDS
-        now = session.context.clock.now
+        now = session.context.turn.now
         lines = [
             clients.line(one, now, fields, "client|list" if one is session else None) + b"\n"
             for one in session.context.clients

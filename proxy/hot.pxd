@@ -45,7 +45,9 @@ cdef class LaneCore:
 
 cdef class SessionCore:
     cdef public object names
-    cdef public Clock clock
+    cdef public Turn turn
+    cdef public bytes out
+    cdef public list outs
     cdef public double active
     cdef public bytes last
     cdef public LaneCore lane
@@ -74,7 +76,10 @@ cdef class SessionCore:
     @cython.final
     cpdef push_slot(self, Run slot)
     @cython.final
+    @cython.locals(turn=Turn)
     cpdef write(self, bytes data)
+    @cython.final
+    cpdef flush(self)
     @cython.final
     @cython.locals(slot=Run)
     cpdef advance(self)
@@ -82,5 +87,9 @@ cdef class SessionCore:
     cpdef resize_window(self)
 
 
-cdef class Clock:
+cdef class Turn:
     cdef public double now
+    cdef public object call_soon
+    cdef public list dirty
+    @cython.locals(session=SessionCore)
+    cpdef flush(self)

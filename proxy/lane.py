@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 WRITE_HIGH: Final = 4 * 1024 * 1024
 WRITE_LOW: Final = 1024 * 1024
 # While handshaking, a server that says one of these is not ready yet.
-NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN", b"-BUSY ")
+NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Key:
     db: int = 0
     resp: int = 2
     user: User | None = None
+    scripts: bool = False  # a lane for scripts only: everything behind a long one waits for it
 
     def with_db(self, db: int) -> Key:
         return replace(self, db=db)

@@ -5,8 +5,13 @@ Called off the hot path only, for the requests at which the kernel stopped."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from .table import Path
+
+
+# KILL must reach a server whose other connections wait behind the script: it gets a lane of its own.
+SCRIPT_SUBCOMMANDS: Final = {b"DEBUG": Path.TUNNEL, b"KILL": Path.BLOCK}
 
 
 def route(path: Path, args: Sequence[bytes]) -> Path:
@@ -17,7 +22,7 @@ def route(path: Path, args: Sequence[bytes]) -> Path:
         # DEBUG PROTOCOL PUSH pushes to the connection that asked.
         return Path.STICKY if len(args) > 1 and args[1].upper() == b"PROTOCOL" else Path.PLAIN
     if path is Path.SCRIPT:
-        return Path.TUNNEL if len(args) > 1 and args[1].upper() == b"DEBUG" else Path.PLAIN
+        return SCRIPT_SUBCOMMANDS.get(args[1].upper() if len(args) > 1 else b"", Path.PLAIN)
     return path
 
 

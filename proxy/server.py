@@ -19,7 +19,7 @@ from .conduct import conduct
 from .config import Config, Upstream
 from .dial import ATTEMPTS, Dial, Retry
 from .errors import ProxyError, StartError, UpstreamRefused
-from .hot import Clock
+from .hot import Turn
 from .lane import Lane
 from .lanes import Lanes
 from .log import event
@@ -79,7 +79,7 @@ class Server:
             table=snapshot(),
             conduct=conduct,
             learn=self._learn,
-            clock=Clock(self._loop.time()),
+            turn=Turn(self._loop.call_soon, self._loop.time()),
         )
         self._primary = self.lanes.shared(self.lanes.primary_key)
 
@@ -110,7 +110,7 @@ class Server:
     async def _tick(self) -> None:
         """The clock: everything that happens once a second."""
         while True:
-            self.context.clock.now = self._loop.time()
+            self.context.turn.now = self._loop.time()
             await asyncio.sleep(1)
             self.lanes.tick()
 

@@ -16,12 +16,12 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
 from .clients import Clients
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
-from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, Clock, LaneCore, Run, SessionCore
+from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, LaneCore, Run, SessionCore, Turn
 from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane
 from .lanes import Lanes
@@ -77,7 +77,7 @@ class Context:
     clients: Clients[Session]
     table: Table
     conduct: Conduct
-    clock: Clock
+    turn: Turn
     learn: Callable[
         [], None
     ]  # a command that the table does not know has worked: read COMMAND again
@@ -134,7 +134,7 @@ class Session(SessionCore):
     lane: Lane | None
 
     def __init__(self, context: Context, key: Key) -> None:
-        super().__init__(context.table.plain, context.clock)
+        super().__init__(context.table.plain, context.turn)
         self.context = context
         self.key = key
         self.id = 0
@@ -142,7 +142,7 @@ class Session(SessionCore):
         self.library = (b"", b"")  # CLIENT SETINFO lib-name, lib-ver
         self.peer = ""
         self.local = ""
-        self.born = context.clock.now
+        self.born = context.turn.now
         self.holds = 0
         self.marks = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
         self.redirect = -1  # whose client gets our invalidations
@@ -359,6 +359,9 @@ class Session(SessionCore):
                 self.let_go(HOLD_SUBSCRIBED)
             if not self.holds:
                 self.unpin()
+        elif lane is not None and lane.key.scripts:
+            self.unpin()
+            self.choose_names()
         if self.stalls & STALL_END or (self._eof and not self.rest):
             self.close()
             return
@@ -407,6 +410,14 @@ class Session(SessionCore):
         self.lane = self.context.lanes.borrow(self.key, self)
         self.at_drain = True
         return True
+
+    def run_scripts(self) -> None:
+        """Go to the lane for scripts until all is answered; nothing is outstanding now."""
+        self.unpin()
+        self.lane = self.context.lanes.shared(replace(self.key, scripts=True))
+        self.lane.users += 1
+        self.names = self.context.table.scripting
+        self.at_drain = True
 
     def unpin(self) -> None:
         """Give the lane back; it is clean, or tainted."""
@@ -474,6 +485,7 @@ class Session(SessionCore):
         """Close when what was written has left."""
         if self.wire is not None:
             self.stalls |= STALL_END
+            self.flush()
             self.wire.close()
 
     def abort(self, why: str) -> None:
@@ -481,6 +493,7 @@ class Session(SessionCore):
         event(log, logging.INFO, "client cut", client=self.id, peer=self.peer, reason=why)
         if self.wire is not None:
             self.stalls |= STALL_END
+            self.flush()
             self.wire.abort()
 
     def drain(self) -> bool:

@@ -33,6 +33,7 @@ class Path(IntEnum):
     QUIT = 11
     RESET = 12
     SCRIPT = 13
+    SCRIPTED = 24  # may run for long: a lane apart, where only other scripts wait behind it
     SELECT = 14
     SHUTDOWN = 15
     STICKY = 16  # leaves state that only the connection's end undoes
@@ -50,7 +51,14 @@ OVERLAY: Final[Mapping[bytes, Path]] = {
     b"CLIENT": Path.CLIENT,
     b"DEBUG": Path.DEBUG,
     b"DISCARD": Path.DISCARD,
+    b"EVAL": Path.SCRIPTED,
+    b"EVALSHA": Path.SCRIPTED,
+    b"EVALSHA_RO": Path.SCRIPTED,
+    b"EVAL_RO": Path.SCRIPTED,
     b"EXEC": Path.EXEC,
+    b"FCALL": Path.SCRIPTED,
+    b"FCALL_RO": Path.SCRIPTED,
+    b"FUNCTION": Path.SCRIPT,
     b"HELLO": Path.HELLO,
     b"MONITOR": Path.MONITOR,
     b"MULTI": Path.MULTI,
@@ -85,7 +93,6 @@ UNSAFE_IN_MULTI: Final = frozenset(
         Path.CLIENT,
         Path.HELLO,
         Path.MONITOR,
-        Path.SCRIPT,
         Path.SELECT,
         Path.STICKY,
         Path.SUBSCRIBE,
@@ -124,6 +131,13 @@ class Table:
         self.queueing = Names(
             {
                 name: path if path in UNSAFE_IN_MULTI | _NOT_QUEUED else Path.PLAIN
+                for name, path in paths.items()
+                if len(name) <= 32
+            }
+        )
+        self.scripting = Names(
+            {
+                name: Path.PLAIN if path is Path.SCRIPTED else path
                 for name, path in paths.items()
                 if len(name) <= 32
             }
