@@ -1,15 +1,11 @@
 # cython: language_level=3
-# The types of hot.py; tests/test_pure.py runs that file without them.
+# The types of hot.py. The build finds this file through .names (pyproject.toml, cython-include-dirs).
 
 cimport cython
 
-cdef int UPLOAD_AT
-cdef int LAST_MAX
-cdef int SPECIALS_MAX
-cdef int WINDOW_SAMPLE
-cdef int MUTE_SKIP
-cdef int STALL_WINDOW
-cdef object READY
+cdef int _MORE, _FULL, _PUSH, _BROKEN
+cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
+cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_SAMPLE
 
 
 cdef class Run:
@@ -18,13 +14,12 @@ cdef class Run:
     cdef public Py_ssize_t count
     cdef public list parts
     cdef public Run following
+    @cython.locals(session=SessionCore)
     cpdef feed(self, bytes chunk)
-    cpdef fail(self, bytes line, bint inside)
 
 
 cdef class Muted(Run):
     cpdef feed(self, bytes chunk)
-    cpdef fail(self, bytes line, bint inside)
 
 
 cdef class LaneCore:
@@ -39,15 +34,12 @@ cdef class LaneCore:
     cdef public bint choked
     cdef public bint whole
     cdef public object call_soon
-    @cython.final
-    cpdef send(self, bytes data, object slot)
+    cdef _send(self, bytes data, object slot)
 
 
 cdef class SessionCore:
     cdef public object names
     cdef public Turn turn
-    cdef public bytes out
-    cdef public list outs
     cdef public double active
     cdef public bytes last
     cdef public LaneCore lane
@@ -57,7 +49,7 @@ cdef class SessionCore:
     cdef public Py_ssize_t window
     cdef public int stalls
     cdef public int mute
-    cdef public int queued
+    cdef public Py_ssize_t queued
     cdef public bint closed
     cdef public object wire
     cdef public bytes rest
@@ -67,29 +59,23 @@ cdef class SessionCore:
     cdef public bint at_drain
     cdef public Py_ssize_t replies
     cdef public Py_ssize_t reply_bytes
-    @cython.final
-    @cython.locals(end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t, specials=int)
-    cpdef parse(self, bytes data, Py_ssize_t pos)
-    @cython.final
+    cdef public bytes out
+    cdef public list outs
+    @cython.locals(
+        end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t, specials=int
+    )
+    cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)
-    cpdef forward(self, bytes data, Py_ssize_t count)
-    @cython.final
-    cpdef push_slot(self, Run slot)
-    @cython.final
+    cdef _forward(self, bytes data, Py_ssize_t count)
+    cdef _push_slot(self, Run slot)
     @cython.locals(turn=Turn)
-    cpdef write(self, bytes data)
-    @cython.final
-    cpdef flush(self)
-    @cython.final
+    cdef _write(self, bytes data)
     @cython.locals(slot=Run)
-    cpdef advance(self)
-    @cython.final
-    cpdef resize_window(self)
+    cdef _advance(self)
+    cdef _resize_window(self)
 
 
 cdef class Turn:
     cdef public double now
     cdef public object call_soon
     cdef public list dirty
-    @cython.locals(session=SessionCore)
-    cpdef flush(self)

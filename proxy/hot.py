@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, language_level=3
 """The hot path: what happens to every request and every reply, and nothing else.
 
 Plain Python with its types in hot.pxd: the build compiles this very file, and where there is no compiler it
@@ -41,6 +42,11 @@ class LaneState(Enum):
 
 READY = LaneState.READY
 
+# C integers in the compiled form (hot.pxd), for the comparisons of every request.
+_MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
+_LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
+_MUTE_SKIP, _STALL_WINDOW, _WINDOW_SAMPLE = MUTE_SKIP, STALL_WINDOW, WINDOW_SAMPLE
+
 
 class Slot(Protocol):
     """A place in an answer queue. The lane counts ``want`` down; nobody else touches it.
@@ -71,9 +77,9 @@ class Run:
     def feed(self, chunk: bytes) -> None:
         session = self.session
         if session.head is self:
-            session.write(chunk)
+            session._write(chunk)
             if not self.want:
-                session.advance()
+                session._advance()
         elif self.parts is None:
             self.parts = [chunk]
         else:
@@ -119,7 +125,7 @@ class LaneCore:
         self.whole = True  # replies are told apart by their ends alone: no tunnel, no subscriptions
         self.call_soon = call_soon
 
-    def send(self, data: bytes, slot: Slot) -> None:
+    def _send(self, data: bytes, slot: Slot) -> None:
         """Queue whole requests and the slot that waits for their replies."""
         if self.state is not READY:
             self.send_later(data, slot)
@@ -132,6 +138,9 @@ class LaneCore:
         self.waiting.append(slot)
         if self.paused:
             self.resume_reading()
+
+    def send(self, data: bytes, slot: Slot) -> None:
+        self._send(data, slot)
 
     def flush(self) -> None:
         wire = self.wire
@@ -153,16 +162,26 @@ class LaneCore:
                 pos = self.unasked(data, pos)
                 continue
             slot = waiting[0]
-            at = cutter.cut(data, pos, slot.want, False)
-            if at > pos:
-                slot.want -= cutter.done
-                if not slot.want:
-                    waiting.popleft()
-                slot.feed(data if at - pos == end else data[pos:at])
-                pos = at
-            if cutter.stop == PUSH:
+            if type(slot) is Run:
+                run = slot
+                at = cutter.cut(data, pos, run.want, False)
+                if at > pos:
+                    run.want -= cutter.done
+                    if not run.want:
+                        waiting.popleft()
+                    run.feed(data if at - pos == end else data[pos:at])
+                    pos = at
+            else:
+                at = cutter.cut(data, pos, slot.want, False)
+                if at > pos:
+                    slot.want -= cutter.done
+                    if not slot.want:
+                        waiting.popleft()
+                    slot.feed(data if at - pos == end else data[pos:at])
+                    pos = at
+            if cutter.stop == _PUSH:
                 pos = self.unasked(data, pos)
-            elif cutter.stop == BROKEN:
+            elif cutter.stop == _BROKEN:
                 self.lose("bytes that are not RESP")
                 return
             if not self.whole:
@@ -226,9 +245,9 @@ class SessionCore:
         if self.stalls or len(data) < self.need:
             self.keep(data)
             return
-        self.parse(data, 0)
+        self._parse(data, 0)
 
-    def parse(self, data: bytes, pos: int) -> None:
+    def _parse(self, data: bytes, pos: int) -> None:
         """Act on the requests in data from pos on, as far as they are whole and nothing stalls us."""
         end = len(data)
         specials = 0
@@ -236,18 +255,18 @@ class SessionCore:
         self.need = 0
         try:
             while pos < end and not self.stalls:
-                limit = 1 if self.mute & MUTE_SKIP else self.window - self.owed
+                limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
                 count, at, verdict = scan(data, pos, limit, self.names)
                 if count:
-                    self.forward(data if at - pos == end else data[pos:at], count)
+                    self._forward(data if at - pos == end else data[pos:at], count)
                     pos = at
-                if verdict == MORE:
-                    if end - pos <= UPLOAD_AT:
+                if verdict == _MORE:
+                    if end - pos <= _UPLOAD_AT:
                         break
                     pos = self.upload(data, pos)
-                elif verdict == FULL:
+                elif verdict == _FULL:
                     if self.owed >= self.window:
-                        self.stalls |= STALL_WINDOW
+                        self.stalls |= _STALL_WINDOW
                         self.at_drain = True
                 elif not self.stalls:
                     at = self.special(data, pos, verdict)
@@ -255,34 +274,34 @@ class SessionCore:
                         break
                     pos = at
                     specials += 1
-                    if specials == SPECIALS_MAX:
+                    if specials == _SPECIALS_MAX:
                         self.yield_turn()
         finally:
             self.parsing = False
         if pos < end and not self.closed:
             self.keep(data[pos:] if pos else data)
 
-    def forward(self, data: bytes, count: int) -> None:
+    def _forward(self, data: bytes, count: int) -> None:
         """Send whole requests, ``count`` of them, where this session's requests go now."""
         slot: Run
         if self.mute:
             slot = Muted(self, count)
-            self.mute &= ~MUTE_SKIP
+            self.mute &= ~_MUTE_SKIP
         else:
             slot = Run(self, count)
-        if len(data) < LAST_MAX:
+        if len(data) < _LAST_MAX:
             self.last = data
         if self.queued >= 0:
             self.queued += count
-        self.push_slot(slot)
+        self._push_slot(slot)
         lane = self.lane
         if lane is None:
             lane = self.attach()
-        lane.send(data, slot)
+        lane._send(data, slot)
         if lane.choked:
             self.wait_for(lane)
 
-    def push_slot(self, slot: Run) -> None:
+    def _push_slot(self, slot: Run) -> None:
         """Take the place at the end of the answer queue."""
         if self.tail is None:
             self.head = slot
@@ -291,7 +310,7 @@ class SessionCore:
         self.tail = slot
         self.owed += slot.count
 
-    def write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         """Bytes for the client, behind all earlier ones."""
         if self.wire is None or not data:
             return
@@ -316,7 +335,7 @@ class SessionCore:
         if self.wire is not None:
             self.wire.write(data)
 
-    def advance(self) -> None:
+    def _advance(self) -> None:
         """The head of the queue is filled: hand out what stands complete behind it."""
         slot = self.head
         while slot is not None and not slot.want:
@@ -325,22 +344,41 @@ class SessionCore:
             slot = slot.following
             self.head = slot
             if slot is not None and slot.parts is not None:
-                self.write(b"".join(slot.parts))
+                self._write(b"".join(slot.parts))
                 slot.parts = None
-        if self.replies > WINDOW_SAMPLE:
-            self.resize_window()
+        if self.replies > _WINDOW_SAMPLE:
+            self._resize_window()
         if slot is None:
             self.tail = None
             if self.at_drain:
                 self.drained()
-        elif self.stalls & STALL_WINDOW and self.owed * 2 <= self.window:
-            self.resume(STALL_WINDOW)
+        elif self.stalls & _STALL_WINDOW and self.owed * 2 <= self.window:
+            self.resume(_STALL_WINDOW)
 
-    def resize_window(self) -> None:
+    def _resize_window(self) -> None:
         """As many replies outstanding as make about 4 MB, by the sizes lately seen."""
         size = self.reply_bytes // self.replies + 1
         self.window = max(1, min(WINDOW_MAX, WINDOW_BYTES // size))
         self.replies = self.reply_bytes = 0
+
+    # The same for callers outside of this file: compiled, the names above are C functions.
+
+    def parse(self, data: bytes, pos: int) -> None:
+        self._parse(data, pos)
+
+    def forward(self, data: bytes, count: int) -> None:
+        self._forward(data, count)
+
+    def push_slot(self, slot: Run) -> None:
+        self._push_slot(slot)
+
+    def write(self, data: bytes) -> None:
+        self._write(data)
+
+    def advance(self) -> None:
+        self._advance()
+
+    # What session.py does.
 
     def odd_received(self, data: bytes) -> None:
         raise NotImplementedError
