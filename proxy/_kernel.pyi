@@ -11,10 +11,11 @@ PUSH: Final[int]
 BROKEN: Final[int]
 
 class Names:
+    end: int
+    verdict: int
     def __init__(self, kinds: Mapping[bytes, int]) -> None: ...
     def get(self, name: bytes) -> int: ...
-
-def scan(data: bytes, pos: int, limit: int, names: Names) -> tuple[int, int, int]: ...
+    def scan(self, data: bytes, pos: int, limit: int) -> int: ...
 
 class Cutter:
     done: int

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-# scan() verdicts below zero; from zero up the verdict is the next request's class.
+# Verdicts of Names.scan below zero; from zero up the verdict is the next request's class.
 MORE = -1
 FULL = -2
 ODD = 0
@@ -25,7 +25,6 @@ cdef enum:
     C_FULL = -2
     C_ODD = 0
     C_PLAIN = 1
-    NAME_MAX = 32
     BULK_MAX = 536870912
     ARGS_MAX = 2147483647
     C_DRY = 0
@@ -37,12 +36,6 @@ cdef enum:
     AT_LINE = 2
     AT_BULK = 3
 
-cdef struct Row:
-    unsigned char size
-    char name[NAME_MAX]
-    int kind
-
-
 cdef inline unsigned int _hash(const char *name, Py_ssize_t size) noexcept nogil:
     cdef unsigned int value = 2166136261u
     cdef Py_ssize_t i
@@ -51,11 +44,29 @@ cdef inline unsigned int _hash(const char *name, Py_ssize_t size) noexcept nogil
     return value
 
 
+cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *value) noexcept nogil:
+    """A canonical count and its CRLF at p[at:]; the offset behind, -1: more bytes needed, -2: not canonical."""
+    cdef Py_ssize_t start = at
+    cdef Py_ssize_t number = 0
+    while at < end and c'0' <= p[at] <= c'9':
+        number = number * 10 + (p[at] - c'0')
+        at += 1
+        if at - start > 10:
+            return -2
+    if at == end:
+        return -1
+    if at == start or (p[start] == c'0' and at - start > 1) or p[at] != c'\r':
+        return -2
+    if at + 1 == end:
+        return -1
+    if p[at + 1] != c'\n':
+        return -2
+    value[0] = number
+    return at + 2
+
+
 cdef class Names:
     """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown."""
-
-    cdef Row *rows
-    cdef unsigned int mask
 
     def __cinit__(self, kinds):
         cdef unsigned int size = 64
@@ -100,95 +111,68 @@ cdef class Names:
         """The class of a command name; ODD when unknown."""
         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 
+    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict) noexcept:
+        self.end = end
+        self.verdict = verdict
+        return count
 
-cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *value) noexcept nogil:
-    """A canonical count and its CRLF at p[at:]; the offset behind, -1: more bytes needed, -2: not canonical."""
-    cdef Py_ssize_t start = at
-    cdef Py_ssize_t number = 0
-    while at < end and c'0' <= p[at] <= c'9':
-        number = number * 10 + (p[at] - c'0')
-        at += 1
-        if at - start > 10:
-            return -2
-    if at == end:
-        return -1
-    if at == start or (p[start] == c'0' and at - start > 1) or p[at] != c'\r':
-        return -2
-    if at + 1 == end:
-        return -1
-    if p[at + 1] != c'\n':
-        return -2
-    value[0] = number
-    return at + 2
-
-
-def scan(bytes data, Py_ssize_t pos, Py_ssize_t limit, Names names):
-    """Walk whole canonical PLAIN requests from pos: (how many, offset behind them, verdict).
-
-    The verdict is MORE (the bytes end inside a request), FULL (limit reached), or the class of the request
-    at the offset: ODD for an unknown command, an inline one, or bytes that Redis would read differently
-    from their looks, which must never reach a shared lane as they are."""
-    cdef const char *p = PyBytes_AS_STRING(data)
-    cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
-    cdef Py_ssize_t at, args, size = 0, count = 0
-    cdef Py_ssize_t i
-    cdef int kind
-    while True:
-        if pos >= end:
-            return count, pos, C_MORE
-        if count >= limit:
-            return count, pos, C_FULL
-        if p[pos] != c'*':
-            return count, pos, C_ODD
-        at = _count(p, pos + 1, end, &args)
-        if at < 0:
-            return count, pos, C_MORE if at == -1 else C_ODD
-        if args == 0 or args > ARGS_MAX:
-            return count, pos, C_ODD
-        kind = C_ODD
-        for i in range(args):
-            if at == end:
-                return count, pos, C_MORE
-            if p[at] != c'$':
-                return count, pos, C_ODD
-            at = _count(p, at + 1, end, &size)
+    cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
+        """Walk whole canonical PLAIN requests from pos; how many. Sets `end` (the offset behind them)
+        and `verdict`: MORE (the bytes end inside a request), FULL (limit reached), or the class of the request
+        at the offset: ODD for an unknown command, an inline one, or bytes that Redis would read differently
+        from their looks, which must never reach a shared lane as they are."""
+        cdef const char *p = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t at, args, size = 0, count = 0
+        cdef Py_ssize_t i
+        cdef int kind
+        while True:
+            if pos >= end:
+                return self.stop(count, pos, C_MORE)
+            if count >= limit:
+                return self.stop(count, pos, C_FULL)
+            if p[pos] != c'*':
+                return self.stop(count, pos, C_ODD)
+            at = _count(p, pos + 1, end, &args)
             if at < 0:
-                return count, pos, C_MORE if at == -1 else C_ODD
-            if size > BULK_MAX:
-                return count, pos, C_ODD
-            if at + size + 2 > end:
+                return self.stop(count, pos, C_MORE if at == -1 else C_ODD)
+            if args == 0 or args > ARGS_MAX:
+                return self.stop(count, pos, C_ODD)
+            kind = C_ODD
+            for i in range(args):
+                if at == end:
+                    return self.stop(count, pos, C_MORE)
+                if p[at] != c'$':
+                    return self.stop(count, pos, C_ODD)
+                at = _count(p, at + 1, end, &size)
+                if at < 0:
+                    return self.stop(count, pos, C_MORE if at == -1 else C_ODD)
+                if size > BULK_MAX:
+                    return self.stop(count, pos, C_ODD)
+                if at + size + 2 > end:
+                    if i == 0:
+                        return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD)
+                    return self.stop(count, pos, C_MORE)
+                if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
+                    return self.stop(count, pos, C_ODD)
                 if i == 0:
-                    return count, pos, C_MORE if size <= NAME_MAX else C_ODD
-                return count, pos, C_MORE
-            if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
-                return count, pos, C_ODD
-            if i == 0:
-                kind = names.find(p + at, size)
-                if kind != C_PLAIN:
-                    return count, pos, kind
-            at += size + 2
-        pos = at
-        count += 1
+                    kind = self.find(p + at, size)
+                    if kind != C_PLAIN:
+                        return self.stop(count, pos, kind)
+                at += size + 2
+            pos = at
+            count += 1
 
 
 cdef class Cutter:
     """Finds reply ends in a stream, in chunks of any size. Holds counters only, never bytes."""
-
-    cdef public Py_ssize_t done
-    cdef public int stop
-    cdef Py_ssize_t pending
-    cdef Py_ssize_t value
-    cdef Py_ssize_t skip
-    cdef int state
-    cdef char kind
-    cdef bint negative
 
     @property
     def inside(self):
         """Whether the last byte seen was in the middle of a reply."""
         return self.pending != 0 or self.state != AT_TYPE
 
-    def cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):
+    cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):
         """Consume up to `want` whole replies from pos; the offset reached.
 
         Sets `done` (replies completed in this call) and `stop`: DRY (bytes ran out), DONE, PUSH (a push

@@ -45,9 +45,26 @@ class Names:
                     f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
                 )
         self._kinds = dict(kinds)
+        self.end = 0
+        self.verdict = MORE
 
     def get(self, name: bytes) -> int:
         return self._kinds.get(name.upper(), ODD)
+
+    def scan(self, data: bytes, pos: int, limit: int) -> int:
+        size, count, self.verdict = len(data), 0, MORE
+        while pos < size:
+            if count >= limit:
+                self.verdict = FULL
+                break
+            behind, self.verdict = _one(data, pos, size, self)
+            if self.verdict != PLAIN:
+                break
+            pos = behind
+            count += 1
+            self.verdict = MORE
+        self.end = pos
+        return count
 
 
 def _count(data: bytes, at: int) -> tuple[int, int]:
@@ -58,19 +75,6 @@ def _count(data: bytes, at: int) -> tuple[int, int]:
     head = _COUNT_HEAD.match(data, at)
     assert head is not None
     return 0, -1 if head.end() == len(data) else -2
-
-
-def scan(data: bytes, pos: int, limit: int, names: Names) -> tuple[int, int, int]:
-    end, count = len(data), 0
-    while pos < end:
-        if count >= limit:
-            return count, pos, FULL
-        behind, verdict = _one(data, pos, end, names)
-        if verdict != PLAIN:
-            return count, pos, verdict
-        pos = behind
-        count += 1
-    return count, pos, MORE
 
 
 def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:

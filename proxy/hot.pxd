@@ -2,6 +2,7 @@
 # The types of hot.py. The build finds this file through .names (pyproject.toml, cython-include-dirs).
 
 cimport cython
+from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
 
 cdef int _MORE, _FULL, _PUSH, _BROKEN
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
@@ -27,18 +28,20 @@ cdef class LaneCore:
     cdef public object waiting
     cdef public list out
     cdef public object wire
-    cdef public object cutter
+    cdef public CCutter cutter
     cdef public list frame
     cdef public Py_ssize_t heard
     cdef public bint paused
     cdef public bint choked
     cdef public bint whole
     cdef public object call_soon
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run)
+    cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
 
 
 cdef class SessionCore:
-    cdef public object names
+    cdef public CNames names
     cdef public Turn turn
     cdef public double active
     cdef public bytes last
@@ -62,7 +65,8 @@ cdef class SessionCore:
     cdef public bytes out
     cdef public list outs
     @cython.locals(
-        end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t, specials=int
+        end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t,
+        specials=int, names=CNames
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)

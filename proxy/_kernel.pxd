@@ -1,0 +1,32 @@
+# cython: language_level=3
+
+cdef enum:
+    NAME_MAX = 32
+
+
+cdef struct Row:
+    unsigned char size
+    char name[NAME_MAX]
+    int kind
+
+
+cdef class Names:
+    cdef Row *rows
+    cdef unsigned int mask
+    cdef readonly Py_ssize_t end
+    cdef readonly int verdict
+    cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
+    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict) noexcept
+    cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
+
+
+cdef class Cutter:
+    cdef readonly Py_ssize_t done
+    cdef readonly int stop
+    cdef Py_ssize_t pending
+    cdef Py_ssize_t value
+    cdef Py_ssize_t skip
+    cdef int state
+    cdef char kind
+    cdef bint negative
+    cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=*)
