@@ -1,9 +1,9 @@
 """The subscriptions of one lane, and which of its frames are messages.
 
-On a subscribed connection replies and messages mix. RESP3 marks messages and confirmations as pushes; in
-RESP2 they are plain arrays, and only their first word tells. Confirmations come one for each channel, also
-for ``UNSUBSCRIBE`` without names, whose number only the subscriptions at that moment tell.
-https://redis.io/docs/latest/develop/interact/pubsub/"""
+On a subscribed connection replies and messages mix. RESP3 marks messages and confirmations as
+pushes; in RESP2 they are plain arrays, and only their first word tells. Confirmations come one for
+each channel, also for ``UNSUBSCRIBE`` without names, whose number only the subscriptions at that
+moment tell. https://redis.io/docs/latest/develop/interact/pubsub/"""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _KINDS: Final = {
 
 @runtime_checkable
 class Confirmed(Protocol):
-    """A slot that waits for confirmations of ``word``; ``bare``: for as many as there are subscriptions."""
+    """A slot that waits for confirmations of ``word``; ``bare``: for as many as there are
+    subscriptions."""
 
     want: int
     word: bytes

@@ -1,7 +1,8 @@
-"""The clients of this proxy: who is connected, and what CLIENT LIST, INFO, KILL and UNBLOCK see of them.
+"""The clients of this proxy: who is connected, and what CLIENT LIST, INFO, KILL and UNBLOCK see of
+them.
 
-Ids, addresses and names are the proxy's own; the upstream knows only lanes. The fields of a line are
-Redis 7.0's plus Valkey's: https://redis.io/docs/latest/commands/client-list/."""
+Ids, addresses and names are the proxy's own; the upstream knows only lanes. The fields of a line
+are Redis 7.0's plus Valkey's: https://redis.io/docs/latest/commands/client-list/."""
 
 from __future__ import annotations
 
@@ -48,8 +49,9 @@ Test = Callable[[Client], bool]
 class Clients(Generic[C]):
     """Sessions by id; ids only grow, as Redis's do."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, left: Callable[[], None]) -> None:
         self.limit = limit
+        self._left = left
         self._by_id: dict[int, C] = {}
         self._last_id = 0
 
@@ -73,12 +75,14 @@ class Clients(Generic[C]):
 
     def leave(self, client: C) -> None:
         self._by_id.pop(client.id, None)
+        self._left()
 
     def get(self, number: int) -> C | None:
         return self._by_id.get(number)
 
     def kill(self, tests: Iterable[Test], by: Client) -> int:
-        """Close the clients that pass all tests; how many. The one who asks gets its answer first."""
+        """Close the clients that pass all tests; how many. The one who asks gets its answer
+        first."""
         tests = list(tests)
         chosen = [client for client in self if all(test(client) for test in tests)]
         for client in chosen:
@@ -94,7 +98,15 @@ class BadFilter(ProxyError):
         super().__init__(f"-ERR {text}".encode())
 
 
-_TYPES: Final = {b"NORMAL": False, b"PUBSUB": True, b"MASTER": None, b"PRIMARY": None, b"REPLICA": None, b"SLAVE": None}  # fmt: skip
+# Whether a client of the type is subscribed; None: a link between servers, which a proxy has not.
+_TYPES: Final = {
+    b"NORMAL": False,
+    b"PUBSUB": True,
+    b"MASTER": None,
+    b"PRIMARY": None,
+    b"REPLICA": None,
+    b"SLAVE": None,
+}
 
 
 def filters(words: Sequence[bytes], by: Client) -> list[Test]:
@@ -191,8 +203,8 @@ def line(client: Client, now: float, fields: Sequence[bytes], command: str | Non
 
 # Redis 7.0.15's own, until the upstream has shown its.
 FIELDS: Final = tuple(
-    b"id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem "
-    b"rbs rbp obl oll omem tot-mem events cmd user redir resp".split()
+    b"id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem "
+    b"multi-mem rbs rbp obl oll omem tot-mem events cmd user redir resp".split()
 )
 
 

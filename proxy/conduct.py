@@ -1,8 +1,9 @@
 """What each request that is not PLAIN does to its session: one function for each path of table.py.
 
-A function acts and returns True, or finds that it must wait, stalls the session and returns False with
-nothing done; the session then offers it the same request again. Those that ask the server look at the
-reply in functions called ``seen``, which run when it arrives and return what the client gets."""
+A function acts and returns True, or finds that it must wait, stalls the session and returns False
+with nothing done; the session then offers it the same request again. Those that ask the server look
+at the reply in functions called ``seen``, which run when it arrives and return what the client
+gets."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def conduct(session: Session, path: Path, args: list[bytes]) -> bool:
 
 
 def _queue(session: Session, path: Path, args: list[bytes]) -> bool:
-    """Inside MULTI: what EXEC answers for this request is ours to say, or the connection the client's alone."""
+    """Inside MULTI: what EXEC answers for this request is ours to say, or the connection the
+    client's alone."""
     if path is Path.CLIENT:
         words, patch = queued(session, args)
     elif path is Path.SELECT:
@@ -47,7 +49,8 @@ def _queue(session: Session, path: Path, args: list[bytes]) -> bool:
     else:
         words, patch = args, None
     if patch is None:
-        # It changes the connection in ways that only its replies tell: from now on it is the client's own.
+        # It changes the connection in ways that only its replies tell: from now on it is the
+        # client's own.
         return _tunnel(session, args)
     session.patches.append((session.queued, patch))
     session.forward(encode(words), 1)
@@ -102,7 +105,8 @@ def _ask(
 
 
 def _odd(session: Session, args: list[bytes]) -> bool:
-    """An inline request of a known command is as good as any; an unknown command gets a lane of its own."""
+    """An inline request of a known command is as good as any; an unknown command gets a lane of its
+    own."""
     name = args[0].upper()
     if name in session.context.table.commands:
         return _plain(session, args)
@@ -151,7 +155,8 @@ def _tunnel(session: Session, args: list[bytes]) -> bool:
 
 
 class _Lost:
-    """In a tunnel replies are not counted; the slot only keeps its request until the lane is ready."""
+    """In a tunnel replies are not counted; the slot only keeps its request until the lane is
+    ready."""
 
     want = 1
 
@@ -291,8 +296,8 @@ def _wait(session: Session, args: list[bytes]) -> bool:
     if not session.pin():
         return False
     if not own and session.lane is not None:
-        # WAIT counts from the last write offset of its connection, which the server notes after each
-        # command: any command on the fresh lane moves it past our own writes elsewhere.
+        # WAIT counts from the last write offset of its connection, which the server notes after
+        # each command: any command on the fresh lane moves it past our own writes elsewhere.
         session.lane.ask(drop, b"PING")
     return _block(session, args)
 
@@ -301,6 +306,7 @@ class _Last(Run):
     """SHUTDOWN: no reply and a closed connection is its success."""
 
     __slots__ = ()
+    session: Session
 
     def fail(self, line: bytes, inside: bool) -> None:
         self.want = 0

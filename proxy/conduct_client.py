@@ -1,8 +1,9 @@
 """CLIENT: what it says is of the proxy's own clients, what it changes is a session's.
 
-The server is still asked wherever it can be without harm, so that its ACL, its arity and its wording decide;
-only a reply that is no error is replaced by ours. A subcommand that nobody here knows is taken to leave state
-behind (Path.STICKY). https://redis.io/docs/latest/commands/?group=connection"""
+The server is still asked wherever it can be without harm, so that its ACL, its arity and its
+wording decide; only a reply that is no error is replaced by ours. A subcommand that nobody here
+knows is taken to leave state behind (Path.STICKY).
+https://redis.io/docs/latest/commands/?group=connection"""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ Answer = Callable[[bytes], bytes]
 BAD_NAME: Final = error("Client names cannot contain spaces, newlines or special characters.")
 _REDIRECT: Final = re.compile(rb"\$8\r\nredirect\r\n:-?\d+\r\n")
 NO_SUCH_CLIENT: Final = error("No such client")
-# No lane has this id, so asking about it changes nothing and still meets the ACL and the syntax check.
+# No lane has this id, so asking about it changes nothing and still meets the ACL and the syntax
+# check.
 NOBODY: Final = b"%d" % (2**63 - 1)
 
 
@@ -106,7 +108,8 @@ def _list(session: Session, args: list[bytes]) -> Answer:
 
 
 def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | None]:
-    """Inside MULTI: the request to queue and what makes EXEC's element of it ours; None: it cannot be."""
+    """Inside MULTI: the request to queue and what makes EXEC's element of it ours; None: it cannot
+    be."""
     sub = args[1].upper() if len(args) > 1 else b""
     if sub in ANSWERS:
         answer = ANSWERS[sub](session, args)
@@ -179,7 +182,8 @@ def _kill(session: Session, args: list[bytes]) -> bool:
 
 
 def _without_ids(words: list[bytes]) -> list[bytes]:
-    """The filters of CLIENT KILL but ID and its numbers; what is no number is the server's to refuse."""
+    """The filters of CLIENT KILL but ID and its numbers; what is no number is the server's to
+    refuse."""
     kept: list[bytes] = []
     at = 0
     while at < len(words):
@@ -249,7 +253,8 @@ def _tracking(session: Session, args: list[bytes]) -> bool:
 
 
 def _has_identity(session: Session, target: Session) -> bool:
-    """Whether the target has a lane of its own with a known id; if not, it gets one and we wait for it."""
+    """Whether the target has a lane of its own with a known id; if not, it gets one and we wait for
+    it."""
     lane = target.lane
     if lane is not None and lane.lent and lane.client_id:
         target.hold(HOLD_TRACKING)

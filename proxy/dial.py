@@ -1,7 +1,7 @@
 """Opens connections to the upstream and keeps the retry rule; knows nothing of what flows on them.
 
-The rule (design/commands.md, "The process"): delay = min(attempt x 50 ms, 2 s), 20 attempts in production
-and 3 in development; then the upstream counts as down, and is tried again every 2 s."""
+The rule: delay = min(attempt x 50 ms, 2 s), 20 attempts in production and 3 in development; then
+the upstream counts as down, and is tried again every 2 s."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Dial:
     async def open(
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
     ) -> asyncio.Transport:
-        """A connected transport. OSError (TimeoutError and ssl.SSLError are ones) when there is none."""
+        """A connected transport. OSError (TimeoutError and ssl.SSLError are ones) when there is
+        none."""
         async with asyncio.timeout(CONNECT_TIMEOUT):
             if self.upstream.path is not None:
                 unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)

@@ -1,4 +1,5 @@
-"""Every error Nearhit words itself: exceptions inside, RESP lines at the border. Made nowhere else."""
+"""Every error Nearhit words itself: exceptions inside, RESP lines at the border. Made nowhere
+else."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class UpstreamDown(ProxyError):
 
 
 class UpstreamLost(ProxyError):
-    """A lane died with this command sent and not answered: its outcome is unknown, it is not sent twice."""
+    """A lane died with this command sent and not answered: its outcome is unknown, it is not sent
+    twice."""
 
     def __init__(self, why: str) -> None:
         super().__init__(
@@ -36,14 +38,16 @@ class UpstreamLost(ProxyError):
 
 
 class UpstreamNotReady(ProxyError):
-    """The server says that it cannot serve yet (LOADING ...); its own line is what the client sees."""
+    """The server says that it cannot serve yet (LOADING ...); its own line is what the client
+    sees."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__(line.rstrip(b"\r\n"))
 
 
 class UpstreamRefused(ProxyError):
-    """The server answered a lane's handshake with an error; its own line is what the client sees."""
+    """The server answered a lane's handshake with an error; its own line is what the client
+    sees."""
 
     def __init__(self, line: bytes, login: bool) -> None:
         super().__init__(line.rstrip(b"\r\n"))
@@ -51,7 +55,8 @@ class UpstreamRefused(ProxyError):
 
 
 class StartError(Exception):
-    """Start-up cannot go on: one clear line for the operator and the exit code that says what happened."""
+    """Start-up cannot go on: one clear line for the operator and the exit code that says what
+    happened."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

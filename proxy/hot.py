@@ -1,10 +1,11 @@
 # cython: annotation_typing=False, language_level=3
 """The hot path: what happens to every request and every reply, and nothing else.
 
-Plain Python with its types in hot.pxd: the build compiles this very file, and where there is no compiler it
-runs as it is (tests/test_pure.py). Compiled, a request costs 2 us less of the 7 us that it costs plain
-(tests.bench, P=1, 50 connections). Everything that is not every request is in lane.py and session.py, whose
-classes derive from these; methods that raise NotImplementedError are theirs."""
+Plain Python with its types in hot.pxd: the build compiles this very file, and where there is no
+compiler it runs as it is (tests/test_pure.py). Compiled, a request costs 2 us less of the 7 us that
+it costs plain (tests.bench, P=1, 50 connections). Everything that is not every request is in
+lane.py and session.py, whose classes derive from these; methods that raise NotImplementedError are
+theirs."""
 
 from __future__ import annotations
 
@@ -51,12 +52,14 @@ _MUTE_SKIP, _STALL_WINDOW, _WINDOW_SAMPLE = MUTE_SKIP, STALL_WINDOW, WINDOW_SAMP
 class Slot(Protocol):
     """A place in an answer queue. The lane counts ``want`` down; nobody else touches it.
 
-    A slot is filled exactly once: by ``want`` replies, or by ``fail`` for those that will not come."""
+    A slot is filled exactly once: by ``want`` replies, or by ``fail`` for those that will not
+    come."""
 
     want: int
 
     def feed(self, chunk: bytes) -> None:
-        """Bytes of the replies owed, in any split; ``want`` is already what is still owed after them."""
+        """Bytes of the replies owed, in any split; ``want`` is already what is still owed after
+        them."""
 
     def fail(self, line: bytes, inside: bool) -> None:
         """The lane is gone: ``want`` replies will not come, ``line`` stands for each.
@@ -110,7 +113,8 @@ class Muted(Run):
 
 
 class LaneCore:
-    """Requests out, replies to the slot at the head. See lane.py for the drawing and for everything else."""
+    """Requests out, replies to the slot at the head. See lane.py for the drawing and for everything
+    else."""
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self.state = LaneState.IDLE
@@ -207,7 +211,8 @@ class LaneCore:
 
 
 class SessionCore:
-    """Bytes in, runs of requests out, replies to the client. See session.py for the drawing and the rest."""
+    """Bytes in, runs of requests out, replies to the client. See session.py for the drawing and the
+    rest."""
 
     def __init__(self, names: Names, turn: Turn) -> None:
         self.names = names
@@ -248,7 +253,8 @@ class SessionCore:
         self._parse(data, 0)
 
     def _parse(self, data: bytes, pos: int) -> None:
-        """Act on the requests in data from pos on, as far as they are whole and nothing stalls us."""
+        """Act on the requests in data from pos on, as far as they are whole and nothing stalls
+        us."""
         end = len(data)
         specials = 0
         self.parsing = True
@@ -425,11 +431,12 @@ class SessionCore:
 class Turn:
     """One turn of the event loop: what its clients are to get, and when it began.
 
-    A client gets one write for each turn, whatever it was made of: fewer system calls, and a reply travels
-    with the push behind it, as it does from the server."""
+    A client gets one write for each turn, whatever it was made of: fewer system calls, and a reply
+    travels with the push behind it, as it does from the server."""
 
     def __init__(self, call_soon: Callable[[Callable[[], None]], object], now: float) -> None:
-        self.now = now  # seconds, monotonic, as the server last looked: asking for every request would cost
+        # seconds, monotonic, as the server last looked: asking for every request would cost
+        self.now = now
         self.call_soon = call_soon
         self.dirty: list[SessionCore] = []
 

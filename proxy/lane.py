@@ -7,9 +7,9 @@ Never decides which requests take it: that is lanes.py and session.py.
        │ sent when READY             waiting  [slot]...  ◀─ cut, head first ─────────── socket
        ▼ failed when DOWN or refused                        pushes ─▶ owner
 
-A lane that dies fails the slots of ``waiting`` that were sent (outcome unknown) and keeps the unsent ones,
-the last ``len(out)``, for its next connection. A lent lane has an owner and only one life: it is not
-connected again."""
+A lane that dies fails the slots of ``waiting`` that were sent (outcome unknown) and keeps the
+unsent ones, the last ``len(out)``, for its next connection. A lent lane has an owner and only one
+life: it is not connected again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from .dial import Dial
 from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
@@ -41,7 +41,8 @@ NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
 class User:
     """An upstream user as a client authenticated it; known as long as sessions or lanes are its.
 
-    Equal with the same password only: one who came with another that is also right has other lanes."""
+    Equal with the same password only: one who came with another that is also right has other
+    lanes."""
 
     name: bytes
     password: bytes
@@ -122,7 +123,8 @@ class Framing(Protocol):
     """Tells replies from frames that no slot waits for, on a subscribed lane."""
 
     def unasked(self, frame: bytes, head: Slot | None) -> bool:
-        """Whether the frame is for nobody's request; one that is for ``head`` may set what it wants."""
+        """Whether the frame is for nobody's request; one that is for ``head`` may set what it
+        wants."""
 
     @property
     def empty(self) -> bool:
@@ -175,7 +177,8 @@ class Lane(LaneCore):
 
     def __repr__(self) -> str:
         kind = "lent" if self.lent else "shared"
-        return f"<Lane {self.number} {kind} {self.state.name} db={self.key.db} waiting={len(self.waiting)}>"
+        where = f"{self.number} {kind} {self.state.name} db={self.key.db}"
+        return f"<Lane {where} waiting={len(self.waiting)}>"
 
     def _become(self, state: LaneState) -> None:
         assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
@@ -223,7 +226,8 @@ class Lane(LaneCore):
                 self._home.start(self)
 
     async def run(self) -> None:
-        """Keep a connection until the lane is closed or has nothing to do (started by ``Home.start``)."""
+        """Keep a connection until the lane is closed or has nothing to do (started by
+        ``Home.start``)."""
         self._running = True
         try:
             await self._keep_connected()
@@ -241,17 +245,20 @@ class Lane(LaneCore):
                 return
             except (OSError, ProxyError) as error:
                 self._failed(attempt, error)
-                if self.state is LaneState.CLOSED:
+                if self._over():
                     return
                 await asyncio.sleep(self._dial.retry.delay(attempt))
                 continue
-            if self.state is LaneState.CLOSED:
+            if self._over():  # closed meanwhile
                 self._abort()
                 return
             attempt = 0
             self._opened()
             assert self._gone is not None
             await self._gone
+
+    def _over(self) -> bool:
+        return self.state is LaneState.CLOSED
 
     async def _connect(self) -> None:
         """Dial and shake hands. OSError, ProxyError: not now; UpstreamRefused: not as we are."""
@@ -260,7 +267,7 @@ class Lane(LaneCore):
         self.paused = False
         self._why = UpstreamLost("closed by the server")
         self._gone = self._loop.create_future()
-        self.wire = await self._dial.open(self._loop, lambda: self)
+        self.wire = await self._dial.open(self._loop, self._protocol)
         self.wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         try:
             async with asyncio.timeout(10):
@@ -273,6 +280,10 @@ class Lane(LaneCore):
         transport, self.wire = self.wire, None
         if transport is not None:
             transport.abort()
+
+    def _protocol(self) -> asyncio.Protocol:
+        # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
+        return cast(asyncio.Protocol, self)
 
     async def _shake_hands(self) -> None:
         upstream = self._dial.upstream
@@ -307,7 +318,8 @@ class Lane(LaneCore):
 
     async def _converse(self, requests: list[list[bytes]]) -> list[bytes]:
         """Ask on the new connection, before anybody else may."""
-        assert self.wire is not None and not self.waiting
+        assert self.wire is not None
+        assert not self.waiting
         replies: list[bytes] = []
         answered: asyncio.Future[None] = self._loop.create_future()
 
@@ -432,10 +444,10 @@ class Lane(LaneCore):
             self.wire.abort()
 
     def tick(self, timeout_ticks: int) -> None:
-        """Once a second: give up a connection that owes replies and has been silent for too long."""
-        if self.state is not LaneState.READY or not self.waiting or self.patient or self.paused:
-            self._silent = 0
-        elif self.heard != self._heard_at_tick:
+        """Once a second: give up a connection that owes replies and has been silent for too
+        long."""
+        owes = self.state is LaneState.READY and self.waiting
+        if not owes or self.patient or self.paused or self.heard != self._heard_at_tick:
             self._silent = 0
         else:
             self._silent += 1
@@ -472,7 +484,8 @@ class Lane(LaneCore):
         if self.owner is not None:
             self.owner.lane_pushed(self, frame)
         elif self.waiting:
-            # Only DEBUG PROTOCOL pushes on a lane without tracking: it belongs with the reply it precedes.
+            # Only DEBUG PROTOCOL pushes on a lane without tracking: it belongs with the reply it
+            # precedes.
             push = getattr(self.waiting[0], "push", None)
             if push is not None:
                 push(frame)
@@ -492,7 +505,8 @@ class Lane(LaneCore):
         self._listen()
 
     def _listen(self) -> None:
-        """Take what comes as tunnel or subscriptions want it; the handshake is always plain replies."""
+        """Take what comes as tunnel or subscriptions want it; the handshake is always plain
+        replies."""
         odd = self.tunnel or self.framing is not None
         self.whole = self.state is not LaneState.READY or not odd
 
@@ -558,7 +572,8 @@ class Lane(LaneCore):
             owner.lane_writable(self)
 
     def pause_reading(self) -> None:
-        """Stop taking replies: their client does not take them. Only while nobody else waits here."""
+        """Stop taking replies: their client does not take them. Only while nobody else waits
+        here."""
         alone = self.lent or len(self.waiting) <= 1
         if self.wire is not None and not self.paused and alone:
             self.paused = True

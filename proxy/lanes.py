@@ -1,10 +1,11 @@
 """All lanes: the shared ones by key, the warm ones to lend, and the health of the upstream.
 
     shared   one per key (db, RESP version, user), many sessions
-    warm     idle lanes of a key, last used first; ``borrow`` takes one, ``give_back`` returns a clean one
+    warm     idle lanes of a key; ``borrow`` takes the last used, ``give_back`` returns a clean one
     asking   one lane without any login, on which AUTH is asked: it never carries anything else
 
-A lane that is lent always comes back as it was lent: whoever changed it says so (``tainted``), and it is closed."""
+A lane that is lent always comes back as it was lent: whoever changed it says so (``tainted``), and
+it is closed."""
 
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ from typing import Any, Final
 
 from .dial import Dial
 from .errors import ProxyError, UpstreamRefused
-from .lane import Key, Lane, LaneState, Owner
+from .hot import LaneState
+from .lane import Key, Lane, Owner
 from .log import event
 
 log = logging.getLogger(__name__)
 
-# A shared lane that no session uses, or a warm one that nobody borrows, is closed after this many seconds.
+# A shared lane that no session uses, or a warm one that nobody borrows, is closed after this many
+# seconds.
 IDLE_TICKS: Final = 60
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
@@ -86,7 +89,8 @@ class Lanes:
             lane.close()
 
     def borrow(self, key: Key, owner: Owner) -> Lane:
-        """A lane for the owner alone: a warm one, or a new one that takes requests while it connects."""
+        """A lane for the owner alone: a warm one, or a new one that takes requests while it
+        connects."""
         warm = self._warm.get(key)
         while warm:
             lane = warm.pop()
@@ -100,7 +104,8 @@ class Lanes:
         return lane
 
     def give_back(self, lane: Lane) -> None:
-        """End a loan. The lane owes nothing and holds no state, unless it is tainted: then it is closed."""
+        """End a loan. The lane owes nothing and holds no state, unless it is tainted: then it is
+        closed."""
         self._lent.discard(lane)
         lane.owner = None
         clean = not (lane.tainted or lane.tunnel or lane.waiting or lane.framing)

@@ -1,9 +1,9 @@
 """The Redis protocol, as bytes in and values out: requests the slow way, and small replies.
 
-The hot path never comes here: the kernel walks requests and replies without decoding them. This is for
-what the proxy itself must understand, and for bytes that only Redis's own leniency can read.
-Wire format: https://redis.io/docs/latest/develop/reference/protocol-spec/ ; limits and wording: Redis
-7.0 networking.c (processMultibulkBuffer, processInlineBuffer) and sds.c (sdssplitargs)."""
+The hot path never comes here: the kernel walks requests and replies without decoding them. This is
+for what the proxy itself must understand, and for bytes that only Redis's own leniency can read.
+Wire format: https://redis.io/docs/latest/develop/reference/protocol-spec/ ; limits and wording:
+Redis 7.0 networking.c (processMultibulkBuffer, processInlineBuffer) and sds.c (sdssplitargs)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ PONG: Final = b"+PONG\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request and the offset behind it; no args where Redis skips it (``*0``, an empty line)."""
+    """A whole request and the offset behind it; no args where Redis skips it (``*0``, an empty
+    line)."""
 
     args: list[bytes]
     end: int
@@ -50,7 +51,8 @@ class Dialect(Enum):
 def parse_request(
     data: bytes, pos: int, locked: bool = False, dialect: Dialect = Dialect.REDIS
 ) -> Request | Partial:
-    """The request that starts at pos, read as leniently as the server reads it; locked: before AUTH.
+    """The request that starts at pos, read as leniently as the server reads it; locked: before
+    AUTH.
 
     Raises ProtocolError with Redis's wording. A count is checked before anything is kept for it, so
     ``*2000000000`` costs nothing."""
@@ -90,7 +92,8 @@ def parse_request(
 
 
 def _header(data: bytes, pos: int, what: str) -> tuple[bytes, int] | None:
-    """(digits, offset behind the line) of ``*N\\r\\n`` or ``$N\\r\\n``; None while the line is not whole."""
+    """(digits, offset behind the line) of ``*N\\r\\n`` or ``$N\\r\\n``; None while the line is not
+    whole."""
     stop = data.find(b"\r", pos)
     if stop < 0:
         if len(data) - pos > INLINE_MAX:
@@ -102,7 +105,8 @@ def _header(data: bytes, pos: int, what: str) -> tuple[bytes, int] | None:
 
 
 def integer_of(digits: bytes) -> int | None:
-    """A number as Redis reads it (string2ll): no plus sign, leading zeros or spaces; None: it refuses."""
+    """A number as Redis reads it (string2ll): no plus sign, leading zeros or spaces; None: it
+    refuses."""
     body = digits[1:] if digits[:1] == b"-" else digits
     if not body.isdigit() or len(body) > 19 or (body[:1] == b"0" and digits != b"0"):
         return None
@@ -131,7 +135,8 @@ _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
 def split_inline(line: bytes, dialect: Dialect = Dialect.REDIS) -> list[bytes]:
-    """Split an inline request into arguments as sdssplitargs does: "..." with escapes, '...' with \\'."""
+    """Split an inline request into arguments as sdssplitargs does: "..." with escapes, '...' with
+    \\'."""
     args: list[bytes] = []
     # The C string ends at the first NUL.
     line = line.partition(b"\0")[0]
@@ -185,8 +190,7 @@ def encode(args: Iterable[bytes]) -> bytes:
     """A request in its one canonical form."""
     words = list(args)
     parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
     return b"".join(parts)
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from .table import Path
 
-
-# KILL must reach a server whose other connections wait behind the script: it gets a lane of its own.
+# KILL must reach a server whose other connections wait behind the script: it gets a lane of its
+# own.
 SCRIPT_SUBCOMMANDS: Final = {b"DEBUG": Path.TUNNEL, b"KILL": Path.BLOCK}
 
 

@@ -1,15 +1,16 @@
 """One serving process: builds the lanes and the sessions, owns every task, ends them in order.
 
-serve ─ Server.start ─ connect the primary lane ─ read COMMAND ─ ready ─ ... ─ signal ─ drain ─ close"""
+serve ─ start: listen, connect, read COMMAND ─ ready ─ ... ─ signal ─ drain ─ close"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import hiredis
 
@@ -29,6 +30,7 @@ from .table import snapshot, table_from_reply
 
 log = logging.getLogger(__name__)
 
+BACKLOG: Final = 511  # Redis's own tcp-backlog
 REFUSED: Final = 4  # exit code: cli.EXIT_CODES
 
 
@@ -62,6 +64,7 @@ class Server:
         self._dial = Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env]))
         self._drain_timeout = config.drain_timeout
         self._listeners: list[asyncio.Server] = []
+        self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
         self._refused: ProxyError | None = None
         self.version = ""
@@ -75,7 +78,7 @@ class Server:
         )
         self.context = Context(
             lanes=self.lanes,
-            clients=Clients(config.max_clients),
+            clients=Clients(config.max_clients, self._client_left),
             table=snapshot(),
             conduct=conduct,
             learn=self._learn,
@@ -88,12 +91,12 @@ class Server:
         self._primary.users += 1
         self._tasks.start(self._tick())
         for sock in sockets:
-            if sock.family == socket.AF_UNIX:
-                listener = await self._loop.create_unix_server(
-                    self._session, sock=sock, backlog=511
-                )
-            else:
-                listener = await self._loop.create_server(self._session, sock=sock, backlog=511)
+            listen = (
+                self._loop.create_unix_server
+                if sock.family == socket.AF_UNIX
+                else self._loop.create_server
+            )
+            listener = await listen(self._session, sock=sock, backlog=BACKLOG)
             self._listeners.append(listener)
         self._learn()
         await self._answered.wait()
@@ -104,8 +107,9 @@ class Server:
                 REFUSED,
             )
 
-    def _session(self) -> Session:
-        return Session(self.context, self.lanes.primary_key)
+    def _session(self) -> asyncio.Protocol:
+        # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
+        return cast(asyncio.Protocol, Session(self.context, self.lanes.primary_key))
 
     async def _tick(self) -> None:
         """The clock: everything that happens once a second."""
@@ -167,15 +171,24 @@ class Server:
 
     # --- End ----------------------------------------------------------------------------------
 
+    def hurry(self) -> None:
+        """Wait for no client any more."""
+        self._drained.set()
+
+    def _client_left(self) -> None:
+        if not len(self.context.clients):
+            self._drained.set()
+
     async def stop(self) -> None:
         """Accept no more, let what runs finish within the drain time, close everything."""
         for listener in self._listeners:
             listener.close()
+        self._drained.clear()
         for session in self.context.clients:
             session.drain()
-        deadline = self._loop.time() + self._drain_timeout
-        while len(self.context.clients) and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        if len(self.context.clients):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), self._drain_timeout)
         for session in self.context.clients:
             session.abort("the proxy stops")
         self.lanes.close()
@@ -203,9 +216,15 @@ async def serve(
     Raises StartError where the upstream refuses us."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     server = Server(config, upstream)
+
+    def signalled() -> None:
+        if stop.is_set():
+            server.hurry()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
     await server.start(sockets)
     ready(server.version)
     await stop.wait()

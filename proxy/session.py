@@ -1,14 +1,16 @@
-"""One client's connection. Owns its unread bytes, its queue of slots, and the lane that it uses now.
+"""One client's connection. Owns its unread bytes, its queue of slots, and the lane that it uses
+now.
 What a command does to the session is in conduct.py; which commands stop the kernel is in table.py.
 
-    client bytes ─▶ rest ─▶ scan ─ run of PLAIN ─▶ lane.send(slice, Run)       Run joins the queue:
-                             │                                              head ▶ Run ▶ Run ▶ Text ◀ tail
-                             └─ anything else ─▶ conduct (may stall)           filled from the front ─▶ client
+    client bytes ─▶ rest ─▶ scan ─ run of PLAIN ─▶ lane.send(slice, Run)    Run joins the queue:
+                             │                                           head ▶ Run ▶ Text ◀ tail
+                             └─ anything else ─▶ conduct (may stall)        filled from the front
 
-Order: a session uses one lane at a time. While a slot is outstanding on it, further requests follow their
-predecessors there; another lane may be taken only when the queue is empty (stall DRAIN).
-Bounds: at most ``window`` replies outstanding (about 4 MB of them, by the sizes seen), READ_AHEAD unparsed bytes
-while stalled, and nothing is sent while the client does not read or the lane does not take more."""
+Order: a session uses one lane at a time. While a slot is outstanding on it, further requests follow
+their predecessors there; another lane may be taken only when the queue is empty (stall DRAIN).
+Bounds: at most ``window`` replies outstanding (about 4 MB of them, by the sizes seen), READ_AHEAD
+unparsed bytes while stalled, and nothing is sent while the client does not read or the lane does
+not take more."""
 
 from __future__ import annotations
 
@@ -40,8 +42,8 @@ WRITE_LOW: Final = 256 * 1024
 GATHER_MAX: Final = 64 * 1024 * 1024
 
 
-# Why a session does not parse on: bits of Session.stalls (plain ints: enum flags cost 0.3 us an operation,
-# and the hot path asks ``if self.stalls`` for every read).
+# Why a session does not parse on: bits of Session.stalls (plain ints: enum flags cost 0.3 us an
+# operation, and the hot path asks ``if self.stalls`` for every read).
 STALL_DRAIN: Final = 1  # until nothing is outstanding
 STALL_REPLY: Final = 4  # until one reply has told how to go on
 STALL_LANE: Final = 8  # until the lane takes more
@@ -66,7 +68,8 @@ class Conduct(Protocol):
     """What requests other than PLAIN do (conduct.py)."""
 
     def __call__(self, session: Session, path: Path, args: list[bytes]) -> bool:
-        """Act on the request; False where it must wait: the session has been stalled, nothing was done."""
+        """Act on the request; False where it must wait: the session has been stalled, nothing was
+        done."""
 
 
 @dataclass(slots=True)
@@ -96,7 +99,8 @@ class Text(Run):
 
 
 class Seen(Run):
-    """One reply that the session looks at, whole, when it arrives; what it returns goes to the client."""
+    """One reply that the session looks at, whole, when it arrives; what it returns goes to the
+    client."""
 
     __slots__ = ("got", "muted", "seen")
 
@@ -128,8 +132,8 @@ class Seen(Run):
 
 class Session(SessionCore):
     __slots__ = (
-        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key", "library",
-        "local", "marks", "name", "patches", "peer", "redirect",
+        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key",
+        "library", "local", "marks", "name", "patches", "peer", "redirect",
     )  # fmt: skip
     lane: Lane | None
 
@@ -155,7 +159,8 @@ class Session(SessionCore):
         self._upload: Cutter | None = None
 
     def __repr__(self) -> str:
-        return f"<Session {self.id} db={self.key.db} owed={self.owed} stalls={self.stalls} holds={self.holds}>"
+        state = f"owed={self.owed} stalls={self.stalls} holds={self.holds}"
+        return f"<Session {self.id} db={self.key.db} {state}>"
 
     @property
     def subscriptions(self) -> tuple[int, int, int]:
@@ -199,7 +204,8 @@ class Session(SessionCore):
                 self.data_received(data[at:])
 
     def eof_received(self) -> bool:
-        """The client sends no more: what it asked is still answered, unless it waits for the future."""
+        """The client sends no more: what it asked is still answered, unless it waits for the
+        future."""
         self._eof = True
         waits = self.holds & ~(HOLD_MULTI | HOLD_WATCH)
         if waits or self.head is None:
@@ -243,7 +249,8 @@ class Session(SessionCore):
             self.wire.pause_reading()
 
     def special(self, data: bytes, pos: int, verdict: int) -> int:
-        """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has come."""
+        """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has
+        come."""
         blank = _BLANK.match(data, pos)
         if blank is not None:
             return blank.end()
@@ -296,6 +303,7 @@ class Session(SessionCore):
             self.wait_for(lane)
 
     def wait_for(self, lane: LaneCore) -> None:
+        assert isinstance(lane, Lane)
         self.stalls |= STALL_LANE
         lane.blocked.append(self)
         if self._upload is not None or self.holds & HOLD_TUNNEL:
@@ -318,7 +326,8 @@ class Session(SessionCore):
         return len(data)
 
     def _upload_more(self, data: bytes) -> int:
-        assert self.lane is not None and self._upload is not None
+        assert self.lane is not None
+        assert self._upload is not None
         lane, cutter = self.lane, self._upload
         at = cutter.cut(data, 0, 1)
         if cutter.stop == BROKEN:
@@ -347,7 +356,8 @@ class Session(SessionCore):
             self.push_slot(Text(self, text))
 
     def drained(self) -> None:
-        """Nothing is outstanding: a lane that nothing holds goes back, what waited for this goes on."""
+        """Nothing is outstanding: a lane that nothing holds goes back, what waited for this goes
+        on."""
         self.at_drain = False
         if self.closed:
             return
@@ -392,7 +402,8 @@ class Session(SessionCore):
             self.close()
 
     def idle(self) -> bool:
-        """Whether nothing is outstanding; if something is, the session stalls until it is answered."""
+        """Whether nothing is outstanding; if something is, the session stalls until it is
+        answered."""
         if self.head is None:
             return True
         self.stall(STALL_DRAIN)
@@ -461,7 +472,8 @@ class Session(SessionCore):
 
     def enter_tunnel(self) -> None:
         """From now on bytes pass both ways as they are, for as long as the connection lasts."""
-        assert self.lane is not None and self.lane.lent
+        assert self.lane is not None
+        assert self.lane.lent
         self.lane.enter_tunnel()
         self.odd = True
         self.hold(HOLD_TUNNEL)
@@ -497,7 +509,8 @@ class Session(SessionCore):
             self.wire.abort()
 
     def drain(self) -> bool:
-        """The process stops: close now if nothing runs, else when it is answered. Whether it is closing now."""
+        """The process stops: close now if nothing runs, else when it is answered. Whether it is
+        closing now."""
         waits = self.holds & (HOLD_BLOCKED | HOLD_SUBSCRIBED | HOLD_TUNNEL)
         if waits or (self.head is None and not self.stalls & STALL_REPLY):
             self.close()

@@ -1,4 +1,5 @@
-"""A slot for the proxy's own questions. What a slot is, and those of sessions: hot.py and session.py."""
+"""A slot for the proxy's own questions. What a slot is, and those of sessions: hot.py and
+session.py."""
 
 from __future__ import annotations
 

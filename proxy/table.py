@@ -1,7 +1,9 @@
-"""What is known about each command: the upstream's own COMMAND reply, and one small overlay for what
+"""What is known about each command: the upstream's own COMMAND reply, and one small overlay for
+what
 COMMAND cannot say (which commands change the state of the connection they run on).
 
-Facts only; what to do about them is route.py. A command that stands in neither is unknown, and unsafe."""
+Facts only; what to do about them is route.py. A command that stands in neither is unknown, and
+unsafe."""
 
 from __future__ import annotations
 
@@ -122,7 +124,8 @@ class Command:
 
 
 class Table:
-    """The commands of one server, and what the kernel needs to know of them in each mode of a session."""
+    """The commands of one server, and what the kernel needs to know of them in each mode of a
+    session."""
 
     def __init__(self, commands: Mapping[bytes, Command]) -> None:
         self.commands = commands
@@ -197,7 +200,8 @@ def _word(value: object) -> bytes:
 
 
 def snapshot() -> Table:
-    """The table that ships with us (Redis 7.0 and Valkey 9 together), for a server that gives none yet."""
+    """The table that ships with us (Redis 7.0 and Valkey 9 together), for a server that gives none
+    yet."""
     rows = json.loads(files(__package__).joinpath("snapshot.json").read_bytes())
     return table_from_reply(rows)
 
