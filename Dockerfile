@@ -24,6 +24,6 @@ RUN useradd --system --no-create-home --uid 10001 nearhit
 USER nearhit
 EXPOSE 6380
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-    CMD ["python", "-c", "import os, redis; redis.Redis(port=int(os.environ['NEARHIT_LISTEN'].rpartition(':')[2]), socket_timeout=2).ping()"]
+    CMD ["python", "-c", "import os, redis; redis.Redis(port=int(os.environ.get('PORT') or os.environ['NEARHIT_LISTEN'].rpartition(':')[2]), socket_timeout=2).ping()"]
 ENTRYPOINT ["nearhit"]
 CMD ["serve"]

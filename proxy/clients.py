@@ -32,6 +32,9 @@ class Client(Protocol):
     redirect: int
 
     @property
+    def user(self) -> bytes: ...
+
+    @property
     def flags(self) -> str: ...
 
     @property
@@ -154,16 +157,12 @@ def _test(option: bytes, value: bytes, ids: list[bytes], by: Client) -> Test:
     if option == b"NAME":
         return lambda client: client.name == value
     if option == b"USER":
-        return lambda client: user_name(client) == value
+        return lambda client: client.user == value
     if option == b"MAXAGE":
         if not value.isdigit():
             raise BadFilter("maxage is not an integer or out of range")
         return lambda client: by.active - client.born >= int(value)
     raise BadFilter("syntax error")
-
-
-def user_name(client: Client) -> bytes:
-    return client.key.user.name if client.key.user is not None else b"default"
 
 
 def _command(last: bytes) -> str:
@@ -192,7 +191,7 @@ def line(client: Client, now: float, fields: Sequence[bytes], command: str | Non
         b"watch": 0,
         b"events": "r",
         b"cmd": command or _command(client.last),
-        b"user": user_name(client).decode("utf-8", "replace"),
+        b"user": client.user.decode("utf-8", "replace"),
         b"redir": client.redirect,
         b"resp": client.key.resp,
         b"lib-name": client.library[0].decode("utf-8", "replace"),

@@ -344,7 +344,7 @@ class Config:
         whole(1, 1_000_000), "10000", "Clients served at once by a worker; more are refused."
     )
     upstream_timeout: float = row(
-        duration("10ms", "1h"),
+        duration("1s", "1h"),
         "30s",
         "How long a reply may take before its upstream connection counts as dead; commands that "
         "block are exempt.",

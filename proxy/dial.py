@@ -65,13 +65,13 @@ class Dial:
         return f"<Dial {self.address}>"
 
 
-def keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel notice a peer that vanished: 60 s of silence, then 3 probes 10 s apart."""
+def keep_alive(transport: asyncio.BaseTransport, silence: int = 60) -> None:
+    """Have the kernel notice a peer that vanished: seconds of silence, then 3 probes 10 s apart."""
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family == socket.AF_UNIX:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+    for name, value in (("TCP_KEEPIDLE", silence), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

@@ -8,7 +8,7 @@ class ProxyError(Exception):
     """Something a client is told about; ``line`` is the RESP error, without its CRLF."""
 
     def __init__(self, line: bytes) -> None:
-        super().__init__(line.decode("utf-8", "replace"))
+        super().__init__(line.decode("utf-8", "replace").removeprefix("-"))
         self.line = line + b"\r\n"
 
 

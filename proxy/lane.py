@@ -335,6 +335,8 @@ class Lane(LaneCore):
         finally:
             self.waiting.clear()
         if self._gone is None or self._gone.done():
+            if replies[0].startswith(b"-") and not replies[0].startswith(b"-UPSTREAM"):
+                raise UpstreamNotReady(replies[0])  # max number of clients reached, say
             raise UpstreamDown("connection lost during the handshake")
         return replies
 

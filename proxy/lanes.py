@@ -146,6 +146,8 @@ class Lanes:
         self._on_ready(lane)
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None:
+        if len(self):
+            return  # others stand: it is this connection that the server, or the way to it, refuses
         if self.down is None:
             event(log, logging.ERROR, "upstream is down", upstream=self.dial.address, error=why)
         self.down = why

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -208,6 +209,19 @@ def _parsed(reply: bytes) -> object:
     return value
 
 
+def raise_file_limit(clients: int) -> None:
+    """Room for so many clients and a lane for each, as far as the system lets us have it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * clients + 64
+    unlimited = resource.RLIM_INFINITY
+    if soft == unlimited or soft >= wanted:
+        return
+    granted = wanted if hard == unlimited else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < clients + 64:
+        event(log, logging.WARNING, "few files allowed", limit=granted, max_clients=clients)
+
+
 async def serve(
     config: Config, upstream: str, *, sockets: list[socket.socket], ready: Callable[[str], None]
 ) -> int:
@@ -216,6 +230,7 @@ async def serve(
     Raises StartError where the upstream refuses us."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    raise_file_limit(config.max_clients)
     server = Server(config, upstream)
 
     def signalled() -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
 from .clients import Clients
+from .dial import keep_alive
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
 from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, LaneCore, Run, SessionCore, Turn
 from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
@@ -35,6 +36,9 @@ from .table import Path, Table
 log = logging.getLogger(__name__)
 
 _BLANK: Final = re.compile(rb"(?:\r?\n)+")
+# Seconds of silence after which the kernel asks whether a client is still there: tcp-keepalive of
+# Redis.
+CLIENT_KEEP_ALIVE: Final = 300
 READ_AHEAD: Final = 256 * 1024
 WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
@@ -169,6 +173,13 @@ class Session(SessionCore):
         return framing.counts if framing is not None else (0, 0, 0)
 
     @property
+    def user(self) -> bytes:
+        """The upstream user that our commands run as."""
+        if self.key.user is not None:
+            return self.key.user.name
+        return (self.context.lanes.dial.upstream.username or "default").encode()
+
+    @property
     def flags(self) -> str:
         """CLIENT LIST's flags."""
         flags = {
@@ -189,6 +200,7 @@ class Session(SessionCore):
         self.peer = _address(wire.get_extra_info("peername"), wire.get_extra_info("sockname"))
         self.local = _address(wire.get_extra_info("sockname"), None)
         self.choose_names()
+        keep_alive(wire, CLIENT_KEEP_ALIVE)
         wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         if not self.context.clients.join(self):
             self.write(MAX_CLIENTS)

@@ -68,7 +68,7 @@ def mistakes(
         ("workers", " 64 ", 64),
         ("max_clients", "1000000", 1_000_000),
         ("upstream_timeout", "30", 30.0),
-        ("upstream_timeout", "500ms", 0.5),
+        ("upstream_timeout", "1500ms", 1.5),
         ("upstream_timeout", "1.5s", 1.5),
         ("upstream_timeout", "2m", 120.0),
         ("upstream_timeout", "1h", 3600.0),
