@@ -1,0 +1,426 @@
+"""The kernel and its pure twin: one table of cases for both, and any bytes at all."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from types import ModuleType
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nearhit.proxy import _kernel_py as twin
+
+try:
+    compiled: ModuleType | None = importlib.import_module("nearhit.proxy._kernel")
+except ImportError:
+    compiled = None
+
+needs_compiled = pytest.mark.skipif(compiled is None, reason="the compiled kernel was not built")
+KINDS = {b"GET": 1, b"SET": 1, b"PING": 1, b"MULTI": 10, b"A" * 32: 1}
+MORE, FULL, ODD, PLAIN = -1, -2, 0, 1
+DRY, DONE, PUSH, BROKEN = 0, 1, 2, 3
+
+GET = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
+SET = b"*3\r\n$3\r\nset\r\n$1\r\nk\r\n$5\r\n\r\n$*0\r\n"
+MULTI = b"*1\r\n$5\r\nMULTI\r\n"
+
+
+@pytest.fixture(params=[pytest.param("compiled", marks=needs_compiled), "twin"])
+def kernel(request: pytest.FixtureRequest) -> Any:
+    return compiled if request.param == "compiled" else twin
+
+
+# --- scan
+
+
+def scan(names: Any, data: bytes, pos: int, limit: int) -> tuple[int, int, int]:
+    """(how many, offset behind them, verdict)."""
+    count = names.scan(data, pos, limit)
+    return count, names.end, names.verdict
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (b"", (0, 0, MORE)),
+        (GET, (1, len(GET), MORE)),
+        (GET * 3, (3, 3 * len(GET), MORE)),
+        (SET + GET, (2, len(SET + GET), MORE)),
+        (GET.replace(b"GET", b"gEt"), (1, len(GET), MORE)),
+        (GET + MULTI + GET, (1, len(GET), 10)),
+        (MULTI, (0, 0, 10)),
+        (b"*1\r\n$5\r\nMuLtI\r\n", (0, 0, 10)),
+        (b"*3\r\n$5\r\nMULTI\r\n$1\r\n", (0, 0, 10)),
+        (b"*1\r\n$3\r\nFOO\r\n", (0, 0, ODD)),
+        (b"*1\r\n$0\r\n\r\n", (0, 0, ODD)),
+        (b"*1\r\n$32\r\n" + b"a" * 32 + b"\r\n", (1, 43, MORE)),
+        (b"*1\r\n$33\r\n" + b"a" * 33 + b"\r\n", (0, 0, ODD)),
+        (b"*1\r\n$33\r\n", (0, 0, ODD)),
+        (b"*1\r\n$32\r\n", (0, 0, MORE)),
+        (b"PING\r\n", (0, 0, ODD)),
+        (b"\r\n", (0, 0, ODD)),
+        (GET + b"PING\r\n", (1, len(GET), ODD)),
+        (b"*0\r\n", (0, 0, ODD)),
+        (b"*01\r\n$4\r\nPING\r\n", (0, 0, ODD)),
+        (b"*+1\r\n$4\r\nPING\r\n", (0, 0, ODD)),
+        (b"*-1\r\n", (0, 0, ODD)),
+        (b"* 1\r\n", (0, 0, ODD)),
+        (b"*\r\n", (0, 0, ODD)),
+        (b"*1\n$4\r\nPING\r\n", (0, 0, ODD)),
+        (b"*1\rX$4\r\nPING\r\n", (0, 0, ODD)),
+        (b"*1\r\n+PING\r\n", (0, 0, ODD)),
+        (b"*1\r\n*1\r\n", (0, 0, ODD)),
+        (b"*1\r\n$04\r\nPING\r\n", (0, 0, ODD)),
+        (b"*1\r\n$-1\r\n", (0, 0, ODD)),
+        (b"*1\r\n$+4\r\nPING\r\n", (0, 0, ODD)),
+        (b"*1\r\n$4\r\nPINGxx", (0, 0, ODD)),
+        (b"*1\r\n$4\r\nPING\rx", (0, 0, ODD)),
+        (b"*2\r\n$3\r\nGET\r\n$1\r\nkxx", (0, 0, ODD)),
+        (b"*2\r\n$3\r\nGET\r\n$536870912\r\n", (0, 0, MORE)),
+        (b"*2\r\n$3\r\nGET\r\n$536870913\r\n", (0, 0, ODD)),
+        (b"*2147483647\r\n$3\r\nGET\r\n", (0, 0, MORE)),
+        (b"*2147483648\r\n$3\r\nGET\r\n", (0, 0, ODD)),
+        (b"*9999999999\r\n", (0, 0, ODD)),
+        (b"*99999999999\r\n", (0, 0, ODD)),
+        (b"*99999999999", (0, 0, ODD)),
+        (b"*9999999999", (0, 0, MORE)),
+        (b"*00", (0, 0, ODD)),
+        (b"*1\r\n$04", (0, 0, ODD)),
+    ],
+)
+def test_scan_counts_plain_requests_and_says_why_it_stops(
+    kernel: Any, data: bytes, answer: tuple[int, int, int]
+) -> None:
+    names = kernel.Names(KINDS)
+
+    assert scan(names, data, 0, 100) == answer
+
+
+@pytest.mark.parametrize("request_", [GET, SET], ids=["get", "set"])
+def test_scan_asks_for_more_at_every_byte_of_a_request(kernel: Any, request_: bytes) -> None:
+    names = kernel.Names(KINDS)
+
+    for end in range(1, len(request_)):
+        assert scan(names, request_[:end], 0, 9) == (0, 0, MORE), request_[:end]
+        assert scan(names, GET + request_[:end], 0, 9) == (1, len(GET), MORE)
+
+
+@pytest.mark.parametrize(
+    ("limit", "answer"),
+    [
+        (-1, (0, 0, FULL)),
+        (0, (0, 0, FULL)),
+        (1, (1, len(GET), FULL)),
+        (2, (2, 2 * len(GET), MORE)),
+    ],
+)
+def test_scan_stops_at_the_limit(kernel: Any, limit: int, answer: tuple[int, int, int]) -> None:
+    assert scan(kernel.Names(KINDS), GET * 2, 0, limit) == answer
+
+
+def test_scan_starts_where_it_is_told(kernel: Any) -> None:
+    names = kernel.Names(KINDS)
+
+    assert scan(names, b"junk" + GET, 4, 9) == (1, 4 + len(GET), MORE)
+    assert scan(names, GET, len(GET), 0) == (0, len(GET), MORE)
+
+
+def test_a_name_is_found_in_any_case_and_alone(kernel: Any) -> None:
+    names = kernel.Names(KINDS)
+
+    assert [names.get(name) for name in (b"get", b"GET", b"gEt", b"MULTI")] == [1, 1, 1, 10]
+    assert [names.get(name) for name in (b"", b"GE", b"GETS", b"A" * 33, b"[ET")] == [0] * 5
+
+
+@pytest.mark.parametrize("name", [b"", b"get", b"A" * 33])
+def test_names_are_upper_case_and_of_1_to_32_bytes(kernel: Any, name: bytes) -> None:
+    with pytest.raises(ValueError, match="not a command name"):
+        kernel.Names({name: 1})
+
+
+def test_many_names_are_kept_apart(kernel: Any) -> None:
+    kinds = {b"NAME%d" % number: number for number in range(1, 1000)}
+    names = kernel.Names(kinds)
+
+    assert all(names.get(name.lower()) == kind for name, kind in kinds.items())
+
+
+# --- Cutter
+
+REPLIES = [
+    b"+OK\r\n",
+    b"+\r\n",
+    b"-ERR no\r\n",
+    b":-5\r\n",
+    b"$0\r\n\r\n",
+    b"$-1\r\n",
+    b"$5\r\n\r\n+\r\n\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"*2\r\n$1\r\na\r\n:1\r\n",
+    b"*2\r\n*2\r\n*0\r\n*-1\r\n$-1\r\n",
+    b"_\r\n",
+    b"#t\r\n",
+    b",3.5\r\n",
+    b"(123456789012345678901234567890\r\n",
+    b"=7\r\ntxt:abc\r\n",
+    b"!5\r\nERR x\r\n",
+    b"%0\r\n",
+    b"%2\r\n+a\r\n:1\r\n+b\r\n*1\r\n:2\r\n",
+    b"~2\r\n:1\r\n~0\r\n",
+    b"|1\r\n+ttl\r\n:5\r\n$1\r\nx\r\n",
+    b"|0\r\n+OK\r\n",
+    b"*2\r\n|1\r\n+a\r\n*1\r\n:1\r\n:1\r\n:2\r\n",
+    b"|1\r\n|1\r\n+x\r\n+y\r\n+a\r\n+b\r\n+OK\r\n",
+    b"$70000\r\n" + b"x" * 70000 + b"\r\n",
+    b"*1000\r\n" + b":1\r\n" * 1000,
+]
+
+
+def cut_all(kernel: Any, chunks: list[bytes], want: int = 10**9) -> tuple[list[int], Any]:
+    """Offsets in the whole stream at which replies end; a push counts as a reply."""
+    cutter, ends, base = kernel.Cutter(), [], 0
+    for chunk in chunks:
+        pos = 0
+        while pos < len(chunk):
+            at = cutter.cut(chunk, pos, 1, True)
+            assert at > pos or cutter.stop == BROKEN
+            pos = at
+            if cutter.stop == BROKEN:
+                return ends, cutter
+            if cutter.done:
+                ends.append(base + pos)
+        base += len(chunk)
+    return ends, cutter
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: repr(reply[:24]))
+def test_a_reply_of_each_type_is_one_reply(kernel: Any, reply: bytes) -> None:
+    cutter = kernel.Cutter()
+
+    assert cutter.cut(reply, 0, 5) == len(reply)
+    assert (cutter.done, cutter.stop, cutter.inside) == (1, DRY, False)
+    assert cutter.cut(reply + b"+", 0, 1) == len(reply)
+    assert (cutter.done, cutter.stop, cutter.inside) == (1, DONE, False)
+
+
+@pytest.mark.parametrize("reply", REPLIES[:-2], ids=lambda reply: repr(reply[:24]))
+def test_a_reply_cut_anywhere_ends_where_it_ends(kernel: Any, reply: bytes) -> None:
+    for at in range(1, len(reply)):
+        cutter = kernel.Cutter()
+
+        assert cutter.cut(reply[:at], 0, 1) == at
+        assert (cutter.done, cutter.stop, cutter.inside) == (0, DRY, True), at
+        assert cutter.cut(reply[at:] + b":1\r\n", 0, 1) == len(reply) - at
+        assert (cutter.done, cutter.stop, cutter.inside) == (1, DONE, False), at
+
+
+def test_all_replies_in_one_row_in_any_chunks(kernel: Any) -> None:
+    stream, ends = b"".join(REPLIES), []
+    for reply in REPLIES:
+        ends.append((ends[-1] if ends else 0) + len(reply))
+
+    for size in (1, 2, 3, 7, 1000, len(stream)):
+        chunks = [stream[at : at + size] for at in range(0, len(stream), size)]
+        assert cut_all(kernel, chunks)[0] == ends
+
+
+def test_the_cutter_stops_after_as_many_as_are_wanted(kernel: Any) -> None:
+    cutter = kernel.Cutter()
+
+    assert cutter.cut(b"+a\r\n+b\r\n+c\r\n", 0, 2) == 8
+    assert (cutter.done, cutter.stop) == (2, DONE)
+    assert cutter.cut(b"+a\r\n+b\r\n+c\r\n", 8, 2) == 12
+    assert (cutter.done, cutter.stop) == (1, DRY)
+
+
+def test_a_push_stops_the_cutter_between_replies_only(kernel: Any) -> None:
+    push = b">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n"
+    cutter = kernel.Cutter()
+
+    assert cutter.cut(b"+a\r\n" + push, 0, 9) == 4
+    assert (cutter.done, cutter.stop, cutter.inside) == (1, PUSH, False)
+    assert cutter.cut(push + b"+b\r\n", 0, 1, True) == len(push)
+    assert (cutter.done, cutter.stop) == (1, DONE)
+    assert cutter.cut(b"*1\r\n>1\r\n+x\r\n", 0, 1) == 12
+    assert (cutter.done, cutter.stop) == (1, DONE)
+
+
+@pytest.mark.parametrize("junk", [b"x", b"\r\n", b"@1\r\n", b"*1\r\nx", b"+a\r\n?", b"\x00"])
+def test_a_byte_that_begins_no_type_is_broken(kernel: Any, junk: bytes) -> None:
+    cutter = kernel.Cutter()
+
+    cutter.cut(junk, 0, 9)
+
+    assert cutter.stop == BROKEN
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"$a", b"$1a", b"*?", b"$9999999999999", b"*9999999999999", b"$ 1", b"%x", b"$+1"],
+)
+def test_a_count_that_is_none_is_broken(kernel: Any, line: bytes) -> None:
+    cutter = kernel.Cutter()
+
+    cutter.cut(line + b"\r\n", 0, 9)
+
+    assert cutter.stop == BROKEN
+
+
+@pytest.mark.parametrize(
+    "line", [b"$1\r2\r\n", b"$\r2\r\n", b"$1-\r\n", b"$1-2\r\n", b"$--1\r\n", b"$-\r\n", b"$1\n"]
+)
+def test_a_count_is_digits_behind_one_sign_and_nothing_else(kernel: Any, line: bytes) -> None:
+    # A server takes "$1\r2\r\n" for a bulk of 1: who reads 12 there loses the thread (uploads).
+    cutter = kernel.Cutter()
+
+    cutter.cut(line, 0, 9)
+
+    assert cutter.stop == BROKEN
+
+
+def test_the_largest_bulk_is_skipped_without_keeping_it(kernel: Any) -> None:
+    cutter = kernel.Cutter()
+    cutter.cut(b"$536870912\r\n", 0, 1)
+    block = b"x" * 2**24
+
+    for _ in range(32):
+        assert cutter.cut(block, 0, 1) == len(block)
+        assert cutter.done == 0
+    assert cutter.cut(b"\r\n+", 0, 1) == 2
+    assert cutter.done == 1
+
+
+# --- Both alike, whatever comes
+
+fragments = st.sampled_from(
+    [
+        b"*1\r\n", b"*2\r\n", b"*3\r\n", b"*0\r\n", b"*-1\r\n", b"*01\r\n", b"*+1\r\n", b"*", b"$",
+        b"$3\r\nGET\r\n", b"$3\r\nset\r\n", b"$5\r\nMULTI\r\n", b"$1\r\nk\r\n", b"$0\r\n\r\n",
+        b"$4\r\nPING\r\n", b"$33\r\n", b"$536870913\r\n", b"PING\r\n", b"\r\n", b"\r", b"\n", b"0",
+        b"00", b"1", b"9999999999", GET, SET, MULTI,
+    ]
+)  # fmt: skip
+streams = st.lists(st.one_of(fragments, st.binary(max_size=6)), max_size=12).map(b"".join)
+
+
+@needs_compiled
+@settings(max_examples=500, deadline=None)
+@given(data=streams, pos=st.integers(0, 4), limit=st.integers(0, 4))
+def test_any_bytes_are_scanned_alike(data: bytes, pos: int, limit: int) -> None:
+    assert compiled is not None
+    ours = scan(compiled.Names(KINDS), data, pos, limit)
+    theirs = scan(twin.Names(KINDS), data, pos, limit)
+
+    assert ours == theirs
+
+
+def _number(text: bytes) -> st.SearchStrategy[bytes]:
+    return st.integers(-(2**63), 2**63 - 1).map(lambda value: text + b"%d\r\n" % value)
+
+
+def _bulk(kind: bytes) -> st.SearchStrategy[bytes]:
+    return st.binary(max_size=20).map(lambda value: kind + b"%d\r\n%b\r\n" % (len(value), value))
+
+
+def _many(kind: bytes, parts: list[bytes], each: int) -> bytes:
+    parts = parts[: len(parts) // each * each]
+    return kind + b"%d\r\n" % (len(parts) // each) + b"".join(parts)
+
+
+words = st.text("abc XYZ0", max_size=10).map(str.encode)
+leaves = st.one_of(
+    words.map(lambda word: b"+%b\r\n" % word),
+    words.map(lambda word: b"-ERR %b\r\n" % word),
+    _number(b":"),
+    _number(b"("),
+    _bulk(b"$"),
+    st.binary(max_size=9).map(lambda value: b"=%d\r\ntxt:%b\r\n" % (len(value) + 4, value)),
+    st.sampled_from([b"$-1\r\n", b"*-1\r\n", b"_\r\n", b"#t\r\n", b"#f\r\n", b",1.5\r\n"]),
+    st.sampled_from([b",inf\r\n", b"*0\r\n", b"%0\r\n", b"~0\r\n"]),
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(lambda parts: _many(b"*", parts, 1)),
+        st.lists(inner, max_size=4).map(lambda parts: _many(b"~", parts, 1)),
+        # hiredis wants keys that Python can hash.
+        st.lists(st.tuples(_number(b":"), inner), max_size=3).map(
+            lambda pairs: _many(b"%", [part for pair in pairs for part in pair], 2)
+        ),
+    ),
+    max_leaves=12,
+)
+# hiredis reads neither attributes nor bulk errors: the cutters alone do.
+attributes = st.one_of(
+    st.just(b""),
+    st.tuples(leaves, _bulk(b"!")).map(lambda pair: b"|1\r\n" + b"".join(pair)),
+)
+
+
+@st.composite
+def chunked(draw: st.DrawFn, stream: bytes) -> list[bytes]:
+    cuts = sorted(draw(st.sets(st.integers(0, len(stream)), max_size=8)))
+    edges = [0, *cuts, len(stream)]
+    return [stream[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def hiredis_count(stream: bytes) -> int:
+    reader = hiredis.Reader(notEnoughData=Ellipsis, replyError=str, errors="replace")
+    reader.feed(stream)
+    count = 0
+    while reader.gets() is not Ellipsis:
+        count += 1
+    return count
+
+
+@settings(max_examples=200, deadline=None)
+@given(replies=st.lists(trees, max_size=5), data=st.data())
+def test_any_replies_in_any_chunks_end_at_the_same_places(
+    replies: list[bytes], data: st.DataObject
+) -> None:
+    stream = b"".join(replies)
+    chunks = data.draw(chunked(stream))
+    ends = [sum(map(len, replies[: at + 1])) for at in range(len(replies))]
+
+    for kernel in [twin, compiled] if compiled else [twin]:
+        assert cut_all(kernel, chunks)[0] == ends
+    assert hiredis_count(stream) == len(replies)
+
+
+@needs_compiled
+@settings(max_examples=100, deadline=None)
+@given(parts=st.lists(st.tuples(attributes, trees), max_size=4), data=st.data())
+def test_replies_with_attributes_end_at_the_same_places(
+    parts: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    replies = [b"".join(part) for part in parts]
+    chunks = data.draw(chunked(b"".join(replies)))
+    ends = [sum(map(len, replies[: at + 1])) for at in range(len(replies))]
+
+    assert cut_all(compiled, chunks)[0] == cut_all(twin, chunks)[0] == ends
+
+
+pieces = st.one_of(
+    trees,
+    st.binary(max_size=3),
+    st.sampled_from([b"$1\r2\r\n", b"*", b"$-", b"1\r", b"\n", b">1\r\n", b"|1\r\n", b"*1\r\n"]),
+)
+
+
+@needs_compiled
+@settings(max_examples=300, deadline=None)
+@given(parts=st.lists(pieces, max_size=6), data=st.data())
+def test_any_bytes_are_cut_alike(parts: list[bytes], data: st.DataObject) -> None:
+    # Where one finds the bytes broken sooner than the other is of no account: the end is the same.
+    stream = b"".join(parts) + b"\r\n\n"
+    chunks = data.draw(chunked(stream))
+
+    ours, our_cutter = cut_all(compiled, chunks)
+    theirs, their_cutter = cut_all(twin, chunks)
+
+    assert ours == theirs
+    assert (our_cutter.stop == BROKEN) == (their_cutter.stop == BROKEN)

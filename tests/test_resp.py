@@ -1,0 +1,325 @@
+"""Requests the slow way: as leniently as the servers read them, and as strictly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nearhit.proxy.errors import ProtocolError
+from nearhit.proxy.resp import (
+    Dialect,
+    Hello,
+    Partial,
+    Request,
+    arity_error,
+    bulk,
+    encode,
+    error,
+    integer,
+    integer_of,
+    is_name,
+    null,
+    parse_hello,
+    parse_request,
+    patch_id,
+    split_inline,
+    verbatim,
+)
+
+REDIS, VALKEY = Dialect.REDIS, Dialect.VALKEY
+
+
+def refused(data: bytes, locked: bool = False, dialect: Dialect = REDIS) -> bytes:
+    """What is said behind ``-ERR Protocol error: ``."""
+    with pytest.raises(ProtocolError) as caught:
+        parse_request(data, 0, locked, dialect)
+    assert caught.value.line.startswith(b"-ERR Protocol error: ")
+    assert caught.value.line.endswith(b"\r\n")
+    return caught.value.line[len(b"-ERR Protocol error: ") : -2]
+
+
+# --- parse_request
+
+
+@pytest.mark.parametrize(
+    ("data", "args"),
+    [
+        (b"*1\r\n$4\r\nPING\r\n", [b"PING"]),
+        (b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n", [b"GET", b""]),
+        (b"*2\r\n$4\r\nECHO\r\n$4\r\n\r\n\r\n\r\n", [b"ECHO", b"\r\n\r\n"]),
+        (b"*1\rX$4\rXPING\r\n", [b"PING"]),  # only the CR of a header counts
+        (b"*0\r\n", []),
+        (b"*-1\r\n", []),
+        (b"*-99\r\n", []),
+        (b"\r\n", []),
+        (b"\n", []),
+        (b"   \r\n", []),
+        (b"PING\r\n", [b"PING"]),
+        (b"PING\n", [b"PING"]),
+        (b"SET  k\t'a b'\r\n", [b"SET", b"k", b"a b"]),
+    ],
+)
+def test_a_request_is_read_as_redis_reads_it(data: bytes, args: list[bytes]) -> None:
+    assert parse_request(data, 0) == Request(args, len(data))
+    assert parse_request(b"xx" + data + b"*1\r\n", 2) == Request(args, len(data) + 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"*\r\n", b"invalid multibulk length"),
+        (b"*a\r\n", b"invalid multibulk length"),
+        (b"*01\r\n", b"invalid multibulk length"),
+        (b"*+1\r\n", b"invalid multibulk length"),
+        (b"*2147483648\r\n", b"invalid multibulk length"),
+        (b"*99999999999999999999\r\n", b"invalid multibulk length"),
+        (b"*1\r\n+4\r\nPING\r\n", b"expected '$', got '+'"),
+        (b"*1\r\n\r4\r\nPING\r\n", b"expected '$', got ' '"),
+        (b"*1\r\n\x004\r\nPING\r\n", b"expected '$', got ''"),
+        (b"*1\r\n\xff4\r\nPING\r\n", b"expected '$', got '\xff'"),
+        (b"*1\r\n$\r\n", b"invalid bulk length"),
+        (b"*1\r\n$-1\r\n", b"invalid bulk length"),
+        (b"*1\r\n$04\r\n", b"invalid bulk length"),
+        (b"*1\r\n$536870913\r\n", b"invalid bulk length"),
+        (b"*" + b"1" * 65537, b"too big mbulk count string"),
+        (b"*1\r\n$" + b"1" * 65537, b"too big bulk count string"),
+        (b"x" * 65537, b"too big inline request"),
+        (b"'\r\n", b"unbalanced quotes in request"),
+        (b'"a\r\n', b"unbalanced quotes in request"),
+    ],
+)
+def test_a_broken_request_gets_the_words_of_redis(data: bytes, line: bytes) -> None:
+    assert refused(data) == line
+
+
+def test_a_long_inline_request_that_is_whole_is_taken() -> None:
+    data = b"x" * 70000 + b"\r\n"
+
+    assert parse_request(data, 0) == Request([b"x" * 70000], len(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"*11\r\n", b"unauthenticated multibulk length"),
+        (b"*1\r\n$16385\r\n", b"unauthenticated bulk length"),
+    ],
+)
+def test_strangers_may_ask_for_less(data: bytes, line: bytes) -> None:
+    assert refused(data, locked=True) == line
+    assert isinstance(parse_request(data, 0), Partial)
+
+
+def test_the_limits_for_strangers_are_inclusive() -> None:
+    assert isinstance(parse_request(b"*10\r\n", 0, True), Partial)
+    assert isinstance(parse_request(b"*1\r\n$16384\r\n", 0, True), Partial)
+
+
+def test_only_valkey_wants_the_line_end_behind_a_bulk() -> None:
+    data = b"*1\r\n$4\r\nPINGxx"
+
+    assert parse_request(data, 0) == Request([b"PING"], len(data))
+    assert refused(data, dialect=VALKEY) == b"invalid CRLF in request"
+
+
+def test_a_huge_count_costs_nothing() -> None:
+    assert isinstance(parse_request(b"*2147483647\r\n$4\r\nPING\r\n", 0), Partial)
+
+
+def test_what_is_needed_grows_with_the_words_to_come() -> None:
+    # A word takes 6 bytes at least. Asking for one byte more reads all words again for each read:
+    # an EVAL of a million words in 64 KB reads would stop the loop for minutes.
+    answer = parse_request(b"*1000\r\n$4\r\nEVAL\r\n", 0)
+
+    assert isinstance(answer, Partial)
+    assert answer.need >= 7 + 10 + 999 * 6
+
+
+# --- Inline
+
+
+@pytest.mark.parametrize(
+    ("line", "args"),
+    [
+        (b"", []),
+        (b"  a  b\t", [b"a", b"b"]),
+        (b'"a b" c', [b"a b", b"c"]),
+        (b"'a b' c", [b"a b", b"c"]),
+        (b'""', [b""]),
+        (b"''", [b""]),
+        (rb'"\x41\n\r\t\b\a\\\"\q"', b'A\n\r\t\b\a\\"q'.split(b"|")),
+        (rb'"\x4"', [b"x4"]),
+        (rb'"\xzz"', [b"xzz"]),
+        (rb"'it\'s \n'", [rb"it's \n"]),
+        (b'a"b c"', [b"ab c"]),
+        (b"a\0b c", [b"a"]),
+        (b"\0", []),
+        (b"\xff\xfe", [b"\xff\xfe"]),
+    ],
+)
+@pytest.mark.parametrize("dialect", [REDIS, VALKEY])
+def test_a_line_is_split_as_both_servers_split_it(
+    line: bytes, args: list[bytes], dialect: Dialect
+) -> None:
+    assert split_inline(line, dialect) == args
+
+
+@pytest.mark.parametrize(
+    "line", [b"'", b'"', b'"a', b"'a", b'a"', rb'"a\"', rb"'a\'", rb"'a\\'", b'"a\\']
+)
+@pytest.mark.parametrize("dialect", [REDIS, VALKEY])
+def test_a_quote_must_be_closed(line: bytes, dialect: Dialect) -> None:
+    with pytest.raises(ProtocolError, match="unbalanced quotes in request"):
+        split_inline(line, dialect)
+
+
+@pytest.mark.parametrize("line", [b'"a"b', b"'a'b", b"""'a'"b\"""", b'x"a"b'])
+def test_only_in_valkey_a_word_goes_on_behind_its_quote(line: bytes) -> None:
+    plain = line.replace(b"'", b"").replace(b'"', b"")
+
+    assert split_inline(line, VALKEY) == [plain]
+    with pytest.raises(ProtocolError, match="unbalanced quotes in request"):
+        split_inline(line, REDIS)
+
+
+# --- Numbers
+
+
+@pytest.mark.parametrize(
+    ("digits", "value"),
+    [
+        (b"0", 0),
+        (b"7", 7),
+        (b"-7", -7),
+        (b"9223372036854775807", 2**63 - 1),
+        (b"-9223372036854775808", -(2**63)),
+        (b"9223372036854775808", None),
+        (b"-9223372036854775809", None),
+        (b"99999999999999999999", None),
+        (b"", None),
+        (b"-", None),
+        (b"-0", None),
+        (b"00", None),
+        (b"01", None),
+        (b"+1", None),
+        (b" 1", None),
+        (b"1 ", None),
+        (b"1.0", None),
+        (b"--1", None),
+        ("\u0661".encode(), None),
+    ],
+)
+def test_a_number_is_what_string2ll_takes_for_one(digits: bytes, value: int | None) -> None:
+    assert integer_of(digits) == value
+
+
+# --- Encoding
+
+
+def test_replies_of_our_own_are_worded_as_the_protocol_wants() -> None:
+    assert bulk(b"a\r\n") == b"$3\r\na\r\n\r\n"
+    assert (null(2), null(3)) == (b"$-1\r\n", b"_\r\n")
+    assert integer(-5) == b":-5\r\n"
+    assert error("a\r\nb") == b"-ERR a  b\r\n"
+    assert verbatim(b"ab", 2) == b"$2\r\nab\r\n"
+    assert verbatim(b"ab", 3) == b"=6\r\ntxt:ab\r\n"
+    assert arity_error(b"GeT") == b"-ERR wrong number of arguments for 'get' command\r\n"
+
+
+@given(args=st.lists(st.binary(max_size=30), min_size=1, max_size=6), behind=st.binary(max_size=9))
+def test_what_is_encoded_is_read_back(args: list[bytes], behind: bytes) -> None:
+    data = encode(args)
+
+    for dialect in Dialect:
+        assert parse_request(data + behind, 0, False, dialect) == Request(args, len(data))
+
+
+# --- HELLO
+
+
+@pytest.mark.parametrize(
+    ("words", "hello"),
+    [
+        ([b"2"], Hello(2, None, None)),
+        ([b"3"], Hello(3, None, None)),
+        ([b"3", b"auth", b"u", b"p"], Hello(3, (b"u", b"p"), None)),
+        ([b"3", b"SetName", b"n"], Hello(3, None, b"n")),
+        ([b"3", b"SETNAME", b"n", b"AUTH", b"u", b"p"], Hello(3, (b"u", b"p"), b"n")),
+        ([b"3", b"SETNAME", b""], Hello(3, None, b"")),
+        ([b"1"], None),
+        ([b"4"], None),
+        ([b"03"], None),
+        ([b"three"], None),
+        ([b"3", b"AUTH", b"u"], None),
+        ([b"3", b"SETNAME"], None),
+        ([b"3", b"SETNAME", b"a b"], None),
+        ([b"3", b"FOO"], None),
+    ],
+)
+def test_hello_is_read_as_redis_reads_it(words: list[bytes], hello: Hello | None) -> None:
+    assert parse_hello([b"HELLO", *words]) == hello
+
+
+def test_a_name_is_printable_ascii_without_spaces() -> None:
+    assert is_name(b"a-Z~!")
+    assert is_name(b"")
+    assert not any(map(is_name, [b"a b", b"a\n", b"\x7f", b"\xff", b"\0"]))
+
+
+@pytest.mark.parametrize("head", [b"*4\r\n", b"%2\r\n"])
+def test_the_id_in_hello_is_ours_and_nothing_else_changes(head: bytes) -> None:
+    hello = head + b"$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:977\r\n$2\r\nid\r\n:1\r\n"
+
+    assert patch_id(hello, 12) == hello.replace(b":977", b":12")
+    assert patch_id(b"-ERR no\r\n", 12) == b"-ERR no\r\n"
+
+
+# --- Any bytes
+
+fragments = st.sampled_from(
+    [b"*", b"$", b"1", b"3", b"-", b"0", b"\r\n", b"\r", b"\n", b"*2\r\n", b"$3\r\nGET\r\n", b"'",
+     b'"', b" ", b"\\x4", b"\0", b"PING", b"*1\r\n$70000\r\n", b"*2147483647\r\n"]
+)  # fmt: skip
+streams = st.lists(st.one_of(fragments, st.binary(max_size=5)), max_size=12).map(b"".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    data=streams,
+    pos=st.integers(0, 3),
+    locked=st.booleans(),
+    dialect=st.sampled_from(Dialect),
+)
+def test_any_bytes_are_a_request_a_part_of_one_or_a_protocol_error(
+    data: bytes, pos: int, locked: bool, dialect: Dialect
+) -> None:
+    pos = min(pos, len(data))
+
+    try:
+        answer = parse_request(data, pos, locked, dialect)
+    except ProtocolError:
+        return
+
+    if isinstance(answer, Request):
+        assert pos < answer.end <= len(data)
+    else:
+        assert answer.need > len(data) - pos
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    args=st.lists(st.binary(max_size=20), min_size=1, max_size=5),
+    inline=st.booleans(),
+    before=st.binary(max_size=4),
+)
+def test_a_part_needs_more_than_it_has_and_no_more_than_the_whole(
+    args: list[bytes], inline: bool, before: bytes
+) -> None:
+    # One byte too many, and the session waits for ever for what the client has long sent.
+    whole = b"PING %d\r\n" % len(args) if inline else encode(args)
+
+    for end in range(len(whole)):
+        part = parse_request(before + whole[:end], len(before))
+
+        assert isinstance(part, Partial)
+        assert end < part.need <= len(whole)

@@ -1,0 +1,183 @@
+"""What is known about each command, and what the kernel is told of it in each mode."""
+
+from __future__ import annotations
+
+import hiredis
+import pytest
+from nearhit.proxy.table import (
+    OVERLAY,
+    UNSAFE_IN_MULTI,
+    Command,
+    Path,
+    Table,
+    snapshot,
+    snapshot_rows,
+    table_from_reply,
+)
+
+REDIS_7_GET = [
+    b"get", 2, [b"readonly", b"fast"], 1, 1, 1, [b"@read"], [], [[b"flags", [b"RO"]]], [],
+]  # fmt: skip
+REDIS_7_CLIENT = [
+    b"client", -2, [], 0, 0, 0, [b"@slow"], [], [],
+    [[b"client|id", 2, [b"noscript"], 0, 0, 0, [], [], [], []], [b"client|no-evict", 3, []]],
+]  # fmt: skip
+REDIS_6_BLPOP = [b"blpop", -3, [b"write", b"noscript", b"blocking"], 1, -2, 1]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Table:
+    return snapshot()
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return table_from_reply([REDIS_7_GET, REDIS_7_CLIENT, REDIS_6_BLPOP])
+
+
+# --- COMMAND replies
+
+
+def test_a_row_becomes_a_command(table: Table) -> None:
+    assert table.commands[b"GET"] == Command(
+        b"GET", 2, frozenset({b"readonly", b"fast"}), (1, 1, 1)
+    )
+    assert table.commands[b"CLIENT"].subcommands == {b"ID", b"NO-EVICT"}
+
+
+def test_a_row_of_redis_6_does(table: Table) -> None:
+    assert table.commands[b"BLPOP"].keys == (1, -2, 1)
+    assert table.plain.get(b"blpop") == Path.BLOCK
+
+
+def test_words_may_be_text_as_with_status_replies() -> None:
+    table = table_from_reply([["get", 2, {"readonly"}, 1, 1, 1]])
+
+    assert table.commands[b"GET"].flags == {b"readonly"}
+
+
+def test_a_reply_read_by_hiredis_is_understood() -> None:
+    reader = hiredis.Reader()
+    reader.feed(b"*1\r\n*6\r\n$3\r\nget\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n")
+
+    assert list(table_from_reply(reader.gets()).commands) == [b"GET"]
+
+
+@pytest.mark.parametrize("rows", [None, [], b"OK", 5, [None], [[b"get", 2]], [[]], "x", [b"get"]])
+def test_what_is_no_command_reply_is_refused(rows: object) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        table_from_reply(rows)
+
+
+def test_a_name_that_the_kernel_cannot_hold_is_known_all_the_same() -> None:
+    name = b"M." + b"x" * 40
+
+    table = table_from_reply([[name, 1, [], 0, 0, 0]])
+
+    assert name.upper() in table.commands
+    assert table.plain.get(name) == Path.ODD
+
+
+@pytest.mark.parametrize(
+    ("arity", "count", "accepted"),
+    [(2, 2, True), (2, 1, False), (2, 3, False), (-2, 2, True), (-2, 9, True), (-2, 1, False)],
+)
+def test_arity_counts_the_name(arity: int, count: int, accepted: bool) -> None:
+    assert Command(b"X", arity, frozenset(), (0, 0, 0)).accepts(count) is accepted
+
+
+def test_subcommands_are_known_as_the_server_lists_them(table: Table) -> None:
+    assert table.knows(b"CLIENT", b"ID")
+    assert not table.knows(b"CLIENT", b"SETINFO")
+    assert not table.knows(b"FOO", b"ID")
+
+
+# --- The snapshot
+
+
+def test_the_snapshot_knows_both_servers(shipped: Table) -> None:
+    assert len(shipped.commands) > 240
+    assert {b"GET", b"SET", b"HELLO", b"LPOS", b"FUNCTION"} <= set(shipped.commands)
+    assert shipped.knows(b"CLIENT", b"CAPA")  # Valkey's alone
+    assert shipped.knows(b"CLIENT", b"NO-TOUCH")
+    assert shipped.commands[b"GET"].accepts(2)
+
+
+def test_the_snapshot_says_the_same_when_it_is_written_again(shipped: Table) -> None:
+    import json
+
+    rows = [[b"get", 2, [b"fast"], 1, 1, 1, [], [], [], [[b"x|y"]]], [b"abc", -1, [], 0, 0, 0]]
+    again = json.loads(snapshot_rows(rows, [[b"get", 9, [], 0, 0, 0]]))
+
+    assert [row[:2] for row in again] == [["abc", -1], ["get", 2]]
+    assert table_from_reply(again).commands == table_from_reply(rows).commands
+
+
+# --- Paths in each mode
+
+
+def test_the_overlay_names_only_commands_that_a_server_has(shipped: Table) -> None:
+    assert set(OVERLAY) <= set(shipped.commands)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        (b"GET", Path.PLAIN),
+        (b"PING", Path.PLAIN),
+        (b"FLUSHALL", Path.PLAIN),
+        (b"BLPOP", Path.BLOCK),
+        (b"BZMPOP", Path.BLOCK),
+        (b"XREAD", Path.BLOCK_OPTION),
+        (b"WAIT", Path.WAIT),
+        (b"MULTI", Path.MULTI),
+        (b"EVAL", Path.SCRIPTED),
+        (b"MONITOR", Path.MONITOR),
+        (b"ssubscribe", Path.SUBSCRIBE),
+        (b"client", Path.CLIENT),
+        (b"NO.SUCH", Path.ODD),
+    ],
+)
+def test_names_have_their_paths(shipped: Table, name: bytes, path: Path) -> None:
+    assert shipped.plain.get(name) == path
+
+
+def test_every_blocking_command_leaves_the_shared_lane(shipped: Table) -> None:
+    blocking = [c.name for c in shipped.commands.values() if b"blocking" in c.flags]
+
+    assert len(blocking) > 8
+    assert all(shipped.plain.get(name) != Path.PLAIN for name in blocking)
+
+
+def test_inside_multi_all_is_queued_but_what_ends_it_or_changes_the_connection(
+    shipped: Table,
+) -> None:
+    seen = {Path(shipped.queueing.get(name)) for name in shipped.commands}
+    never = {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
+
+    assert seen == UNSAFE_IN_MULTI | never | {Path.PLAIN}
+    assert shipped.queueing.get(b"BLPOP") == Path.PLAIN
+    assert shipped.queueing.get(b"EVAL") == Path.PLAIN
+    assert shipped.queueing.get(b"SELECT") == Path.SELECT
+    assert shipped.queueing.get(b"NO.SUCH") == Path.ODD
+
+
+def test_in_resp2_subscribe_mode_the_server_refuses_the_rest_itself(shipped: Table) -> None:
+    seen = {Path(shipped.subscribed.get(name)) for name in shipped.commands}
+
+    assert seen == {Path.SUBSCRIBE, Path.UNSUBSCRIBE, Path.QUIT, Path.RESET, Path.PLAIN}
+
+
+def test_among_scripts_only_scripts_are_plain_in_addition(shipped: Table) -> None:
+    assert shipped.scripting.get(b"EVAL") == Path.PLAIN
+    for name in shipped.commands:
+        if shipped.plain.get(name) != Path.SCRIPTED:
+            assert shipped.scripting.get(name) == shipped.plain.get(name)
+
+
+def test_of_strangers_every_request_is_looked_at(shipped: Table) -> None:
+    assert {shipped.locked.get(name) for name in shipped.commands} == {Path.ODD}
+
+
+def test_a_table_says_how_much_it_knows(table: Table) -> None:
+    assert repr(table) == "<Table 3 commands>"
