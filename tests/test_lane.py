@@ -177,7 +177,7 @@ async def test_bytes_that_are_no_reply_end_the_connection_and_fail_who_waits(
 async def test_the_error_before_anything_of_a_reply_came_is_no_cut_reply(bench: Bench) -> None:
     # Otherwise the client would be cut where an error line can be given.
     lane, wire = await bench.ready()
-    first, second = send(lane, 2)
+    _, second = send(lane, 2)
     await settle()
 
     wire.reply(b"+1\r\n", b"x")
