@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
@@ -35,7 +34,6 @@ from .table import Path, Table
 
 log = logging.getLogger(__name__)
 
-_BLANK: Final = re.compile(rb"(?:\r?\n)+")
 # Seconds of silence after which the kernel asks whether a client is still there: tcp-keepalive of
 # Redis.
 CLIENT_KEEP_ALIVE: Final = 300
@@ -263,9 +261,10 @@ class Session(SessionCore):
     def special(self, data: bytes, pos: int, verdict: int) -> int:
         """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has
         come."""
-        blank = _BLANK.match(data, pos)
-        if blank is not None:
-            return blank.end()
+        if data[pos] in b"\r\n":
+            blank = _blank_lines(data, pos)
+            if blank:
+                return pos + blank
         locked = self.names is self.context.table.locked
         try:
             request = parse_request(data, pos, locked, self.context.dialect)
@@ -568,6 +567,12 @@ class Session(SessionCore):
             if self.wire is not None:
                 self.wire.resume_reading()
         self.resume(STALL_LANE)
+
+
+def _blank_lines(data: bytes, pos: int) -> int:
+    """How many bytes from pos on are blank lines, all at once: a client may send nothing else."""
+    rest = data[pos:]
+    return rest.rfind(b"\n", 0, len(rest) - len(rest.lstrip(b"\r\n"))) + 1
 
 
 def _address(name: object, server: object) -> str:
