@@ -1,4 +1,4 @@
-"""A client's connection without sockets: what it asks of which lane, what it gets, in which order."""
+"""A client's connection without sockets: what it asks of which lane and gets, in which order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.errors import ProtocolError
-from nearhit.proxy.hot import WINDOW_START
+from nearhit.proxy.hot import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.lane import Key, LaneState, User
 from nearhit.proxy.resp import encode
 
@@ -811,7 +811,7 @@ async def test_a_window_opens_wide_for_small_replies_and_shuts_for_large_ones(
     client.raw(GET * 500)
     await world.settle()
     assert client.took() == b"+1\r\n" * 500
-    assert client.session.window == 1024
+    assert client.session.window == WINDOW_MAX
 
     world.dial.answer = lambda words: b"$1000000\r\n%b\r\n" % bytes(1000000)
     for _ in range(3):
