@@ -1,4 +1,4 @@
-"""What these tests do with a client's connection beyond wire/link.py, and what it costs the proxy."""
+"""What these tests do with a connection beyond wire/link.py, and what it costs the proxy."""
 
 from __future__ import annotations
 

@@ -153,12 +153,20 @@ def test_no_command_is_executed_twice_and_what_was_confirmed_once(relayed: Relay
     server, relay, proxy = relayed
     confirmed: list[str] = []
     unknown = 0
-    with link(proxy.port) as client:
+    with link(proxy.port) as client, link(server.port) as direct:
         for number in range(60):
             names = [f"{number}-{at}" for at in range(20)]
-            cutter = threading.Thread(target=_cut_soon, args=(relay, number))
-            cutter.start()
-            client.send(b"".join(command("APPEND", name, "x") for name in names))
+            data = b"".join(command("APPEND", name, "x") for name in names)
+            if number % 3:
+                cutter = threading.Thread(target=_cut_soon, args=(relay, number))
+                cutter.start()
+                client.send(data)
+            else:  # executed, and nobody told
+                wait_for(lambda: client.ask("PING") == b"+PONG\r\n", 3, "a lane")
+                relay.stall()
+                client.send(data)
+                cutter = threading.Thread(target=_cut_executed, args=(relay, direct, names[-1]))
+                cutter.start()
             replies = client.read(len(names), 8)
             cutter.join()
             assert len(replies) == len(names), client
@@ -183,6 +191,14 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 return most
 """
+
+
+def _cut_executed(relay: Fault, direct: Link, name: str) -> None:
+    try:
+        wait_for(lambda: direct.ask("EXISTS", name) == b":1\r\n", 3, "the command's execution")
+    finally:
+        relay.cut()
+        relay.flow()
 
 
 def _cut_soon(relay: Fault, number: int) -> None:
