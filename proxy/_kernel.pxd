@@ -28,5 +28,8 @@ cdef class Cutter:
     cdef Py_ssize_t skip
     cdef int state
     cdef char kind
+    cdef int digits
     cdef bint negative
+    cdef bint requests
+    cdef bint ended
     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=*)

@@ -53,9 +53,11 @@ cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_s
         at += 1
         if at - start > 10:
             return -2
+    if p[start] == c'0' and at - start > 1:
+        return -2
     if at == end:
         return -1
-    if at == start or (p[start] == c'0' and at - start > 1) or p[at] != c'\r':
+    if at == start or p[at] != c'\r':
         return -2
     if at + 1 == end:
         return -1
@@ -164,8 +166,22 @@ cdef class Names:
             count += 1
 
 
+cdef inline bint _line_end(const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t skip) noexcept nogil:
+    """Whether those bytes of a bulk's CRLF that lie in p[pos:end] are the right ones."""
+    cdef Py_ssize_t cr = pos + skip - 2
+    if pos <= cr < end and p[cr] != c'\r':
+        return False
+    return not (cr + 1 < end and p[cr + 1] != c'\n')
+
+
 cdef class Cutter:
-    """Finds reply ends in a stream, in chunks of any size. Holds counters only, never bytes."""
+    """Finds reply ends in a stream, in chunks of any size. Holds counters only, never bytes.
+
+    requests: finds the end of canonical requests instead, and breaks at anything that a server could
+    frame differently."""
+
+    def __cinit__(self, bint requests=False):
+        self.requests = requests
 
     @property
     def inside(self):
@@ -189,29 +205,40 @@ cdef class Cutter:
                     if c == c'>' and not pushes:
                         self.stop = C_PUSH
                         break
-                    self.pending = 1
+                if self.requests and c != (c'$' if self.pending else c'*'):
+                    self.stop = C_BROKEN
+                    break
                 self.kind = c
                 if c in (c'$', c'*', c'%', c'~', c'>', c'=', c'!', c'|'):
                     self.state = AT_COUNT
                     self.value = 0
                     self.negative = False
+                    self.digits = 0
+                    self.ended = False
                 elif c in (c'+', c'-', c':', c'_', c'#', c',', c'('):
                     self.state = AT_LINE
                 else:
                     self.stop = C_BROKEN
                     break
+                if self.pending == 0:
+                    self.pending = 1
                 pos += 1
             elif self.state == AT_COUNT:
                 c = p[pos]
                 pos += 1
-                if c'0' <= c <= c'9':
+                if c'0' <= c <= c'9' and not self.ended:
+                    self.digits += 1
                     self.value = self.value * 10 + (c - c'0')
-                    if self.value > 1099511627776:
+                    if self.value > 1099511627776 or (
+                        self.requests and self.digits > 1 and self.value < 10
+                    ):
                         self.stop = C_BROKEN
                         break
-                elif c == c'-':
+                elif c == c'-' and not self.requests and not self.digits and not self.negative:
                     self.negative = True
-                elif c == c'\n':
+                elif c == c'\r' and self.digits and not self.ended:
+                    self.ended = True
+                elif c == c'\n' and self.ended:
                     self.state = AT_TYPE
                     if self.kind in (c'$', c'=', c'!'):
                         if self.negative:
@@ -231,7 +258,7 @@ cdef class Cutter:
                         if done == want:
                             self.stop = C_DONE
                             break
-                elif c != c'\r':
+                else:
                     self.stop = C_BROKEN
                     break
             elif self.state == AT_LINE:
@@ -247,6 +274,9 @@ cdef class Cutter:
                             self.stop = C_DONE
                             break
             else:
+                if self.requests and not _line_end(p, pos, end, self.skip):
+                    self.stop = C_BROKEN
+                    break
                 if end - pos < self.skip:
                     self.skip -= end - pos
                     pos = end

@@ -27,6 +27,9 @@ _COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
 # What may still become a canonical count when more bytes arrive.
 _COUNT_HEAD: Final = re.compile(rb"(?:(?:0|[1-9][0-9]{0,9})\r?)?")
 
+_HEAD: Final = re.compile(rb"(-?)([0-9]+)\r")
+_HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
+
 _AT_TYPE: Final = 0
 _AT_COUNT: Final = 1
 _AT_LINE: Final = 2
@@ -109,7 +112,8 @@ def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
 
 
 class Cutter:
-    def __init__(self) -> None:
+    def __init__(self, requests: bool = False) -> None:
+        self._requests = requests
         self.done = 0
         self.stop = DRY
         self._pending = 0
@@ -132,6 +136,13 @@ class Cutter:
                 pos += 1
             elif self._state == _AT_BULK:
                 step = min(self._skip, end - pos)
+                if (
+                    self._requests
+                    and data[pos : pos + step][max(0, self._skip - 2) :]
+                    != b"\r\n"[max(0, 2 - self._skip) :][: max(0, step - max(0, self._skip - 2))]
+                ):
+                    self.stop = BROKEN
+                    return pos
                 self._skip -= step
                 pos += step
                 if self._skip:
@@ -141,7 +152,7 @@ class Cutter:
                 line = data.find(b"\n", pos)
                 if self._state == _AT_COUNT:
                     self._head += data[pos : end if line < 0 else line]
-                    if len(self._head) > 32:
+                    if len(self._head) > 32 or not _HEAD_START.fullmatch(self._head):
                         self.stop = BROKEN
                         return pos
                 if line < 0:
@@ -164,7 +175,9 @@ class Cutter:
             if kind == 0x3E and not pushes:
                 self.stop = PUSH
                 return False
-            self._pending = 1
+        if self._requests and kind != (0x24 if self._pending else 0x2A):
+            self.stop = BROKEN
+            return False
         self._kind = kind
         if kind in _COUNTED:
             self._state, self._head = _AT_COUNT, b""
@@ -173,6 +186,7 @@ class Cutter:
         else:
             self.stop = BROKEN
             return False
+        self._pending = self._pending or 1
         return True
 
     def _close(self) -> None:
@@ -182,13 +196,12 @@ class Cutter:
 
     def _counted(self) -> bool:
         """Act on a whole count line; False when it is not one."""
-        digits = self._head.rstrip(b"\r")
-        negative = digits.startswith(b"-")
-        digits = digits.lstrip(b"-") or b"0"
-        if not digits.isdigit() or int(digits) > COUNT_MAX:
+        found = _HEAD.fullmatch(self._head)
+        odd = found is not None and (found[1] or (found[2][0] == 0x30 and len(found[2]) > 1))
+        if found is None or int(found[2]) > COUNT_MAX or (self._requests and odd):
             self.stop = BROKEN
             return False
-        value = int(digits)
+        negative, value = bool(found[1]), int(found[2])
         if self._kind in _BULKS and not negative:
             self._skip, self._state = value + 2, _AT_BULK
             return True

@@ -11,6 +11,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from .errors import ProxyError
 from .lane import Key, Lane
+from .resp import integer_of
 
 
 class Client(Protocol):
@@ -141,9 +142,9 @@ def filters(words: Sequence[bytes], by: Client) -> list[Test]:
 def _test(option: bytes, value: bytes, ids: list[bytes], by: Client) -> Test:
     text = value.decode("utf-8", "replace")
     if option == b"ID":
-        if not all(word.isdigit() and int(word) > 0 for word in ids):
+        wanted = {integer_of(word) or 0 for word in ids}
+        if min(wanted) <= 0:
             raise BadFilter("client-id should be greater than 0")
-        wanted = {int(word) for word in ids}
         return lambda client: client.id in wanted
     if option == b"TYPE":
         if value.upper() not in _TYPES:
@@ -159,9 +160,10 @@ def _test(option: bytes, value: bytes, ids: list[bytes], by: Client) -> Test:
     if option == b"USER":
         return lambda client: client.user == value
     if option == b"MAXAGE":
-        if not value.isdigit():
+        age = integer_of(value)
+        if age is None:
             raise BadFilter("maxage is not an integer or out of range")
-        return lambda client: by.active - client.born >= int(value)
+        return lambda client: by.active - client.born >= age
     raise BadFilter("syntax error")
 
 

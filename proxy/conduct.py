@@ -123,6 +123,7 @@ def _odd(session: Session, args: list[bytes]) -> bool:
             # It exists after all, and nobody knows what it leaves on the connection.
             if session.lane is not None:
                 session.lane.tainted = True
+                session.hold(HOLD_STICKY)
             session.context.learn()
         return reply
 
@@ -194,7 +195,11 @@ def _multi(session: Session, args: list[bytes]) -> bool:
         return False
 
     def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"-"):  # NOPERM
+        if reply.startswith(b"-") and not reply.startswith(b"-UPSTREAM"):  # NOPERM
+            if session.patches:
+                session.end()  # what was sent for the transaction has run, and changed the lane
+            if session.lane is not None:
+                session.lane.tainted = True
             _leave_multi(session, 0)
         return reply
 
@@ -232,16 +237,15 @@ def _exec(session: Session, args: list[bytes]) -> bool:
 def _discard(session: Session, args: list[bytes]) -> bool:
     if not session.holds & HOLD_MULTI or len(args) != 1:
         return _unqueued(session, args)
-    watched = session.holds & HOLD_WATCH
 
     def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"-"):  # NOPERM: the transaction stands
-            session.hold(HOLD_MULTI | watched)
-            session.queued = 0
+        if reply.startswith(b"+"):  # else NOPERM: the transaction stands
+            _leave_multi(session, HOLD_WATCH)
         return reply
 
-    session.watch(encode(args), seen)
-    _leave_multi(session, HOLD_WATCH)
+    queued = session.queued
+    _ask(session, args, seen)
+    session.queued = queued
     return True
 
 
@@ -272,7 +276,9 @@ def _unwatch(session: Session, args: list[bytes]) -> bool:
 
 
 def _block(session: Session, args: list[bytes]) -> bool:
-    if not session.pin():
+    kill = args[0].upper() in (b"SCRIPT", b"FUNCTION")
+    # A server that is busy with a script knows KILL, but not SELECT.
+    if not session.pin(session.key.with_db(0) if kill else None):
         return False
     assert session.lane is not None
     lane = session.lane
@@ -350,7 +356,7 @@ def _unsubscribe(session: Session, args: list[bytes]) -> bool:
         return False
     assert session.lane is not None
     if session.lane.framing is None:
-        session.lane.subscribe(Channels())
+        session.lane.subscribe(Channels(session.key.resp))
     session.hold(HOLD_SUBSCRIBED)
     slot = Confirmations(session, args[0].lower(), len(args) - 1)
     session.mute &= ~MUTE_SKIP
@@ -365,10 +371,12 @@ def _unsubscribe(session: Session, args: list[bytes]) -> bool:
 
 def _select(session: Session, args: list[bytes]) -> bool:
     db = integer_of(args[1]) if len(args) == 2 else None
-    if db is None or db < 0 or db == session.key.db:
+    if db is None or db < 0:
         return _plain(session, args)
     if not session.idle():
-        return False
+        return False  # an answer still to come may change the db
+    if db == session.key.db:
+        return _plain(session, args)
     key = session.key.with_db(db)
     lane = _lane_of_state(session)
     if lane is None:

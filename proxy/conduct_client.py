@@ -14,7 +14,7 @@ from typing import Final
 
 from . import clients
 from .clients import BadFilter
-from .hot import MUTE_OFF, MUTE_SKIP
+from .hot import MUTE_OFF, MUTE_SKIP, LaneState
 from .resp import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
 from .session import HOLD_STICKY, HOLD_TRACKING, STALL_REPLY, Session
 
@@ -37,10 +37,10 @@ def client(session: Session, args: list[bytes]) -> bool:
         return _replaced(session, args, ANSWERS[sub](session, args))
     act = SUBCOMMANDS.get(sub)
     if session.names is table.locked:
-        act, known = None, False  # the server has a word for strangers
+        return _sticky(session, args)  # the server has a word for strangers
     if act is not None and known:
         return act(session, args)
-    if sub in STATELESS or not known:
+    if sub in STATELESS or (sub == b"SETINFO" and not known):
         session.forward(encode(args), 1)
         return True
     return _sticky(session, args)
@@ -114,6 +114,9 @@ def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | N
     if sub in ANSWERS:
         answer = ANSWERS[sub](session, args)
         return args, lambda reply: reply if reply.startswith(b"-") else answer(reply)
+    if sub == b"KILL" and len(args) > 2:
+        words, killed = _killing(session, args)
+        return words, lambda reply: reply if reply.startswith(b"-") else killed(reply)
     if sub == b"SETNAME" and len(args) == 3:
 
         def named(reply: bytes) -> bytes:
@@ -157,6 +160,13 @@ def _kill(session: Session, args: list[bytes]) -> bool:
     if len(args) < 3:
         session.forward(encode(args), 1)
         return True
+    words, answer = _killing(session, args)
+    return _replaced(session, words, answer)
+
+
+def _killing(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer]:
+    """What to ask the server, which judges the filters and has nobody to kill, and what to do
+    then."""
     old_form = len(args) == 3
     words = [b"ADDR", args[2], b"SKIPME", b"NO"] if old_form else args[2:]
     tests: list[clients.Test] = []
@@ -176,9 +186,8 @@ def _kill(session: Session, args: list[bytes]) -> bool:
             return OK if killed else NO_SUCH_CLIENT
         return integer(killed)
 
-    # The server judges the filters, and has nobody with this id.
     judged = [] if old_form else _without_ids(args[2:])
-    return _replaced(session, [b"CLIENT", b"KILL", *judged, b"ID", NOBODY], answer)
+    return [b"CLIENT", b"KILL", *judged, b"ID", NOBODY], answer
 
 
 def _without_ids(words: list[bytes]) -> list[bytes]:
@@ -256,12 +265,14 @@ def _has_identity(session: Session, target: Session) -> bool:
     """Whether the target has a lane of its own with a known id; if not, it gets one and we wait for
     it."""
     lane = target.lane
-    if lane is not None and lane.lent and lane.client_id:
-        target.hold(HOLD_TRACKING)
+    if lane is not None and lane.lent and (lane.client_id or lane.state is LaneState.READY):
+        lane.tainted = True
+        target.hold(HOLD_STICKY)
         return True
     session.stall(STALL_REPLY)
     if target.pin() and target.lane is not None:
-        target.hold(HOLD_TRACKING)
+        target.lane.tainted = True
+        target.hold(HOLD_STICKY)
         target.lane.ask(lambda _: session.resume(STALL_REPLY), b"PING")
     else:
         asyncio.get_running_loop().call_later(0.01, session.resume, STALL_REPLY)

@@ -183,6 +183,8 @@ class LaneCore:
                         waiting.popleft()
                     slot.feed(data if at - pos == end else data[pos:at])
                     pos = at
+            if self.waiting is not waiting:
+                return  # the slot just fed has closed the lane
             if cutter.stop == _PUSH:
                 pos = self.unasked(data, pos)
             elif cutter.stop == _BROKEN:
@@ -272,7 +274,10 @@ class SessionCore:
                 if verdict == _MORE:
                     if end - pos <= _UPLOAD_AT:
                         break
-                    pos = self.upload(data, pos)
+                    at = self.upload(data, pos)
+                    if at < 0:
+                        break
+                    pos = at
                 elif verdict == _FULL:
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
@@ -282,6 +287,10 @@ class SessionCore:
                     if at < 0:
                         break
                     pos = at
+                    if self.odd:  # it began a tunnel: what is behind it is not ours to read
+                        if pos < end:
+                            self.odd_received(data[pos:])
+                        return
                     specials += 1
                     if specials == _SPECIALS_MAX:
                         self.yield_turn()

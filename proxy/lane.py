@@ -95,6 +95,9 @@ class Owner(Protocol):
     def lane_raw(self, lane: Lane, data: bytes) -> None:
         """Bytes of a tunnel, as they came."""
 
+    def lane_ends(self, lane: Lane) -> None:
+        """The connection is gone, its slots are about to be failed: send nothing more."""
+
     def lane_lost(self, lane: Lane, why: ProxyError) -> None:
         """The connection is gone; its slots have been failed already."""
 
@@ -121,6 +124,8 @@ class Home(Protocol):
 
 class Framing(Protocol):
     """Tells replies from frames that no slot waits for, on a subscribed lane."""
+
+    resp: int
 
     def unasked(self, frame: bytes, head: Slot | None) -> bool:
         """Whether the frame is for nobody's request; one that is for ``head`` may set what it
@@ -242,7 +247,8 @@ class Lane(LaneCore):
                 await self._connect()
             except UpstreamRefused as refused:
                 self._refuse(refused)
-                return
+                attempt = 0
+                continue
             except (OSError, ProxyError) as error:
                 self._failed(attempt, error)
                 if self._over():
@@ -297,11 +303,11 @@ class Lane(LaneCore):
         else:
             login = []
         steps: list[list[bytes]] = []
-        if self.key.resp == 3:
-            steps.append([b"HELLO", b"3", *([b"AUTH", *login] if login else [])])
-        elif login:
+        if login:
             named = self.key.user is not None or upstream.username is not None
             steps.append([b"AUTH", *(login if named else login[1:])])
+        if self.key.resp == 3:
+            steps.append([b"HELLO", b"3"])
         if self.key.db:
             steps.append([b"SELECT", b"%d" % self.key.db])
         needed = len(steps)
@@ -311,7 +317,11 @@ class Lane(LaneCore):
                 raise UpstreamNotReady(reply)
         for at, reply in enumerate(replies[:needed]):
             if reply.startswith(b"-"):
-                raise UpstreamRefused(reply, login=bool(login) and at == 0)
+                is_login = bool(login) and at == 0
+                if is_login and b"unknown command" in reply:
+                    # its own words repeat the password
+                    reply = b"-ERR the server knows no AUTH\r\n"
+                raise UpstreamRefused(reply, login=is_login)
         self.locked = replies[-1].startswith(b"-NOAUTH")
         identity = replies[needed]
         self.client_id = int(identity[1:]) if identity.startswith(b":") else 0
@@ -408,7 +418,8 @@ class Lane(LaneCore):
 
     def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
         """Fill slots whose replies will not come; the first may have had a part of its reply."""
-        inside = self.cutter.inside
+        # Pushes and the frames of a subscribed lane are handed over whole.
+        inside = self.cutter.inside and not self.frame and self.whole
         for slot in slots:
             slot.fail(why.line, inside)
             inside = False
@@ -423,6 +434,8 @@ class Lane(LaneCore):
         """The lane is over: fail what waits, then tell the owner."""
         self._why = why
         self._become(LaneState.CLOSED)
+        if self.owner is not None:
+            self.owner.lane_ends(self)
         waiting, self.waiting = self.waiting, deque()
         self.out.clear()
         self._fail(waiting, why)
@@ -444,6 +457,11 @@ class Lane(LaneCore):
         self._why = UpstreamLost(why)
         if self.wire is not None:
             self.wire.abort()
+
+    def give_up(self, why: ProxyError) -> None:
+        """End the lane; ``why`` is what its slots get."""
+        self._why = why
+        self.close()
 
     def tick(self, timeout_ticks: int) -> None:
         """Once a second: give up a connection that owes replies and has been silent for too
@@ -573,11 +591,15 @@ class Lane(LaneCore):
         for owner in blocked:
             owner.lane_writable(self)
 
-    def pause_reading(self) -> None:
+    def pause_reading(self, reader: object) -> None:
         """Stop taking replies: their client does not take them. Only while nobody else waits
         here."""
-        alone = self.lent or len(self.waiting) <= 1
-        if self.wire is not None and not self.paused and alone:
+        shared = not self.lent
+        if shared and (
+            len(self.waiting) != 1 or getattr(self.waiting[0], "session", 0) is not reader
+        ):
+            return
+        if self.wire is not None and not self.paused:
             self.paused = True
             self.wire.pause_reading()
 

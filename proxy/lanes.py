@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 # seconds.
 IDLE_TICKS: Final = 60
 
+# More than so many shared lanes, and those without sessions are closed at once.
+SHARED_MAX: Final = 64
+
 Start = Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -72,8 +75,17 @@ class Lanes:
         """The lane that all sessions of the key share."""
         lane = self._shared.get(key)
         if lane is None:
+            if len(self._shared) >= SHARED_MAX:
+                self._evict()
             lane = self._shared[key] = self._new(key)
         return lane
+
+    def _evict(self) -> None:
+        """Close the shared lanes that nobody uses now: a client may come as a thousand users."""
+        for lane in list(self._shared.values()):
+            if not (lane.users or lane.waiting or lane.offline):
+                lane.close()
+        self._forget_closed()
 
     @property
     def locked(self) -> bool:

@@ -18,6 +18,7 @@ from .errors import ProtocolError
 INLINE_MAX: Final = 64 * 1024
 BULK_MAX: Final = 512 * 1024 * 1024
 ARGS_MAX: Final = 2**31 - 1
+LONG: Final = 64 * 1024
 LOCKED_ARGS_MAX: Final = 10
 LOCKED_BULK_MAX: Final = 16384
 
@@ -68,15 +69,15 @@ def parse_request(
     if locked and args > LOCKED_ARGS_MAX:
         raise ProtocolError("unauthenticated multibulk length")
     values: list[bytes] = []
-    for _ in range(args):
+    for left in range(args, 0, -1):
         if at >= len(data):
-            return Partial(len(data) - pos + 1)
+            return Partial(_at_least(len(data) - pos + 1, left - 1))
         if data[at : at + 1] != b"$":
             # Redis prints the byte with %c into a C string: a NUL ends the quote there.
             raise ProtocolError(f"expected '$', got '{_printable(data[at])}'")
         line = _header(data, at, "bulk count")
         if line is None:
-            return Partial(len(data) - pos + 1)
+            return Partial(_at_least(len(data) - pos + 1, left - 1))
         size = integer_of(line[0])
         if size is None or not 0 <= size <= BULK_MAX:
             raise ProtocolError("invalid bulk length")
@@ -84,11 +85,19 @@ def parse_request(
             raise ProtocolError("unauthenticated bulk length")
         at = line[1] + size + 2
         if at > len(data):
-            return Partial(at - pos)
+            return Partial(_at_least(at - pos, left - 1))
         if dialect is Dialect.VALKEY and data[at - 2 : at] != b"\r\n":
             raise ProtocolError("invalid CRLF in request")
         values.append(data[line[1] : line[1] + size])
     return Request(values, at)
+
+
+def _at_least(need: int, words: int) -> int:
+    """Bytes of a request that has so many words to come, of six bytes or more each.
+
+    Only where it is long: a short one is read again for each byte, so that a wrong byte in it is
+    answered when it comes, as Redis does; a long one would be read again a million times."""
+    return need + 6 * words if need > LONG else need
 
 
 def _header(data: bytes, pos: int, what: str) -> tuple[bytes, int] | None:

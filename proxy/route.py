@@ -27,11 +27,6 @@ def route(path: Path, args: Sequence[bytes]) -> Path:
 
 
 def _has_block(args: Sequence[bytes]) -> bool:
-    """Whether XREAD or XREADGROUP was given BLOCK: an option can only stand before STREAMS."""
-    for word in args[1:]:
-        upper = word.upper()
-        if upper == b"STREAMS":
-            return False
-        if upper == b"BLOCK":
-            return True
-    return False
+    """Whether XREAD or XREADGROUP may have been given BLOCK. A group or a key may be called so as
+    well, or be called STREAMS before it: taken for blocking it only gets a lane of its own."""
+    return any(word.upper() == b"BLOCK" for word in args[1:])

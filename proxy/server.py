@@ -32,6 +32,7 @@ from .table import snapshot, table_from_reply
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 511  # Redis's own tcp-backlog
+LEARN_EVERY: Final = 10.0  # seconds
 REFUSED: Final = 4  # exit code: cli.EXIT_CODES
 
 
@@ -65,6 +66,8 @@ class Server:
         self._dial = Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env]))
         self._drain_timeout = config.drain_timeout
         self._listeners: list[asyncio.Server] = []
+        self._stopping = False
+        self._learnt_at = 0.0
         self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
         self._refused: ProxyError | None = None
@@ -82,7 +85,7 @@ class Server:
             clients=Clients(config.max_clients, self._client_left),
             table=snapshot(),
             conduct=conduct,
-            learn=self._learn,
+            learn=self._learn_again,
             turn=Turn(self._loop.call_soon, self._loop.time()),
         )
         self._primary = self.lanes.shared(self.lanes.primary_key)
@@ -134,7 +137,13 @@ class Server:
                 if session.key.user == lane.key.user:
                     session.close()
 
+    def _learn_again(self) -> None:
+        """A client knew a command that we do not; asked at most every ten seconds."""
+        if self._loop.time() - self._learnt_at > LEARN_EVERY:
+            self._learn()
+
     def _learn(self) -> None:
+        self._learnt_at = self._loop.time()
         self._primary.ask(self._take_info, b"INFO", b"server")
         self._primary.ask(self._take_commands, b"COMMAND")
         self._primary.ask(self._take_fields, b"CLIENT", b"INFO")
@@ -177,14 +186,14 @@ class Server:
         self._drained.set()
 
     def _client_left(self) -> None:
-        if not len(self.context.clients):
+        if self._stopping and not len(self.context.clients):
             self._drained.set()
 
     async def stop(self) -> None:
         """Accept no more, let what runs finish within the drain time, close everything."""
+        self._stopping = True
         for listener in self._listeners:
             listener.close()
-        self._drained.clear()
         for session in self.context.clients:
             session.drain()
         if len(self.context.clients):

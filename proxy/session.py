@@ -97,6 +97,7 @@ class Text(Run):
 
     def __init__(self, session: Session, text: bytes) -> None:
         super().__init__(session, 0)
+        self.count = 1  # of the window: what we say ourselves is bounded too
         self.parts = [text]
 
 
@@ -217,8 +218,8 @@ class Session(SessionCore):
         """The client sends no more: what it asked is still answered, unless it waits for the
         future."""
         self._eof = True
-        waits = self.holds & ~(HOLD_MULTI | HOLD_WATCH)
-        if waits or self.head is None:
+        waits = self.holds & (HOLD_BLOCKED | HOLD_SUBSCRIBED | HOLD_TUNNEL | HOLD_UPLOAD)
+        if waits or (self.head is None and not (self.rest and self.stalls)):
             return False
         self.at_drain = True
         return True
@@ -235,12 +236,13 @@ class Session(SessionCore):
                 self.context.lanes.give_back(lane)
             else:
                 lane.users -= 1
+                lane.resume_reading()
         self.context.clients.leave(self)
 
     def pause_writing(self) -> None:
         self.stalls |= STALL_CLIENT
         if self.lane is not None:
-            self.lane.pause_reading()
+            self.lane.pause_reading(self)
 
     def resume_writing(self) -> None:
         if self.lane is not None:
@@ -278,13 +280,23 @@ class Session(SessionCore):
         if args:
             names = self.context.table.plain if locked else self.names
             path = Path(verdict) if verdict > PLAIN else Path(names.get(args[0]))
-            if not self.context.conduct(self, route(path, args), args):
+            try:
+                if not self.context.conduct(self, route(path, args), args):
+                    return -1
+            except Exception:
+                # A defect of ours must cost this client its connection, and nobody else anything.
+                log.exception("a request failed")
+                self.abort("a defect in the proxy")
                 return -1
         return request.end
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
         large = data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT
-        if verdict == ODD and large and self.names is not self.context.table.locked:
+        if (
+            verdict in (ODD, Path.SCRIPTED)
+            and large
+            and self.names is not self.context.table.locked
+        ):
             return self.upload(data, pos)
         if need > GATHER_MAX:
             self.say(ProtocolError("request too large for a command of the proxy").line)
@@ -326,13 +338,19 @@ class Session(SessionCore):
 
     def upload(self, data: bytes, pos: int) -> int:
         """Stream the request that begins at pos on a lane of our own; the offset reached."""
+        cutter = Cutter(True)
+        cutter.cut(data, pos, 1)
+        if cutter.stop == BROKEN:
+            # A server might frame it otherwise than we: it is gathered, and sent as we read it.
+            self.need = len(data) - pos + 1
+            return -1
         if not self.pin():
             return pos
         assert self.lane is not None
         self.holds |= HOLD_UPLOAD
-        self._upload = Cutter()
+        self.lane.patient = True
+        self._upload = cutter
         self.odd = True
-        self._upload.cut(data, pos, 1)
         self.forward(data[pos:], 1)
         return len(data)
 
@@ -342,15 +360,16 @@ class Session(SessionCore):
         lane, cutter = self.lane, self._upload
         at = cutter.cut(data, 0, 1)
         if cutter.stop == BROKEN:
-            self.lane.tainted = True
-            self.say(ProtocolError("expected '$', got something else").line)
-            self.end()
+            # What the server has of it cannot be taken back.
+            self.stall(STALL_END)
+            lane.give_up(ProtocolError("a large request must be canonical: $<length>\\r\\n"))
             return len(data)
         lane.send_part(data[:at])
         if cutter.stop == DONE:
             self._upload = None
             self.odd = False
             self.holds &= ~HOLD_UPLOAD
+            lane.patient = bool(self.blocking)
         elif lane.choked:
             self.wait_for(lane)
         return at
@@ -403,7 +422,10 @@ class Session(SessionCore):
             return
         if self.rest:
             rest, self.rest = self.rest, b""
-            self.parse(rest, 0)
+            if self.odd:
+                self.odd_received(rest)
+            else:
+                self.parse(rest, 0)
         if self.stalls or self.closed:
             return
         if self._paused and self.wire is not None:
@@ -420,7 +442,7 @@ class Session(SessionCore):
         self.stall(STALL_DRAIN)
         return False
 
-    def pin(self) -> bool:
+    def pin(self, key: Key | None = None) -> bool:
         """Take a lane of our own; False: not yet, something is outstanding on a shared one."""
         lane = self.lane
         if lane is not None and lane.lent:
@@ -429,7 +451,7 @@ class Session(SessionCore):
             return False
         if lane is not None:
             lane.users -= 1
-        self.lane = self.context.lanes.borrow(self.key, self)
+        self.lane = self.context.lanes.borrow(key or self.key, self)
         self.at_drain = True
         return True
 
@@ -438,7 +460,8 @@ class Session(SessionCore):
         self.unpin()
         self.lane = self.context.lanes.shared(replace(self.key, scripts=True))
         self.lane.users += 1
-        self.names = self.context.table.scripting
+        if self.names is self.context.table.plain:
+            self.names = self.context.table.scripting
         self.at_drain = True
 
     def unpin(self) -> None:
@@ -456,6 +479,8 @@ class Session(SessionCore):
         lane = self.lane
         if lane is not None and lane.lent:
             lane.key = key
+            if lane.framing is not None:
+                lane.framing.resp = key.resp
         elif lane is not None:
             self.unpin()
         self.key = key
@@ -487,6 +512,7 @@ class Session(SessionCore):
         assert self.lane.lent
         self.lane.enter_tunnel()
         self.odd = True
+        self.stalls &= STALL_CLIENT | STALL_LANE | STALL_END
         self.hold(HOLD_TUNNEL)
 
     def _through(self, data: bytes) -> None:
@@ -541,6 +567,13 @@ class Session(SessionCore):
 
     def lane_raw(self, lane: Lane, data: bytes) -> None:
         self.write(data)
+
+    def lane_ends(self, lane: Lane) -> None:
+        if self.lane is lane and self.holds & HOLDS_STATE:
+            # What is still to come was meant for the state that is lost: none of it may run
+            # elsewhere.
+            self.stall(STALL_END)
+            self.rest = b""
 
     def lane_lost(self, lane: Lane, why: ProxyError) -> None:
         if self.lane is not lane:
