@@ -34,8 +34,12 @@ def mark(request: pytest.FixtureRequest) -> bytes:
     return bytes(request.param)
 
 
+def channels_of(mark: bytes) -> Channels:
+    return Channels(3 if mark == b">" else 2)
+
+
 def subscribed(*names: bytes, mark: bytes = b"*") -> Channels:
-    channels = Channels()
+    channels = channels_of(mark)
     head = Head(b"subscribe", len(names))
     for name in names:
         assert not channels.unasked(frame(b"subscribe", name, 1, mark=mark), head)
@@ -48,7 +52,7 @@ def test_a_head_is_recognised_by_what_it_has() -> None:
 
 
 def test_confirmations_are_replies_and_counted(mark: bytes) -> None:
-    channels = Channels()
+    channels = channels_of(mark)
 
     for at, word in enumerate((b"subscribe", b"psubscribe", b"ssubscribe")):
         assert channels.empty is (at == 0)
@@ -84,7 +88,7 @@ def test_a_bare_unsubscribe_is_answered_once_for_each_name(mark: bytes) -> None:
 
 
 def test_a_bare_unsubscribe_from_nothing_is_answered_once(mark: bytes) -> None:
-    channels = Channels()
+    channels = channels_of(mark)
     head = Head(b"unsubscribe", 0)
 
     assert not channels.unasked(mark + b"3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n", head)
@@ -128,7 +132,7 @@ def test_an_invalidation_is_nobodys_reply() -> None:
 
 def test_a_forced_unsubscription_counts_and_is_nobodys_reply() -> None:
     # sunsubscribe comes by itself when a slot moves away.
-    channels = Channels()
+    channels = Channels(3)
     channels.unasked(frame(b"ssubscribe", b"s", 1, mark=b">"), Head(b"ssubscribe", 1))
 
     assert channels.unasked(frame(b"sunsubscribe", b"s", 0, mark=b">"), None)

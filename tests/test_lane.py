@@ -24,6 +24,7 @@ class Owner:
     def __init__(self) -> None:
         self.pushed: list[bytes] = []
         self.raw = b""
+        self.ends = 0
         self.lost: list[ProxyError] = []
         self.writable = 0
 
@@ -32,6 +33,10 @@ class Owner:
 
     def lane_raw(self, lane: Lane, data: bytes) -> None:
         self.raw += data
+
+    def lane_ends(self, lane: Lane) -> None:
+        assert not self.lost
+        self.ends += 1
 
     def lane_lost(self, lane: Lane, why: ProxyError) -> None:
         self.lost.append(why)
@@ -312,7 +317,7 @@ async def test_a_lent_lane_has_one_life(bench: Bench) -> None:
 
     assert lane.state is LaneState.CLOSED
     assert sent.filled == unsent.filled == 1
-    assert len(bench.owner.lost) == 1
+    assert bench.owner.ends == len(bench.owner.lost) == 1
     assert len(bench.dial.wires) == 1
     (late,) = send(lane)
     assert late.error.startswith(LOST)
@@ -371,7 +376,7 @@ async def test_requests_wait_for_the_handshake(bench: Bench) -> None:
         (
             Key(db=1, resp=3, user=User(b"u", b"p")),
             False,
-            [[b"HELLO", b"3", b"AUTH", b"u", b"p"], [b"SELECT", b"1"]],
+            [[b"AUTH", b"u", b"p"], [b"HELLO", b"3"], [b"SELECT", b"1"]],
         ),
         (Key(), True, []),
     ],
@@ -556,10 +561,19 @@ async def test_nobody_stays_blocked_on_a_lane_that_died(bench: Bench) -> None:
     assert bench.owner.writable == 1
 
 
+class OfClient(Tray):
+    """The slot of a session."""
+
+    def __init__(self, session: object) -> None:
+        super().__init__()
+        self.session = session
+
+
 async def test_a_paused_lane_reads_again_when_another_asks(bench: Bench) -> None:
     lane, wire = await bench.ready()
-    send(lane)
-    lane.pause_reading()
+    slow = OfClient("slow")
+    lane.send(GET, slow)
+    lane.pause_reading("slow")
     assert not wire.reading
 
     send(lane)
@@ -567,11 +581,13 @@ async def test_a_paused_lane_reads_again_when_another_asks(bench: Bench) -> None
     assert wire.reading
 
 
-async def test_a_lane_on_which_others_wait_goes_on_reading(bench: Bench) -> None:
+@pytest.mark.parametrize("others", [["other"], ["slow", "other"], ["other", "slow"], []])
+async def test_a_lane_on_which_others_wait_goes_on_reading(bench: Bench, others: list[str]) -> None:
     lane, wire = await bench.ready()
-    send(lane, 2)
+    for other in others:
+        lane.send(GET, OfClient(other))
 
-    lane.pause_reading()
+    lane.pause_reading("slow")
 
     assert wire.reading
 
@@ -612,7 +628,7 @@ async def test_silence_is_no_sign_of_death_where_nothing_is_due(bench: Bench, re
         send(lane)
     lane.patient = reason == "patient"
     if reason == "paused":
-        lane.pause_reading()
+        lane.pause_reading(bench.owner)
 
     for _ in range(10):
         lane.tick(2)

@@ -126,13 +126,16 @@ def test_a_huge_count_costs_nothing() -> None:
     assert isinstance(parse_request(b"*2147483647\r\n$4\r\nPING\r\n", 0), Partial)
 
 
-def test_what_is_needed_grows_with_the_words_to_come() -> None:
-    # A word takes 6 bytes at least. Asking for one byte more reads all words again for each read:
-    # an EVAL of a million words in 64 KB reads would stop the loop for minutes.
-    answer = parse_request(b"*1000\r\n$4\r\nEVAL\r\n", 0)
+def test_a_long_request_asks_for_all_the_words_to_come() -> None:
+    # A word takes 6 bytes at least. Asking for one byte more would read all words again for each
+    # read: an EVAL of a million words stopped the loop for minutes.
+    words = encode([b"EVAL", *[b"a"] * 10000])[8:]
+    data = b"*200001\r\n" + words
+
+    answer = parse_request(data, 0)
 
     assert isinstance(answer, Partial)
-    assert answer.need >= 7 + 10 + 999 * 6
+    assert answer.need == len(data) + 1 + 6 * (190000 - 1)
 
 
 # --- Inline
@@ -320,6 +323,17 @@ def test_a_part_needs_more_than_it_has_and_no_more_than_the_whole(
 
     for end in range(len(whole)):
         part = parse_request(before + whole[:end], len(before))
+
+        assert isinstance(part, Partial)
+        assert end < part.need <= len(whole)
+
+
+@pytest.mark.parametrize("size", [0, 1, 9])
+def test_a_part_of_a_long_request_needs_no_more_than_the_whole(size: int) -> None:
+    whole = encode([b"EVAL", *[b"x" * size] * 15000])
+
+    for end in range(65000, len(whole), 611):
+        part = parse_request(whole[:end], 0)
 
         assert isinstance(part, Partial)
         assert end < part.need <= len(whole)

@@ -13,10 +13,11 @@ from nearhit.proxy.table import Path
         (Path.BLOCK_OPTION, b"XREAD COUNT 2 STREAMS s 0", Path.PLAIN),
         (Path.BLOCK_OPTION, b"XREAD BLOCK 0 STREAMS s 0", Path.BLOCK),
         (Path.BLOCK_OPTION, b"xread count 2 block 0 streams s 0", Path.BLOCK),
-        (Path.BLOCK_OPTION, b"XREAD STREAMS BLOCK 0", Path.PLAIN),
         (Path.BLOCK_OPTION, b"XREAD", Path.PLAIN),
         (Path.BLOCK_OPTION, b"XREADGROUP GROUP g c BLOCK 5 STREAMS s >", Path.BLOCK),
-        # A group or a consumer of that name costs a lane and nothing else.
+        # A group named STREAMS must not hide the option; a key named BLOCK costs a lane, no more.
+        (Path.BLOCK_OPTION, b"XREADGROUP GROUP streams c BLOCK 0 STREAMS s >", Path.BLOCK),
+        (Path.BLOCK_OPTION, b"XREAD STREAMS BLOCK 0", Path.BLOCK),
         (Path.BLOCK_OPTION, b"XREADGROUP GROUP block c STREAMS s >", Path.BLOCK),
         (Path.DEBUG, b"DEBUG SLEEP 0", Path.PLAIN),
         (Path.DEBUG, b"DEBUG", Path.PLAIN),

@@ -281,12 +281,24 @@ async def test_an_upstream_that_is_down_answers_at_once(world: World, client: Cl
     assert client.took().count(b"-UPSTREAM no connection to the server") == 3
 
     client.raw(GET)
-    client.send(b"MULTI")
     client.send(b"BLPOP", b"k", b"0")
     await world.settle()
 
-    assert client.took().count(b"-UPSTREAM no connection to the server") == 3
+    assert client.took().count(b"-UPSTREAM no connection to the server") == 2
     assert not client.wire.end
+
+
+async def test_no_transaction_begins_while_the_upstream_is_down(
+    world: World, client: Client
+) -> None:
+    world.dial.refuse = 10**9
+    client.send(b"MULTI")
+    client.send(b"SET", b"k", b"v")
+    await world.settle()
+
+    # Whatever else the client has sent was meant for the transaction.
+    assert client.took().count(b"-UPSTREAM no connection to the server") == 2
+    assert client.wire.end == "closed"
 
 
 async def test_bytes_that_are_no_reply_cost_no_client_its_order(
@@ -1015,16 +1027,20 @@ async def test_a_large_request_that_the_server_reads_differently_shares_no_lane(
 # --- Unknown commands, tunnels, the end
 
 
-async def test_an_unknown_command_goes_on_a_lane_that_is_not_used_again(
+async def test_an_unknown_command_that_works_keeps_its_lane_for_its_client_alone(
     world: World, client: Client
 ) -> None:
     await shared(world, client)
 
     assert await asked(world, client, b"MOD.NEW", b"x", reply=OK) == OK
+    assert world.learnt == 1
+    assert await asked(world, client, b"GET", b"k", reply=b"+v\r\n") == b"+v\r\n"
+    client.leave()
+    await world.settle()
 
     assert world.connections == 2
-    assert world.learnt == 1
     assert world.dial.wires[1].end == "aborted"
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
 
 
 async def test_a_command_that_the_server_does_not_know_either_costs_no_lane(

@@ -46,6 +46,9 @@ class Owner:
     def lane_raw(self, lane: Lane, data: bytes) -> None:
         raise AssertionError("no tunnel here")
 
+    def lane_ends(self, lane: Lane) -> None:
+        assert not self.lost
+
     def lane_lost(self, lane: Lane, why: ProxyError) -> None:
         self.lost += 1
 
