@@ -136,11 +136,7 @@ class Cutter:
                 pos += 1
             elif self._state == _AT_BULK:
                 step = min(self._skip, end - pos)
-                if (
-                    self._requests
-                    and data[pos : pos + step][max(0, self._skip - 2) :]
-                    != b"\r\n"[max(0, 2 - self._skip) :][: max(0, step - max(0, self._skip - 2))]
-                ):
+                if self._requests and not self._line_end(data[pos : pos + step]):
                     self.stop = BROKEN
                     return pos
                 self._skip -= step
@@ -171,10 +167,9 @@ class Cutter:
 
     def _open(self, kind: int, pushes: bool) -> bool:
         """Take a type byte; False where the caller must stop."""
-        if self._pending == 0:
-            if kind == 0x3E and not pushes:
-                self.stop = PUSH
-                return False
+        if self._pending == 0 and kind == 0x3E and not pushes:
+            self.stop = PUSH
+            return False
         if self._requests and kind != (0x24 if self._pending else 0x2A):
             self.stop = BROKEN
             return False
@@ -188,6 +183,12 @@ class Cutter:
             return False
         self._pending = self._pending or 1
         return True
+
+    def _line_end(self, step: bytes) -> bool:
+        """Whether those bytes of a bulk's CRLF that lie in the next step are the right ones."""
+        first = max(0, self._skip - 2)
+        left = b"\r\n"[2 - min(2, self._skip) :]
+        return step[first:] == left[: max(0, len(step) - first)]
 
     def _close(self) -> None:
         """One element is complete."""

@@ -280,6 +280,9 @@ def _block(session: Session, args: list[bytes]) -> bool:
     # A server that is busy with a script knows KILL, but not SELECT.
     if not session.pin(session.key.with_db(0) if kill else None):
         return False
+    if session.leaving:  # or an element would be popped for nobody
+        session.end()
+        return True
     assert session.lane is not None
     lane = session.lane
 
@@ -355,6 +358,9 @@ def _unsubscribe(session: Session, args: list[bytes]) -> bool:
     if not session.idle() or not session.pin():
         return False
     assert session.lane is not None
+    if session.leaving:
+        session.end()
+        return True
     if session.lane.framing is None:
         session.lane.subscribe(Channels(session.key.resp))
     session.hold(HOLD_SUBSCRIBED)

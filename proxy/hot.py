@@ -21,7 +21,8 @@ UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
 # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
 SPECIALS_MAX = 64
-WINDOW_START = 32
+# Replies outstanding at first: their sizes are not known yet, and they may be of 100 MB each.
+WINDOW_START = 4
 WINDOW_SAMPLE = 32
 WINDOW_MAX = 256
 WINDOW_BYTES = 4 * 1024 * 1024
@@ -46,7 +47,8 @@ READY = LaneState.READY
 # C integers in the compiled form (hot.pxd), for the comparisons of every request.
 _MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
-_MUTE_SKIP, _STALL_WINDOW, _WINDOW_SAMPLE = MUTE_SKIP, STALL_WINDOW, WINDOW_SAMPLE
+_MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
+_WINDOW_SAMPLE, _WINDOW_START = WINDOW_SAMPLE, WINDOW_START
 
 
 class Slot(Protocol):
@@ -369,7 +371,7 @@ class SessionCore:
             if slot is not None and slot.parts is not None:
                 self._write(b"".join(slot.parts))
                 slot.parts = None
-        if self.replies > _WINDOW_SAMPLE:
+        if self.replies > _WINDOW_SAMPLE or self.window <= _WINDOW_START:
             self._resize_window()
         if slot is None:
             self.tail = None
@@ -380,7 +382,7 @@ class SessionCore:
 
     def _resize_window(self) -> None:
         """As many replies outstanding as make about 4 MB, by the sizes lately seen."""
-        size = self.reply_bytes // self.replies + 1
+        size = self.reply_bytes // max(1, self.replies) + 1
         self.window = max(1, min(WINDOW_MAX, WINDOW_BYTES // size))
         self.replies = self.reply_bytes = 0
 

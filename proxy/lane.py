@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 # Upstream bytes a lane holds in its transport before the sessions that feed it are paused.
 WRITE_HIGH: Final = 4 * 1024 * 1024
 WRITE_LOW: Final = 1024 * 1024
+HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
 # While handshaking, a server that says one of these is not ready yet.
 NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
 
@@ -149,6 +150,7 @@ class Lane(LaneCore):
         home: Home,
         *,
         offline_max: int,
+        timeout_s: float,
         owner: Owner | None = None,
         bare: bool = False,
     ) -> None:
@@ -171,6 +173,8 @@ class Lane(LaneCore):
         self.offline: deque[tuple[bytes, Slot]] = deque()
         self.offline_bytes = 0
         self._offline_max = offline_max
+        self._timeout_s = timeout_s
+        self._waited = 0  # ticks that the offline requests have waited
         self._dial = dial
         self._home = home
         self._loop = loop
@@ -276,7 +280,7 @@ class Lane(LaneCore):
         self.wire = await self._dial.open(self._loop, self._protocol)
         self.wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(min(HANDSHAKE_TIMEOUT, self._timeout_s)):
                 await self._shake_hands()
         except BaseException:
             self._abort()
@@ -463,7 +467,7 @@ class Lane(LaneCore):
         self._why = why
         self.close()
 
-    def tick(self, timeout_ticks: int) -> None:
+    def tick(self) -> None:
         """Once a second: give up a connection that owes replies and has been silent for too
         long."""
         owes = self.state is LaneState.READY and self.waiting
@@ -471,9 +475,13 @@ class Lane(LaneCore):
             self._silent = 0
         else:
             self._silent += 1
-            if self._silent >= timeout_ticks:
-                self.lose(f"no answer in {self._silent} s")
+            # The first tick may have come right behind the request.
+            if self._silent > self._timeout_s:
+                self.lose(f"no answer in {self._timeout_s:g} s")
         self._heard_at_tick = self.heard
+        self._waited = self._waited + 1 if self.offline else 0
+        if self._waited > self._timeout_s:
+            self._fail_offline(UpstreamDown(f"none in {self._timeout_s:g} s"))
 
     # --- Receiving (asyncio.Protocol) ---------------------------------------------------------
 

@@ -48,7 +48,7 @@ class Lanes:
         self.down: ProxyError | None = None
         self.primary_key = Key(db=dial.upstream.db)
         self._start = start
-        self._timeout_ticks = max(1, round(timeout_s))
+        self._timeout_s = timeout_s
         self._offline_max = offline_max
         self._on_ready = on_ready
         self._on_refused = on_refused
@@ -142,6 +142,7 @@ class Lanes:
             self.dial,
             self,
             offline_max=self._offline_max,
+            timeout_s=self._timeout_s,
             owner=owner,
             bare=bare,
         )
@@ -172,7 +173,7 @@ class Lanes:
     def tick(self) -> None:
         """Once a second: give up lanes that died silently, close those that nobody uses."""
         for lane in list(self._all()):
-            lane.tick(self._timeout_ticks)
+            lane.tick()
         for lane in self._surplus():
             event(log, logging.DEBUG, "idle lane closed", lane=lane.number)
             lane.close()

@@ -23,7 +23,7 @@ from typing import Final, Protocol, cast
 from .clients import Clients
 from .dial import keep_alive
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
-from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, LaneCore, Run, SessionCore, Turn
+from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, LaneCore, LaneState, Run, SessionCore, Turn
 from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane
 from .lanes import Lanes
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # Redis.
 CLIENT_KEEP_ALIVE: Final = 300
 READ_AHEAD: Final = 256 * 1024
+BLOCKED_READ_AHEAD: Final = 16 * 1024 * 1024
 WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
 # A request that the proxy itself must understand is gathered up to this size.
@@ -256,7 +257,9 @@ class Session(SessionCore):
         self.rest = data
         if not self.stalls and self.names is self.context.table.locked:
             self.special(data, 0, ODD)  # a request that is not whole may be too large already
-        if self.stalls and len(data) > READ_AHEAD and not self._paused and self.wire is not None:
+        # A blocked client's end must be seen, and it only shows behind what it sent before.
+        bound = BLOCKED_READ_AHEAD if self.holds & HOLD_BLOCKED else READ_AHEAD
+        if self.stalls and len(data) > bound and not self._paused and self.wire is not None:
             self._paused = True
             self.wire.pause_reading()
 
@@ -298,10 +301,10 @@ class Session(SessionCore):
             and self.names is not self.context.table.locked
         ):
             return self.upload(data, pos)
-        if need > GATHER_MAX:
+        if len(data) - pos > GATHER_MAX:
             self.say(ProtocolError("request too large for a command of the proxy").line)
             self.end()
-        self.need = need
+        self.need = min(need, GATHER_MAX + 1)
         return -1
 
     def yield_turn(self) -> None:
@@ -352,6 +355,8 @@ class Session(SessionCore):
         self._upload = cutter
         self.odd = True
         self.forward(data[pos:], 1)
+        if self.lane.state is not LaneState.READY and not self.stalls & STALL_LANE:
+            self.wait_for(self.lane)  # rather in the client's memory than in ours
         return len(data)
 
     def _upload_more(self, data: bytes) -> int:
@@ -433,6 +438,12 @@ class Session(SessionCore):
             self.wire.resume_reading()
         if self._eof and self.head is None:
             self.close()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the client has said that it sends no more: it must not begin to wait for
+        anything."""
+        return self._eof
 
     def idle(self) -> bool:
         """Whether nothing is outstanding; if something is, the session stalls until it is
