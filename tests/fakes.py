@@ -16,7 +16,7 @@ from nearhit.proxy.clients import Clients
 from nearhit.proxy.conduct import conduct
 from nearhit.proxy.config import Upstream as Address
 from nearhit.proxy.dial import Dial
-from nearhit.proxy.errors import ProxyError, UpstreamRefused
+from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
 from nearhit.proxy.hot import Turn
 from nearhit.proxy.lane import Lane
 from nearhit.proxy.lanes import Lanes
@@ -118,7 +118,12 @@ class Upstream(Wire):
         """Answer by itself whatever whole requests have come."""
         pos = 0
         while pos < len(self.written):
-            request = parse_request(self.written, pos)
+            try:
+                request = parse_request(self.written, pos)
+            except ProtocolError as error:  # out of a tunnel: answered and closed, as a server does
+                self.reply(error.line)
+                self.lose()
+                break
             if isinstance(request, Partial):
                 break
             pos = request.end

@@ -294,6 +294,51 @@ def test_the_largest_bulk_is_skipped_without_keeping_it(kernel: Any) -> None:
     assert cutter.done == 1
 
 
+# --- Cutter of requests (uploads)
+
+
+@pytest.mark.parametrize("request_", [GET, SET, MULTI, b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n"])
+def test_a_canonical_request_cut_anywhere_ends_where_it_ends(kernel: Any, request_: bytes) -> None:
+    for at in range(len(request_)):
+        cutter = kernel.Cutter(True)
+
+        assert cutter.cut(request_[:at], 0, 1) == at
+        assert (cutter.done, cutter.stop, cutter.inside) == (0, DRY, at > 0), at
+        assert cutter.cut(request_[at:] + GET, 0, 1) == len(request_) - at
+        assert (cutter.done, cutter.stop) == (1, DONE), at
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PING\r\n",
+        b"+OK\r\n",
+        b">1\r\n",
+        b"*-1\r\n",
+        b"*01\r\n",
+        b"*1\r\n*1\r\n",
+        b"*1\r\n:1\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*1\r\n$04\r\n",
+        b"*1\r\n$012\r\n",
+        b"*1\r\n$1\r2\r\n",
+        b"*1\r\n$1\n",
+        b"*1\r\n$1\r\nx\n\r",
+        b"*1\r\n$1\r\nx\rx",
+        b"*2\r\n$1\r\nx\r\n+OK\r\n",
+    ],
+)
+def test_what_a_server_might_frame_otherwise_is_broken(kernel: Any, data: bytes) -> None:
+    for size in (1, 2, 3, len(data)):
+        cutter = kernel.Cutter(True)
+        for at in range(0, len(data), size):
+            cutter.cut(data[at : at + size], 0, 1, True)
+            if cutter.stop == BROKEN:
+                break
+
+        assert cutter.stop == BROKEN, size
+
+
 # --- Both alike, whatever comes
 
 fragments = st.sampled_from(
@@ -424,3 +469,36 @@ def test_any_bytes_are_cut_alike(parts: list[bytes], data: st.DataObject) -> Non
 
     assert ours == theirs
     assert (our_cutter.stop == BROKEN) == (their_cutter.stop == BROKEN)
+
+
+@st.composite
+def mutated_requests(draw: st.DrawFn) -> bytes:
+    args = [b"GET", *draw(st.lists(st.binary(max_size=12), min_size=1, max_size=3))]
+    words = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
+    stream = bytearray(b"*%d\r\n" % len(args) + b"".join(words))
+    at = draw(st.integers(13, len(stream)))
+    stream[at : at + draw(st.integers(0, 2))] = draw(
+        st.sampled_from([b"", b"\r", b"\n", b"\r9", b"0", b"1", b"-", b"+", b"*1\r\n", b"$0"])
+    )
+    return bytes(stream)
+
+
+@settings(max_examples=300, deadline=None)
+@given(stream=mutated_requests(), data=st.data())
+def test_what_is_cut_as_a_request_is_one_for_the_scanner_too(
+    stream: bytes, data: st.DataObject
+) -> None:
+    chunks = data.draw(chunked(stream))
+    found = []
+    for kernel in [twin, compiled] if compiled else [twin]:
+        cutter, base, end = kernel.Cutter(True), 0, -1
+        for chunk in chunks:
+            at = cutter.cut(chunk, 0, 1)
+            if cutter.stop != DRY:
+                end = base + at if cutter.done else -2
+                break
+            base += len(chunk)
+        found.append(end)
+        if end >= 0:
+            assert scan(kernel.Names(KINDS), stream[:end], 0, 9) == (1, end, MORE)
+    assert len({max(end, -1) for end in found}) == 1  # one may see a break a line sooner
