@@ -56,7 +56,16 @@ class Bench:
 
     def lane(self, key: Key | None = None, *, lent: bool = False, bare: bool = False) -> Lane:
         owner = self.owner if lent else None
-        lane = Lane(1, key or Key(), self.dial, self.home, offline_max=100, owner=owner, bare=bare)
+        lane = Lane(
+            1,
+            key or Key(),
+            self.dial,
+            self.home,
+            offline_max=100,
+            timeout_s=4,
+            owner=owner,
+            bare=bare,
+        )
         self.lanes.append(lane)
         return lane
 
@@ -600,14 +609,46 @@ async def test_a_lane_that_owes_replies_and_is_silent_is_given_up(bench: Bench) 
     (tray,) = send(lane)
     await settle()
 
-    for _ in range(4):
-        assert not wire.end
-        lane.tick(4)
-    lane.tick(4)
+    for _ in range(5):
+        lane.tick()
+    assert not wire.end
+    lane.tick()
     await settle()
 
     assert wire.end == "aborted"
     assert tray.error.startswith(LOST + b"no answer in 4 s)")
+
+
+async def test_what_waits_for_a_connection_waits_no_longer_than_for_an_answer(
+    bench: Bench,
+) -> None:
+    bench.dial.mute = True
+    lane = bench.lane()
+    (tray,) = send(lane)
+    await settle()
+
+    for _ in range(4):
+        lane.tick()
+    assert not tray.filled
+    lane.tick()
+
+    assert tray.error.startswith(b"-UPSTREAM no connection to the server: ")
+    assert not lane.offline
+
+
+async def test_a_lent_lane_that_failed_what_waited_is_over(bench: Bench) -> None:
+    # Its client may have begun a transaction with what failed: nothing more may go out on it.
+    bench.dial.mute = True
+    lane = bench.lane(lent=True)
+    send(lane)
+    await settle()
+
+    for _ in range(6):
+        lane.tick()
+    await settle()
+
+    assert lane.state is LaneState.CLOSED
+    assert len(bench.owner.lost) == 1
 
 
 async def test_a_lane_that_speaks_is_not_given_up(bench: Bench) -> None:
@@ -615,7 +656,7 @@ async def test_a_lane_that_speaks_is_not_given_up(bench: Bench) -> None:
     send(lane)
 
     for _ in range(10):
-        lane.tick(2)
+        lane.tick()
         wire.reply(PUSH)
 
     assert not wire.end
@@ -631,7 +672,7 @@ async def test_silence_is_no_sign_of_death_where_nothing_is_due(bench: Bench, re
         lane.pause_reading(bench.owner)
 
     for _ in range(10):
-        lane.tick(2)
+        lane.tick()
 
     assert not wire.end
 

@@ -9,6 +9,7 @@ from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.lane import Key, LaneState, User
 from nearhit.proxy.resp import encode
+from nearhit.proxy.session import GATHER_MAX
 
 from tests.fakes import Client, Upstream, World
 
@@ -191,6 +192,10 @@ async def test_a_request_for_the_proxy_is_gathered_up_to_a_bound(
     world: World, client: Client
 ) -> None:
     client.raw(b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$100000000\r\n")
+    await world.settle()
+    assert client.took() == b""
+
+    client.raw(bytes(GATHER_MAX))
     await world.settle()
 
     assert client.took().startswith(b"-ERR Protocol error: request too large")
@@ -452,6 +457,27 @@ async def test_a_select_in_a_transaction_moves_the_session(world: World, client:
     assert world.dial.wires[-1].handshake[0] == [b"SELECT", b"4"]
 
 
+async def test_no_part_of_a_transaction_runs_when_multi_never_left(
+    world: World, client: Client
+) -> None:
+    world.dial.mute = True
+    client.send(b"MULTI")
+    await world.settle()
+    for _ in range(10):
+        world.lanes.tick()
+    await world.settle()
+    assert client.took().startswith(b"-UPSTREAM")
+
+    world.dial.mute = False
+    for wire in world.dial.wires:
+        wire._shake()
+    client.send(b"SET", b"k", b"v")
+    await world.settle()
+
+    assert client.wire.end == "closed"
+    assert all(wire.quiet for wire in world.dial.wires)
+
+
 # --- Waiting in the server
 
 
@@ -528,7 +554,7 @@ async def test_a_silent_shared_lane_is_given_up(world: World, client: Client) ->
     client.raw(GET)
     await world.settle()
 
-    for _ in range(4):
+    for _ in range(5):
         world.lanes.tick()
     await world.settle()
 
