@@ -319,8 +319,8 @@ class _Last(Run):
 
     def fail(self, line: bytes, inside: bool) -> None:
         self.want = 0
+        self.session.end()
         self.session.advance()
-        self.session.close()
 
 
 def _shutdown(session: Session, args: list[bytes]) -> bool:

@@ -6,7 +6,7 @@ from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
 
 cdef int _MORE, _FULL, _PUSH, _BROKEN
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
-cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_SAMPLE, _WINDOW_START
+cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
 
 
 cdef class Run:

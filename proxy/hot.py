@@ -23,7 +23,6 @@ LAST_MAX = 512
 SPECIALS_MAX = 64
 # Replies outstanding at first: their sizes are not known yet, and they may be of 100 MB each.
 WINDOW_START = 4
-WINDOW_SAMPLE = 32
 WINDOW_MAX = 256
 WINDOW_BYTES = 4 * 1024 * 1024
 
@@ -48,7 +47,7 @@ READY = LaneState.READY
 _MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
-_WINDOW_SAMPLE, _WINDOW_START = WINDOW_SAMPLE, WINDOW_START
+_WINDOW_BYTES = WINDOW_BYTES
 
 
 class Slot(Protocol):
@@ -371,7 +370,7 @@ class SessionCore:
             if slot is not None and slot.parts is not None:
                 self._write(b"".join(slot.parts))
                 slot.parts = None
-        if self.replies > _WINDOW_SAMPLE or self.window <= _WINDOW_START:
+        if self.replies >= self.window or self.reply_bytes > _WINDOW_BYTES:
             self._resize_window()
         if slot is None:
             self.tail = None
@@ -381,9 +380,10 @@ class SessionCore:
             self.resume(_STALL_WINDOW)
 
     def _resize_window(self) -> None:
-        """As many replies outstanding as make about 4 MB, by the sizes lately seen."""
+        """As many replies outstanding as make about 4 MB, by the sizes lately seen; at most twice
+        as many as before, for the next ones may be larger."""
         size = self.reply_bytes // max(1, self.replies) + 1
-        self.window = max(1, min(WINDOW_MAX, WINDOW_BYTES // size))
+        self.window = max(1, min(WINDOW_MAX, 2 * self.window, WINDOW_BYTES // size))
         self.replies = self.reply_bytes = 0
 
     # The same for callers outside of this file: compiled, the names above are C functions.

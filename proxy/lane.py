@@ -386,9 +386,9 @@ class Lane(LaneCore):
 
     def _refuse(self, refused: UpstreamRefused) -> None:
         """The server will not have us: what waits gets its words; the next command asks again."""
-        event(log, logging.WARNING, "handshake refused", lane=self.number, error=refused)
         if self.state is LaneState.CLOSED:
             return
+        event(log, logging.WARNING, "handshake refused", lane=self.number, error=refused)
         self._home.lane_refused(self, refused)
         if self.lent:
             self._end(refused)
@@ -463,9 +463,10 @@ class Lane(LaneCore):
             self.wire.abort()
 
     def give_up(self, why: ProxyError) -> None:
-        """End the lane; ``why`` is what its slots get."""
-        self._why = why
-        self.close()
+        """End the lane; ``why`` is what its slots get, and its owner hears of it."""
+        if self.state is not LaneState.CLOSED:
+            self._abort()
+            self._end(why)
 
     def tick(self) -> None:
         """Once a second: give up a connection that owes replies and has been silent for too
@@ -481,7 +482,11 @@ class Lane(LaneCore):
         self._heard_at_tick = self.heard
         self._waited = self._waited + 1 if self.offline else 0
         if self._waited > self._timeout_s:
-            self._fail_offline(UpstreamDown(f"none in {self._timeout_s:g} s"))
+            why = UpstreamDown(f"none in {self._timeout_s:g} s")
+            if self.lent:
+                self.give_up(why)
+            else:
+                self._fail_offline(why)
 
     # --- Receiving (asyncio.Protocol) ---------------------------------------------------------
 

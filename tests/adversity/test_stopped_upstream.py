@@ -35,7 +35,8 @@ def test_commands_get_an_error_within_the_timeout_and_service_resumes(
 
         replies = client.read(3, 5) + other.read(1, 5)
         assert [reply[:10] for reply in replies] == [b"-UPSTREAM "] * 4
-        assert 0.9 < time.monotonic() - begin < 2.5
+        # Looked at once a second, and the first look may come right behind the command.
+        assert 0.9 < time.monotonic() - begin < 3.5
 
         server.signal(signal.SIGCONT)
         wait_for(lambda: client.ask("GET", "a") == b"$-1\r\n", 3, "service")
@@ -52,10 +53,10 @@ def test_commands_sent_while_the_server_is_stopped_get_an_error_within_the_timeo
 
         # The connection is being made anew: the kernel accepts it, the server says nothing.
         other.send(command("GET", "b"))
-        replies = other.read(1, 3)
+        replies = other.read(1, 4)
 
         server.signal(signal.SIGCONT)
-        assert replies, "no answer 3 s after the command, with --upstream-timeout 1s"
+        assert replies, "no answer 4 s after the command, with --upstream-timeout 1s"
         assert replies[0].startswith(b"-UPSTREAM ")
 
 
