@@ -33,6 +33,7 @@ cdef class LaneCore:
     cdef public Py_ssize_t heard
     cdef public bint paused
     cdef public bint choked
+    cdef public bint held
     cdef public bint whole
     cdef public object call_soon
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run)
