@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .channels import Channels
-from .conduct_client import client, queued
+from .conduct_client import ask, client, queued, sticky
 from .hot import MUTE_SKIP, Run
 from .kernel import Cutter
 from .lane import Lane, User
@@ -23,7 +23,6 @@ from .session import (
     HOLD_SUBSCRIBED,
     HOLD_WATCH,
     STALL_DRAIN,
-    STALL_REPLY,
     Session,
 )
 from .slot import drop
@@ -86,21 +85,6 @@ def _plain(session: Session, args: list[bytes]) -> bool:
     return True
 
 
-def _ask(
-    session: Session, args: list[bytes], seen: Callable[[bytes], bytes], lane: Lane | None = None
-) -> None:
-    """Send the request, and parse no further until its reply has told how to go on."""
-
-    def resumed(reply: bytes) -> bytes:
-        text = seen(reply)
-        session.stall(STALL_DRAIN)
-        session.resume(STALL_REPLY)
-        return text
-
-    session.stall(STALL_REPLY)
-    session.watch(encode(args), resumed, lane)
-
-
 # --- Unknown commands, and those that leave state behind ------------------------------------------
 
 
@@ -127,22 +111,7 @@ def _odd(session: Session, args: list[bytes]) -> bool:
             session.context.learn()
         return reply
 
-    _ask(session, args, seen)
-    return True
-
-
-def _sticky(session: Session, args: list[bytes]) -> bool:
-    """Where the server accepts it, the lane stays this session's until its end."""
-    if not session.idle() or not session.pin():
-        return False
-
-    def seen(reply: bytes) -> bytes:
-        if not reply.startswith(b"-") and session.lane is not None:
-            session.lane.tainted = True
-            session.hold(HOLD_STICKY)
-        return reply
-
-    _ask(session, args, seen)
+    ask(session, args, seen)
     return True
 
 
@@ -175,7 +144,7 @@ def _monitor(session: Session, args: list[bytes]) -> bool:
             session.enter_tunnel()
         return reply
 
-    _ask(session, args, seen)
+    ask(session, args, seen)
     return True
 
 
@@ -244,7 +213,7 @@ def _discard(session: Session, args: list[bytes]) -> bool:
         return reply
 
     queued = session.queued
-    _ask(session, args, seen)
+    ask(session, args, seen)
     session.queued = queued
     return True
 
@@ -396,7 +365,7 @@ def _select(session: Session, args: list[bytes]) -> bool:
             session.context.lanes.forget(key)
         return reply
 
-    _ask(session, args, seen, lane)
+    ask(session, args, seen, lane)
     return True
 
 
@@ -411,13 +380,13 @@ def _hello(session: Session, args: list[bytes]) -> bool:
     if not session.idle():
         return False
     if len(args) == 1:
-        _ask(session, args, lambda reply: patch_id(reply, session.id))
+        ask(session, args, lambda reply: patch_id(reply, session.id))
         return True
     lanes = session.context.lanes
     hello = parse_hello(args)
     if hello is None:
         # Refused before anything else is looked at: any connection gives the server's words for it.
-        _ask(session, args, lambda reply: reply, lanes.asking())
+        ask(session, args, lambda reply: reply, lanes.asking())
         return True
     lane = _lane_of_state(session)
     if lane is None:
@@ -432,7 +401,7 @@ def _hello(session: Session, args: list[bytes]) -> bool:
         session.rekey(session.key.with_resp(hello.resp).with_user(user))
         return patch_id(reply, session.id)
 
-    _ask(session, _without_name(hello), seen, lane)
+    ask(session, _without_name(hello), seen, lane)
     return True
 
 
@@ -454,7 +423,7 @@ def _auth(session: Session, args: list[bytes]) -> bool:
         return reply
 
     lane = _lane_of_state(session) or session.context.lanes.asking()
-    _ask(session, args, seen, lane)
+    ask(session, args, seen, lane)
     return True
 
 
@@ -499,7 +468,7 @@ ACTS: Final[Mapping[Path, Act]] = {
     Path.SCRIPTED: _scripted,
     Path.SELECT: _select,
     Path.SHUTDOWN: _shutdown,
-    Path.STICKY: _sticky,
+    Path.STICKY: sticky,
     Path.SUBSCRIBE: _subscribe,
     Path.TUNNEL: _tunnel,
     Path.UNSUBSCRIBE: _unsubscribe,

@@ -15,8 +15,9 @@ from typing import Final
 from . import clients
 from .clients import BadFilter
 from .hot import MUTE_OFF, MUTE_SKIP, LaneState
+from .lane import Lane
 from .resp import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
-from .session import HOLD_STICKY, HOLD_TRACKING, STALL_REPLY, Session
+from .session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session
 
 Act = Callable[[Session, list[bytes]], bool]
 Answer = Callable[[bytes], bytes]
@@ -29,6 +30,40 @@ NO_SUCH_CLIENT: Final = error("No such client")
 NOBODY: Final = b"%d" % (2**63 - 1)
 
 
+def ask(
+    session: Session, args: list[bytes], seen: Callable[[bytes], bytes], lane: Lane | None = None
+) -> None:
+    """Send the request, and parse no further until its reply has told how to go on."""
+
+    def resumed(reply: bytes) -> bytes:
+        text = seen(reply)
+        session.stall(STALL_DRAIN)
+        session.resume(STALL_REPLY)
+        return text
+
+    session.stall(STALL_REPLY)
+    session.watch(encode(args), resumed, lane)
+
+
+def sticky(session: Session, args: list[bytes]) -> bool:
+    """Where the server accepts it, the lane stays this session's until its end."""
+    if not session.idle() or not session.pin():
+        return False
+
+    def seen(reply: bytes) -> bytes:
+        if not reply.startswith(b"-") and session.lane is not None:
+            session.lane.tainted = True
+            session.hold(HOLD_STICKY)
+            mark = MARKS.get(args[1].upper()) if len(args) > 2 else None
+            if mark is not None:
+                session.marks = session.marks.replace(mark, "")
+                session.marks += mark if args[2].upper() == b"ON" else ""
+        return reply
+
+    ask(session, args, seen)
+    return True
+
+
 def client(session: Session, args: list[bytes]) -> bool:
     sub = args[1].upper() if len(args) > 1 else b""
     table = session.context.table
@@ -37,13 +72,13 @@ def client(session: Session, args: list[bytes]) -> bool:
         return _replaced(session, args, ANSWERS[sub](session, args))
     act = SUBCOMMANDS.get(sub)
     if session.names is table.locked:
-        return _sticky(session, args)  # the server has a word for strangers
+        return sticky(session, args)  # the server has a word for strangers
     if act is not None and known:
         return act(session, args)
     if sub in STATELESS or (sub == b"SETINFO" and not known):
         session.forward(encode(args), 1)
         return True
-    return _sticky(session, args)
+    return sticky(session, args)
 
 
 def _replaced(session: Session, args: list[bytes], answer: Answer) -> bool:
@@ -257,7 +292,7 @@ def _tracking(session: Session, args: list[bytes]) -> bool:
                 session.redirect = -1
         return reply
 
-    session.watch(encode(words), seen)
+    ask(session, words, seen)
     return True
 
 
@@ -277,25 +312,6 @@ def _has_identity(session: Session, target: Session) -> bool:
     else:
         asyncio.get_running_loop().call_later(0.01, session.resume, STALL_REPLY)
     return False
-
-
-def _sticky(session: Session, args: list[bytes]) -> bool:
-    """Forward on a lane that stays this session's where the server accepts it."""
-    if not session.idle() or not session.pin():
-        return False
-
-    def seen(reply: bytes) -> bytes:
-        if not reply.startswith(b"-") and session.lane is not None:
-            session.lane.tainted = True
-            session.hold(HOLD_STICKY)
-            mark = MARKS.get(args[1].upper())
-            if mark is not None:
-                session.marks = session.marks.replace(mark, "")
-                session.marks += mark if args[2].upper() == b"ON" else ""
-        return reply
-
-    session.watch(encode(args), seen)
-    return True
 
 
 # What these answer is of our clients: the server is asked the same, and its answer replaced.

@@ -369,9 +369,5 @@ def test_links_and_paths_lead_somewhere() -> None:
             assert list(ROOT.glob(path)), f"{page.name}: {path}"
 
 
-def test_the_lead_has_a_place_for_the_benchmark_table() -> None:
-    assert README.read_text().count("<!-- bench -->") == 1
-
-
 def test_the_changelog_names_this_version() -> None:
     assert f"## [Unreleased]: {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
