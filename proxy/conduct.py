@@ -15,7 +15,7 @@ from .conduct_client import ask, client, queued, sticky
 from .hot import MUTE_SKIP, Run
 from .kernel import Cutter
 from .lane import Lane, User
-from .resp import OK, Hello, encode, integer_of, parse_hello, patch_id
+from .resp import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from .session import (
     HOLD_BLOCKED,
     HOLD_MULTI,
@@ -92,8 +92,8 @@ def _odd(session: Session, args: list[bytes]) -> bool:
     """An inline request of a known command is as good as any; an unknown command gets a lane of its
     own."""
     name = args[0].upper()
-    if name in session.context.table.commands:
-        return _plain(session, args)
+    if name in session.context.table.commands or not is_name(name):
+        return _plain(session, args)  # no server has a command of unprintable bytes
     if name in (b"POST", b"HOST:"):
         session.end()  # an HTTP request that somebody was tricked into sending: as Redis does
         return True

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
@@ -23,7 +24,17 @@ from typing import Final, Protocol, cast
 from .clients import Clients
 from .dial import keep_alive
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
-from .hot import MUTE_SKIP, STALL_WINDOW, UPLOAD_AT, LaneCore, LaneState, Run, SessionCore, Turn
+from .hot import (
+    MUTE_SKIP,
+    STALL_WINDOW,
+    UPLOAD_AT,
+    WINDOW_MAX,
+    LaneCore,
+    LaneState,
+    Run,
+    SessionCore,
+    Turn,
+)
 from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane
 from .lanes import Lanes
@@ -37,6 +48,8 @@ log = logging.getLogger(__name__)
 # Seconds of silence after which the kernel asks whether a client is still there: tcp-keepalive of
 # Redis.
 CLIENT_KEEP_ALIVE: Final = 300
+_MULTI: Final = re.compile(rb"\*1\r\n\$5\r\nMULTI\r\n", re.IGNORECASE)
+_EXEC: Final = re.compile(rb"\*1\r\n\$4\r\nEXEC\r\n", re.IGNORECASE)
 READ_AHEAD: Final = 256 * 1024
 BLOCKED_READ_AHEAD: Final = 16 * 1024 * 1024
 WRITE_HIGH: Final = 1024 * 1024
@@ -270,6 +283,10 @@ class Session(SessionCore):
             blank = _blank_lines(data, pos)
             if blank:
                 return pos + blank
+        if verdict == Path.MULTI:
+            behind = self._whole_transaction(data, pos)
+            if behind:
+                return behind
         locked = self.names is self.context.table.locked
         try:
             request = parse_request(data, pos, locked, self.context.dialect)
@@ -292,6 +309,22 @@ class Session(SessionCore):
                 self.abort("a defect in the proxy")
                 return -1
         return request.end
+
+    def _whole_transaction(self, data: bytes, pos: int) -> int:
+        """Forward MULTI ... EXEC where all of it is here, and nothing in it has a state: 0 if not.
+
+        In one piece it needs no lane of our own: nothing comes between, EXEC always ends it."""
+        names = self.context.table.plain
+        begin = _MULTI.match(data, pos)
+        own = self.lane is not None and self.lane.lent
+        if begin is None or own or self.mute or self.names is not names:
+            return 0
+        count = names.scan(data, begin.end(), WINDOW_MAX)
+        end = _EXEC.match(data, names.end)
+        if end is None:
+            return 0
+        self.forward(data[pos : end.end()], count + 2)
+        return end.end()
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
         large = data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT

@@ -325,7 +325,8 @@ async def test_multi_takes_a_lane_and_exec_gives_it_back(world: World, client: C
     await shared(world, client)
 
     for _ in range(3):
-        client.raw(encode([b"MULTI"]) + encode([b"SET", b"k", b"v"]) + encode([b"EXEC"]))
+        client.raw(encode([b"MULTI"]))
+        client.raw(encode([b"SET", b"k", b"v"]) + encode([b"EXEC"]))
         wire = await world.upstream(1)
         wire.expect(b"MULTI")
         wire.expect(b"SET", b"k", b"v")
@@ -337,6 +338,49 @@ async def test_multi_takes_a_lane_and_exec_gives_it_back(world: World, client: C
     assert world.connections == 2
     assert await asked(world, client, b"GET", b"k", reply=b"+v\r\n") == b"+v\r\n"
     assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=1>"
+
+
+WHOLE = encode([b"MULTI"]) + encode([b"SET", b"k", b"v"]) + encode([b"EXEC"])
+
+
+async def test_a_transaction_in_one_piece_needs_no_lane_of_its_own(
+    world: World, client: Client
+) -> None:
+    wire = await shared(world, client)
+
+    client.raw(GET + WHOLE + GET)
+    await world.settle()
+
+    assert wire.take() == GET + WHOLE + GET
+    wire.reply(b"+1\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n+2\r\n")
+    await world.settle()
+    assert client.took() == b"+1\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n+2\r\n"
+    assert world.connections == 1
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        encode([b"CLIENT", b"ID"]),
+        encode([b"SELECT", b"3"]),
+        encode([b"BLPOP", b"q", b"0"]),
+        encode([b"EVAL", b"return 1", b"0"]),
+        encode([b"SUBSCRIBE", b"c"]),
+        encode([b"NOSUCH"]),
+        encode([b"DISCARD"]),
+        b"PING\r\n",
+    ],
+)
+async def test_a_transaction_with_more_than_plain_commands_gets_a_lane(
+    world: World, client: Client, inside: bytes
+) -> None:
+    wire = await shared(world, client)
+
+    client.raw(encode([b"MULTI"]) + inside + encode([b"EXEC"]))
+    await world.settle()
+
+    assert wire.quiet
+    assert world.connections == 2
 
 
 async def test_multi_waits_until_what_was_asked_before_is_answered(
@@ -425,7 +469,8 @@ async def test_no_part_of_a_transaction_runs_outside_of_it_when_its_lane_dies(
     # to a shared lane as plain writes.
     await shared(world, client)
     sets = [encode([b"SET", b"%d" % at, b"v"]) for at in range(WINDOW_START * 2)]
-    client.raw(encode([b"MULTI"]) + b"".join(sets) + encode([b"EXEC"]))
+    client.raw(encode([b"MULTI"]) + b"".join(sets))
+    client.raw(encode([b"EXEC"]))
     own = await world.upstream(1)
     own.expect(b"MULTI")
 
