@@ -167,6 +167,8 @@ def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | N
 def _setname(session: Session, args: list[bytes]) -> bool:
     if len(args) != 3:
         session.forward(encode(args), 1)
+    elif not session.idle():
+        return False  # a GETNAME or LIST still to be answered shows the name of before
     elif not is_name(args[2]):
         session.say(BAD_NAME)
     else:
@@ -180,6 +182,8 @@ def _setinfo(session: Session, args: list[bytes]) -> bool:
     if option not in (b"lib-name", b"lib-ver"):
         session.forward(encode(args), 1)  # arity, or an option that the server does not know either
         return True
+    if not session.idle():
+        return False
     if not is_name(args[3]):
         session.say(
             error(f"{args[2].decode()} cannot contain spaces, newlines or special characters.")
