@@ -98,7 +98,8 @@ def _id(session: Session, args: list[bytes]) -> Answer:
 
 
 def _getname(session: Session, args: list[bytes]) -> Answer:
-    return lambda _: bulk(session.name) if session.name else null(session.key.resp)
+    name = session.name  # as it is now: a SETNAME behind us acts before we are answered
+    return lambda _: bulk(name) if name else null(session.key.resp)
 
 
 def _getredir(session: Session, args: list[bytes]) -> Answer:
@@ -147,8 +148,8 @@ def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | N
     be."""
     sub = args[1].upper() if len(args) > 1 else b""
     if sub in ANSWERS:
-        answer = ANSWERS[sub](session, args)
-        return args, lambda reply: reply if reply.startswith(b"-") else answer(reply)
+        act = ANSWERS[sub]  # asked when EXEC answers: a SETNAME queued before it acts before it
+        return args, lambda reply: reply if reply.startswith(b"-") else act(session, args)(reply)
     if sub == b"KILL" and len(args) > 2:
         words, killed = _killing(session, args)
         return words, lambda reply: reply if reply.startswith(b"-") else killed(reply)
@@ -167,8 +168,6 @@ def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | N
 def _setname(session: Session, args: list[bytes]) -> bool:
     if len(args) != 3:
         session.forward(encode(args), 1)
-    elif not session.idle():
-        return False  # a GETNAME or LIST still to be answered shows the name of before
     elif not is_name(args[2]):
         session.say(BAD_NAME)
     else:
@@ -182,8 +181,6 @@ def _setinfo(session: Session, args: list[bytes]) -> bool:
     if option not in (b"lib-name", b"lib-ver"):
         session.forward(encode(args), 1)  # arity, or an option that the server does not know either
         return True
-    if not session.idle():
-        return False
     if not is_name(args[3]):
         session.say(
             error(f"{args[2].decode()} cannot contain spaces, newlines or special characters.")
