@@ -266,6 +266,8 @@ def _block(session: Session, args: list[bytes]) -> bool:
     lane.patient = True
     session.hold(HOLD_BLOCKED)
     session.watch(encode(args), seen)
+    if kill:
+        session.stall(STALL_DRAIN)  # this lane is of db 0: what follows goes elsewhere
     return True
 
 
