@@ -568,11 +568,6 @@ class Lane(LaneCore):
                     self.waiting.popleft()
                 head.feed(frame)
 
-    @property
-    def inside(self) -> bool:
-        """Whether the reply at the head has been handed over in part."""
-        return self.cutter.inside
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """``_connect`` has the transport from its dial."""
 

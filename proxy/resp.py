@@ -23,7 +23,6 @@ LOCKED_ARGS_MAX: Final = 10
 LOCKED_BULK_MAX: Final = 16384
 
 OK: Final = b"+OK\r\n"
-PONG: Final = b"+PONG\r\n"
 
 
 @dataclass(frozen=True, slots=True)
