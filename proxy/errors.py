@@ -54,6 +54,63 @@ class UpstreamRefused(ProxyError):
         self.login = login  # it was the user or the password that it refused
 
 
+class ServerError(ProxyError):
+    """What the server answered to a request of the proxy itself; its own line is what the client
+    sees."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(line.rstrip(b"\r\n"))
+
+
+class BadInput(ProxyError):
+    """A request that a command of the proxy refuses before it has changed anything."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"-ERR {one_line(what)}".encode())
+
+
+class WrongArity(BadInput):
+    """Too few or too many words, in Redis's wording."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(f"wrong number of arguments for '{command.lower()}' command")
+
+
+class NoLoader(ProxyError):
+    """Nothing in nearhit.toml says where the key's value comes from."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(f"-NOLOADER no loader matches {shown(key)}".encode())
+
+
+class LoadError(ProxyError):
+    """A loader failed: the same words for all who waited for it."""
+
+    def __init__(self, loader: str, why: str) -> None:
+        super().__init__(f"-LOADERR loader '{loader}': {one_line(why)}".encode())
+
+
+class LoadTimeout(ProxyError):
+    """A loader, or the proxy that runs it, gave no answer in time."""
+
+    def __init__(self, loader: str, ms: int) -> None:
+        super().__init__(f"-LOADTIMEOUT loader '{loader}': no answer in {ms} ms".encode())
+
+
+class CacheBusy(ProxyError):
+    """A bound on waiting was reached; nothing was done."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"-CACHEBUSY {what}; try again later".encode())
+
+
+class LockBusy(ProxyError):
+    """A bound on waiting for locks was reached; nothing was done."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"-LOCKBUSY {what}; try again later".encode())
+
+
 class StartError(Exception):
     """Start-up cannot go on: one clear line for the operator and the exit code that says what
     happened."""
@@ -66,6 +123,13 @@ class StartError(Exception):
 def one_line(text: str) -> str:
     """A foreign message as part of one RESP line."""
     return " ".join(text.split()) or "no reason given"
+
+
+def shown(word: bytes) -> str:
+    """A client's word in an error: quoted, printable, and not too long."""
+    text = word[:128].decode("utf-8", "backslashreplace")
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"'{text}{'...' if len(word) > 128 else ''}'"
 
 
 MAX_CLIENTS = b"-ERR max number of clients reached\r\n"

@@ -8,12 +8,12 @@ Redis 7.0 networking.c (processMultibulkBuffer, processInlineBuffer) and sds.c (
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from .errors import ProtocolError
+from .errors import ProtocolError, ProxyError
 
 INLINE_MAX: Final = 64 * 1024
 BULK_MAX: Final = 512 * 1024 * 1024
@@ -23,6 +23,11 @@ LOCKED_ARGS_MAX: Final = 10
 LOCKED_BULK_MAX: Final = 16384
 
 OK: Final = b"+OK\r\n"
+
+# What a reply stands for. A str is a simple string (+OK), bytes are a bulk.
+Value = (
+    None | bool | int | float | str | bytes | ProxyError | Sequence["Value"] | Mapping[str, "Value"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,41 @@ def error(text: str) -> bytes:
     return b"-ERR %b\r\n" % text.encode("utf-8", "replace").replace(b"\r", b" ").replace(
         b"\n", b" "
     )
+
+
+def reply(value: Value, resp: int) -> bytes:
+    """A reply in the client's protocol; RESP2 has maps flat, booleans as 1 and 0, doubles as
+    text."""
+    parts: list[bytes] = []
+    _reply(value, resp, parts)
+    return b"".join(parts)
+
+
+def _reply(value: Value, resp: int, parts: list[bytes]) -> None:
+    if value is None:
+        parts.append(null(resp))
+    elif isinstance(value, bytes):
+        parts.append(bulk(value))
+    elif isinstance(value, bool) and resp == 3:
+        parts.append(b"#t\r\n" if value else b"#f\r\n")
+    elif isinstance(value, int):
+        parts.append(integer(value))
+    elif isinstance(value, float):
+        text = b"%.17g" % value
+        parts.append(b",%b\r\n" % text if resp == 3 else bulk(text))
+    elif isinstance(value, str):
+        parts.append(b"+%b\r\n" % value.encode())
+    elif isinstance(value, ProxyError):
+        parts.append(value.line)
+    elif isinstance(value, Mapping):
+        parts.append(b"%%%d\r\n" % len(value) if resp == 3 else b"*%d\r\n" % (2 * len(value)))
+        for name, item in value.items():
+            parts.append(bulk(name.encode()))
+            _reply(item, resp, parts)
+    else:
+        parts.append(b"*%d\r\n" % len(value))
+        for item in value:
+            _reply(item, resp, parts)
 
 
 def verbatim(text: bytes, resp: int) -> bytes:

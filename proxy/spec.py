@@ -1,0 +1,269 @@
+"""What a command of the proxy's own is: its facts, how its words are read, what it may use as it
+runs.
+
+A command is one module in commands/: a SPEC, a parse function and ``async def run(call)``. It knows
+sessions and sockets only as the Call that it is given; HTTP runs the same commands with the same
+words. What ``run`` returns is encoded for the client's protocol by resp.reply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .errors import BadInput
+from .resp import Value, integer_of
+
+if TYPE_CHECKING:
+    from ..lua import Script
+
+
+# --- Facts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One row of COMMAND DOCS' arguments: https://redis.io/docs/latest/commands/command-docs/."""
+
+    name: str
+    type: str  # key string integer double pattern unix-time pure-token oneof block
+    token: str = ""
+    flags: tuple[str, ...] = ()  # optional multiple multiple_token
+    arguments: tuple[Argument, ...] = ()  # of oneof and block
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """The facts of one word behind the command's name, as the command's own are."""
+
+    name: str
+    summary: str
+    arity: int
+    keys: tuple[int, int, int] = (0, 0, 0)
+    arguments: tuple[Argument, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """The facts of one command, for the table, for COMMAND and for whoever starts it.
+
+    ``parse`` reads the words (name included) and raises BadInput; ``run`` gets what it returned as
+    ``call.request``. ``key_names`` gives the keys of a request where first, last, step cannot."""
+
+    name: bytes
+    arity: int
+    summary: str
+    group: str
+    complexity: str
+    parse: Callable[[Sequence[bytes]], object]
+    run: Callable[[Call], Awaitable[Value]]
+    flags: tuple[str, ...] = ()
+    keys: tuple[int, int, int] = (0, 0, 0)
+    key_names: Callable[[Sequence[bytes]], Sequence[bytes]] | None = None
+    arguments: tuple[Argument, ...] = ()
+    subcommands: tuple[Subcommand, ...] = ()
+    finishes: bool = False  # runs to its end also when its client has left
+
+    def accepts(self, count: int) -> bool:
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+# --- What a command may use -------------------------------------------------------------------
+
+
+class Asking(Protocol):
+    """The server, in the client's db and as the client's user. Errors of the server are raised as
+    ServerError, a connection that is down or lost as the ProxyError that says so."""
+
+    async def ask(self, *words: bytes) -> Value:
+        """One request and its reply."""
+
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
+        """One script, atomically; loaded where the server does not know it."""
+
+    async def many(self, requests: Sequence[bytes]) -> list[Value]:
+        """Encoded requests in one piece; a reply each, errors among them as ServerError values."""
+
+
+class Watch(Protocol):
+    """Whether something happened to some keys since the watch began, or was last cleared."""
+
+    fired: bool
+
+    def clear(self) -> None: ...
+
+    async def wait(self, seconds: float) -> bool:
+        """Until it fires, for so long at most; whether it has fired."""
+
+    def close(self) -> None: ...
+
+
+class Watching(Protocol):
+    """Invalidations of the tracked lane, by key.
+
+    Order: watch, then ask on ``upstream`` in a way that reads the keys (that is what the server
+    remembers), then wait. A modification behind that read fires the watch, as do FLUSHALL and the
+    loss of the connection. A push is a hint to ask again, and one may be missing where the server
+    knows no tracking: every wait has a time limit."""
+
+    tracking: bool  # False: nothing will fire but a lost connection
+
+    def watch(self, *keys: bytes) -> Watch: ...
+
+
+class Leases(Protocol):
+    """Loads and leases of one db and user (flight.py)."""
+
+    async def load(self, key: bytes) -> bytes | None:
+        """The string at key, or what its loader gives. NoLoader, LoadError, LoadTimeout, Busy."""
+
+    async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
+        """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
+        ``load``."""
+
+    async def lease(self, key: bytes, ms: int, wait_ms: int) -> tuple[bytes | None, bytes | None]:
+        """(value, None), (None, token) or (None, None): another computes, and the wait is over."""
+
+    async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
+        """Store what a lease was taken for; False where it is void."""
+
+    async def cancel(self, key: bytes, token: bytes) -> bool:
+        """Give a lease up."""
+
+    def void(self, keys: Sequence[bytes]) -> None:
+        """These keys are being written: whoever asks from now on joins no load that runs."""
+
+    def void_matching(self, pattern: re.Pattern[bytes]) -> None: ...
+
+
+class Grant(Protocol):
+    """A lock that was acquired."""
+
+    token: bytes
+    fence: int
+    valid_ms: int
+
+
+class Locks(Protocol):
+    """The locks of one db and user (locks.py)."""
+
+    async def acquire(
+        self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
+    ) -> Grant | None: ...
+
+    async def release(self, resource: bytes, token: bytes) -> bool: ...
+
+    async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool: ...
+
+    async def info(self, resource: bytes) -> Mapping[str, Value]: ...
+
+
+class Counts(Protocol):
+    """The statistics (stats.py)."""
+
+    def add(self, name: str, count: int = 1) -> None: ...
+
+    async def show(self) -> Mapping[str, Value]:
+        """STATS' map."""
+
+    async def reset(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a command, and the world that it may use.
+
+    ``upstream`` is the tracked lane: its replies are in order with the invalidations that leases
+    and locks live by. ``bulk`` is for work in quantity, so that nobody's single reply waits
+    behind it."""
+
+    request: object
+    upstream: Asking
+    bulk: Asking
+    leases: Leases
+    locks: Locks
+    stats: Counts
+    now: Callable[[], float]  # seconds, monotonic
+    sleep: Callable[[float], Awaitable[None]]
+
+
+# --- Reading words ----------------------------------------------------------------------------
+
+SYNTAX: Final = "syntax error"
+NOT_AN_INTEGER: Final = "value is not an integer or out of range"
+MS_MAX: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a value ends: one of Redis's options and its number, sent on as it was given."""
+
+    option: bytes  # EX PX EXAT PXAT
+    number: int
+
+    @property
+    def words(self) -> tuple[bytes, bytes]:
+        return self.option, b"%d" % self.number
+
+
+def integer(word: bytes) -> int:
+    """A whole number, as Redis reads it."""
+    value = integer_of(word)
+    if value is None:
+        raise BadInput(NOT_AN_INTEGER)
+    return value
+
+
+def expiry(option: bytes, word: bytes, command: str) -> Expiry:
+    """EX 60 and its kin, refused where and as Redis refuses them (SET)."""
+    number = integer(word)
+    unit = 1000 if option in (b"EX", b"EXAT") else 1
+    if number <= 0 or number > MS_MAX // unit:
+        raise BadInput(f"invalid expire time in '{command}' command")
+    return Expiry(option, number)
+
+
+def milliseconds(option: bytes, word: bytes, command: str) -> int:
+    """A length of time, out of EX s or PX ms. Bounded like Redis's, so that now + it is a time."""
+    given = expiry(option, word, command)
+    ms = given.number * (1000 if option == b"EX" else 1)
+    if ms > MS_MAX - 2**42:  # as PEXPIRE: it must not pass the last time there is
+        raise BadInput(f"invalid expire time in '{command}' command")
+    return ms
+
+
+@dataclass(slots=True)
+class Options:
+    """Reads options from left to right; each may stand once, in any case and order."""
+
+    words: Sequence[bytes]
+    at: int
+    seen: set[bytes] = field(default_factory=set)
+
+    def more(self) -> bool:
+        return self.at < len(self.words)
+
+    def name(self, *allowed: bytes, also: Mapping[bytes, bytes] | None = None) -> bytes:
+        """The next word as one of the options; ``also`` maps those that exclude each other to one
+        name. BadInput: unknown, or there before."""
+        word = self.words[self.at].upper()
+        if word not in allowed:
+            raise BadInput(SYNTAX)
+        kind = (also or {}).get(word, word)
+        if kind in self.seen:
+            raise BadInput(SYNTAX)
+        self.seen.add(kind)
+        self.at += 1
+        return word
+
+    def value(self) -> bytes:
+        """The word behind the option just read."""
+        if self.at >= len(self.words):
+            raise BadInput(SYNTAX)
+        self.at += 1
+        return self.words[self.at - 1]
+
+
+# EX, PX, EXAT and PXAT exclude each other.
+EXPIRIES: Final = {b"EX": b"EX", b"PX": b"EX", b"EXAT": b"EX", b"PXAT": b"EX"}
