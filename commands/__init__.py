@@ -1,1 +1,16 @@
-"""The commands of the proxy's own: one module each."""
+"""The commands of the proxy's own: one module each, and one line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from . import getorset, invalidate, lease, lock, stats, warm
+
+COMMANDS: Final = (
+    getorset.SPEC,
+    invalidate.SPEC,
+    lease.SPEC,
+    lock.SPEC,
+    stats.SPEC,
+    warm.SPEC,
+)

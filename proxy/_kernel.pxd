@@ -15,13 +15,16 @@ cdef class Names:
     cdef unsigned int mask
     cdef readonly Py_ssize_t end
     cdef readonly int verdict
+    cdef readonly bint reads
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
-    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict) noexcept
+    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, int walked) noexcept
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
 
 
 cdef class Cutter:
     cdef readonly Py_ssize_t done
+    cdef readonly Py_ssize_t bulks
+    cdef readonly Py_ssize_t nulls
     cdef readonly int stop
     cdef Py_ssize_t pending
     cdef Py_ssize_t value

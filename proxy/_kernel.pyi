@@ -5,6 +5,7 @@ MORE: Final[int]
 FULL: Final[int]
 ODD: Final[int]
 PLAIN: Final[int]
+READ: Final[int]
 DRY: Final[int]
 DONE: Final[int]
 PUSH: Final[int]
@@ -13,12 +14,15 @@ BROKEN: Final[int]
 class Names:
     end: int
     verdict: int
+    reads: bool
     def __init__(self, kinds: Mapping[bytes, int]) -> None: ...
     def get(self, name: bytes) -> int: ...
     def scan(self, data: bytes, pos: int, limit: int) -> int: ...
 
 class Cutter:
     done: int
+    bulks: int
+    nulls: int
     stop: int
     def __init__(self, requests: bool = False) -> None: ...
     @property

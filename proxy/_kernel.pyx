@@ -13,6 +13,7 @@ MORE = -1
 FULL = -2
 ODD = 0
 PLAIN = 1
+READ = 25
 
 # Cutter.cut() stops.
 DRY = 0
@@ -25,6 +26,7 @@ cdef enum:
     C_FULL = -2
     C_ODD = 0
     C_PLAIN = 1
+    C_READ = 25
     BULK_MAX = 536870912
     ARGS_MAX = 2147483647
     C_DRY = 0
@@ -113,54 +115,58 @@ cdef class Names:
         """The class of a command name; ODD when unknown."""
         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 
-    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict) noexcept:
+    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, int walked) noexcept:
         self.end = end
         self.verdict = verdict
+        self.reads = count > 0 and walked == C_READ
         return count
 
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
-        """Walk whole canonical PLAIN requests from pos; how many. Sets `end` (the offset behind them)
-        and `verdict`: MORE (the bytes end inside a request), FULL (limit reached), or the class of the request
-        at the offset: ODD for an unknown command, an inline one, or bytes that Redis would read differently
-        from their looks, which must never reach a shared lane as they are."""
+        """Walk whole canonical requests of one class, PLAIN or READ, from pos; how many. Sets `end` (the offset
+        behind them), `reads` (whether they are READs) and `verdict`: MORE (the bytes end inside a request), FULL
+        (limit reached), or the class of the request at the offset: the other of the two, where a next scan goes
+        on; ODD for an unknown command, an inline one, or bytes that Redis would read differently from their
+        looks, which must never reach a shared lane as they are."""
         cdef const char *p = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t at, args, size = 0, count = 0
         cdef Py_ssize_t i
-        cdef int kind
+        cdef int kind, walked = C_MORE
         while True:
             if pos >= end:
-                return self.stop(count, pos, C_MORE)
+                return self.stop(count, pos, C_MORE, walked)
             if count >= limit:
-                return self.stop(count, pos, C_FULL)
+                return self.stop(count, pos, C_FULL, walked)
             if p[pos] != c'*':
-                return self.stop(count, pos, C_ODD)
+                return self.stop(count, pos, C_ODD, walked)
             at = _count(p, pos + 1, end, &args)
             if at < 0:
-                return self.stop(count, pos, C_MORE if at == -1 else C_ODD)
+                return self.stop(count, pos, C_MORE if at == -1 else C_ODD, walked)
             if args == 0 or args > ARGS_MAX:
-                return self.stop(count, pos, C_ODD)
+                return self.stop(count, pos, C_ODD, walked)
             kind = C_ODD
             for i in range(args):
                 if at == end:
-                    return self.stop(count, pos, C_MORE)
+                    return self.stop(count, pos, C_MORE, walked)
                 if p[at] != c'$':
-                    return self.stop(count, pos, C_ODD)
+                    return self.stop(count, pos, C_ODD, walked)
                 at = _count(p, at + 1, end, &size)
                 if at < 0:
-                    return self.stop(count, pos, C_MORE if at == -1 else C_ODD)
+                    return self.stop(count, pos, C_MORE if at == -1 else C_ODD, walked)
                 if size > BULK_MAX:
-                    return self.stop(count, pos, C_ODD)
+                    return self.stop(count, pos, C_ODD, walked)
                 if at + size + 2 > end:
                     if i == 0:
-                        return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD)
-                    return self.stop(count, pos, C_MORE)
+                        return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, walked)
+                    return self.stop(count, pos, C_MORE, walked)
                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
-                    return self.stop(count, pos, C_ODD)
+                    return self.stop(count, pos, C_ODD, walked)
                 if i == 0:
                     kind = self.find(p + at, size)
-                    if kind != C_PLAIN:
-                        return self.stop(count, pos, kind)
+                    if kind != walked:
+                        if count or (kind != C_PLAIN and kind != C_READ):
+                            return self.stop(count, pos, kind, walked)
+                        walked = kind
                 at += size + 2
             pos = at
             count += 1
@@ -191,11 +197,12 @@ cdef class Cutter:
     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):
         """Consume up to `want` whole replies from pos; the offset reached.
 
-        Sets `done` (replies completed in this call) and `stop`: DRY (bytes ran out), DONE, PUSH (a push
+        Sets `done` (replies completed in this call), `bulks` and `nulls` (strings completed in this call, and
+        nulls `$-1` and `_`, at any depth) and `stop`: DRY (bytes ran out), DONE, PUSH (a push
         stands at the offset; pass pushes=True to consume it as one reply), BROKEN (not RESP)."""
         cdef const char *p = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
-        cdef Py_ssize_t done = 0
+        cdef Py_ssize_t done = 0, bulks = 0, nulls = 0
         cdef char c
         self.stop = C_DRY
         while pos < end:
@@ -242,6 +249,7 @@ cdef class Cutter:
                     self.state = AT_TYPE
                     if self.kind in (c'$', c'=', c'!'):
                         if self.negative:
+                            nulls += self.kind == c'$'
                             self.pending -= 1
                         else:
                             self.skip = self.value + 2
@@ -266,6 +274,7 @@ cdef class Cutter:
                     pos += 1
                 if pos < end:
                     pos += 1
+                    nulls += self.kind == c'_'
                     self.state = AT_TYPE
                     self.pending -= 1
                     if self.pending == 0:
@@ -283,6 +292,7 @@ cdef class Cutter:
                 else:
                     pos += self.skip
                     self.skip = 0
+                    bulks += self.kind == c'$'
                     self.state = AT_TYPE
                     self.pending -= 1
                     if self.pending == 0:
@@ -291,4 +301,6 @@ cdef class Cutter:
                             self.stop = C_DONE
                             break
         self.done = done
+        self.bulks = bulks
+        self.nulls = nulls
         return pos

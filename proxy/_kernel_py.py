@@ -12,6 +12,7 @@ MORE: Final = -1
 FULL: Final = -2
 ODD: Final = 0
 PLAIN: Final = 1
+READ: Final = 25
 
 DRY: Final = 0
 DONE: Final = 1
@@ -50,23 +51,24 @@ class Names:
         self._kinds = dict(kinds)
         self.end = 0
         self.verdict = MORE
+        self.reads = False
 
     def get(self, name: bytes) -> int:
         return self._kinds.get(name.upper(), ODD)
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
-        size, count, self.verdict = len(data), 0, MORE
+        size, count, walked, self.verdict = len(data), 0, ODD, MORE
         while pos < size:
             if count >= limit:
                 self.verdict = FULL
                 break
-            behind, self.verdict = _one(data, pos, size, self)
-            if self.verdict != PLAIN:
+            behind, self.verdict = _one(data, pos, size, self, walked)
+            if behind == pos:
                 break
-            pos = behind
+            pos, walked = behind, self.verdict
             count += 1
             self.verdict = MORE
-        self.end = pos
+        self.end, self.reads = pos, walked == READ
         return count
 
 
@@ -80,8 +82,9 @@ def _count(data: bytes, at: int) -> tuple[int, int]:
     return 0, -1 if head.end() == len(data) else -2
 
 
-def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
-    """The request at pos: (offset behind it, PLAIN), or (pos, verdict)."""
+def _one(data: bytes, pos: int, end: int, names: Names, walked: int) -> tuple[int, int]:
+    """The request at pos: (offset behind it, its class) where it continues a run of the class
+    walked, or begins one (ODD); else (pos, verdict)."""
     if data[pos] != 0x2A:
         return pos, ODD
     args, at = _count(data, pos + 1)
@@ -89,6 +92,7 @@ def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
         return pos, MORE if at == -1 else ODD
     if args == 0 or args > ARGS_MAX:
         return pos, ODD
+    kind = ODD
     for i in range(args):
         if at == end:
             return pos, MORE
@@ -105,16 +109,18 @@ def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
             return pos, ODD
         if i == 0:
             kind = names.get(data[at : at + size])
-            if kind != PLAIN:
+            if kind not in ((walked,) if walked else (PLAIN, READ)):
                 return pos, kind
         at += size + 2
-    return at, PLAIN
+    return at, kind
 
 
 class Cutter:
     def __init__(self, requests: bool = False) -> None:
         self._requests = requests
         self.done = 0
+        self.bulks = 0
+        self.nulls = 0
         self.stop = DRY
         self._pending = 0
         self._skip = 0
@@ -127,7 +133,7 @@ class Cutter:
         return self._pending != 0 or self._state != _AT_TYPE
 
     def cut(self, data: bytes, pos: int, want: int, pushes: bool = False) -> int:
-        self.stop, self.done = DRY, 0
+        self.stop, self.done, self.bulks, self.nulls = DRY, 0, 0, 0
         end = len(data)
         while pos < end:
             if self._state == _AT_TYPE:
@@ -143,6 +149,7 @@ class Cutter:
                 pos += step
                 if self._skip:
                     return pos
+                self.bulks += self._kind == 0x24
                 self._close()
             else:
                 line = data.find(b"\n", pos)
@@ -155,6 +162,7 @@ class Cutter:
                     return end
                 pos = line + 1
                 if self._state == _AT_LINE:
+                    self.nulls += self._kind == 0x5F
                     self._close()
                 elif not self._counted():
                     return pos
@@ -211,6 +219,7 @@ class Cutter:
             self._pending += 2 * value
             return True
         self._pending -= 1
+        self.nulls += negative and self._kind == 0x24
         if self._kind not in _BULKS and not negative:
             self._pending += 2 * value if self._kind == 0x25 else value
         return True

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import log
-from .config import ROWS, VERSION, Config, ConfigError, Listen, flag, load, variable
+from .address import Listen
+from .config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from .embedded import Embedded, find_server
 from .errors import StartError
-from .workers import Ready, Workers, bound, listening
+from .listen import Doors, bound, opened
+from .workers import Ready, Workers
 
 BAD_SETTINGS = 2
 
@@ -65,30 +67,43 @@ def _serve(config: Config) -> int:
     with contextlib.ExitStack() as stack:
         if config.workers > 1:
             return _serve_by_workers(config, stack)
-        sockets = stack.enter_context(listening(config.listen))
+        doors = stack.enter_context(
+            opened(_addresses(config), http_optional=_nobody_asked_for_http(config))
+        )
         url, own = _upstream(config, stack)
         if own is not None:
             own.watch()
-        ready = functools.partial(_say_ready, config, bound(sockets))
-        return _server(config)(url, sockets, ready)
+        ready = functools.partial(_say_ready, config, bound(doors))
+        return _server(config)(url, doors, ready)
 
 
 def _serve_by_workers(config: Config, stack: contextlib.ExitStack) -> int:
-    def work(index: int, sockets: list[socket.socket], ready: Ready) -> int:
+    def work(index: int, doors: Doors[socket.socket], ready: Ready) -> int:
         log.start(config.log_level, worker=index)
-        return serve(url, sockets, ready)
+        return serve(url, doors, ready)
 
     workers = Workers(
         config.workers,
-        config.listen,
+        _addresses(config),
         work=work,
         ready=functools.partial(_say_ready, config),
         drain_timeout=config.drain_timeout,
+        http_optional=_nobody_asked_for_http(config),
     )
     stack.enter_context(workers)
     serve = _server(config)
     url, own = _upstream(config, stack)
     return workers.run(tend=own.tend if own is not None else None)
+
+
+def _addresses(config: Config) -> Doors[Listen]:
+    return Doors(config.listen, config.http)
+
+
+def _nobody_asked_for_http(config: Config) -> bool:
+    """Port 3000 is ours by default only: where another program has it, clients are served all the
+    same."""
+    return config.given["http"].origin == "default"
 
 
 def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedded | None]:
@@ -103,7 +118,7 @@ def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedde
     return own.url, own
 
 
-def _server(config: Config) -> Callable[[str, list[socket.socket], Ready], int]:
+def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]:
     """What serves in this process, once called; workers find it loaded when they are forked."""
     # Imported here: check, --version and every complaint do without an event loop and its 0.1 s.
     import asyncio
@@ -112,9 +127,9 @@ def _server(config: Config) -> Callable[[str, list[socket.socket], Ready], int]:
 
     from .server import serve
 
-    def run(upstream: str, sockets: list[socket.socket], ready: Ready) -> int:
+    def run(upstream: str, doors: Doors[socket.socket], ready: Ready) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve(config, upstream, sockets=sockets, ready=ready))
+            return runner.run(serve(config, upstream, doors=doors, ready=ready))
 
     return run
 
@@ -135,13 +150,14 @@ def _complain(*lines: str) -> None:
     sys.stderr.write("".join(f"nearhit: {line}\n" for line in lines))
 
 
-def _say_ready(config: Config, addresses: Sequence[Listen], version: str) -> None:
-    here = ", ".join(address.url for address in addresses)
+def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
+    here = ", ".join(address.url for address in doors.clients)
+    http = "".join(f", {address.http_url}" for address in doors.http)
     if config.upstream is None:
         there = f"embedded {version}"
     else:
         there = f"{log.redacted(config.upstream)} ({version})"
-    _say(f"nearhit {VERSION} ready: {here} -> {there}")
+    _say(f"nearhit {VERSION} ready: {here} -> {there}{http}")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,9 +12,12 @@ from typing import Final
 
 from .channels import Channels
 from .conduct_client import ask, client, queued, sticky
+from .conduct_command import merge, merging
+from .conduct_custom import custom, read_through, refused
 from .hot import MUTE_SKIP, Run
 from .kernel import Cutter
 from .lane import Lane, User
+from .names import lease_key
 from .resp import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from .session import (
     HOLD_BLOCKED,
@@ -23,6 +26,7 @@ from .session import (
     HOLD_SUBSCRIBED,
     HOLD_WATCH,
     STALL_DRAIN,
+    STALL_REPLY,
     Session,
 )
 from .slot import drop
@@ -45,6 +49,12 @@ def _queue(session: Session, path: Path, args: list[bytes]) -> bool:
         words, patch = queued(session, args)
     elif path is Path.SELECT:
         words, patch = args, _selected(session, args)
+    elif path in (Path.COMMAND, Path.INFO):
+        words, patch = args, merging(session, args)
+        if patch is None:
+            return _plain(session, args)
+    elif path in (Path.CUSTOM, Path.GETORSET):
+        return refused(session, args)
     else:
         words, patch = args, None
     if patch is None:
@@ -151,6 +161,24 @@ def _monitor(session: Session, args: list[bytes]) -> bool:
 def _scripted(session: Session, args: list[bytes]) -> bool:
     if session.head is None and (session.lane is None or not session.lane.lent):
         session.run_scripts()
+    return _write(session, args)
+
+
+# --- Writes of keys that loaders fill -------------------------------------------------------------
+
+
+def _write(session: Session, args: list[bytes]) -> bool:
+    """Void the leases first: a load that began before the write must not store behind it."""
+    context = session.context
+    if context.table.ours.voids:
+        keys = [key for key in context.table.written(args) if context.loaders.manages(key)]
+        if keys:
+            context.commands.void(session.key, keys)
+            leases = [lease_key(key) for key in keys]
+            if session.holds & HOLD_MULTI:
+                session.voids += leases
+            else:
+                (session.lane or session.attach()).ask(drop, b"DEL", *leases)
     return _plain(session, args)
 
 
@@ -189,10 +217,18 @@ def _unqueued(session: Session, args: list[bytes]) -> bool:
 def _leave_multi(session: Session, also: int) -> None:
     session.queued = -1
     session.patches = []
+    session.voids = []
     session.let_go(HOLD_MULTI | also)
 
 
 def _exec(session: Session, args: list[bytes]) -> bool:
+    if session.voids:
+        # On a lane that is not in MULTI, and answered before EXEC is sent.
+        leases, session.voids = session.voids, []
+        session.stall(STALL_REPLY)
+        lane = session.context.lanes.shared(session.key)
+        lane.ask(lambda _: session.resume(STALL_REPLY), b"DEL", *leases)
+        return False
     # Inside MULTI whatever EXEC answers ends it, a wrong number of arguments included (EXECABORT).
     patches = session.patches
     if session.holds & HOLD_MULTI:
@@ -457,15 +493,21 @@ def _quit(session: Session, args: list[bytes]) -> bool:
 ACTS: Final[Mapping[Path, Act]] = {
     Path.ODD: _odd,
     Path.PLAIN: _plain,
+    Path.READ: _plain,
     Path.AUTH: _auth,
     Path.BLOCK: _block,
     Path.CLIENT: client,
+    Path.COMMAND: merge,
+    Path.CUSTOM: custom,
     Path.DISCARD: _discard,
     Path.EXEC: _exec,
+    Path.GETORSET: custom,
     Path.HELLO: _hello,
+    Path.INFO: merge,
     Path.MONITOR: _monitor,
     Path.MULTI: _multi,
     Path.QUIT: _quit,
+    Path.READ_THROUGH: read_through,
     Path.RESET: _reset,
     Path.SCRIPTED: _scripted,
     Path.SELECT: _select,
@@ -477,4 +519,5 @@ ACTS: Final[Mapping[Path, Act]] = {
     Path.UNWATCH: _unwatch,
     Path.WAIT: _wait,
     Path.WATCH: _watch,
+    Path.WRITE: _write,
 }

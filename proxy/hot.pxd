@@ -5,6 +5,7 @@ cimport cython
 from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
 
 cdef int _MORE, _FULL, _PUSH, _BROKEN
+cdef int _PLAIN, _READ
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
 
@@ -13,6 +14,7 @@ cdef class Run:
     cdef public SessionCore session
     cdef public Py_ssize_t want
     cdef public Py_ssize_t count
+    cdef public bint reads
     cdef public list parts
     cdef public Run following
     @cython.locals(session=SessionCore)
@@ -36,7 +38,7 @@ cdef class LaneCore:
     cdef public bint held
     cdef public bint whole
     cdef public object call_soon
-    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run)
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run, turn=Turn)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
 
@@ -71,7 +73,7 @@ cdef class SessionCore:
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)
-    cdef _forward(self, bytes data, Py_ssize_t count)
+    cdef _forward(self, bytes data, Py_ssize_t count, bint reads)
     cdef _push_slot(self, Run slot)
     @cython.locals(turn=Turn)
     cdef _write(self, bytes data)
@@ -84,3 +86,5 @@ cdef class Turn:
     cdef public double now
     cdef public object call_soon
     cdef public list dirty
+    cdef public Py_ssize_t hits
+    cdef public Py_ssize_t misses

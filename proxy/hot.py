@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
-from .kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
+from .kernel import BROKEN, FULL, MORE, PLAIN, PUSH, READ, Cutter, Names
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -45,6 +45,7 @@ READY = LaneState.READY
 
 # C integers in the compiled form (hot.pxd), for the comparisons of every request.
 _MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
+_PLAIN, _READ = PLAIN, READ
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
@@ -75,6 +76,7 @@ class Run:
         self.session = session
         self.want = want
         self.count = want
+        self.reads = False  # of strings: their hits and misses are counted
         self.parts: list[bytes] | None = None
         self.following: Run | None = None
 
@@ -179,6 +181,12 @@ class LaneCore:
                 run = slot
                 at = cutter.cut(data, pos, run.want, False)
                 if at > pos:
+                    if run.reads:
+                        # Each value and each nil once, in the read that completes it. What goes
+                        # another way is not counted: Muted, uploads, MULTI, subscribed lanes.
+                        turn = run.session.turn
+                        turn.hits += cutter.bulks
+                        turn.misses += cutter.nulls
                     run.want -= cutter.done
                     if not run.want:
                         waiting.popleft()
@@ -278,7 +286,7 @@ class SessionCore:
                 at = names.end
                 verdict = names.verdict
                 if count:
-                    self._forward(data if at - pos == end else data[pos:at], count)
+                    self._forward(data if at - pos == end else data[pos:at], count, names.reads)
                     pos = at
                 if verdict == _MORE:
                     if end - pos <= _UPLOAD_AT:
@@ -291,6 +299,8 @@ class SessionCore:
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
                         self.at_drain = True
+                elif verdict in (_PLAIN, _READ):
+                    pass  # the class has changed: the next round takes it up
                 elif not self.stalls:
                     at = self.special(data, pos, verdict)
                     if at < 0:
@@ -308,7 +318,7 @@ class SessionCore:
         if pos < end and not self.closed:
             self.keep(data[pos:] if pos else data)
 
-    def _forward(self, data: bytes, count: int) -> None:
+    def _forward(self, data: bytes, count: int, reads: bool) -> None:
         """Send whole requests, ``count`` of them, where this session's requests go now."""
         slot: Run
         if self.mute:
@@ -319,6 +329,7 @@ class SessionCore:
             slot.session = self
             slot.want = count
             slot.count = count
+            slot.reads = reads
             slot.parts = None
             slot.following = None
         if len(data) < _LAST_MAX:
@@ -399,8 +410,8 @@ class SessionCore:
     def parse(self, data: bytes, pos: int) -> None:
         self._parse(data, pos)
 
-    def forward(self, data: bytes, count: int) -> None:
-        self._forward(data, count)
+    def forward(self, data: bytes, count: int, reads: bool = False) -> None:
+        self._forward(data, count, reads)
 
     def push_slot(self, slot: Run) -> None:
         self._push_slot(slot)
@@ -458,6 +469,9 @@ class Turn:
         self.now = now
         self.call_soon = call_soon
         self.dirty: list[SessionCore] = []
+        # Reads of strings that the server has answered: with a value, with nil.
+        self.hits = 0
+        self.misses = 0
 
     def flush(self) -> None:
         dirty = self.dirty

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from ._kernel import BROKEN, DONE, DRY, FULL, MORE, ODD, PLAIN, PUSH, Cutter, Names
+    from ._kernel import BROKEN, DONE, DRY, FULL, MORE, ODD, PLAIN, PUSH, READ, Cutter, Names
 except ImportError:
     from ._kernel_py import (  # type: ignore[assignment]  # the twin has the same shape
         BROKEN,
@@ -14,8 +14,21 @@ except ImportError:
         ODD,
         PLAIN,
         PUSH,
+        READ,
         Cutter,
         Names,
     )
 
-__all__ = ["BROKEN", "DONE", "DRY", "FULL", "MORE", "ODD", "PLAIN", "PUSH", "Cutter", "Names"]
+__all__ = [
+    "BROKEN",
+    "DONE",
+    "DRY",
+    "FULL",
+    "MORE",
+    "ODD",
+    "PLAIN",
+    "PUSH",
+    "READ",
+    "Cutter",
+    "Names",
+]

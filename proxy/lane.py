@@ -18,6 +18,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Final, Protocol, cast
 
 from .dial import Dial
@@ -52,6 +53,15 @@ class User:
         return f"<User {self.name!r}>"
 
 
+class Use(Enum):
+    """What a shared lane is for: those of one use wait for each other only."""
+
+    REQUESTS = auto()
+    SCRIPTS = auto()  # everything behind a long one waits for it
+    TRACKED = auto()  # reads whose keys the server remembers, and tells us when they change
+    BULK = auto()  # work in quantity: scans, fills of many keys
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """What the commands of a session depend on: lanes are shared by sessions of equal keys.
@@ -61,7 +71,7 @@ class Key:
     db: int = 0
     resp: int = 2
     user: User | None = None
-    scripts: bool = False  # a lane for scripts only: everything behind a long one waits for it
+    use: Use = Use.REQUESTS
 
     def with_db(self, db: int) -> Key:
         return replace(self, db=db)
@@ -104,6 +114,16 @@ class Owner(Protocol):
 
     def lane_writable(self, lane: Lane) -> None:
         """The lane takes data again after ``choked``."""
+
+
+class Listener(Protocol):
+    """Whoever lives by what a tracked lane is told, in the order in which it is told."""
+
+    def pushed(self, frame: bytes) -> None:
+        """A whole push; all replies before it have been handed over, none behind it."""
+
+    def dropped(self) -> None:
+        """The connection is gone, and the server has forgotten what we read on it."""
 
 
 class Home(Protocol):
@@ -166,6 +186,8 @@ class Lane(LaneCore):
         self.blocked: list[Owner] = []
         self.tunnel = False
         self.framing: Framing | None = None
+        self.listener: Listener | None = None
+        self.tracking = False  # the server has said that it remembers what we read here
         self.client_id = 0
         self.locked = False  # the server wants a login that we do not have
         self._bare = bare
@@ -315,7 +337,13 @@ class Lane(LaneCore):
         if self.key.db:
             steps.append([b"SELECT", b"%d" % self.key.db])
         needed = len(steps)
+        tracked = self.key.use is Use.TRACKED
+        if tracked:
+            # Where the server does not know these, the lane serves without being told of changes.
+            steps += [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON"]]
         replies = await self._converse([*steps, [b"CLIENT", b"ID"], [b"PING"]])
+        if tracked:
+            self.tracking = not any(reply.startswith(b"-") for reply in replies[needed:-2])
         for reply in replies:
             if reply.startswith(NOT_READY):
                 raise UpstreamNotReady(reply)
@@ -327,7 +355,7 @@ class Lane(LaneCore):
                     reply = b"-ERR the server knows no AUTH\r\n"
                 raise UpstreamRefused(reply, login=is_login)
         self.locked = replies[-1].startswith(b"-NOAUTH")
-        identity = replies[needed]
+        identity = replies[-2]
         self.client_id = int(identity[1:]) if identity.startswith(b":") else 0
 
     async def _converse(self, requests: list[list[bytes]]) -> list[bytes]:
@@ -409,6 +437,7 @@ class Lane(LaneCore):
         if self.lent:
             self._end(self._why)
             return
+        self._forgotten()
         waiting, self.waiting = self.waiting, deque()
         # The last slots belong to requests that did not leave: they wait for the next connection.
         unsent = [(data, waiting.pop()) for data in reversed(self.out)]
@@ -419,6 +448,12 @@ class Lane(LaneCore):
         self._fail(waiting, self._why)
         if not self.offline:
             self._unchoke()
+
+    def _forgotten(self) -> None:
+        """What the server remembered of this connection is gone with it."""
+        self.tracking = False
+        if self.listener is not None:
+            self.listener.dropped()
 
     def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
         """Fill slots whose replies will not come; the first may have had a part of its reply."""
@@ -438,6 +473,7 @@ class Lane(LaneCore):
         """The lane is over: fail what waits, then tell the owner."""
         self._why = why
         self._become(LaneState.CLOSED)
+        self._forgotten()
         if self.owner is not None:
             self.owner.lane_ends(self)
         waiting, self.waiting = self.waiting, deque()
@@ -514,7 +550,9 @@ class Lane(LaneCore):
         return at
 
     def _pushed(self, frame: bytes) -> None:
-        if self.owner is not None:
+        if self.listener is not None:
+            self.listener.pushed(frame)
+        elif self.owner is not None:
             self.owner.lane_pushed(self, frame)
         elif self.waiting:
             # Only DEBUG PROTOCOL pushes on a lane without tracking: it belongs with the reply it

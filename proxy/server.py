@@ -11,28 +11,44 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import hiredis
 
+from ..commands import COMMANDS
 from . import clients
+from .address import Upstream
 from .clients import Clients
 from .conduct import conduct
-from .config import Config, Upstream
+from .conduct_custom import getorset
+from .config import VERSION, Config
 from .dial import ATTEMPTS, Dial, Retry
+from .dispatch import Commands, Place
 from .errors import ProxyError, StartError, UpstreamRefused
+from .fleet import Fleet, Statistics
+from .flight import Flights, Waiters
 from .hot import Turn
-from .lane import Lane
+from .lane import Key, Lane
 from .lanes import Lanes
+from .listen import Doors
+from .loaders import Loaders
+from .locks import Locks, WaitingRoom
 from .log import event
 from .resp import Dialect
+from .scope import Scope
 from .session import Context, Session
-from .table import snapshot, table_from_reply
+from .spec import Call
+from .stats import Stats, info_section
+from .table import Ours, snapshot, table_from_reply
+
+if TYPE_CHECKING:
+    from .http import Http
 
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 511  # Redis's own tcp-backlog
 LEARN_EVERY: Final = 10.0  # seconds
+LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
 REFUSED: Final = 4  # exit code: cli.EXIT_CODES
 
 
@@ -43,26 +59,36 @@ class Tasks:
         self._loop = loop
         self._running: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task failed", exc_info=error)
 
-    async def stop(self) -> None:
-        for task in self._running:
+    async def stop(self, seconds: float = 0.0) -> None:
+        """Cancel all; what they start as they end (a lease to give up) gets so many seconds."""
+        cancelled = set(self._running)
+        for task in cancelled:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*cancelled, return_exceptions=True)
+        if self._running and seconds:
+            await asyncio.wait(self._running, timeout=seconds)
+        if self._running:
+            await self.stop()
 
 
 class Server:
     def __init__(self, config: Config, upstream: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._loop)
+        self._work = Tasks(self._loop)  # commands of our own and their loads
+        self._config = config
+        self._began = self._loop.time()
         self._dial = Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env]))
         self._drain_timeout = config.drain_timeout
         self._listeners: list[asyncio.Server] = []
@@ -80,21 +106,89 @@ class Server:
             on_ready=self._lane_ready,
             on_refused=self._lane_refused,
         )
+        self._primary = self.lanes.shared(self.lanes.primary_key)
+        self._turn = Turn(self._loop.call_soon, self._loop.time())
+        self._waiters = Waiters(config.max_waiters)
+        self._lock_room = WaitingRoom(config.max_waiters)
+        self._loaders = Loaders(config.loaders, demo=config.env == "development")
+        self._stats = Stats()
+        self._fleet = Fleet(
+            config.stats_key.encode(),
+            self._primary.ask,
+            hits=lambda: self._stats.running("hits"),
+            misses=lambda: self._stats.running("misses"),
+        )
+        self.commands = Commands(COMMANDS, self._place)
+        self._ours = Ours(
+            commands=frozenset(self.commands.specs),
+            voids=self._loaders.any_managed,
+            reads_through=self._loaders.any_read_through,
+        )
         self.context = Context(
             lanes=self.lanes,
             clients=Clients(config.max_clients, self._client_left),
-            table=snapshot(),
+            table=snapshot(self._ours),
             conduct=conduct,
             learn=self._learn_again,
-            turn=Turn(self._loop.call_soon, self._loop.time()),
+            turn=self._turn,
+            commands=self.commands,
+            loaders=self._loaders,
+            start=self._work.start,
+            getorset=getorset,
+            customs=self.commands.specs,
+            info=lambda: info_section(self._stats.here()),
         )
-        self._primary = self.lanes.shared(self.lanes.primary_key)
+        self._read_gauges()
+        self._http: Http | None = None
 
-    async def start(self, sockets: list[socket.socket]) -> None:
+    def _place(self, key: Key) -> Place:
+        """What commands have in a db that is asked for the first time."""
+        scope = Scope(self.lanes, key)
+        flights = Flights(
+            scope,
+            self._loaders,
+            start=self._work.start,
+            clock=self._loop.time,
+            count=self._stats.add,
+            waiters=self._waiters,
+        )
+        locks = Locks(
+            scope.upstream,
+            scope,
+            self._work.start,
+            clock=self._loop.time,
+            stats=self._stats,
+            room=self._lock_room,
+        )
+        call = Call(
+            request=None,
+            upstream=scope.upstream,
+            bulk=scope.bulk,
+            leases=flights,
+            locks=locks,
+            stats=Statistics(self._stats, self._fleet),
+            now=self._loop.time,
+            sleep=asyncio.sleep,
+        )
+        return Place(scope, flights, locks, call)
+
+    def _read_gauges(self) -> None:
+        """Where the numbers are that are not counted but looked at."""
+        stats = self._stats
+        stats.counter("hits", lambda: self._turn.hits)
+        stats.counter("misses", lambda: self._turn.misses)
+        stats.gauge("clients", lambda: len(self.context.clients))
+        stats.gauge("upstream_connections", lambda: len(self.lanes))
+        stats.gauge("uptime_s", lambda: int(self._loop.time() - self._began))
+        stats.gauge("tracking", lambda: "on" if self.commands.tracking else "off")
+        stats.gauge("waiting", lambda: self._waiters.waiting)
+        stats.gauge("lock_waiters", lambda: self._lock_room.waiting)
+
+    async def start(self, doors: Doors[socket.socket]) -> None:
         """Listen, and wait until the upstream has answered or the retry rule is exhausted."""
         self._primary.users += 1
         self._tasks.start(self._tick())
-        for sock in sockets:
+        for sock in doors.clients:
             listen = (
                 self._loop.create_unix_server
                 if sock.family == socket.AF_UNIX
@@ -103,6 +197,22 @@ class Server:
             listener = await listen(self._session, sock=sock, backlog=BACKLOG)
             self._listeners.append(listener)
         self._learn()
+        if doors.http:
+            # Imported here: it costs 0.3 s, which those without HTTP need not pay.
+            from .http import Api, Http
+            from .metrics import CONTENT_TYPE, Metrics
+
+            metrics = Metrics(self._stats, VERSION)
+            self._http = Http(
+                Api(
+                    run=lambda words: self.commands.ask(words, self.lanes.primary_key),
+                    get=self._get,
+                    ping=lambda: self._here.upstream.ask(b"PING"),
+                    metrics=metrics.text,
+                    metrics_type=CONTENT_TYPE,
+                )
+            )
+            await self._http.start(doors.http)
         await self._answered.wait()
         if self._refused is not None:
             raise StartError(
@@ -110,6 +220,17 @@ class Server:
                 "see the user, password and database in --upstream (REDIS_URL)",
                 REFUSED,
             )
+
+    @property
+    def _here(self) -> Scope:
+        """Where HTTP asks: the db and user of the upstream's URL."""
+        return self.commands.place(self.lanes.primary_key).scope
+
+    async def _get(self, key: bytes) -> bytes | None:
+        value = cast("bytes | None", await self._here.upstream.ask(b"GET", key))
+        if value is not None:
+            self._stats.add("hits")  # a miss is counted where it is loaded
+        return value
 
     def _session(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
@@ -120,7 +241,9 @@ class Server:
         while True:
             self.context.turn.now = self._loop.time()
             await asyncio.sleep(1)
+            self.commands.tick()
             self.lanes.tick()
+            self._fleet.tick()
 
     # --- What is learnt from the upstream -----------------------------------------------------
 
@@ -166,7 +289,7 @@ class Server:
 
     def _take_commands(self, reply: bytes) -> None:
         try:
-            self.context.table = table_from_reply(_parsed(reply))
+            self.context.table = table_from_reply(_parsed(reply), self._ours)
         except ValueError:
             event(
                 log, logging.INFO, "upstream gives no COMMAND", reply=reply[:80].decode("latin-1")
@@ -201,6 +324,11 @@ class Server:
                 await asyncio.wait_for(self._drained.wait(), self._drain_timeout)
         for session in self.context.clients:
             session.abort("the proxy stops")
+        if self._http is not None:
+            await self._http.stop(0)
+        await self._work.stop(LAST_WORDS)
+        await self._fleet.finish()
+        await self._loaders.close()
         self.lanes.close()
         await self._tasks.stop()
         await asyncio.sleep(0)  # the transports' last callbacks
@@ -232,9 +360,9 @@ def raise_file_limit(clients: int) -> None:
 
 
 async def serve(
-    config: Config, upstream: str, *, sockets: list[socket.socket], ready: Callable[[str], None]
+    config: Config, upstream: str, *, doors: Doors[socket.socket], ready: Callable[[str], None]
 ) -> int:
-    """Serve on the sockets until SIGTERM or SIGINT; ``ready`` is told the upstream's version once.
+    """Serve on the doors until SIGTERM or SIGINT; ``ready`` is told the upstream's version once.
 
     Raises StartError where the upstream refuses us."""
     loop = asyncio.get_running_loop()
@@ -249,7 +377,7 @@ async def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
-    await server.start(sockets)
+    await server.start(doors)
     ready(server.version)
     await stop.wait()
     event(log, logging.INFO, "stopping", clients=len(server.context.clients))

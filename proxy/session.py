@@ -17,12 +17,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol, cast
 
 from .clients import Clients
 from .dial import keep_alive
+from .dispatch import Commands
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
 from .hot import (
     MUTE_SKIP,
@@ -36,11 +37,12 @@ from .hot import (
     Turn,
 )
 from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
-from .lane import Key, Lane
+from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
 from .resp import Dialect, Partial, parse_request
 from .route import route
+from .spec import CommandSpec, LoaderKeys
 from .table import Path, Table
 
 log = logging.getLogger(__name__)
@@ -97,11 +99,17 @@ class Context:
     table: Table
     conduct: Conduct
     turn: Turn
+    commands: Commands
+    loaders: LoaderKeys
+    start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     learn: Callable[
         [], None
     ]  # a command that the table does not know has worked: read COMMAND again
     dialect: Dialect = Dialect.REDIS
     fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
+    getorset: Callable[[Session, bytes, int], int] = lambda session, data, pos: 0
+    customs: Mapping[bytes, CommandSpec] = field(default_factory=dict)  # ours, by upper-case name
+    info: Callable[[], bytes] = lambda: b""  # our section of INFO
 
 
 class Text(Run):
@@ -149,8 +157,8 @@ class Seen(Run):
 
 class Session(SessionCore):
     __slots__ = (
-        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key",
-        "library", "local", "marks", "name", "patches", "peer", "redirect",
+        "_eof", "_paused", "_upload", "asking", "blocking", "born", "context", "holds", "id", "key",
+        "library", "local", "marks", "name", "patches", "peer", "redirect", "running", "voids",
     )  # fmt: skip
     lane: Lane | None
 
@@ -171,6 +179,9 @@ class Session(SessionCore):
             tuple[int, Callable[[bytes], bytes]]
         ] = []  # of EXEC's reply, by position
         self.blocking = 0  # blocking commands outstanding
+        self.asking = False  # commands of the proxy's own are outstanding: others wait for them
+        self.running: set[asyncio.Task[None]] = set()  # what ends with us
+        self.voids: list[bytes] = []  # leases that EXEC must void before it writes their keys
         self._paused = False
         self._eof = False
         self._upload: Cutter | None = None
@@ -242,6 +253,8 @@ class Session(SessionCore):
         self.closed = True
         self.wire = None
         self.rest = b""
+        for task in self.running:
+            task.cancel()
         lane, self.lane = self.lane, None
         if lane is not None:
             if lane.lent:
@@ -283,6 +296,13 @@ class Session(SessionCore):
             blank = _blank_lines(data, pos)
             if blank:
                 return pos + blank
+        if verdict == Path.GETORSET:
+            behind = self.context.getorset(self, data, pos)
+            if behind:
+                return behind
+        if self.asking:
+            self.stall(STALL_DRAIN)
+            return -1
         if verdict == Path.MULTI:
             behind = self._whole_transaction(data, pos)
             if behind:
@@ -320,6 +340,8 @@ class Session(SessionCore):
         if begin is None or own or self.mute or self.names is not names:
             return 0
         count = names.scan(data, begin.end(), WINDOW_MAX)
+        while names.verdict in (Path.PLAIN, Path.READ):
+            count += names.scan(data, names.end, WINDOW_MAX - count)
         end = _EXEC.match(data, names.end)
         if end is None:
             return 0
@@ -360,6 +382,14 @@ class Session(SessionCore):
         lane.send(data, slot)
         if lane.choked:
             self.wait_for(lane)
+
+    def ask_own(self, slot: Run) -> None:
+        """Take a place for a command of the proxy's own, which holds back what is not its like."""
+        self.push_slot(slot)
+        self.at_drain = True
+        if not self.asking:
+            self.asking = True
+            self.choose_names()
 
     def wait_for(self, lane: LaneCore) -> None:
         assert isinstance(lane, Lane)
@@ -429,6 +459,9 @@ class Session(SessionCore):
         self.at_drain = False
         if self.closed:
             return
+        if self.asking:
+            self.asking = False
+            self.choose_names()
         lane = self.lane
         if lane is not None and lane.lent:
             self.at_drain = True
@@ -437,7 +470,7 @@ class Session(SessionCore):
                 self.let_go(HOLD_SUBSCRIBED)
             if not self.holds:
                 self.unpin()
-        elif lane is not None and lane.key.scripts:
+        elif lane is not None and lane.key.use is Use.SCRIPTS:
             self.unpin()
             self.choose_names()
         if self.stalls & STALL_END or (self._eof and not self.rest):
@@ -502,7 +535,7 @@ class Session(SessionCore):
     def run_scripts(self) -> None:
         """Go to the lane for scripts until all is answered; nothing is outstanding now."""
         self.unpin()
-        self.lane = self.context.lanes.shared(replace(self.key, scripts=True))
+        self.lane = self.context.lanes.shared(replace(self.key, use=Use.SCRIPTS))
         self.lane.users += 1
         if self.names is self.context.table.plain:
             self.names = self.context.table.scripting
@@ -541,7 +574,9 @@ class Session(SessionCore):
     def choose_names(self) -> None:
         """Which requests the kernel may forward unseen, in the state we are in."""
         table = self.context.table
-        if self.key.user is None and self.context.lanes.locked:
+        if self.asking:
+            self.names = table.waiting
+        elif self.key.user is None and self.context.lanes.locked:
             self.names = table.locked
         elif self.holds & HOLD_MULTI:
             self.names = table.queueing

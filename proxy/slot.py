@@ -9,12 +9,12 @@ Done = Callable[[bytes], None]
 
 
 class Ask:
-    """One reply for the proxy itself, whole; also the error line when it does not come."""
+    """Replies for the proxy itself, in one piece; one error line when they do not all come."""
 
     __slots__ = ("done", "parts", "want")
 
-    def __init__(self, done: Done) -> None:
-        self.want = 1
+    def __init__(self, done: Done, want: int = 1) -> None:
+        self.want = want
         self.done = done
         self.parts: list[bytes] = []
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .errors import BadInput
+from .errors import BadInput, WrongArity, shown
 from .resp import Value, integer_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ class Subcommand:
     arguments: tuple[Argument, ...] = ()
 
 
+def _no_probe(request: object) -> None:
+    """Most commands have none."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
     """The facts of one command, for the table, for COMMAND and for whoever starts it.
@@ -58,6 +62,8 @@ class CommandSpec:
     complexity: str
     parse: Callable[[Sequence[bytes]], object]
     run: Callable[[Call], Awaitable[Value]]
+    # A read of the server whose reply, unless it is nil, is this command's reply too.
+    probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
     key_names: Callable[[Sequence[bytes]], Sequence[bytes]] | None = None
@@ -107,9 +113,21 @@ class Watching(Protocol):
     loss of the connection. A push is a hint to ask again, and one may be missing where the server
     knows no tracking: every wait has a time limit."""
 
-    tracking: bool  # False: nothing will fire but a lost connection
+    @property
+    def tracking(self) -> bool:
+        """False: nothing will fire but a lost connection."""
 
     def watch(self, *keys: bytes) -> Watch: ...
+
+
+class LoaderKeys(Protocol):
+    """Which keys loaders answer for (loaders.py)."""
+
+    def manages(self, key: bytes) -> bool:
+        """Whether a load may run for the key, which a write of it must void."""
+
+    def read_through(self, key: bytes) -> bool:
+        """Whether a plain read of the key loads it where it is missing."""
 
 
 class Leases(Protocol):
@@ -164,6 +182,9 @@ class Counts(Protocol):
 
     def add(self, name: str, count: int = 1) -> None: ...
 
+    def read(self, *, hit: bool) -> None:
+        """A string was read: with a value, or not."""
+
     async def show(self) -> Mapping[str, Value]:
         """STATS' map."""
 
@@ -193,6 +214,7 @@ class Call:
 SYNTAX: Final = "syntax error"
 NOT_AN_INTEGER: Final = "value is not an integer or out of range"
 MS_MAX: Final = 2**63 - 1
+WAIT_MAX: Final = 2**42  # milliseconds: beyond all clocks, and exact as a float of seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +253,25 @@ def milliseconds(option: bytes, word: bytes, command: str) -> int:
     if ms > MS_MAX - 2**42:  # as PEXPIRE: it must not pass the last time there is
         raise BadInput(f"invalid expire time in '{command}' command")
     return ms
+
+
+def waiting(word: bytes) -> int:
+    """Milliseconds to wait at most, from 0 up."""
+    ms = integer(word)
+    if ms < 0:
+        raise BadInput("timeout is negative")
+    return min(ms, WAIT_MAX)
+
+
+def subcommand(spec: CommandSpec, words: Sequence[bytes]) -> str:
+    """The subcommand's name, if it is one and has the right number of words."""
+    name = words[1].decode("latin-1").upper()
+    for sub in spec.subcommands:
+        if sub.name == name:
+            if len(words) == sub.arity or (sub.arity < 0 and len(words) >= -sub.arity):
+                return name
+            raise WrongArity(f"{spec.name.decode()}|{name}")
+    raise BadInput(f"unknown subcommand {shown(words[1])}. Try {spec.name.decode()} HELP.")
 
 
 @dataclass(slots=True)

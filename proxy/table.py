@@ -51,12 +51,14 @@ class Path(IntEnum):
     CUSTOM = 28  # any other command of the proxy's own
     COMMAND = 29  # the server's answer and ours together
     INFO = 30
+    READ_THROUGH = 31  # GET and MGET, where a loader may answer a miss
 
 
 OVERLAY: Final[Mapping[bytes, Path]] = {
     b"ASKING": Path.STICKY,
     b"AUTH": Path.AUTH,
     b"CLIENT": Path.CLIENT,
+    b"COMMAND": Path.COMMAND,
     b"DEBUG": Path.DEBUG,
     b"DISCARD": Path.DISCARD,
     b"EVAL": Path.SCRIPTED,
@@ -68,6 +70,7 @@ OVERLAY: Final[Mapping[bytes, Path]] = {
     b"FCALL_RO": Path.SCRIPTED,
     b"FUNCTION": Path.SCRIPT,
     b"HELLO": Path.HELLO,
+    b"INFO": Path.INFO,
     b"MONITOR": Path.MONITOR,
     b"MULTI": Path.MULTI,
     b"PSUBSCRIBE": Path.SUBSCRIBE,
@@ -94,12 +97,21 @@ OVERLAY: Final[Mapping[bytes, Path]] = {
     b"XREADGROUP": Path.BLOCK_OPTION,
 }
 
-# What a queued command may do to its connection when EXEC runs it.
+# Answered with a bulk or nil for each key, and nothing else but an error: what is a hit and what a
+# miss shows in the framing alone.
+READS: Final = frozenset({b"GET", b"GETDEL", b"GETEX", b"MGET"})
+
+# What a queued command may do to its connection when EXEC runs it, or EXEC's answer for it is ours
+# to complete.
 UNSAFE_IN_MULTI: Final = frozenset(
     {
         Path.AUTH,
         Path.CLIENT,
+        Path.COMMAND,
+        Path.CUSTOM,
+        Path.GETORSET,
         Path.HELLO,
+        Path.INFO,
         Path.MONITOR,
         Path.SELECT,
         Path.STICKY,
@@ -111,6 +123,19 @@ UNSAFE_IN_MULTI: Final = frozenset(
 # What is answered at once inside MULTI, and not queued.
 _NOT_QUEUED: Final = frozenset(
     {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
+)
+
+
+# What RESP2 subscribe mode takes, and what of our own is to be refused in it.
+_SUBSCRIBED: Final = frozenset(
+    {
+        Path.CUSTOM,
+        Path.GETORSET,
+        Path.QUIT,
+        Path.RESET,
+        Path.SUBSCRIBE,
+        Path.UNSUBSCRIBE,
+    }
 )
 
 
@@ -129,47 +154,73 @@ class Command:
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What the proxy does beyond the server's commands."""
+
+    commands: frozenset[bytes] = frozenset()  # of its own
+    voids: bool = False  # loaders have keys whose leases end with a write
+    reads_through: bool = False  # loaders answer misses of plain reads
+
+
 class Table:
     """The commands of one server, and what the kernel needs to know of them in each mode of a
     session."""
 
-    def __init__(self, commands: Mapping[bytes, Command]) -> None:
+    def __init__(self, commands: Mapping[bytes, Command], ours: Ours) -> None:
         self.commands = commands
+        self.ours = ours
         paths = {name: self._path(command) for name, command in commands.items()}
+        for name in ours.commands:
+            paths[name] = Path.GETORSET if name == b"GETORSET" else Path.CUSTOM
         self.plain = Names({name: path for name, path in paths.items() if len(name) <= 32})
         self.queueing = Names(
             {
-                name: path if path in UNSAFE_IN_MULTI | _NOT_QUEUED else Path.PLAIN
+                name: path if path in UNSAFE_IN_MULTI | _NOT_QUEUED | {Path.WRITE} else Path.PLAIN
                 for name, path in paths.items()
                 if len(name) <= 32
             }
         )
         self.scripting = Names(
             {
-                name: Path.PLAIN if path is Path.SCRIPTED else path
+                # A script's keys must be looked at where a load may run for them.
+                name: Path.PLAIN if path is Path.SCRIPTED and not ours.voids else path
                 for name, path in paths.items()
                 if len(name) <= 32
             }
         )
+        # Behind a command of the proxy's own: whatever is not its like waits.
+        self.waiting = Names({b"GETORSET": Path.GETORSET})
         # Before AUTH the server's limits on a request are narrow: each is looked at.
         self.locked = Names({})
         # RESP2 subscribe mode: the server itself refuses all but these.
         self.subscribed = Names(
             {
-                name: path
-                if path in (Path.SUBSCRIBE, Path.UNSUBSCRIBE, Path.QUIT, Path.RESET)
-                else Path.PLAIN
+                name: path if path in _SUBSCRIBED else Path.PLAIN
                 for name, path in paths.items()
                 if len(name) <= 32
             }
         )
 
-    @staticmethod
-    def _path(command: Command) -> Path:
+    def _path(self, command: Command) -> Path:
+        if self.ours.reads_through and command.name in (b"GET", b"MGET"):
+            return Path.READ_THROUGH
         path = OVERLAY.get(command.name)
         if path is not None:
             return path
-        return Path.BLOCK if b"blocking" in command.flags else Path.PLAIN
+        if b"blocking" in command.flags:
+            return Path.BLOCK
+        if self.ours.voids and b"write" in command.flags:
+            return Path.WRITE  # GETDEL and GETEX too
+        return Path.READ if command.name in READS else Path.PLAIN
+
+    def written(self, args: Sequence[bytes]) -> Sequence[bytes]:
+        """The keys that a request may write; where only the server could tell them, every word."""
+        command = self.commands.get(args[0].upper())
+        if command is None or b"movablekeys" in command.flags or not command.keys[0]:
+            return args[1:]
+        first, last, step = command.keys
+        return args[first : last + 1 if last >= 0 else len(args) + last + 1 : step]
 
     def knows(self, name: bytes, subcommand: bytes) -> bool:
         """Whether this server has the subcommand (``client|setinfo`` came with 7.2)."""
@@ -180,11 +231,11 @@ class Table:
         return f"<Table {len(self.commands)} commands>"
 
 
-def table_from_reply(rows: object) -> Table:
+def table_from_reply(rows: object, ours: Ours = Ours()) -> Table:  # noqa: B008  # it is frozen
     """The table out of a COMMAND reply as hiredis parses it. ValueError when it is not one."""
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"not a COMMAND reply: {rows!r:.80}")
-    return Table({command.name: command for command in map(_command, rows)})
+    return Table({command.name: command for command in map(_command, rows)}, ours)
 
 
 def _command(row: object) -> Command:
@@ -205,11 +256,11 @@ def _word(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def snapshot() -> Table:
+def snapshot(ours: Ours = Ours()) -> Table:  # noqa: B008  # it is frozen
     """The table that ships with us (Redis 7.0 and Valkey 9 together), for a server that gives none
     yet."""
     rows = json.loads(files(__package__).joinpath("snapshot.json").read_bytes())
-    return table_from_reply(rows)
+    return table_from_reply(rows, ours)
 
 
 def snapshot_rows(*replies: Sequence[object]) -> str:

@@ -1,4 +1,4 @@
-"""Who listens: the listening sockets, and the worker processes that share them.
+"""The worker processes that share the listening addresses (listen.py).
 
     parent ── fork ──▶ worker 0, 1, ...   each with a SO_REUSEPORT socket of its own for each TCP
       ▲  │                 │              address; unix sockets are bound once, by the parent
@@ -13,148 +13,32 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import errno
 import logging
 import math
 import os
 import select
 import signal
 import socket
-import stat
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
-from .config import Listen, Tcp, Unix, retry_delay
+from .address import Listen, Tcp, Unix
+from .config import retry_delay
 from .errors import StartError, one_line
+from .listen import Doors, bound, opened
 from .log import event
 
 log = logging.getLogger(__name__)
 
-FAILED = 1  # exit codes: see cli.EXIT_CODES
-CANNOT_LISTEN = 3
-
-BACKLOG = 511  # Redis's own tcp-backlog
-
-# --- Listening --------------------------------------------------------------------------------
-
-_REMEDIES = {
-    errno.EADDRINUSE: "it is in use; stop what holds it or choose another with --listen",
-    errno.EACCES: "permission denied; choose a port from 1024 up, or a folder of yours",
-    errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with --listen",
-}
-# What a name may resolve to and this machine not have, as with ::1 where IPv6 is switched off.
-_ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-
-
-@contextlib.contextmanager
-def listening(
-    addresses: Sequence[Listen], *, share_ports: bool = False
-) -> Iterator[list[socket.socket]]:
-    """Listening sockets, closed at the end and their paths removed; StartError if one cannot be."""
-    with contextlib.ExitStack() as stack:
-        sockets: list[socket.socket] = []
-        for address in addresses:
-            try:
-                if isinstance(address, Unix):
-                    sockets.append(_unix_socket(stack, Path(address.path)))
-                else:
-                    sockets += _tcp_sockets(stack, address, share_ports)
-            except (OSError, UnicodeError) as error:
-                raise _cannot_listen(address, error) from error
-        yield sockets
-
-
-def bound(sockets: Sequence[socket.socket]) -> list[Listen]:
-    """The addresses that the sockets have: numeric, and with a port where 0 was asked for."""
-    names = [one.getsockname() for one in sockets]
-    return [Unix(name) if isinstance(name, str) else Tcp(name[0], name[1]) for name in names]
-
-
-def _cannot_listen(address: Listen, error: OSError | UnicodeError) -> StartError:
-    why = str(error)
-    if isinstance(error, OSError):
-        why = _REMEDIES.get(error.errno or 0) or error.strerror or why
-    return StartError(f"cannot listen on {address}: {why}", CANNOT_LISTEN)
-
-
-def _tcp_sockets(
-    stack: contextlib.ExitStack, address: Tcp, share_port: bool
-) -> list[socket.socket]:
-    """One for each address that the host's name has on this machine."""
-    sockets: list[socket.socket] = []
-    absent: OSError | None = None
-    for family, kind, protocol, _, where in dict.fromkeys(
-        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    ):
-        try:
-            one = stack.enter_context(socket.socket(family, kind, protocol))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if share_port:
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.bind(where)
-            one.listen(BACKLOG)
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                raise
-            absent = error
-        else:
-            sockets.append(one)
-    if absent is not None and not sockets:
-        raise absent
-    return sockets
-
-
-def _unix_socket(stack: contextlib.ExitStack, path: Path) -> socket.socket:
-    """A socket at the path for our own user alone, in place of a stale one."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
-        if _is_answered(path):
-            raise OSError(errno.EADDRINUSE, "")
-        path.unlink()
-    one = stack.enter_context(socket.socket(socket.AF_UNIX))
-    before = os.umask(0o077)
-    try:
-        one.bind(str(path))
-    finally:
-        os.umask(before)
-    stack.callback(_remove, path, path.stat().st_ino)
-    one.listen(BACKLOG)
-    return one
-
-
-def _is_answered(path: Path) -> bool:
-    """Whether a process listens there; only a refusal says that none does."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return False
-        except TimeoutError:
-            return True
-        return True
-
-
-def _remove(path: Path, inode: int) -> None:
-    """Remove our socket's path, unless somebody put another there."""
-    with contextlib.suppress(OSError):
-        if path.stat().st_ino == inode:
-            path.unlink()
-
-
-# --- Workers ----------------------------------------------------------------------------------
+FAILED = 1  # exit code: see cli.EXIT_CODES
 
 Ready = Callable[[str], None]
-Work = Callable[[int, list[socket.socket], Ready], int]
+Work = Callable[[int, Doors[socket.socket], Ready], int]
 
 _SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
 _GRACE = 2.0  # what workers get beyond their drain before they are killed
@@ -214,14 +98,16 @@ class Workers:
     def __init__(
         self,
         count: int,
-        addresses: Sequence[Listen],
+        addresses: Doors[Listen],
         *,
         work: Work,
-        ready: Callable[[list[Listen], str], None],
+        ready: Callable[[Doors[Listen], str], None],
         drain_timeout: float,
+        http_optional: bool = False,
     ) -> None:
         self._workers = [Worker(index) for index in range(count)]
         self._addresses = addresses
+        self._http_optional = http_optional
         self._work = work
         self._ready = ready
         self._drain_timeout = drain_timeout
@@ -238,10 +124,10 @@ class Workers:
     def __enter__(self) -> Workers:
         with contextlib.ExitStack() as stack:
             # Sharing a port would also join a stranger's: alone, we learn whether it is taken.
-            with listening([one for one in self._addresses if isinstance(one, Tcp)]) as probe:
+            tcp = self._addresses.only(Tcp)
+            with opened(tcp, http_optional=self._http_optional) as probe:
                 self._tcp = bound(probe)
-            unix = [one for one in self._addresses if isinstance(one, Unix)]
-            self._unix = stack.enter_context(listening(unix))
+            self._unix = stack.enter_context(opened(self._addresses.only(Unix)))
             self._leash = _pipe(stack)
             self._reports = _pipe(stack)
             self._alarm = _pipe(stack)  # a byte for each signal, SIGCHLD too: wakes select
@@ -395,7 +281,7 @@ class Workers:
         status = FAILED
         try:
             self._let_go_of_the_parent()
-            with listening(self._tcp, share_ports=True) as own:
+            with opened(self._tcp, share_ports=True) as own:
                 status = self._work(
                     index, own + self._unix, lambda text: self._report(index, 0, text)
                 )

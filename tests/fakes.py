@@ -12,13 +12,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from nearhit.proxy.address import Upstream as Address
 from nearhit.proxy.clients import Clients
 from nearhit.proxy.conduct import conduct
-from nearhit.proxy.config import Upstream as Address
 from nearhit.proxy.dial import Dial
+from nearhit.proxy.dispatch import Commands, Place
 from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
 from nearhit.proxy.hot import Turn
-from nearhit.proxy.lane import Lane
+from nearhit.proxy.lane import Key, Lane
 from nearhit.proxy.lanes import Lanes
 from nearhit.proxy.resp import Partial, encode, parse_request
 from nearhit.proxy.session import Context, Session
@@ -217,14 +218,30 @@ class Tasks:
     def __init__(self) -> None:
         self.running: list[asyncio.Task[None]] = []
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        self.running.append(asyncio.get_running_loop().create_task(work))
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self.running.append(task)
+        return task
 
     async def stop(self) -> None:
         for task in self.running:
             task.cancel()
         for ended in await asyncio.gather(*self.running, return_exceptions=True):
             assert ended is None or isinstance(ended, asyncio.CancelledError), repr(ended)
+
+
+class NoKeys:
+    """No loaders (spec.LoaderKeys)."""
+
+    def manages(self, key: bytes) -> bool:
+        return False
+
+    def read_through(self, key: bytes) -> bool:
+        return False
+
+
+def _nowhere(key: Key) -> Place:
+    raise AssertionError(f"no command of our own is known, and {key} was asked for")
 
 
 class World:
@@ -252,6 +269,9 @@ class World:
             table=TABLE,
             conduct=conduct,
             turn=Turn(self.loop.call_soon, 100.0),
+            commands=Commands((), _nowhere),
+            loaders=NoKeys(),
+            start=self.tasks.start,
             learn=self._learn,
         )
 

@@ -169,6 +169,8 @@ def nearhit(
             "serve",
             "--listen",
             f"{HOST}:{port}",
+            "--http",
+            "off",
             *flags,
         ]
         if upstream_url is not None:

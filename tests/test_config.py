@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from nearhit.proxy.address import Tcp, Unix, Upstream
 from nearhit.proxy.config import (
     ROWS,
     VERSION,
     Config,
     ConfigError,
-    Tcp,
-    Unix,
-    Upstream,
     flag,
     load,
     retry_delay,
@@ -57,6 +55,10 @@ def mistakes(
         ("listen", "[fe80::1%eth0]:6380", (Tcp("fe80::1%eth0", 6380),)),
         ("listen", "unix:///run/nearhit.sock", (Unix("/run/nearhit.sock"),)),
         ("listen", "0.0.0.0:1, unix:///s", (Tcp("0.0.0.0", 1), Unix("/s"))),
+        ("http", "localhost:3000", (Tcp("localhost", 3000),)),
+        ("http", "unix:///s,[::1]:1", (Unix("/s"), Tcp("::1", 1))),
+        ("http", "off", ()),
+        ("http", " OFF ", ()),
         ("upstream", "redis://localhost", "redis://localhost"),
         ("upstream", "rediss://u:p@[::1]:7/2?ssl_cert_reqs=none", None),
         ("upstream", "unix://u:p@/run/redis.sock?db=3", None),
@@ -80,6 +82,9 @@ def mistakes(
         ("offline_queue", "1kb", 1024),
         ("offline_queue", "16MB", 16 << 20),
         ("offline_queue", "1 gb", 1 << 30),
+        ("max_waiters", "1", 1),
+        ("stats_key", "{app}:stats", "{app}:stats"),
+        ("stats_key", "off", ""),
     ],
 )
 def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
@@ -103,6 +108,9 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("listen", "unix:///"),
         ("listen", "a:1,"),
         ("listen", "a:1,a:1"),
+        ("http", ""),
+        ("http", "3000"),
+        ("http", "off,localhost:1"),
         ("upstream", ""),
         ("upstream", "localhost:6379"),
         ("upstream", "http://localhost"),
@@ -134,6 +142,9 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("offline_queue", "1.5mb"),
         ("offline_queue", "1tb"),
         ("offline_queue", "1073741825"),
+        ("max_waiters", "0"),
+        ("max_waiters", "1000001"),
+        ("stats_key", ""),
     ],
 )
 def test_a_mistake_names_its_place_and_what_is_wanted(name: str, text: str) -> None:
@@ -179,12 +190,16 @@ def test_without_any_source_the_defaults_hold() -> None:
     assert (config.upstream_timeout, config.drain_timeout) == (30.0, 10.0)
     assert config.offline_queue == 16 << 20
     assert (config.log_level, config.env) == ("info", "development")
+    assert config.http == (Tcp("127.0.0.1", 3000),)
+    assert (config.max_waiters, config.stats_key) == (10000, "nearhit:stats")
+    assert config.loaders == ()
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
     samples = {
         "listen": "[::1]:7",
+        "http": "[::1]:8",
         "upstream": "redis://there",
         "config": "nearhit.toml",
         "log_level": "error",
@@ -246,6 +261,22 @@ def test_port_changes_just_the_port(
     assert ",".join(map(str, config.listen)) == listen
 
 
+@pytest.mark.parametrize(
+    ("given", "http"),
+    [
+        ({}, "127.0.0.1:7000"),
+        ({"NEARHIT_HTTP": "0.0.0.0:3000"}, "0.0.0.0:7000"),
+        ({"NEARHIT_HTTP": "off"}, ""),
+    ],
+)
+def test_http_port_changes_just_the_port_and_turns_nothing_on(
+    given: Mapping[str, str], http: str
+) -> None:
+    config = loaded({}, {**given, "HTTP_PORT": "7000"})
+
+    assert ",".join(map(str, config.http)) == http
+
+
 def test_toml_values_are_taken_as_they_are_written() -> None:
     config = loaded(
         file="""
@@ -300,7 +331,10 @@ def test_a_shared_variable_that_is_overruled_may_say_anything() -> None:
         ("'Log_Level' = 1", "nearhit.toml:1: Log_Level: no such setting; did you mean log_level?"),
         ("zzz = 1", "nearhit.toml:1: zzz: no such setting"),
         ("a.b = 1", "nearhit.toml:1: [a]: no such table"),
-        ("workers = 1\n\n[loader.x]\nttl = 1", "nearhit.toml:3: [loader]: no such table"),
+        (
+            "workers = 1\n\n[loader.x]\nttl = 1",
+            "nearhit.toml:3: [loader]: no such table; did you mean loaders?",
+        ),
         ("[[x]]\ny = 1", "nearhit.toml:1: x: no such setting"),
         (
             "config = 'x'",
@@ -400,6 +434,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
 
     assert [line.split() for line in config.describe()] == [
         ["listen", "=", "127.0.0.1:7", "#", "PORT"],
+        ["http", "=", "127.0.0.1:3000", "#", "default"],
         ["upstream", "=", "redis://u:***@h/3", "#", "REDIS_URL"],
         ["config", "=", "nearhit.toml", "#", "--config"],
         ["log_level", "=", "info", "#", "default"],
@@ -409,6 +444,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["offline_queue", "=", "16mb", "#", "default"],
+        ["max_waiters", "=", "10000", "#", "default"],
+        ["stats_key", "=", "nearhit:stats", "#", "default"],
     ]
 
 

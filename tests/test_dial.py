@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.config import Upstream
+from nearhit.proxy.address import Upstream
 from nearhit.proxy.dial import ATTEMPTS, DELAY_DOWN, Dial, Retry, keep_alive
 
 

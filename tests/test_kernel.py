@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy import _kernel_py as twin
+from nearhit.proxy.table import Path
 
 try:
     compiled: ModuleType | None = importlib.import_module("nearhit.proxy._kernel")
@@ -20,7 +21,8 @@ except ImportError:
 
 needs_compiled = pytest.mark.skipif(compiled is None, reason="the compiled kernel was not built")
 KINDS = {b"GET": 1, b"SET": 1, b"PING": 1, b"MULTI": 10, b"A" * 32: 1}
-MORE, FULL, ODD, PLAIN = -1, -2, 0, 1
+SPLIT = {**KINDS, b"GET": 25}  # as the table has it: GET is a READ
+MORE, FULL, ODD, PLAIN, READ = -1, -2, 0, 1, 25
 DRY, DONE, PUSH, BROKEN = 0, 1, 2, 3
 
 GET = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"
@@ -121,6 +123,64 @@ def test_scan_stops_at_the_limit(kernel: Any, limit: int, answer: tuple[int, int
     assert scan(kernel.Names(KINDS), GET * 2, 0, limit) == answer
 
 
+@pytest.mark.parametrize(
+    ("data", "answer", "reads"),
+    [
+        (b"", (0, 0, MORE), False),
+        (GET, (1, len(GET), MORE), True),
+        (GET * 3, (3, 3 * len(GET), MORE), True),
+        (SET * 3, (3, 3 * len(SET), MORE), False),
+        (GET * 2 + SET + GET, (2, 2 * len(GET), PLAIN), True),
+        (SET * 2 + GET + SET, (2, 2 * len(SET), READ), False),
+        (GET * 4 + SET, (4, 4 * len(GET), FULL), True),
+        (SET * 5 + GET, (4, 4 * len(SET), FULL), False),
+        (GET + MULTI, (1, len(GET), 10), True),
+        (MULTI + GET, (0, 0, 10), False),
+        (GET + b"PING\r\n", (1, len(GET), ODD), True),
+        (GET + b"*1\r\n$3\r\nFOO\r\n", (1, len(GET), ODD), True),
+        (b"*1\r\n$3\r\nFOO\r\n" + GET, (0, 0, ODD), False),
+        (GET + GET[:-1], (1, len(GET), MORE), True),
+        (GET[:-1], (0, 0, MORE), False),
+        (GET + SET[:13], (1, len(GET), PLAIN), True),
+        (GET + SET[:12], (1, len(GET), MORE), True),
+        (SET + GET[:13], (1, len(SET), READ), False),
+        (SET + GET[:-1] + b"x", (1, len(SET), READ), False),
+    ],
+)
+def test_scan_walks_requests_of_one_class_and_says_which(
+    kernel: Any, data: bytes, answer: tuple[int, int, int], reads: bool
+) -> None:
+    names = kernel.Names(SPLIT)
+
+    assert scan(names, data, 0, 4) == answer
+    assert bool(names.reads) is reads
+
+
+def test_scanning_on_walks_all_of_a_mixed_pipeline(kernel: Any) -> None:
+    names, pos, walked = kernel.Names(SPLIT), 0, []
+    data = GET * 2 + SET + GET + SET * 3 + MULTI
+
+    while not walked or names.verdict in (PLAIN, READ):
+        walked.append((names.scan(data, pos, 9), bool(names.reads)))
+        pos = names.end
+
+    assert walked == [(2, True), (1, False), (1, True), (3, False)]
+    assert names.verdict == 10
+
+
+def test_a_scan_of_nothing_forgets_the_reads_before_it(kernel: Any) -> None:
+    names = kernel.Names(SPLIT)
+
+    names.scan(GET, 0, 9)
+    names.scan(GET[:-1], 0, 9)
+
+    assert not names.reads
+
+
+def test_the_classes_of_the_kernel_are_those_of_the_table(kernel: Any) -> None:
+    assert (kernel.ODD, kernel.PLAIN, kernel.READ) == (Path.ODD, Path.PLAIN, Path.READ)
+
+
 def test_scan_starts_where_it_is_told(kernel: Any) -> None:
     names = kernel.Names(KINDS)
 
@@ -178,6 +238,16 @@ REPLIES = [
     b"$70000\r\n" + b"x" * 70000 + b"\r\n",
     b"*1000\r\n" + b":1\r\n" * 1000,
 ]
+
+
+def counted(kernel: Any, chunks: list[bytes]) -> tuple[int, int]:
+    """(strings, nulls) of the whole stream, a cut for each chunk."""
+    cutter, bulks, nulls = kernel.Cutter(), 0, 0
+    for chunk in chunks:
+        cutter.cut(chunk, 0, 10**9, True)
+        bulks += cutter.bulks
+        nulls += cutter.nulls
+    return bulks, nulls
 
 
 def cut_all(kernel: Any, chunks: list[bytes], want: int = 10**9) -> tuple[list[int], Any]:
@@ -247,6 +317,62 @@ def test_a_push_stops_the_cutter_between_replies_only(kernel: Any) -> None:
     assert (cutter.done, cutter.stop) == (1, DONE)
     assert cutter.cut(b"*1\r\n>1\r\n+x\r\n", 0, 1) == 12
     assert (cutter.done, cutter.stop) == (1, DONE)
+
+
+STRINGS = [
+    (b"$1\r\nv\r\n", (1, 0)),
+    (b"$0\r\n\r\n", (1, 0)),
+    (b"$-1\r\n", (0, 1)),
+    (b"_\r\n", (0, 1)),
+    (b"*-1\r\n", (0, 0)),
+    (b"*0\r\n", (0, 0)),
+    (b"*4\r\n$1\r\na\r\n$-1\r\n_\r\n$3\r\n$-1\r\n", (2, 2)),
+    (b"*2\r\n*1\r\n$1\r\na\r\n*1\r\n_\r\n", (1, 1)),
+    (b"+OK\r\n", (0, 0)),
+    (b"-WRONGTYPE $-1 _\r\n", (0, 0)),
+    (b":1\r\n", (0, 0)),
+    (b"=7\r\ntxt:abc\r\n", (0, 0)),
+    (b"!5\r\nERR x\r\n", (0, 0)),
+    (b"!-1\r\n", (0, 0)),
+    (b"#t\r\n", (0, 0)),
+]
+
+
+@pytest.mark.parametrize(("reply", "found"), STRINGS, ids=lambda case: repr(case))
+def test_strings_and_nulls_are_counted_where_they_are_complete(
+    kernel: Any, reply: bytes, found: tuple[int, int]
+) -> None:
+    cutter = kernel.Cutter()
+
+    cutter.cut(reply * 2, 0, 1)
+    assert (cutter.bulks, cutter.nulls) == found
+    cutter.cut(b"+", 0, 1)
+    assert (cutter.bulks, cutter.nulls) == (0, 0)
+
+    for at in range(1, len(reply)):
+        cutter = kernel.Cutter()
+        cutter.cut(reply[:at], 0, 1)
+        before = (cutter.bulks, cutter.nulls)
+        cutter.cut(reply[at:], 0, 1)
+        assert (before[0] + cutter.bulks, before[1] + cutter.nulls) == found, at
+
+
+def test_a_string_that_is_not_whole_is_not_counted_yet(kernel: Any) -> None:
+    cutter = kernel.Cutter()
+
+    cutter.cut(b"*2\r\n$1\r\na\r\n$1\r\nb\r", 0, 1)
+    assert cutter.bulks == 1
+    cutter.cut(b"\n", 0, 1)
+    assert (cutter.bulks, cutter.done) == (1, 1)
+
+
+def test_what_stands_before_broken_bytes_or_a_push_is_counted(kernel: Any) -> None:
+    for behind in (b"x", b">1\r\n+x\r\n"):
+        cutter = kernel.Cutter()
+
+        cutter.cut(b"$1\r\na\r\n$-1\r\n" + behind, 0, 9)
+
+        assert (cutter.done, cutter.bulks, cutter.nulls) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("junk", [b"x", b"\r\n", b"@1\r\n", b"*1\r\nx", b"+a\r\n?", b"\x00"])
@@ -357,10 +483,14 @@ streams = st.lists(st.one_of(fragments, st.binary(max_size=6)), max_size=12).map
 @given(data=streams, pos=st.integers(0, 4), limit=st.integers(0, 4))
 def test_any_bytes_are_scanned_alike(data: bytes, pos: int, limit: int) -> None:
     assert compiled is not None
-    ours = scan(compiled.Names(KINDS), data, pos, limit)
-    theirs = scan(twin.Names(KINDS), data, pos, limit)
+    for kinds in (KINDS, SPLIT):
+        our_names, their_names = compiled.Names(kinds), twin.Names(kinds)
 
-    assert ours == theirs
+        ours = scan(our_names, data, pos, limit)
+        theirs = scan(their_names, data, pos, limit)
+
+        assert ours == theirs
+        assert bool(our_names.reads) == their_names.reads
 
 
 def _number(text: bytes) -> st.SearchStrategy[bytes]:
@@ -433,6 +563,7 @@ def test_any_replies_in_any_chunks_end_at_the_same_places(
 
     for kernel in [twin, compiled] if compiled else [twin]:
         assert cut_all(kernel, chunks)[0] == ends
+        assert counted(kernel, chunks) == counted(twin, [stream])
     assert hiredis_count(stream) == len(replies)
 
 

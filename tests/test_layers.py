@@ -8,27 +8,38 @@ from pathlib import Path
 
 import pytest
 
-PROXY = Path(__file__).parents[1] / "proxy"
+ROOT = Path(__file__).parents[1]
+PROXY = ROOT / "proxy"
 # Bottom to top; modules of one line do not import each other.
 LAYERS = """
-errors log _kernel _kernel_py
-kernel config
-table resp
-route hot dial channels slot
-lane
+errors gate glob log names patterns settings_file _kernel _kernel_py
+address http_body kernel loaded resp
+kinds load_call load_demo load_redis load_url spec stats table
+loader_settings
+config loaders
+channels dial facts hot locks metrics route slot
+fleet http lane
 lanes
-clients
+clients scope
+flight
+dispatch
 session
-conduct_client
+conduct_client conduct_command conduct_custom
 conduct
+embedded listen
 server
-embedded workers
+workers
 cli
 __main__
 """
 LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 # Time and I/O are passed in to these.
-PURE = ["channels", "config", "errors", "kernel", "resp", "route", "slot", "table"]
+PURE = """
+address channels config errors facts glob kernel kinds loader_settings names patterns resp route
+settings_file slot spec stats table
+""".split()
+# All that commands know of the proxy.
+FOR_COMMANDS = {"errors", "glob", "names", "resp", "spec"}
 MODULES = sorted(path.stem for path in PROXY.glob("*.py") if path.stem != "__init__")
 
 
@@ -49,7 +60,7 @@ def test_a_module_imports_only_from_layers_below_it(module: str) -> None:
 
     ours = {name for name, own in imports((PROXY / f"{module}.py").read_text()) if own}
 
-    assert not {name for name in ours if LEVEL[name] >= LEVEL[module]}
+    assert not {name for name in ours - {"commands", "lua"} if LEVEL[name] >= LEVEL[module]}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -64,6 +75,19 @@ def test_the_core_knows_no_event_loop_no_socket_and_no_clock(module: str) -> Non
     found = {name.split(".")[0] for name, _ in imports((PROXY / f"{module}.py").read_text())}
 
     assert not found & {"asyncio", "uvloop", "socket", "ssl", "time", "datetime"}
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("commands/*.py")], ids=lambda path: path.stem)
+def test_a_command_knows_neither_sessions_nor_lanes(path: Path) -> None:
+    found = {name for name, own in imports(path.read_text()) if own and "proxy." in name}
+
+    assert {name.removeprefix("proxy.") for name in found} <= FOR_COMMANDS
+
+
+def test_only_the_server_knows_the_commands() -> None:
+    assert [
+        path.stem for path in PROXY.glob("*.py") if ("commands", True) in imports(path.read_text())
+    ] == ["server"]
 
 
 def test_every_layer_exists() -> None:

@@ -52,7 +52,7 @@ def start_twins(stack: ExitStack, kind: Kind, password: str = "") -> Twins:
     controls = [stack.enter_context(closing(Control(port, password))) for port in ports]
     door = ports[1]
     if os.environ.get("NEARHIT_WIRE") != "direct":
-        door = stack.enter_context(nearhit(f"redis://{HOST}:{ports[1]}")).port
+        door = stack.enter_context(nearhit(f"redis://{HOST}:{ports[1]}", "--stats-key", "off")).port
     return Twins(kind, Side("direct", ports[0], controls[0]), Side("proxy", door, controls[1]))
 
 

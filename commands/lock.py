@@ -1,0 +1,212 @@
+"""LOCK: mutual exclusion with a fence, and waiters that are woken.
+
+LOCK ACQUIRE resource [EX s | PX ms] [WAIT ms] [TOKEN token] [FENCE]
+                                            token | [token, fence, valid-ms] | nil: another holds it
+LOCK RELEASE resource token                 1 | 0
+LOCK EXTEND resource token EX s | PX ms     1 | 0
+LOCK INFO resource                          map: held, fence, ttl_ms, waiters"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..proxy.errors import BadInput
+from ..proxy.resp import Value
+from ..proxy.spec import (
+    EXPIRIES,
+    Argument,
+    Call,
+    CommandSpec,
+    Options,
+    Subcommand,
+    milliseconds,
+    subcommand,
+    waiting,
+)
+
+LOCK_MS = 30_000
+RESOURCE_MAX = 64 * 1024
+TOKEN_MAX = 1024
+HELP = (
+    "LOCK <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ACQUIRE <resource> [EX <s> | PX <ms>] [WAIT <ms>] [TOKEN <token>] [FENCE]",
+    "    Return a token, or nil: another holds the lock, and WAIT (default 0) ran out.",
+    "    EX, PX: how long it is yours (30000 ms). TOKEN: one of your own; whoever asks with the",
+    "    token that holds the lock gets it again. FENCE: return [token, fence, valid-ms].",
+    "RELEASE <resource> <token>",
+    "    Give the lock back: 1; 0 where it is not this token's, or not any more.",
+    "EXTEND <resource> <token> <EX <s> | PX <ms>>",
+    "    Let its time begin anew: 1; 0 where it is not this token's, or not any more.",
+    "INFO <resource>",
+    "    Return held, fence (the last one given), ttl_ms, waiters (of this proxy).",
+    "HELP",
+    "    Print this help.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    resource: bytes
+    ttl_ms: int
+    wait_ms: int
+    token: bytes | None
+    fence: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    resource: bytes
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    resource: bytes
+    token: bytes
+    ttl_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    resource: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    pass
+
+
+Request = Acquire | Release | Extend | Info | Help
+
+
+def parse(words: Sequence[bytes]) -> Request:
+    sub = subcommand(SPEC, words)
+    if sub == "HELP":
+        return Help()
+    resource = words[2]
+    _within("resource", resource, RESOURCE_MAX)
+    if sub == "ACQUIRE":
+        return _acquire(resource, words)
+    if sub == "RELEASE":
+        return Release(resource, words[3])
+    if sub == "EXTEND":
+        return _extend(resource, words)
+    return Info(resource)
+
+
+def _acquire(resource: bytes, words: Sequence[bytes]) -> Acquire:
+    given = _options(words, 3, b"EX", b"PX", b"WAIT", b"TOKEN", b"FENCE")
+    token = given.get(b"TOKEN")
+    if token is not None:
+        _within("token", token, TOKEN_MAX)
+    wait_ms = waiting(given[b"WAIT"]) if b"WAIT" in given else 0
+    return Acquire(resource, _time(given) or LOCK_MS, wait_ms, token, b"FENCE" in given)
+
+
+def _extend(resource: bytes, words: Sequence[bytes]) -> Extend:
+    ttl_ms = _time(_options(words, 4, b"EX", b"PX"))
+    assert ttl_ms is not None  # six words: there is one option
+    return Extend(resource, words[3], ttl_ms)
+
+
+def _options(words: Sequence[bytes], at: int, *allowed: bytes) -> dict[bytes, bytes]:
+    """The options and their words. All are read before any is looked into: as in SET, a word too
+    many is told of before a number that is none."""
+    options, given = Options(words, at), dict[bytes, bytes]()
+    while options.more():
+        name = options.name(*allowed, also=EXPIRIES)
+        given[name] = b"" if name == b"FENCE" else options.value()
+    return given
+
+
+def _time(given: dict[bytes, bytes]) -> int | None:
+    for option in (b"EX", b"PX"):
+        if option in given:
+            return milliseconds(option, given[option], "lock")
+    return None
+
+
+def _within(what: str, word: bytes, limit: int) -> None:
+    if not 0 < len(word) <= limit:
+        raise BadInput(f"invalid {what}: it has 1 to {limit} bytes")
+
+
+async def run(call: Call) -> Value:
+    request = call.request
+    match request:
+        case Acquire():
+            return await _run_acquire(call, request)
+        case Release():
+            return int(await call.locks.release(request.resource, request.token))
+        case Extend():
+            args = request.resource, request.token, request.ttl_ms
+            return int(await call.locks.extend(*args))
+        case Info():
+            return await call.locks.info(request.resource)
+        case _:
+            return HELP
+
+
+async def _run_acquire(call: Call, request: Acquire) -> Value:
+    args = request.resource, request.ttl_ms, request.wait_ms, request.token
+    grant = await call.locks.acquire(*args)
+    if grant is None:
+        return None
+    return (grant.token, grant.fence, grant.valid_ms) if request.fence else grant.token
+
+
+_RESOURCE = Argument("resource", "key")
+_TOKEN = Argument("token", "string")
+_TIMES = (
+    Argument("seconds", "integer", "EX"),
+    Argument("milliseconds", "integer", "PX"),
+)
+SPEC = CommandSpec(
+    name=b"LOCK",
+    arity=-2,
+    summary="Lets one client at a time hold a resource.",
+    group="nearhit",
+    complexity="O(1)",
+    parse=parse,
+    run=run,
+    flags=("write", "denyoom", "noscript", "blocking"),
+    keys=(2, 2, 1),
+    subcommands=(
+        Subcommand(
+            "ACQUIRE",
+            "Returns a token once the resource is the caller's.",
+            -3,
+            (2, 2, 1),
+            (
+                _RESOURCE,
+                Argument("expiration", "oneof", flags=("optional",), arguments=_TIMES),
+                Argument("wait-milliseconds", "integer", "WAIT", ("optional",)),
+                Argument("token", "string", "TOKEN", ("optional",)),
+                Argument("fence", "pure-token", "FENCE", ("optional",)),
+            ),
+        ),
+        Subcommand(
+            "RELEASE",
+            "Gives a resource back, if the token holds it.",
+            4,
+            (2, 2, 1),
+            (_RESOURCE, _TOKEN),
+        ),
+        Subcommand(
+            "EXTEND",
+            "Lets the time of a resource begin anew, if the token holds it.",
+            6,
+            (2, 2, 1),
+            (_RESOURCE, _TOKEN, Argument("expiration", "oneof", arguments=_TIMES)),
+        ),
+        Subcommand(
+            "INFO",
+            "Returns whether a resource is held, its last fence, the time left and who waits.",
+            3,
+            (2, 2, 1),
+            (_RESOURCE,),
+        ),
+        Subcommand("HELP", "Prints the subcommands.", 2),
+    ),
+)

@@ -1,0 +1,355 @@
+"""WARM: fills many keys at once, through their loaders or with values given.
+
+    WARM key [key ...]
+    WARM [EX s | PX ms] [LOADER name] [CONCURRENCY n] [REFRESH] KEYS key [key ...]
+    WARM [EX s | PX ms] [REFRESH] VALUES key value [key value ...]
+
+A key that fails is counted and named in the answer; the others go on. Loads are flight.py's, with
+the leases of every other load, so that an invalidation meanwhile wins. Values are written by this
+module: leases first, in the same piece, so that no load that runs may write over them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from ..proxy.errors import BadInput, ProxyError, WrongArity
+from ..proxy.names import lease_keys
+from ..proxy.resp import Value, encode
+from ..proxy.spec import (
+    EXPIRIES,
+    MS_MAX,
+    SYNTAX,
+    Argument,
+    Call,
+    CommandSpec,
+    Options,
+    integer,
+    milliseconds,
+)
+
+CONCURRENCY: Final = 8
+CONCURRENCY_MOST: Final = 1024
+BATCH: Final = 500  # pairs written in one piece
+ERRORS_MOST: Final = 100
+PX_MOST: Final = MS_MAX - 2**42  # as spec.milliseconds has it, for what the jitter adds
+
+_OPTIONS: Final = (b"EX", b"PX", b"LOADER", b"CONCURRENCY", b"REFRESH", b"KEYS", b"VALUES")
+
+
+# --- Words ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """These keys, from their loaders."""
+
+    keys: Sequence[bytes]
+    loader: str | None = None
+    ttl_ms: int | None = None
+    refresh: bool = False
+    concurrency: int = CONCURRENCY
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """These keys with these values."""
+
+    keys: Sequence[bytes]
+    values: Sequence[bytes]
+    ttl_ms: int | None = None
+    refresh: bool = False
+
+
+@dataclass(slots=True)
+class _Given:
+    """The options as they are read."""
+
+    loader: str | None = None
+    ttl_ms: int | None = None
+    refresh: bool = False
+    concurrency: int | None = None
+
+
+def parse(words: Sequence[bytes]) -> Loads | Values:
+    """Options are read only where the first word is one; behind KEYS and VALUES stand none."""
+    if len(words) < 2:
+        raise WrongArity("warm")
+    if words[1].upper() not in _OPTIONS:
+        return Loads(words[1:])
+    options, given = Options(words, 1), _Given()
+    while options.more():
+        option = options.name(*_OPTIONS, also=EXPIRIES)
+        if option == b"KEYS":
+            return _loads(words[options.at :], given)
+        if option == b"VALUES":
+            return _values(words[options.at :], given)
+        _read(option, options, given)
+    raise BadInput(SYNTAX)
+
+
+def _read(option: bytes, options: Options, given: _Given) -> None:
+    if option == b"REFRESH":
+        given.refresh = True
+    elif option == b"LOADER":
+        given.loader = options.value().decode("utf-8", "backslashreplace")
+    elif option == b"CONCURRENCY":
+        given.concurrency = integer(options.value())
+        if not 1 <= given.concurrency <= CONCURRENCY_MOST:
+            # Redis's words (getRangeLongFromObjectOrReply), its grammar included.
+            raise BadInput(f"value is out of range, value must between 1 and {CONCURRENCY_MOST}")
+    else:
+        given.ttl_ms = milliseconds(option, options.value(), "warm")
+
+
+def _loads(keys: Sequence[bytes], given: _Given) -> Loads:
+    if not keys:
+        raise WrongArity("warm|keys")
+    concurrency = given.concurrency or CONCURRENCY
+    return Loads(keys, given.loader, given.ttl_ms, given.refresh, concurrency)
+
+
+def _values(words: Sequence[bytes], given: _Given) -> Values:
+    if given.loader is not None or given.concurrency is not None:
+        raise BadInput(SYNTAX)
+    if not words or len(words) % 2:
+        raise WrongArity("warm|values")
+    return Values(words[::2], words[1::2], given.ttl_ms, given.refresh)
+
+
+def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
+    try:
+        return parse(words).keys
+    except BadInput:
+        return ()
+
+
+# --- The outcome ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the keys; bounded, however many fail."""
+
+    requested: int
+    loaded: int = 0
+    skipped: int = 0
+    not_found: int = 0
+    failed: int = 0
+    errors: list[list[bytes]] = field(default_factory=list)
+
+    def fail(self, key: bytes, why: ProxyError) -> None:
+        self.failed += 1
+        if len(self.errors) < ERRORS_MOST:
+            self.errors.append([key, why.line.removeprefix(b"-").rstrip()])
+
+    def count(self, outcome: str) -> None:
+        if outcome == "loaded":
+            self.loaded += 1
+        elif outcome == "skipped":
+            self.skipped += 1
+        else:
+            assert outcome == "not_found", outcome
+            self.not_found += 1
+
+    def reply(self, seconds: float) -> Mapping[str, Value]:
+        return {
+            "requested": self.requested,
+            "loaded": self.loaded,
+            "skipped": self.skipped,
+            "not_found": self.not_found,
+            "failed": self.failed,
+            "elapsed_ms": int(seconds * 1000),
+            "errors": self.errors,
+        }
+
+
+async def run(call: Call) -> Value:
+    request, began = call.request, call.now()
+    assert isinstance(request, (Loads, Values))
+    tally = Tally(len(request.keys))
+    try:
+        if isinstance(request, Values):
+            await _write(call, request, tally)
+        else:
+            await _load(call, request, tally)
+    finally:
+        call.stats.add("warmed", tally.loaded)
+    return tally.reply(call.now() - began)
+
+
+# --- Through loaders --------------------------------------------------------------------------
+
+
+async def _load(call: Call, request: Loads, tally: Tally) -> None:
+    """So many workers take the keys off one iterator: no more than that many are loading, and no
+    key waits for a slow one that is not its own."""
+    keys = iter(request.keys)
+
+    async def work() -> None:
+        for key in keys:
+            try:
+                outcome = await call.leases.warm(
+                    key, request.loader, request.ttl_ms, request.refresh
+                )
+            except BadInput:
+                raise  # the request is wrong, not this key: an unknown loader
+            except ProxyError as why:
+                tally.fail(key, why)
+            else:
+                tally.count(outcome)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(request.concurrency, len(request.keys))):
+                group.create_task(work())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+# --- With values ------------------------------------------------------------------------------
+
+
+async def _write(call: Call, request: Values, tally: Tally) -> None:
+    endings = Endings.of(request.ttl_ms, request.refresh)
+    for at in range(0, len(request.keys), BATCH):
+        keys = request.keys[at : at + BATCH]
+        call.leases.void(keys)
+        piece = _piece(keys, request.values[at : at + BATCH], endings)
+        try:
+            _, *replies = await call.bulk.many(piece)
+        except ProxyError as why:
+            replies = [why] * len(keys)
+        _count(tally, keys, replies)
+
+
+def _count(tally: Tally, keys: Sequence[bytes], replies: Sequence[Value]) -> None:
+    skipped = replies.count(None)
+    failures = [
+        (key, reply)
+        for key, reply in zip(keys, replies, strict=True)
+        if isinstance(reply, ProxyError)
+    ]
+    tally.skipped += skipped
+    tally.loaded += len(keys) - skipped - len(failures)
+    for key, why in failures:
+        tally.fail(key, why)
+
+
+def _piece(keys: Sequence[bytes], values: Sequence[bytes], endings: Endings) -> list[bytes]:
+    """The leases' DEL, then a SET for each pair.
+
+    One format for each SET: from a list of words it took three times as long (tests.bench.warm)."""
+    form = endings.head + b"$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
+    sets = [
+        form % (len(key), key, len(value), value, tail)
+        for key, value, tail in zip(keys, values, endings.some(len(keys)), strict=True)
+    ]
+    return [encode([b"DEL", *lease_keys(keys)]), *sets]
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """How each SET begins, and the ways in which it may end: 201 times to live from -10 % to
+    +10 %, for what is warmed together must not expire together."""
+
+    head: bytes
+    tails: Sequence[bytes]  # shuffled, and repeated so that a batch may begin at any of the 201
+
+    STEPS: ClassVar = 201
+
+    @classmethod
+    def of(cls, ttl_ms: int | None, refresh: bool) -> Endings:
+        nx = [] if refresh else [b"NX"]
+        if ttl_ms is None:
+            head, tails = b"*%d\r\n" % (3 + len(nx)), [_words(nx)]
+        else:
+            head, tails = b"*%d\r\n" % (5 + len(nx)), []
+            tails += [_words([b"PX", b"%d" % ms, *nx]) for ms in cls._spread(ttl_ms)]
+            random.shuffle(tails)
+        return cls(head, tails * ((BATCH + cls.STEPS) // len(tails) + 1))
+
+    def some(self, count: int) -> Sequence[bytes]:
+        """As many as a batch needs, from a place taken at random: to choose each one at random
+        took as long as to write it."""
+        at = random.randrange(self.STEPS)
+        return self.tails[at : at + count]
+
+    @classmethod
+    def _spread(cls, ttl_ms: int) -> Iterator[int]:
+        half = cls.STEPS // 2
+        for step in range(-half, half + 1):
+            yield min(max(1, ttl_ms + ttl_ms * step // (10 * half)), PX_MOST)
+
+
+def _words(words: Sequence[bytes]) -> bytes:
+    return b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+# --- Facts ------------------------------------------------------------------------------------
+
+_EXPIRY: Final = Argument(
+    "expiration",
+    "oneof",
+    flags=("optional",),
+    arguments=(
+        Argument("seconds", "integer", token="EX"),
+        Argument("milliseconds", "integer", token="PX"),
+    ),
+)
+_LOADER: Final = Argument("loader", "string", token="LOADER", flags=("optional",))
+_CONCURRENCY: Final = Argument("concurrency", "integer", token="CONCURRENCY", flags=("optional",))
+_REFRESH: Final = Argument("refresh", "pure-token", token="REFRESH", flags=("optional",))
+
+SPEC = CommandSpec(
+    name=b"WARM",
+    arity=-2,
+    summary="Fills many keys through their loaders, or with values given.",
+    group="nearhit",
+    complexity="O(N) for N keys, besides what the loaders take.",
+    parse=parse,
+    run=run,
+    flags=("write", "denyoom", "movablekeys"),
+    key_names=key_names,
+    arguments=(
+        Argument(
+            "what",
+            "oneof",
+            arguments=(
+                Argument("keys", "key", flags=("multiple",)),
+                Argument(
+                    "through-loaders",
+                    "block",
+                    arguments=(
+                        _EXPIRY,
+                        Argument("loader", "string", token="LOADER", flags=("optional",)),
+                        Argument(
+                            "concurrency", "integer", token="CONCURRENCY", flags=("optional",)
+                        ),
+                        _REFRESH,
+                        Argument("key", "key", token="KEYS", flags=("multiple",)),
+                    ),
+                ),
+                Argument(
+                    "with-values",
+                    "block",
+                    arguments=(
+                        _EXPIRY,
+                        _REFRESH,
+                        Argument(
+                            "pair",
+                            "block",
+                            token="VALUES",
+                            flags=("multiple",),
+                            arguments=(Argument("key", "key"), Argument("value", "string")),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+    finishes=True,
+)

@@ -1,0 +1,26 @@
+-- Store a loaded value, if the lease that it was loaded under still holds.
+--
+-- KEYS  1 the key   2 its lease, lease:{key}
+-- ARGV  1 token   2 value   3 EX, PX, EXAT, PXAT or ""   4 its number   5 digest of the value that
+--       stood when the lease was taken, "" for none (take.lua)
+-- Returns  1 stored; 0 refused: the lease is gone, or the key has been written since.
+--
+-- Atomic: an invalidation between the comparison and the SET would be undone by it.
+
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then
+  return 0
+end
+redis.call('DEL', KEYS[2])
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'table' then
+  return 0 -- somebody has made it something else than a string
+end
+if (value and redis.sha1hex(value) or '') ~= ARGV[5] then
+  return 0
+end
+if ARGV[3] == '' then
+  redis.call('SET', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[2], ARGV[3], ARGV[4])
+end
+return 1

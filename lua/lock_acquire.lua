@@ -1,0 +1,60 @@
+-- Take a lock, or learn for how long another holds it.
+--
+-- KEYS  1 lock:{resource}, the bare token of the holder   2 fence:{resource}, the last fence given
+-- ARGV  1 token   2 milliseconds to hold it   3 milliseconds to keep the fence
+--       4 "mine": only if this token holds it already; "": also if it is free
+-- Returns  {1, fence, 1}  it is yours
+--          {1, fence, 0}  it was yours already: the same fence, and the time begins anew
+--          {0, ms}        another holds it, for so long at most; -1: without an end, -2: nobody does
+--
+-- Atomic: of many that find it free one takes it, and no two of them get the same fence.
+-- The fence is at least the server's time, so that it grows also when its key has been lost.
+
+local function next_fence()
+  local last = redis.pcall('INCR', KEYS[2])
+  if type(last) == 'table' then
+    return last -- no number: its error
+  end
+  local time = redis.call('TIME')
+  local fence = math.max(last, time[1] * 1000000 + time[2])
+  -- Below 2^53 a double is exact, and %.0f writes all of it; tostring would write 1.79e+15.
+  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[3])
+  return fence
+end
+
+if ARGV[4] ~= 'mine' then
+  local taken = redis.pcall('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+  if taken and taken.err then
+    return taken
+  end
+  if taken then
+    local fence = next_fence()
+    if type(fence) == 'table' then
+      redis.call('DEL', KEYS[1]) -- a lock without a fence would be nobody's
+      return fence
+    end
+    -- The caller's connection tracks what is read. Behind all writes, so that they are no news to
+    -- it: Redis 7.0 tracks both KEYS from the first read on.
+    redis.call('GET', KEYS[1])
+    return {1, fence, 1}
+  end
+end
+
+local holder = redis.pcall('GET', KEYS[1])
+if type(holder) == 'table' then
+  return holder -- no string: its error
+end
+if holder ~= ARGV[1] then
+  return {0, redis.call('PTTL', KEYS[1])}
+end
+local fence = redis.pcall('GET', KEYS[2])
+if type(fence) == 'table' then
+  return fence
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if fence then
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  return {1, tonumber(fence), 0}
+end
+fence = next_fence() -- the one it was given is lost: a greater one
+return type(fence) == 'table' and fence or {1, fence, 0}

@@ -1,0 +1,142 @@
+"""Addresses, as settings write them: where we listen, and where an upstream is.
+
+``Tcp`` and ``Unix`` are what a socket is bound to; ``Upstream`` is where a URL leads. Pure: opens
+nothing and resolves nothing (workers.py binds, dial.py connects). Parsing raises ValueError, with a
+reason where the kind of value alone does not say enough, and never with a password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A host and port to listen on; port 0 is any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A unix socket to listen on."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http+unix://{self.path}"
+
+
+Listen = Tcp | Unix
+
+# What redis-py takes in a URL's query; the rest steers a client's own pool and is passed over.
+_URL_OPTIONS = re.compile(
+    r"db|username|password|ssl_(ca_certs|cert_reqs|certfile|check_hostname|keyfile|password)"
+)
+_URL_PASSED_OVER = re.compile(
+    r"client_name|decode_responses|encoding(_errors)?|health_check_interval|max_connections|protocol"
+    r"|retry_on_(error|timeout)|socket_\w+|timeout"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where an upstream URL leads, as redis-py reads it; ``path`` is set for a unix socket only."""
+
+    host: str = "localhost"
+    port: int = 6379
+    path: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    db: int = 0
+    tls: bool = False
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Upstream:
+        """ValueError with what is wrong, the password never in it."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # its words quote the URL, password and all
+            raise ValueError from None
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError
+        options = dict(parse_qsl(parts.query))
+        for name in options:
+            if not (_URL_OPTIONS.fullmatch(name) or _URL_PASSED_OVER.fullmatch(name)):
+                raise ValueError(f"it has an unknown option {name}")
+        unix = parts.scheme == "unix"
+        if unix and not (parts.path.startswith("/") and parts.hostname is None):
+            raise ValueError("the path must be absolute, as in unix:///run/redis.sock")
+        return cls(
+            host=unquote(parts.hostname or "localhost"),
+            port=_port(re.sub(r".*@|\[.*\]", "", parts.netloc).partition(":")[2] or "6379"),
+            path=unquote(parts.path) if unix else None,
+            username=unquote(parts.username or "") or options.get("username"),
+            password=unquote(parts.password or "") or options.get("password"),
+            db=_db(options.get("db") or ("" if unix else unquote(parts.path).strip("/"))),
+            tls=parts.scheme == "rediss",
+            options={name: text for name, text in options.items() if name.startswith("ssl_")},
+        )
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise ValueError("its port is not a number from 0 to 65535")
+    return int(text)
+
+
+def _db(text: str) -> int:
+    if text and not (text.isascii() and text.isdigit()):
+        raise ValueError("its database is not a number")
+    return int(text or 0)
+
+
+def _one(text: str) -> Listen:
+    if text.startswith("unix://"):
+        path = text.removeprefix("unix://")
+        if not path.startswith("/") or path.endswith("/"):
+            raise ValueError
+        return Unix(path)
+    match = re.fullmatch(
+        r"(?:\[([0-9a-f:.]+(?:%\w+)?)\]|([\w.-]+)):(.*)", text, re.ASCII | re.IGNORECASE
+    )
+    if match is None:
+        raise ValueError
+    return Tcp(match[1] or match[2], _port(match[3]))
+
+
+def listeners(text: str) -> tuple[Listen, ...]:
+    """Addresses to listen on, joined by commas."""
+    found: list[Listen] = []
+    for item in text.split(","):
+        try:
+            address = _one(item.strip())
+        except ValueError as error:
+            raise ValueError(f"see {item.strip()!r}" if item != text else error) from None
+        if address in found:
+            raise ValueError(f"{address} is there twice")
+        found.append(address)
+    return tuple(found)

@@ -1,0 +1,102 @@
+"""Runs the commands of the proxy's own: for sessions, and for HTTP with the same words.
+
+Owns one Call for each db and upstream user: its lanes, flights and locks. Knows no command by name:
+server.py hands them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from .errors import BadInput, WrongArity, shown
+from .flight import Flights
+from .lane import Key, Lane
+from .locks import Locks
+from .resp import Value
+from .scope import Scope
+from .spec import Call, CommandSpec
+
+# A db and user that nobody has asked for in so many seconds is forgotten, if nothing runs there.
+IDLE_TICKS: Final = 60
+
+
+@dataclass(slots=True)
+class Place:
+    """What one db and user has: the call to hand to commands, but for its request."""
+
+    scope: Scope
+    flights: Flights
+    locks: Locks
+    call: Call
+    idle_ticks: int = 0
+
+
+class Commands:
+    def __init__(self, specs: Sequence[CommandSpec], build: Callable[[Key], Place]) -> None:
+        self.specs: Mapping[bytes, CommandSpec] = {spec.name: spec for spec in specs}
+        self._build = build
+        self._places: dict[Key, Place] = {}
+
+    def __repr__(self) -> str:
+        return f"<Commands {len(self.specs)} places={len(self._places)}>"
+
+    def parse(self, words: Sequence[bytes]) -> tuple[CommandSpec, object]:
+        """The command and its request. BadInput in Redis's words."""
+        spec = self.specs.get(words[0].upper())
+        if spec is None:
+            raise BadInput(f"unknown command {shown(words[0])}")
+        if not spec.accepts(len(words)):
+            raise WrongArity(spec.name.decode())
+        return spec, spec.parse(words)
+
+    async def run(self, spec: CommandSpec, request: object, key: Key) -> Value:
+        """Run a parsed request; its probe, if it has one, has been asked already."""
+        return await spec.run(replace(self.place(key).call, request=request))
+
+    async def ask(self, words: Sequence[bytes], key: Key) -> Value:
+        """Run one request. ProxyError with the line that a client would get."""
+        return await self.probe_and_run(*self.parse(words), key)
+
+    async def probe_and_run(self, spec: CommandSpec, request: object, key: Key) -> Value:
+        probe = spec.probe(request)
+        if probe is not None:
+            call = self.place(key).call
+            value = await call.upstream.ask(*probe)
+            call.stats.read(hit=value is not None)
+            if value is not None:
+                return value
+        return await self.run(spec, request, key)
+
+    def lane(self, key: Key) -> Lane:
+        """The tracked lane, for probes."""
+        return self.place(key).scope.lane()
+
+    def place(self, key: Key) -> Place:
+        """What the db and user of a session's key has."""
+        here = Key(db=key.db, user=key.user)
+        place = self._places.get(here)
+        if place is None:
+            place = self._places[here] = self._build(here)
+        place.idle_ticks = 0
+        return place
+
+    def void(self, key: Key, keys: Sequence[bytes]) -> None:
+        """Keys that a plain write changes: their loads must not be joined any more."""
+        place = self._places.get(Key(db=key.db, user=key.user))
+        if place is not None:
+            place.flights.void(keys)
+
+    @property
+    def tracking(self) -> bool:
+        """Whether any server that we asked tells us of changes."""
+        return any(place.scope.tracking for place in self._places.values())
+
+    def tick(self) -> None:
+        """Once a second."""
+        for key, place in list(self._places.items()):
+            place.scope.tick()
+            place.flights.tick()
+            place.idle_ticks = 0 if place.scope.watches else place.idle_ticks + 1
+            if place.idle_ticks > IDLE_TICKS:
+                del self._places[key]

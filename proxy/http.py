@@ -1,0 +1,334 @@
+"""The HTTP API: a request becomes the words of a command, the command's value becomes JSON.
+
+    GET  /api/cache/{key}       GET, then GETORSET    POST /api/cache/lock/acquire  LOCK ACQUIRE
+    GET  /api/cache/stats       STATS                 POST /api/cache/lock/release  LOCK RELEASE
+    POST /api/cache/warm        WARM                  GET  /healthz  /readyz
+    POST /api/cache/invalidate  INVALIDATE            GET  /metrics
+
+What a command does is the command's own: nothing is decided here but status codes. The paths that
+are spelled out win, so a key called ``stats`` has no path. aiohttp takes 0.2 s to import: whoever
+serves no HTTP does not import this module."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from .errors import ProxyError, shown
+from .http_body import BODY_MAX, Reading, Refusal
+from .log import event
+from .resp import Value
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX: Final = 1000
+BACKLOG: Final = 511
+KEEPALIVE_S: Final = 75
+AT_ONCE_S: Final = 0.01
+FIRST_S: Final = 30  # for the head of a connection's first request
+READY_S: Final = 2
+
+API: Final = "/api/cache/"
+LOCK_HEAD, LOCK_TAIL = b"lock:{", b"}"  # around a resource: the key that holds its lock
+
+# By the first word of a command's error; any other is 500.
+STATUS: Final = {
+    "ERR": 400,
+    "WRONGTYPE": 400,
+    "NOLOADER": 404,
+    "LOADERR": 502,
+    "LOADTIMEOUT": 504,
+    "CACHEBUSY": 503,
+    "LOCKBUSY": 503,
+    "UPSTREAM": 503,
+    "LOADING": 503,
+    "MASTERDOWN": 503,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the handlers use. ``run`` and ``get`` raise ProxyError; so does ``ping`` when the
+    upstream does not answer."""
+
+    run: Callable[[Sequence[bytes]], Awaitable[Value]]  # a command of the proxy's own
+    get: Callable[[bytes], Awaitable[bytes | None]]  # plain GET
+    ping: Callable[[], Awaitable[object]]
+    metrics: Callable[[], bytes]
+    metrics_type: str
+
+
+def app(api: Api) -> web.Application:
+    endpoints = Endpoints(api)
+    made = web.Application(client_max_size=BODY_MAX, middlewares=[in_json])
+    made.add_routes(
+        [
+            web.get("/healthz", endpoints.health),
+            web.get("/readyz", endpoints.ready),
+            web.get("/metrics", endpoints.metrics),
+            web.get(API + "stats", endpoints.stats),
+            web.post(API + "warm", endpoints.warm),
+            web.post(API + "invalidate", endpoints.invalidate),
+            web.post(API + "lock/acquire", endpoints.acquire),
+            web.post(API + "lock/release", endpoints.release),
+            web.get(API + "{key:(?s:.+)}", endpoints.read),
+        ]
+    )
+    return made
+
+
+# --- Answers --------------------------------------------------------------------------------------
+
+
+def answer(status: int, body: Mapping[str, object]) -> web.Response:
+    headers = {"Server": "nearhit"}  # else aiohttp tells its version, and Python's
+    if status == 503:
+        headers["Retry-After"] = "1"
+    text = json.dumps(body, ensure_ascii=False)
+    return web.json_response(text=text, status=status, headers=headers)
+
+
+def failure(status: int, why: str) -> web.Response:
+    return answer(status, {"error": why})
+
+
+@web.middleware
+async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Everything that goes wrong, as JSON with its status."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return failure(refusal.status, str(refusal))
+    except ProxyError as error:
+        return failure(STATUS.get(str(error).partition(" ")[0], 500), str(error))
+    except web.HTTPMethodNotAllowed as error:
+        response = failure(405, f"{request.method} is not for this path")
+        response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except web.HTTPNotFound:
+        return failure(404, "no such path")
+    except Exception:
+        # A defect of ours must cost this request its answer, and nobody else anything.
+        log.exception("an HTTP request failed")
+        return failure(500, "a defect in the proxy")
+
+
+def fields_of(name: str, word: bytes | None) -> dict[str, object]:
+    """A word as a field; what is no text has one of its own."""
+    try:
+        return {name: None if word is None else word.decode()}
+    except UnicodeDecodeError:
+        assert word is not None
+        return {name: None, f"{name}_base64": base64.b64encode(word).decode()}
+
+
+def plain(value: Value) -> object:
+    """A reply as JSON has it; bytes that are no text are escaped."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, ProxyError):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value
+
+
+# --- Endpoints ------------------------------------------------------------------------------------
+
+
+class Endpoints:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._reading = Reading()
+
+    async def read(self, request: web.Request) -> web.Response:
+        if request.query_string:
+            raise Refusal(400, "a key takes no query; a question mark in it is written %3F")
+        key = unquote_to_bytes(request.rel_url.raw_path.removeprefix(API))
+        value: Value = await self._api.get(key)
+        hit = value is not None
+        if not hit:
+            value = await self._api.run([b"GETORSET", key])
+        if value is None:
+            return failure(404, f"there is no {shown(key)}, its loader says")
+        assert isinstance(value, bytes)
+        return answer(200, {**fields_of("key", key), **fields_of("value", value), "hit": hit})
+
+    async def warm(self, request: web.Request) -> web.Response:
+        body = await self._reading.body(request, "keys", "ttl")
+        words = [b"WARM", *body.seconds("ttl"), b"KEYS", *body.texts("keys")]
+        return await self._map(words)
+
+    async def invalidate(self, request: web.Request) -> web.Response:
+        body = await self._reading.body(request, "key", "pattern")
+        if ("key" in body) is ("pattern" in body):
+            raise Refusal(400, "give key or pattern, and not both")
+        if "key" in body:
+            words = [b"INVALIDATE", b"KEYS", body.text("key")]
+        else:
+            words = [b"INVALIDATE", b"PATTERN", body.text("pattern")]
+        return answer(200, {"removed": plain(await self._api.run(words))})
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return await self._map([b"STATS"])
+
+    async def acquire(self, request: web.Request) -> web.Response:
+        body = await self._reading.body(request, "resource", "ttl")
+        resource = body.text("resource")
+        granted = await self._api.run(
+            [b"LOCK", b"ACQUIRE", resource, *body.milliseconds("ttl"), b"FENCE"]
+        )
+        if granted is None:
+            return failure(409, f"the lock of {shown(resource)} is held by another")
+        assert isinstance(granted, Sequence)
+        token, fence = granted[:2]
+        key = LOCK_HEAD + resource + LOCK_TAIL
+        return answer(200, {"key": plain(key), "token": plain(token), "fence": plain(fence)})
+
+    async def release(self, request: web.Request) -> web.Response:
+        body = await self._reading.body(request, "key", "token")
+        key, token = body.text("key"), body.text("token")
+        if not (key.startswith(LOCK_HEAD) and key.endswith(LOCK_TAIL)):
+            raise Refusal(400, "key must be what acquire gave: lock:{resource}")
+        resource = key[len(LOCK_HEAD) : -len(LOCK_TAIL)]
+        released = await self._api.run([b"LOCK", b"RELEASE", resource, token])
+        return answer(200, {"released": bool(released)})
+
+    async def health(self, request: web.Request) -> web.Response:
+        return answer(200, {"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._api.ping()
+        except (ProxyError, TimeoutError) as error:
+            why = str(error) or f"no answer in {READY_S} s"
+            return answer(503, {"status": "unavailable", "error": why})
+        return answer(200, {"status": "ok"})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        headers = {"Server": "nearhit", "Content-Type": self._api.metrics_type}
+        return web.Response(body=self._api.metrics(), headers=headers)
+
+    async def _map(self, words: Sequence[bytes]) -> web.Response:
+        value = await self._api.run(words)
+        assert isinstance(value, Mapping)
+        return answer(200, {name: plain(item) for name, item in value.items()})
+
+
+# --- Serving --------------------------------------------------------------------------------------
+
+
+class Connection(web.RequestHandler):
+    """One client. What aiohttp itself refuses is bytes that are no HTTP."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        # aiohttp's own would log a traceback for each port scan, and tell its version.
+        event(log, logging.DEBUG, "bad HTTP request", peer=request.remote, error=exc)
+        response = failure(status, "not a request that HTTP allows")
+        response.force_close()
+        return response
+
+
+class TooMany(asyncio.Protocol):
+    """A client beyond the bound."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 33\r\n\r\n"
+            b'{"error": "too many connections"}'
+        )
+        transport.close()
+
+
+class Http:
+    """Serves an app on listening sockets that the caller has bound, and that it closes."""
+
+    def __init__(self, api: Api) -> None:
+        made = app(api)
+        made.middlewares.insert(0, self._arrived)
+        self._runner = web.AppRunner(made)
+        self._listeners: list[asyncio.Server] = []
+        self._timers: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Http listeners={len(self._listeners)} connections={len(self._server.connections)}>"
+        )
+
+    @property
+    def _server(self) -> web.Server:
+        assert self._runner.server is not None, "not started"
+        return self._runner.server
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            listener = await loop.create_server(self._accept, sock=sock, backlog=BACKLOG)
+            self._listeners.append(listener)
+
+    def _accept(self) -> asyncio.Protocol:
+        if len(self._server.connections) >= CONNECTIONS_MAX:
+            return TooMany()
+        loop = asyncio.get_running_loop()
+        connection = Connection(
+            self._server,
+            loop=loop,
+            keepalive_timeout=KEEPALIVE_S,
+            access_log=None,  # type: ignore[arg-type]  # what AppRunner passes on for "off"
+            auto_decompress=False,  # a small body must not become a large one
+        )
+        # aiohttp waits for a first request as long as for a next one.
+        self._timers[connection] = loop.call_later(FIRST_S, self._silent, connection)
+        return connection
+
+    def _silent(self, connection: Connection) -> None:
+        del self._timers[connection]
+        connection.force_close()
+
+    @web.middleware
+    async def _arrived(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        timer = self._timers.pop(request.protocol, None)
+        if timer is not None:
+            timer.cancel()
+        return await handler(request)
+
+    def close(self) -> None:
+        """Accept no more, and close who is idle; what runs goes on."""
+        for listener in self._listeners:
+            listener.close()
+        self._server.pre_shutdown()
+
+    async def stop(self, seconds: float) -> None:
+        """Answer what runs within so many seconds, close everything."""
+        self.close()
+        await asyncio.sleep(0)  # what was accepted just now begins, so that it can be ended
+        self._server.pre_shutdown()
+        # It waits twice: for the request, then for its task. And 0 would be for ever.
+        await self._server.shutdown(max(seconds, AT_ONCE_S) / 2)
+        await self._runner.cleanup()
+        for timer in self._timers.values():
+            timer.cancel()

@@ -1,0 +1,235 @@
+"""Types of settings, and the rows that settings are: how text becomes a value, and how a mistake in
+it is worded.
+
+Every source of settings gives text (a TOML value is written out as a flag would have it), so one
+parser serves them all. Knows no setting by name: the rows are config.py's and
+loader_settings.py's."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from .address import Listen, Upstream, listeners
+from .log import redacted
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T_co]):
+    """A type of setting. ``parse`` raises ValueError, with a reason if ``wants`` is not enough."""
+
+    parse: Callable[[str], T_co]
+    wants: str
+    metavar: str
+    many: bool = False  # its flag may be repeated
+
+
+SIZES = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1 << 10,
+    "m": 1000**2,
+    "mb": 1 << 20,
+    "g": 1000**3,
+    "gb": 1 << 30,
+}
+SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _amount(text: str, units: Mapping[str, T], number: str) -> tuple[str, T]:
+    match = re.fullmatch(rf"({number})\s*([a-z]*)", text.strip().lower(), re.ASCII)
+    if match is None or match[2] not in units:
+        raise ValueError
+    return match[1], units[match[2]]
+
+
+def _within(value: T, inside: bool) -> T:
+    if not inside:
+        raise ValueError
+    return value
+
+
+def whole(low: int, high: int) -> Kind[int]:
+    """A whole number."""
+
+    def parse(text: str) -> int:
+        value = int(_amount(text, {"": 1}, r"-?\d{1,18}")[0])
+        return _within(value, low <= value <= high)
+
+    return Kind(parse, f"a whole number from {low} to {high}", "N")
+
+
+def size(low: str, high: str) -> Kind[int]:
+    """Bytes, with Redis's units: 1k is 1000 bytes, 1kb is 1024."""
+
+    def bytes_of(text: str) -> int:
+        number, unit = _amount(text, SIZES, r"\d{1,18}")
+        return int(number) * unit
+
+    least, most = bytes_of(low), bytes_of(high)
+
+    def parse(text: str) -> int:
+        value = bytes_of(text)
+        return _within(value, least <= value <= most)
+
+    return Kind(parse, f"a size from {low} to {high} (such as 64mb)", "SIZE")
+
+
+def duration(low: str, high: str) -> Kind[float]:
+    """Seconds; ms, s, m and h are understood."""
+
+    def seconds_of(text: str) -> float:
+        number, unit = _amount(text, SECONDS, r"\d{1,12}(?:\.\d{1,9})?")
+        return float(number) * unit
+
+    least, most = seconds_of(low), seconds_of(high)
+
+    def parse(text: str) -> float:
+        value = seconds_of(text)
+        return _within(value, least <= value <= most)
+
+    return Kind(parse, f"a duration from {low} to {high} (such as 30s or 500ms)", "TIME")
+
+
+def choice(*names: str) -> Kind[str]:
+    """One of a few words, in any case."""
+
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        return _within(word, word in names)
+
+    return Kind(parse, f"one of {', '.join(names)}", "|".join(names))
+
+
+def is_off(text: str) -> bool:
+    """Whether a text turns off what its setting is about."""
+    return text.strip().lower() == "off"
+
+
+def _listeners_or_off(text: str) -> tuple[Listen, ...]:
+    return () if is_off(text) else listeners(text)
+
+
+def _key(text: str) -> str:
+    return "" if is_off(text) else _some(text)
+
+
+def _switch(text: str) -> bool:
+    word = text.strip().lower()
+    return _within(word == "true", word in ("true", "false"))
+
+
+def _url(text: str) -> str:
+    Upstream.parse(text)
+    return text
+
+
+def _some(text: str) -> str:
+    return _within(text, bool(text))
+
+
+LISTENERS = Kind(listeners, "host:port, [v6]:port or unix:///path", "ADDRESS", many=True)
+UPSTREAM = Kind(_url, "a redis://, rediss:// or unix:// URL", "URL")
+LISTENERS_OR_OFF = Kind(
+    _listeners_or_off, f"{LISTENERS.wants}, or off", LISTENERS.metavar, many=True
+)
+KEY = Kind(_key, "a key, or off", "KEY")
+SWITCH = Kind(_switch, "true or false", "true|false")
+PATH = Kind(_some, "the path of a file", "FILE")
+
+
+# --- Rows -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of a setting (a field of Config or LoaderSettings) beside its type."""
+
+    kind: Kind[object]
+    default: str | None
+    meaning: str
+    env: str | None = None  # a name that other programs share, beside NEARHIT_<NAME>
+    port_env: str | None = None  # the same, for the port alone of the first TCP address
+    unset: str = "none"
+    in_file: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A setting's text and where it stands."""
+
+    text: str | None
+    origin: str
+    place: str
+    shared: bool = False
+
+
+def row(
+    kind: Kind[T],
+    default: str,
+    meaning: str,
+    *,
+    env: str | None = None,
+    port_env: str | None = None,
+) -> T:
+    """A field that has a default."""
+    about = Row(kind, default, meaning, env, port_env)
+    return field(default=kind.parse(default), metadata={"row": about})
+
+
+def optional(
+    kind: Kind[T],
+    meaning: str,
+    *,
+    env: str | None = None,
+    unset: str = "none",
+    in_file: bool = True,
+) -> T | None:
+    """A field that may be left out; ``unset`` says what that means."""
+    about = Row(kind, None, meaning, env, unset=unset, in_file=in_file)
+    return field(default=None, repr=False, metadata={"row": about})
+
+
+def default_of(about: Row) -> Given:
+    return Given(about.default, "default", "default")
+
+
+def described(name: str, about: Row, given: Given) -> str:
+    """``name = value   # where it came from``, without a password."""
+    text = about.unset if given.text is None else redacted(given.text)
+    return f"{name} = {text}".ljust(40) + f"  # {given.origin}"
+
+
+def unfit(value: object, kind: Kind[object]) -> str | None:
+    """Why a TOML value cannot be a setting's text, if it cannot."""
+    if isinstance(value, dict):
+        return f"a table is not {kind.wants}"
+    if isinstance(value, list) and not kind.many:
+        return f"a list is not {kind.wants}"
+    return None
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``; did you mean workers?``, where something that exists is close."""
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def as_text(value: object) -> str:
+    """A TOML value as it would stand in a flag."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def wrong(given: Given, kind: Kind[object], reason: str) -> str:
+    """A text that is no value of the kind, as a mistake with its place."""
+    line = f"{given.place}: {redacted(given.text or '')!r} is not {kind.wants}"
+    return f"{line}: {reason}" if reason else line

@@ -1,0 +1,175 @@
+"""The listening sockets: who opens them, removes a unix socket's path, and says why one cannot be.
+
+They come in two groups, for clients and for HTTP; those who serve get both as one ``Doors``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from .address import Listen, Tcp, Unix
+from .errors import StartError
+from .log import event
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 511  # Redis's own tcp-backlog
+CANNOT_LISTEN = 3  # exit code: see cli.EXIT_CODES
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Doors(Generic[T]):
+    """Addresses, or the sockets that listen there."""
+
+    clients: Sequence[T] = field(default_factory=list)
+    http: Sequence[T] = field(default_factory=list)
+
+    def __add__(self, other: Doors[T]) -> Doors[T]:
+        return Doors([*self.clients, *other.clients], [*self.http, *other.http])
+
+    def only(self, kind: type[T]) -> Doors[T]:
+        """Those of a kind."""
+        return Doors(
+            [one for one in self.clients if isinstance(one, kind)],
+            [one for one in self.http if isinstance(one, kind)],
+        )
+
+
+@contextlib.contextmanager
+def opened(
+    addresses: Doors[Listen], *, share_ports: bool = False, http_optional: bool = False
+) -> Iterator[Doors[socket.socket]]:
+    """Listening sockets for both; StartError if one cannot be. With ``http_optional``, HTTP that
+    cannot listen is left out: nobody has asked for it by name."""
+    with contextlib.ExitStack() as stack:
+        clients = stack.enter_context(listening(addresses.clients, share_ports=share_ports))
+        http: list[socket.socket] = []
+        try:
+            http = stack.enter_context(listening(addresses.http, share_ports=share_ports))
+        except StartError as error:
+            if not http_optional:
+                raise
+            event(log, logging.WARNING, "no HTTP", error=error)
+        yield Doors(clients, http)
+
+
+_REMEDIES = {
+    errno.EADDRINUSE: "it is in use; stop what holds it or choose another with --listen",
+    errno.EACCES: "permission denied; choose a port from 1024 up, or a folder of yours",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with --listen",
+}
+# What a name may resolve to and this machine not have, as with ::1 where IPv6 is switched off.
+_ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+
+
+@contextlib.contextmanager
+def listening(
+    addresses: Sequence[Listen], *, share_ports: bool = False
+) -> Iterator[list[socket.socket]]:
+    """Listening sockets, closed at the end and their paths removed; StartError if one cannot be."""
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for address in addresses:
+            try:
+                if isinstance(address, Unix):
+                    sockets.append(_unix_socket(stack, Path(address.path)))
+                else:
+                    sockets += _tcp_sockets(stack, address, share_ports)
+            except (OSError, UnicodeError) as error:
+                raise _cannot_listen(address, error) from error
+        yield sockets
+
+
+def bound(doors: Doors[socket.socket]) -> Doors[Listen]:
+    """The addresses that the sockets have: numeric, and with a port where 0 was asked for."""
+    return Doors(list(map(_address, doors.clients)), list(map(_address, doors.http)))
+
+
+def _address(one: socket.socket) -> Listen:
+    name = one.getsockname()
+    return Unix(name) if isinstance(name, str) else Tcp(name[0], name[1])
+
+
+def _cannot_listen(address: Listen, error: OSError | UnicodeError) -> StartError:
+    why = str(error)
+    if isinstance(error, OSError):
+        why = _REMEDIES.get(error.errno or 0) or error.strerror or why
+    return StartError(f"cannot listen on {address}: {why}", CANNOT_LISTEN)
+
+
+def _tcp_sockets(
+    stack: contextlib.ExitStack, address: Tcp, share_port: bool
+) -> list[socket.socket]:
+    """One for each address that the host's name has on this machine."""
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    for family, kind, protocol, _, where in dict.fromkeys(
+        socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    ):
+        try:
+            one = stack.enter_context(socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if share_port:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind(where)
+            one.listen(BACKLOG)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            absent = error
+        else:
+            sockets.append(one)
+    if absent is not None and not sockets:
+        raise absent
+    return sockets
+
+
+def _unix_socket(stack: contextlib.ExitStack, path: Path) -> socket.socket:
+    """A socket at the path for our own user alone, in place of a stale one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")
+        if _is_answered(path):
+            raise OSError(errno.EADDRINUSE, "")
+        path.unlink()
+    one = stack.enter_context(socket.socket(socket.AF_UNIX))
+    before = os.umask(0o077)
+    try:
+        one.bind(str(path))
+    finally:
+        os.umask(before)
+    stack.callback(_remove, path, path.stat().st_ino)
+    one.listen(BACKLOG)
+    return one
+
+
+def _is_answered(path: Path) -> bool:
+    """Whether a process listens there; only a refusal says that none does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except TimeoutError:
+            return True
+        return True
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Remove our socket's path, unless somebody put another there."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_ino == inode:
+            path.unlink()

@@ -1,0 +1,53 @@
+"""What a loader's source is, and what it returns.
+
+A source says where a missing value comes from: load_url.py, load_call.py, load_redis.py and
+load_demo.py are one each. It maps what its library raises to ``SourceError``; loaders.py puts the
+loader's name to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from .log import redacted
+
+WHY_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """``value`` None: there is no such thing. How long it lives:
+
+    ttl_ms   exact
+    None     False   the loader's own ttl, jittered
+    None     True    for ever: the source has no expiry for it
+    0        True    not at all: hand it out, store nothing
+    n        True    n ms to the point: the source said so"""
+
+    value: bytes | None
+    ttl_ms: int | None = None
+    exact: bool = False
+
+
+NO_SUCH_THING: Final = Loaded(None)
+
+
+class SourceError(Exception):
+    """Why a source gave nothing, in words that a client may see: no password, no query of a URL."""
+
+
+class Source(Protocol):
+    async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
+        """The value for the key. SourceError. A cancelled load leaves nothing half done behind.
+        No captures: the loader was named for a key that its match does not fit."""
+
+    async def close(self) -> None: ...
+
+
+def said(text: str) -> str:
+    """A foreign message, fit to be seen: URLs in it without passwords, and not too long."""
+    words = (redacted(word) if "://" in word else word for word in re.split(r"\s+", text.strip()))
+    shown = " ".join(words)
+    return shown if len(shown) <= WHY_MAX else f"{shown[:WHY_MAX]}..."

@@ -1,0 +1,460 @@
+"""Locks of one db and upstream user: who waits for which, and what becomes of a grant that nobody
+takes.
+
+    ACQUIRE ─▶ line: [ last ] .. [ second ] [ head ] ── attempt ──▶ server: granted | held for N ms
+                                              ▲ │                             │
+                                              │ └─────────── grant ◀──────────┤
+                                              └── watch fires, or timer ◀─────┘
+
+Only the head of a line asks, and it asks again when the key has changed or its time is over: a
+release costs one attempt, however many wait. The watch stands for as long as the line does, and is
+cleared before each attempt, so that no wake-up falls between two of them.
+
+An attempt runs to its end also when its caller has left; its grant is then given back. Never knows
+sessions: commands/lock.py calls. Semantics: design/cache-aside-and-locks.md, 4."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final, Protocol, cast
+
+from ..lua import script
+from .config import retry_delay
+from .errors import LockBusy, ProxyError, UpstreamLost, shown
+from .log import event
+from .names import fence_key, lock_key
+from .resp import Value, integer_of
+from .spec import MS_MAX, Asking, Watch, Watching
+
+log = logging.getLogger(__name__)
+
+ACQUIRE: Final = script("lock_acquire")
+RELEASE: Final = script("lock_release")
+EXTEND: Final = script("lock_extend")
+INFO: Final = script("lock_info")
+
+# A fence outlives its lock, so that it is the same for whoever asks again; longer than that it need
+# not stay: the next one is the server's time or more.
+FENCE_MS: Final = 86_400_000
+# The latest time there is, less the present one (spec.milliseconds).
+FENCE_MS_MAX: Final = MS_MAX - 2**42
+
+# What a lock is worth less than the server's clock says: clocks drift apart (Redlock's numbers).
+DRIFT_PARTS: Final = 100
+DRIFT_MS: Final = 2
+
+# How much later than a lock is due to end the head asks, in seconds: its end is told late, and the
+# heads of all proxies at once would be a herd.
+LATER: Final = (0.0, 0.05)
+# A server that knows no tracking tells nothing; also the pause behind a grant that came too late.
+UNTOLD: Final = (0.05, 0.15)
+# The longest that a head relies on being told.
+LONGEST: Final = 60.0
+
+LINE_MAX: Final = 10_000
+RETURNING_MAX: Final = 10_000
+
+# What UpstreamLost's line begins with: the attempt was sent, and what became of it is unknown.
+_LOST: Final = UpstreamLost("").line.partition(b"(")[0]
+
+Start = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Tally(Protocol):
+    def add(self, name: str, count: int = 1) -> None: ...
+
+
+class WaitingRoom:
+    """A bound on those who wait for locks at once, of all dbs and users."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.waiting = 0
+
+    def __repr__(self) -> str:
+        return f"<WaitingRoom {self.waiting}/{self.limit}>"
+
+    def enter(self) -> None:
+        if self.waiting >= self.limit:
+            raise LockBusy(f"{self.limit} requests wait for locks already")
+        self.waiting += 1
+
+    def leave(self) -> None:
+        assert self.waiting > 0
+        self.waiting -= 1
+
+
+@dataclass(slots=True)
+class Grant:
+    """A lock that was acquired (spec.Grant)."""
+
+    token: bytes
+    fence: int
+    valid_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Caller:
+    """One ACQUIRE. ``named``: the token is the client's, which may send it again."""
+
+    resource: bytes
+    token: bytes
+    ttl_ms: int
+    named: bool
+    contended: bool = False
+
+    @property
+    def claim(self) -> tuple[bytes, bytes]:
+        """What a grant is of; two callers with one token have the same."""
+        return self.resource, self.token
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The token holds the lock; ``new``: since this attempt. ``sent``: when that was begun."""
+
+    fence: int
+    new: bool
+    sent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another holds it, for so long: PTTL's number."""
+
+    ms: int
+
+
+Answer = Taken | Held
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """Those who wait for one lock here, in the order in which they came: each one's turn comes when
+    all before it have left."""
+
+    watch: Watch
+    # Until then the lock is known to be held, and the lane that pushes has read it; 0: not known.
+    retry_at: float = 0.0
+    turns: OrderedDict[asyncio.Future[None], None] = field(default_factory=OrderedDict)
+
+    def __repr__(self) -> str:
+        return f"<Line waiting={len(self.turns)} fired={self.watch.fired}>"
+
+    def enter(self, turn: asyncio.Future[None]) -> None:
+        self.turns[turn] = None
+        self._call_head()
+
+    def leave(self, turn: asyncio.Future[None]) -> None:
+        del self.turns[turn]
+        self._call_head()
+
+    def _call_head(self) -> None:
+        head = next(iter(self.turns), None)
+        if head is not None and not head.done():
+            head.set_result(None)
+
+
+class Locks:
+    """What spec.Locks says."""
+
+    def __init__(
+        self,
+        upstream: Asking,
+        watching: Watching,
+        start: Start,
+        *,
+        clock: Callable[[], float],
+        stats: Tally,
+        room: WaitingRoom,
+        token: Callable[[], bytes] = lambda: secrets.token_hex(16).encode(),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._upstream = upstream
+        self._watching = watching
+        self._start = start
+        self._clock = clock
+        self._stats = stats
+        self._room = room
+        self._token = token
+        self._sleep = sleep
+        self._jitter = jitter
+        self._loop = asyncio.get_running_loop()
+        self._lines: dict[bytes, Line] = {}
+        self._named: dict[tuple[bytes, bytes], set[Caller]] = {}
+        self._returning: dict[tuple[bytes, bytes], asyncio.Future[None]] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Locks lines={len(self._lines)} waiting={self.waiting} "
+            f"returning={len(self._returning)}>"
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Requests that stand in a line."""
+        return sum(len(line.turns) for line in self._lines.values())
+
+    # --- What spec.Locks says -----------------------------------------------------------------
+
+    async def acquire(
+        self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
+    ) -> Grant | None:
+        """The lock; None: another holds it, and the wait is over. LockBusy: too many wait."""
+        deadline = self._clock() + wait_ms / 1000
+        caller = Caller(resource, token or self._token(), ttl_ms, named=token is not None)
+        with self._known(caller):
+            grant = None
+            if resource not in self._lines:
+                if not wait_ms:
+                    grant = await self._ask_once(caller, deadline)
+            elif caller.named:
+                # Behind others it would wait for them, and they for the lock that is its own.
+                grant = await self._ask_once(caller, deadline, only_mine=True)
+            else:
+                self._contend(caller)
+            if grant is None and wait_ms:
+                grant = await self._wait(caller, deadline)
+        if grant is not None:
+            self._stats.add("locks_acquired")
+        return grant
+
+    async def release(self, resource: bytes, token: bytes) -> bool:
+        return bool(await self._upstream.run(RELEASE, (lock_key(resource),), (token,)))
+
+    async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool:
+        args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
+        return bool(await self._upstream.run(EXTEND, _keys(resource), args))
+
+    async def info(self, resource: bytes) -> Mapping[str, Value]:
+        reply = await self._upstream.run(INFO, _keys(resource), ())
+        held, ms, fence = cast(Sequence[Any], reply)
+        line = self._lines.get(resource)
+        return {
+            "held": bool(held),
+            "fence": integer_of(fence) if fence is not None else None,
+            "ttl_ms": ms if ms >= 0 else None,
+            "waiters": len(line.turns) if line is not None else 0,
+        }
+
+    # --- Waiting ------------------------------------------------------------------------------
+
+    async def _ask_once(
+        self, caller: Caller, deadline: float, only_mine: bool = False
+    ) -> Grant | None:
+        answer = await self._attempt(caller, only_mine)
+        if isinstance(answer, Held):
+            self._contend(caller)
+            return None
+        grant = self._in_time(caller, answer)
+        if grant is None:
+            await self._undo(caller, deadline)
+        return grant
+
+    async def _wait(self, caller: Caller, deadline: float) -> Grant | None:
+        """In line until its turn, then as its head."""
+        with self._standing(caller.resource) as (line, turn):
+            if not turn.done():
+                self._contend(caller)
+                await asyncio.wait([turn], timeout=max(0.0, deadline - self._clock()))
+                if not turn.done() or self._clock() >= deadline:
+                    return None
+            return await self._lead(line, caller, deadline)
+
+    async def _lead(self, line: Line, caller: Caller, deadline: float) -> Grant | None:
+        """The head's part: ask whenever the lock may be free."""
+        while await self._due(line, deadline):
+            line.watch.clear()
+            line.retry_at = 0.0  # where the attempt fails or is left, the next head must ask
+            answer = await self._attempt(caller)
+            if isinstance(answer, Held):
+                self._contend(caller)
+                line.retry_at = self._clock() + self._patience(answer.ms)
+                continue
+            grant = self._in_time(caller, answer)
+            if grant is not None:
+                line.retry_at = self._clock() + self._patience(caller.ttl_ms)
+                return grant
+            # Without the pause a time too short to be of use would be asked for again at once, and
+            # for as long as it may wait.
+            line.retry_at = self._clock() + self._jitter(*UNTOLD)
+            await self._undo(caller, deadline)
+            line.watch.clear()
+        return None
+
+    async def _due(self, line: Line, deadline: float) -> bool:
+        """Wait until the lock may be free; False: the deadline came first."""
+        while not line.watch.fired:
+            now = self._clock()
+            if now >= line.retry_at:
+                return True
+            if now >= deadline:
+                return False
+            await line.watch.wait(min(line.retry_at, deadline) - now)
+        # Also where it fired too late for this one: then it is the next head's to ask.
+        return self._clock() < deadline
+
+    def _patience(self, ms: int) -> float:
+        """Seconds until the head asks of its own accord, of a lock that is held for so long."""
+        left = ms / 1000 if ms >= 0 else 0.0 if ms == -2 else LONGEST
+        if not self._watching.tracking:
+            return min(left + self._jitter(*LATER), self._jitter(*UNTOLD))
+        return min(left, LONGEST) + self._jitter(*LATER)
+
+    @contextmanager
+    def _standing(self, resource: bytes) -> Iterator[tuple[Line, asyncio.Future[None]]]:
+        """A place in the line for a resource, which is there as long as somebody stands in it."""
+        line = self._lines.get(resource)
+        if line is not None and len(line.turns) >= LINE_MAX:
+            raise LockBusy(f"{LINE_MAX} requests wait for the lock {shown(resource)} already")
+        self._room.enter()
+        if line is None:
+            line = self._lines[resource] = Line(self._watching.watch(lock_key(resource)))
+        turn: asyncio.Future[None] = self._loop.create_future()
+        line.enter(turn)
+        try:
+            yield line, turn
+        finally:
+            line.leave(turn)
+            self._room.leave()
+            if not line.turns:
+                del self._lines[resource]
+                line.watch.close()
+
+    # --- Attempts -----------------------------------------------------------------------------
+
+    async def _attempt(self, caller: Caller, only_mine: bool = False) -> Answer:
+        """One question to the server. It goes on without us when we are cancelled."""
+        answered: asyncio.Future[Answer] = self._loop.create_future()
+        self._start(self._ask(caller, only_mine, answered))
+        try:
+            return await answered
+        except asyncio.CancelledError:
+            # Both may have happened in one turn of the loop: the answer, and our end.
+            if answered.done() and not answered.cancelled() and answered.exception() is None:
+                self._orphan(caller, answered.result())
+            raise
+
+    async def _ask(self, caller: Caller, only_mine: bool, answered: asyncio.Future[Answer]) -> None:
+        mine = b"mine" if only_mine else b""
+        args = caller.token, b"%d" % caller.ttl_ms, _fence_ms(caller.ttl_ms), mine
+        sent = self._clock()
+        try:
+            reply = await self._upstream.run(ACQUIRE, _keys(caller.resource), args)
+        except Exception as error:
+            if isinstance(error, ProxyError) and error.line.startswith(_LOST) and not caller.named:
+                self._give_back(caller)
+            if not answered.done():
+                answered.set_exception(error)
+            return
+        except asyncio.CancelledError:  # the proxy stops
+            answered.cancel()
+            raise
+        answer = _answer(reply, sent)
+        if answered.done():
+            self._orphan(caller, answer)
+        else:
+            answered.set_result(answer)
+
+    def _orphan(self, caller: Caller, answer: Answer) -> None:
+        """An answer whose caller has left. What its token held before stays: the client that named
+        it may count on that."""
+        if isinstance(answer, Taken) and answer.new:
+            self._give_back(caller)
+
+    def _in_time(self, caller: Caller, taken: Taken) -> Grant | None:
+        """What the client gets; None where nothing is left of it: we were stopped, or the server
+        was."""
+        spent = int((self._clock() - taken.sent) * 1000) + 1
+        drift = -(-caller.ttl_ms // DRIFT_PARTS) + DRIFT_MS
+        valid_ms = caller.ttl_ms - spent - drift
+        return Grant(caller.token, taken.fence, valid_ms) if valid_ms > 0 else None
+
+    def _contend(self, caller: Caller) -> None:
+        if not caller.contended:
+            caller.contended = True
+            self._stats.add("locks_contended")
+
+    # --- Giving back --------------------------------------------------------------------------
+
+    @contextmanager
+    def _known(self, caller: Caller) -> Iterator[None]:
+        """Callers by the tokens that clients named: a grant that one has left is the others'."""
+        if not caller.named:
+            yield
+            return
+        self._returning.pop(caller.claim, None)
+        callers = self._named.setdefault(caller.claim, set())
+        callers.add(caller)
+        try:
+            yield
+        finally:
+            callers.discard(caller)
+            if not callers:
+                del self._named[caller.claim]
+
+    async def _undo(self, caller: Caller, deadline: float) -> None:
+        """Give a grant back that came too late, before the caller asks again with its token."""
+        returned = self._give_back(caller)
+        await asyncio.wait([returned], timeout=max(0.0, deadline - self._clock()))
+
+    def _give_back(self, caller: Caller) -> asyncio.Future[None]:
+        """Release in the background what nobody holds; done when that has ended."""
+        returned: asyncio.Future[None] = self._loop.create_future()
+        if self._named.get(caller.claim, set()) - {caller}:
+            returned.set_result(None)
+        elif len(self._returning) >= RETURNING_MAX:
+            self._not_returned(caller, "too many at once")
+            returned.set_result(None)
+        else:
+            self._returning[caller.claim] = returned
+            self._start(self._return(caller, returned))
+        return returned
+
+    async def _return(self, caller: Caller, returned: asyncio.Future[None]) -> None:
+        """Until it is answered, the lock has ended, or another ACQUIRE has come with the token."""
+        ends = self._clock() + caller.ttl_ms / 1000
+        try:
+            for attempt in count(1):
+                if self._returning.get(caller.claim) is not returned:
+                    return
+                try:
+                    await self.release(caller.resource, caller.token)
+                    return
+                except ProxyError as error:
+                    pause = retry_delay(attempt)
+                    if self._clock() + pause >= ends:
+                        self._not_returned(caller, error)
+                        return
+                await self._sleep(pause)
+        finally:
+            if self._returning.get(caller.claim) is returned:
+                del self._returning[caller.claim]
+            if not returned.done():
+                returned.set_result(None)
+
+    def _not_returned(self, caller: Caller, why: object) -> None:
+        resource = shown(caller.resource)
+        event(log, logging.WARNING, "lock not given back", resource=resource, error=why)
+
+
+def _keys(resource: bytes) -> tuple[bytes, bytes]:
+    return lock_key(resource), fence_key(resource)
+
+
+def _fence_ms(ttl_ms: int) -> bytes:
+    return b"%d" % min(max(FENCE_MS, 2 * ttl_ms), FENCE_MS_MAX)
+
+
+def _answer(reply: Value, sent: float) -> Answer:
+    taken, number, *new = cast(Sequence[int], reply)
+    return Taken(number, bool(new[0]), sent) if taken else Held(number)

@@ -1,0 +1,54 @@
+"""The rows of the statistics as Prometheus text. Counters never go back: STATS RESET is not for
+them.
+
+    nearhit_<counter>_total   nearhit_<gauge>   nearhit_build_info{version}   process_*
+
+No row has labels, so that their number is bounded whatever clients send. prometheus_client is slow
+to import: whoever serves no HTTP does not import this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from .stats import READS, ROWS, Kind, Reading, Row, Stats
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics(Collector):
+    def __init__(self, stats: Stats, version: str) -> None:
+        self._stats = stats
+        self._version = version
+        # Of its own: the library's common one also has what other packages put there.
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            "nearhit_build_info", "The version that runs.", labels=["version"]
+        )
+        build.add_metric([self._version], 1)
+        yield build
+        for row in (*READS, *ROWS):
+            family = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily
+            yield family(_name(row), row.help, value=_number(self._stats.reading(row)))
+
+
+def _name(row: Row) -> str:
+    # Prometheus writes units out.
+    name = row.name.removesuffix("_s") + "_seconds" if row.name.endswith("_s") else row.name
+    return f"nearhit_{name}"
+
+
+def _number(value: Reading) -> float:
+    return float(value == "on") if isinstance(value, str) else value

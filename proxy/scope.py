@@ -1,0 +1,249 @@
+"""One db as one upstream user: the lanes on which commands of the proxy ask there, and who waits
+for which key to change.
+
+    flights, locks ── ask ──▶ tracked lane ──▶ server       replies and pushes of one connection
+            ▲                      │                        are in order: what was changed before a
+            └───── watches ◀───────┘ pushes                 reply was given, has been told before it
+
+Watches fire inside the parser's callback. Never decides what a change means: that is flight.py and
+locks.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, Self, cast
+
+import hiredis
+
+from ..lua import Script
+from .errors import ProxyError, ServerError, UpstreamLost
+from .hot import LaneState
+from .lane import Key, Lane, Use
+from .lanes import Lanes
+from .resp import Value
+from .slot import Ask
+
+_INVALIDATE: Final = b">2\r\n$10\r\ninvalidate\r\n"
+
+
+def invalidated(push: bytes) -> list[bytes] | None:
+    """The keys that a push says have changed; None: all of them. Of other kinds: none."""
+    if not push.startswith(_INVALIDATE):
+        return []
+    at = len(_INVALIDATE)
+    if push[at : at + 1] != b"*":
+        return None
+    end = push.index(b"\r\n", at)
+    count, at = int(push[at + 1 : end]), end + 2
+    keys = []
+    for _ in range(count):
+        end = push.index(b"\r\n", at)
+        size, at = int(push[at + 1 : end]), end + 2
+        keys.append(push[at : at + size])
+        at += size + 2
+    return keys
+
+
+def value_of(reply: bytes) -> Value:
+    """A reply as a value. ServerError where it is an error."""
+    if reply.startswith(b"-"):
+        raise ServerError(reply)
+    reader = hiredis.Reader()
+    reader.feed(reply)
+    return cast(Value, reader.gets())
+
+
+def _packed(words: tuple[bytes, ...]) -> bytes:
+    """A request; hiredis packs a long one ten times faster than resp.encode."""
+    return cast(bytes, hiredis.pack_command(cast(Any, words)))  # its stub says: tuples of one
+
+
+class Watched:
+    """A watch on some keys (spec.Watch)."""
+
+    __slots__ = ("_event", "_keys", "_watches", "fired")
+
+    def __init__(self, watches: dict[bytes, set[Watched]], keys: Sequence[bytes]) -> None:
+        self._watches = watches
+        self._keys = keys
+        self._event = asyncio.Event()
+        self.fired = False
+        for key in keys:
+            watches.setdefault(key, set()).add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fire(self, key: bytes | None) -> None:
+        """The key has changed; None: any may have."""
+        self.fired = True
+        self._event.set()
+
+    def clear(self) -> None:
+        self.fired = False
+        self._event.clear()
+
+    async def wait(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._event.wait()
+        except TimeoutError:
+            return self.fired
+        return True
+
+    def close(self) -> None:
+        for key in self._keys:
+            watching = self._watches.get(key)
+            if watching is not None:
+                watching.discard(self)
+                if not watching:
+                    del self._watches[key]
+
+
+class Asker:
+    """Asks on one shared lane (spec.Asking)."""
+
+    def __init__(self, lane: Callable[[], Lane]) -> None:
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+
+    async def ask(self, *words: bytes) -> Value:
+        return value_of(await self._reply(_packed(words), 1))
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes],
+        seen: Callable[[], None] | None = None,
+    ) -> Value:
+        """``seen`` is called as the reply comes, in order with the pushes around it."""
+        words = (b"%d" % len(keys), *keys, *args)
+        request = _packed((b"EVALSHA", script.sha, *words))
+        reply = await self._reply(request, 1, seen)
+        if reply.startswith(b"-NOSCRIPT"):
+            request = _packed((b"EVAL", script.text, *words))
+            reply = await self._reply(request, 1, seen)
+        return value_of(reply)
+
+    async def many(self, requests: Sequence[bytes]) -> list[Value]:
+        if not requests:
+            return []
+        replies = await self._reply(b"".join(requests), len(requests))
+        reader = hiredis.Reader()
+        reader.feed(replies)
+        values: list[Value] = []
+        for _ in requests:
+            value = reader.gets()
+            if isinstance(value, hiredis.ReplyError):
+                value = ServerError(b"-" + str(value).encode("utf-8", "surrogateescape"))
+            values.append(value)
+        return values
+
+    async def _reply(
+        self, request: bytes, count: int, seen: Callable[[], None] | None = None
+    ) -> bytes:
+        """The bytes of the replies. The error that says so, where they do not all come."""
+        answered: asyncio.Future[bytes] = self._loop.create_future()
+
+        def done(reply: bytes) -> None:
+            if seen is not None:
+                seen()
+            if not answered.done():
+                answered.set_result(reply)
+
+        slot = _Answer(done, count)
+        self._lane().send(request, slot)
+        reply = await answered
+        if slot.lost:
+            raise Unanswered(reply)
+        return reply
+
+
+class Unanswered(ProxyError):
+    """The lane was down, or was lost with the request on it: its line says which."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(line.rstrip(b"\r\n"))
+
+    @property
+    def sent(self) -> bool:
+        """Whether the server may have executed it."""
+        return str(self).startswith(str(UpstreamLost("")).partition("(")[0])
+
+
+class _Answer(Ask):
+    __slots__ = ("lost",)
+
+    def __init__(self, done: Callable[[bytes], None], want: int) -> None:
+        super().__init__(done, want)
+        self.lost = False
+
+    def fail(self, line: bytes, inside: bool) -> None:
+        self.lost = True
+        super().fail(line, inside)
+
+
+class Scope:
+    """What spec.Watching says, and the two askers."""
+
+    def __init__(self, lanes: Lanes, key: Key) -> None:
+        self.key = replace(key, resp=2, use=Use.TRACKED)
+        self._bulk_key = replace(key, resp=2, use=Use.BULK)
+        self._lanes = lanes
+        self._lane: Lane | None = None
+        self.watches: dict[bytes, set[Watched]] = {}
+        self.upstream = Asker(self.lane)
+        self.bulk = Asker(lambda: lanes.shared(self._bulk_key))
+
+    def __repr__(self) -> str:
+        state = "on" if self.tracking else "off"
+        return f"<Scope db={self.key.db} tracking={state} watches={len(self.watches)}>"
+
+    def lane(self) -> Lane:
+        """The tracked lane, as it is now."""
+        lane = self._lane
+        if lane is None or lane.state is LaneState.CLOSED:
+            lane = self._lane = self._lanes.shared(self.key)
+            lane.listener = self
+        return lane
+
+    @property
+    def tracking(self) -> bool:
+        return self._lane is not None and self._lane.tracking
+
+    @property
+    def watched(self) -> int:
+        """Keys that somebody waits for."""
+        return len(self.watches)
+
+    def watch(self, *keys: bytes) -> Watched:
+        return Watched(self.watches, keys)
+
+    def tick(self) -> None:
+        """Once a second: the connection stands for as long as somebody lives by what it tells."""
+        if self.watches and self._lane is not None:
+            self._lane.idle_ticks = 0
+
+    # --- lane.Listener ------------------------------------------------------------------------
+
+    def pushed(self, frame: bytes) -> None:
+        keys = invalidated(frame)
+        if keys is None:
+            self._fire_all()
+            return
+        for key in keys:
+            for watch in list(self.watches.get(key, ())):
+                watch.fire(key)
+
+    def dropped(self) -> None:
+        self._fire_all()
+
+    def _fire_all(self) -> None:
+        for watch in {watch for watching in self.watches.values() for watch in watching}:
+            watch.fire(None)

@@ -1,0 +1,116 @@
+"""``python -m tests.bench.warm``: WARM ... VALUES against ``redis-cli --pipe`` with the same SETs.
+
+Both get their bytes ready made. Bar: WARM through the proxy takes at most twice as long as
+redis-cli takes at the server itself."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from . import report, targets
+from .client import Client, pack
+from .targets import Target
+
+BAR = 2.0
+
+
+def pairs(keys: int, size: int) -> list[tuple[str, bytes]]:
+    return [(f"warm:{number:07d}", b"x" * size) for number in range(keys)]
+
+
+def sets(all_: Sequence[tuple[str, bytes]]) -> bytes:
+    return b"".join(pack("SET", key, value, "EX", 60) for key, value in all_)
+
+
+def warms(all_: Sequence[tuple[str, bytes]], batch: int) -> Iterator[bytes]:
+    for at in range(0, len(all_), batch):
+        words = [word for pair in all_[at : at + batch] for word in pair]
+        yield pack("WARM", "EX", 60, "VALUES", *words)
+
+
+def empty(target: Target) -> None:
+    with Client(target.host, target.port) as client:
+        client.ask("FLUSHALL", "SYNC")
+
+
+def held(target: Target) -> object:
+    with Client(target.host, target.port) as client:
+        return client.ask("DBSIZE")
+
+
+def by_redis_cli(upstream: Target, file: Path) -> float:
+    """Seconds that redis-cli --pipe takes."""
+    began = time.perf_counter()
+    with file.open("rb") as source:
+        subprocess.run(
+            ["redis-cli", "-h", upstream.host, "-p", str(upstream.port), "--pipe"],
+            stdin=source, stdout=subprocess.DEVNULL, check=True,
+        )  # fmt: skip
+    return time.perf_counter() - began
+
+
+def by_warm(proxy: Target, requests: Sequence[bytes]) -> float:
+    """Seconds until every WARM is answered, one after the other."""
+    with Client(proxy.host, proxy.port) as client:
+        client.ask("PING")
+        began = time.perf_counter()
+        for request in requests:
+            client.socket.sendall(request)
+            client.reply()
+        return time.perf_counter() - began
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.warm", description=__doc__)
+    targets.add_common(parser)
+    parser.add_argument("--keys", type=int, default=100_000)
+    parser.add_argument("--size", type=int, default=32, help="bytes in a value")
+    parser.add_argument("--batch", type=int, default=1000, help="pairs in one WARM")
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args(argv)
+    if shutil.which("redis-cli") is None:
+        parser.error("needs redis-cli on PATH")
+    targets.end_children_on_sigterm()
+    all_ = pairs(options.keys, options.size)
+    requests = list(warms(all_, options.batch))
+    cli, warm = [], []
+    with (
+        targets.server(options.upstream) as upstream,
+        targets.proxy(upstream.url, options) as proxy,
+        tempfile.NamedTemporaryFile() as file,
+    ):
+        file.write(sets(all_))
+        file.flush()
+        for _ in range(options.repeat):
+            for times, run in (
+                (cli, lambda: by_redis_cli(upstream, Path(file.name))),
+                (warm, lambda: by_warm(proxy, requests)),
+            ):
+                empty(upstream)
+                times.append(run())
+                if held(upstream) != options.keys:
+                    raise RuntimeError(f"{held(upstream)} keys instead of {options.keys}")
+    ratio = statistics.median(warm) / statistics.median(cli)
+    print(
+        report.facts(
+            [
+                ("values", f"{options.keys:,} of {options.size} bytes"),
+                ("redis-cli --pipe to the server", f"{statistics.median(cli):.3f} s"),
+                (f"WARM of {options.batch:,} to Nearhit", f"{statistics.median(warm):.3f} s"),
+                ("ratio", f"{ratio:.2f} (bar: {BAR:g})"),
+            ]
+        )
+    )
+    return 0 if ratio <= BAR else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

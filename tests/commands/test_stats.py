@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+from nearhit.commands.stats import HELP, SPEC, Request
+from nearhit.proxy.errors import BadInput
+from nearhit.proxy.resp import Value
+from nearhit.proxy.spec import Asking, Call, Leases, Locks
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.loads = 3
+
+    def add(self, name: str, count: int = 1) -> None:
+        self.loads += count
+
+    def read(self, *, hit: bool) -> None:
+        pytest.fail("STATS reads no string")
+
+    async def show(self) -> Mapping[str, Value]:
+        return {"loads": self.loads}
+
+    async def reset(self) -> None:
+        self.loads = 0
+
+
+async def run(counts: Counts, *words: bytes) -> Value:
+    nobody = object()  # STATS asks nobody but the counts
+    call = Call(
+        request=SPEC.parse(words),
+        upstream=cast(Asking, nobody),
+        bulk=cast(Asking, nobody),
+        leases=cast(Leases, nobody),
+        locks=cast(Locks, nobody),
+        stats=counts,
+        now=lambda: 0.0,
+        sleep=lambda seconds: pytest.fail("STATS does not sleep"),
+    )
+    return await SPEC.run(call)
+
+
+async def test_stats_shows_the_map() -> None:
+    assert await run(Counts(), b"STATS") == {"loads": 3}
+
+
+@pytest.mark.parametrize("word", [b"RESET", b"reset"])
+async def test_reset_starts_from_zero(word: bytes) -> None:
+    counts = Counts()
+
+    assert await run(counts, b"STATS", word) == "OK"
+
+    assert counts.loads == 0
+
+
+async def test_help_is_lines_of_text_in_the_form_of_redis() -> None:
+    reply = await run(Counts(), b"stats", b"help")
+
+    assert reply == HELP
+    assert HELP[0] == "STATS <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+    assert HELP[-2:] == ("HELP", "    Print this help.")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([b"nonsense"], "unknown subcommand 'nonsense'. Try STATS HELP."),
+        ([b"No", b"x"], "unknown subcommand 'No'. Try STATS HELP."),
+        ([b""], "unknown subcommand ''. Try STATS HELP."),
+        ([b"RESET", b"x"], "wrong number of arguments for 'stats|reset' command"),
+        ([b"help", b"x"], "wrong number of arguments for 'stats|help' command"),
+    ],
+)
+def test_wrong_words_are_refused_as_redis_refuses_them(words: list[bytes], error: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        SPEC.parse([b"STATS", *words])
+
+    assert caught.value.line == f"-ERR {error}\r\n".encode()
+
+
+def test_the_facts_name_every_subcommand() -> None:
+    assert SPEC.parse([b"STATS"]) is Request.SHOW
+    assert [one.name for one in SPEC.subcommands] == ["RESET", "HELP"]
+    assert all(SPEC.accepts(count) for count in (1, 2, 3))

@@ -1,0 +1,277 @@
+"""INVALIDATE: its words, and the order in which it does things."""
+
+from __future__ import annotations
+
+import pytest
+from nearhit.commands import invalidate
+from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
+from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
+from nearhit.proxy.glob import compile_glob
+
+from .shelf import Desk, Words
+
+ARITY = "ERR wrong number of arguments for '{}' command"
+
+
+# --- Words ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "request_"),
+    [
+        (b"INVALIDATE a", Keys([b"a"])),
+        (b"invalidate a b a", Keys([b"a", b"b", b"a"])),
+        (b"INVALIDATE a KEYS b", Keys([b"a", b"KEYS", b"b"])),
+        (b"INVALIDATE a PATTERN", Keys([b"a", b"PATTERN"])),
+        (b"INVALIDATE keys a", Keys([b"a"])),
+        (b"INVALIDATE KEYS KEYS", Keys([b"KEYS"])),
+        (b"INVALIDATE KEYS PATTERN *", Keys([b"PATTERN", b"*"])),
+        (b"INVALIDATE Pattern a* b*", Patterns([b"a*", b"b*"])),
+        (b"INVALIDATE PATTERN PATTERN", Patterns([b"PATTERN"])),
+    ],
+)
+def test_only_the_first_word_is_a_keyword(words: bytes, request_: Keys | Patterns) -> None:
+    assert invalidate.parse(words.split()) == request_
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (b"INVALIDATE", "invalidate"),
+        (b"INVALIDATE KEYS", "invalidate|keys"),
+        (b"INVALIDATE pattern", "invalidate|pattern"),
+    ],
+)
+def test_words_that_are_missing_are_named(words: bytes, name: str) -> None:
+    with pytest.raises(ProxyError) as refused:
+        invalidate.parse(words.split())
+
+    assert str(refused.value) == ARITY.format(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (b"INVALIDATE a b", [b"a", b"b"]),
+        (b"INVALIDATE KEYS a", [b"a"]),
+        (b"INVALIDATE PATTERN a*", []),
+        (b"INVALIDATE KEYS", []),
+    ],
+)
+def test_command_getkeys_learns_the_keys(words: bytes, keys: list[bytes]) -> None:
+    assert list(invalidate.key_names(words.split())) == keys
+
+
+# --- Keys -------------------------------------------------------------------------------------
+
+
+async def test_loads_are_voided_then_leases_go_then_keys_then_loads_again() -> None:
+    desk = Desk(b"a", b"lease:{a}")
+
+    removed = await desk.run(invalidate, b"INVALIDATE", b"a", b"b")
+
+    assert removed == 1
+    assert desk.journal == [
+        ("void", b"a", b"b"),
+        (b"DEL", b"lease:{a}", b"lease:{b}"),
+        (b"UNLINK", b"a", b"b"),
+        ("void", b"a", b"b"),
+    ]
+    assert len(desk.shelf.pieces) == 1
+    assert desk.stats.counts == {"invalidated": 1}
+
+
+async def test_many_keys_go_in_pieces_of_a_bounded_size() -> None:
+    keys = [b"%04d" % number for number in range(2 * BATCH + 1)]
+    desk = Desk(*keys)
+
+    removed = await desk.run(invalidate, b"INVALIDATE", b"KEYS", *keys)
+
+    assert removed == len(keys)
+    assert [len(piece[1]) - 1 for piece in desk.shelf.pieces] == [BATCH, BATCH, 1]
+    assert not desk.shelf.held
+
+
+async def test_loads_are_voided_again_when_the_connection_is_lost() -> None:
+    desk = Desk(b"a")
+    desk.shelf.lost = lambda piece: UpstreamLost("cut")
+
+    with pytest.raises(UpstreamLost):
+        await desk.run(invalidate, b"INVALIDATE", b"a")
+
+    assert desk.journal == [("void", b"a"), ("void", b"a")]
+
+
+async def test_what_the_server_refuses_is_the_answer() -> None:
+    desk = Desk(b"a")
+    no = ServerError(b"-NOPERM no permissions")
+    desk.shelf.refuse = lambda words: no if words[0] == b"UNLINK" else None
+
+    with pytest.raises(ServerError, match="NOPERM"):
+        await desk.run(invalidate, b"INVALIDATE", b"a")
+
+
+# --- Patterns ---------------------------------------------------------------------------------
+
+USERS = [b"user:%d" % number for number in range(10)]
+
+
+async def test_all_leases_go_before_the_first_key_does() -> None:
+    leases = [b"lease:{user:%d}" % number for number in (3, 77)]
+    desk = Desk(*USERS, *leases, b"lease:{order:1}", b"order:1")
+
+    removed = await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
+
+    assert removed == len(USERS)
+    assert set(desk.shelf.held) == {b"order:1", b"lease:{order:1}"}
+    names = [entry[0] for entry in desk.did("void matching", b"DEL", b"UNLINK")]
+    first_unlink = names.index(b"UNLINK")
+    assert names[0] == names[-1] == "void matching"
+    assert b"DEL" in names[:first_unlink]
+    assert b"DEL" not in names[first_unlink:]
+    assert desk.did("void matching")[0][1] == compile_glob(b"user:*")
+    assert desk.stats.counts == {"invalidated": len(USERS)}
+
+
+async def test_a_scan_ends_at_cursor_0_and_not_at_an_empty_page() -> None:
+    desk = Desk(*(b"%03d" % number for number in range(50)), b"zzz")
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"z*") == 1
+    assert b"zzz" not in desk.shelf.held
+
+
+async def test_a_page_is_removed_in_one_piece_with_the_next_scan() -> None:
+    desk = Desk(*USERS)
+    desk.shelf.page = 4
+
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
+
+    names = [[words[0] for words in piece] for piece in desk.shelf.pieces]
+    assert names == [
+        [b"PING"],
+        *([[b"SCAN"]] * 3),
+        [b"SCAN"],
+        *([[b"UNLINK", b"SCAN"]] * 2),
+        [b"UNLINK"],
+    ]
+
+
+async def test_a_large_page_is_removed_in_batches() -> None:
+    desk = Desk(*(b"%04d" % number for number in range(BATCH + 1)))
+    desk.shelf.page = 10_000
+
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"*")
+
+    assert [len(entry) - 1 for entry in desk.did(b"UNLINK")] == [BATCH, 1]
+
+
+OWN = [b"lock:{a}", b"fence:{a}", b"lease:{a}", b"nearhit:stats"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "left"),
+    [
+        (b"*", [b"lock:{a}", b"fence:{a}", b"nearhit:stats"]),  # leases of matching keys go
+        (b"l*", OWN),
+        (b"lock:*", OWN),
+        (b"lock:{*", [b"fence:{a}", b"lease:{a}", b"nearhit:stats"]),
+        (b"fence:{a}", [b"lock:{a}", b"lease:{a}", b"nearhit:stats"]),
+        (b"nearhit:*", [b"lock:{a}", b"fence:{a}", b"lease:{a}"]),
+        (b"[l]ock:{a}", OWN),
+    ],
+)
+async def test_what_the_proxy_keeps_stays_unless_it_is_meant(
+    glob: bytes, left: list[bytes]
+) -> None:
+    desk = Desk(*OWN)
+
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", glob)
+
+    assert set(desk.shelf.held) == set(left)
+
+
+async def test_a_key_that_only_looks_like_the_proxys_goes() -> None:
+    desk = Desk(b"lock:plain", b"lease:{open", b"fences")
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"*") == 3
+
+
+async def test_an_open_class_does_not_swallow_the_leases_bracket() -> None:
+    desk = Desk(b"ab", b"lease:{ab}")
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a[bc") == 1
+    assert not desk.shelf.held
+
+
+async def test_several_globs_are_counted_together() -> None:
+    desk = Desk(b"a1", b"a2", b"b1", b"c1")
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a*", b"?1") == 4
+
+
+async def test_keys_that_come_meanwhile_are_no_reason_to_go_on_for_ever() -> None:
+    desk = Desk(b"a0")
+    desk.shelf.refuse = lambda words: desk.shelf.held.update({b"a0": b"again"})
+
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a*")
+
+    assert len(desk.did(b"SCAN")) == 2
+
+
+async def test_loads_are_voided_at_the_end_of_a_scan_that_failed() -> None:
+    desk = Desk(*USERS)
+    desk.shelf.lost = lambda piece: UpstreamLost("cut") if piece[0][0] == b"UNLINK" else None
+
+    with pytest.raises(UpstreamLost):
+        await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
+
+    assert desk.journal[-1][0] == "void matching"
+
+
+# --- Pace -------------------------------------------------------------------------------------
+
+
+def counts(desk: Desk) -> list[int]:
+    return [int(entry[5]) for entry in desk.did(b"SCAN")]
+
+
+async def scan_that_costs(seconds: float, way: float = 0.0) -> Desk:
+    """A long scan of pages that keep the server for so long, and the way there takes ``way``."""
+    desk = Desk(*(b"%04d" % number for number in range(100)))
+
+    def cost(words: Words) -> float:
+        return way + (0.0 if words[0] == b"PING" else seconds)
+
+    desk.shelf.cost = cost
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"nothing")
+    return desk
+
+
+async def test_pages_become_smaller_where_they_are_dear() -> None:
+    desk = await scan_that_costs(0.005)
+
+    assert counts(desk)[0] > counts(desk)[1] > Pace.LEAST
+    assert min(counts(desk)) == Pace.LEAST
+
+
+async def test_pages_become_larger_where_they_are_cheap() -> None:
+    assert max(counts(await scan_that_costs(0.0001))) == Pace.MOST
+
+
+async def test_pages_stay_as_they_are_where_they_are_right() -> None:
+    assert len(set(counts(await scan_that_costs(0.0005)))) == 1
+
+
+async def test_a_long_way_to_the_server_is_not_its_work() -> None:
+    desk = await scan_that_costs(0.0001, way=0.030)
+
+    assert max(counts(desk)) == Pace.MOST
+    assert sum(desk.slept) < 0.01
+
+
+async def test_it_rests_in_proportion_to_the_servers_work() -> None:
+    desk = await scan_that_costs(0.005)
+
+    work = 0.005 * len(desk.did(b"SCAN"))
+    assert sum(desk.slept) == pytest.approx(work * Pace.REST, abs=Pace.NAP)
+    assert min(desk.slept) >= Pace.NAP

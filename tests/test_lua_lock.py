@@ -1,0 +1,273 @@
+"""What the lock scripts return, and what they leave behind, on both servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from nearhit.lua import script
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from tests.servers import HOST, Kind, server_binary, upstream
+
+LOCK, FENCE = b"lock:{r}", b"fence:{r}"
+DAY = 86_400_000
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[Redis]:
+    kind: Kind = request.param
+    if server_binary(kind) is None:
+        pytest.skip(f"no {kind}-server on this machine")
+    with upstream(kind) as process, Redis(host=HOST, port=process.port) as client:
+        yield client
+
+
+@pytest.fixture
+def redis(server: Redis) -> Redis:
+    server.flushall()
+    server.config_set("maxmemory", 0)
+    return server
+
+
+def run(redis: Redis, name: str, *args: object) -> object:
+    keys = [LOCK] if name == "lock_release" else [LOCK, FENCE]
+    return redis.eval(script(name).text, len(keys), *keys, *args)
+
+
+def acquire(redis: Redis, token: bytes, ms: int = 10_000, mine: str = "") -> list[int]:
+    reply = run(redis, "lock_acquire", token, ms, DAY, mine)
+    assert isinstance(reply, list)
+    return reply
+
+
+# --- lock_acquire
+
+
+def test_a_free_lock_is_taken_and_its_fence_is_the_servers_time(redis: Redis) -> None:
+    before = redis.time()
+
+    taken, fence, new = acquire(redis, b"t")
+
+    assert (taken, new) == (1, 1)
+    assert fence >= before[0] * 1_000_000 + before[1]
+    assert redis.get(LOCK) == b"t"
+    assert 9_000 < redis.pttl(LOCK) <= 10_000
+    assert redis.get(FENCE) == b"%d" % fence
+    assert DAY - 1_000 < redis.pttl(FENCE) <= DAY
+
+
+def test_a_lock_that_another_holds_returns_the_time_it_has_left(redis: Redis) -> None:
+    acquire(redis, b"t")
+
+    taken, ms = acquire(redis, b"other")
+
+    assert taken == 0
+    assert 9_000 < ms <= 10_000
+    assert redis.get(LOCK) == b"t"
+
+
+def test_a_strangers_lock_without_an_end_returns_minus_one(redis: Redis) -> None:
+    redis.set(LOCK, "stranger")
+
+    assert acquire(redis, b"t") == [0, -1]
+
+
+@pytest.mark.parametrize("mine", ["", "mine"])
+def test_the_token_that_holds_it_gets_the_same_fence_and_new_time(redis: Redis, mine: str) -> None:
+    _, fence, _ = acquire(redis, b"t", 5_000)
+    redis.pexpire(FENCE, 1_000)
+
+    assert acquire(redis, b"t", 60_000, mine) == [1, fence, 0]
+
+    assert 59_000 < redis.pttl(LOCK) <= 60_000
+    assert redis.pttl(FENCE) > 1_000
+
+
+def test_the_token_that_holds_it_gets_a_greater_fence_when_the_old_one_is_lost(
+    redis: Redis,
+) -> None:
+    _, fence, _ = acquire(redis, b"t")
+    redis.delete(FENCE)
+
+    taken, again, new = acquire(redis, b"t")
+
+    assert (taken, new) == (1, 0)
+    assert again > fence
+    assert redis.get(FENCE) == b"%d" % again
+
+
+def test_mine_takes_no_free_lock(redis: Redis) -> None:
+    assert acquire(redis, b"t", mine="mine") == [0, -2]
+    assert redis.exists(LOCK, FENCE) == 0
+
+
+def test_the_fence_grows_with_each_grant_also_when_its_key_is_lost(redis: Redis) -> None:
+    fences = []
+    for turn in range(20):
+        fences.append(acquire(redis, b"t%d" % turn)[1])
+        redis.delete(LOCK)
+        if turn % 3 == 0:
+            redis.delete(FENCE)
+
+    assert fences == sorted(set(fences))
+
+
+def test_the_fence_grows_also_where_the_servers_clock_has_gone_back(redis: Redis) -> None:
+    ahead = (int(time.time()) + 3600) * 1_000_000
+    redis.set(FENCE, ahead)
+
+    assert acquire(redis, b"t") == [1, ahead + 1, 1]
+
+    assert redis.get(FENCE) == b"%d" % (ahead + 1)
+    assert redis.pttl(FENCE) > 0
+
+
+def test_what_is_no_lock_is_told_in_the_servers_words(redis: Redis) -> None:
+    redis.rpush(LOCK, 1)
+    wrong = "^WRONGTYPE Operation against a key holding the wrong kind of value$"
+
+    for name, args in [
+        ("lock_acquire", ("t", 1, 1, "")),
+        ("lock_acquire", ("t", 1, 1, "mine")),
+        ("lock_release", ("t",)),
+        ("lock_extend", ("t", 1, 1)),
+        ("lock_info", ()),
+    ]:
+        with pytest.raises(ResponseError) as caught:
+            run(redis, name, *args)
+        # redis-py takes the code off where it knows it.
+        assert str(caught.value) in wrong
+
+    assert redis.lrange(LOCK, 0, -1) == [b"1"]
+
+
+def test_no_lock_is_left_behind_where_the_fence_is_no_number(redis: Redis) -> None:
+    redis.rpush(FENCE, 1)
+
+    with pytest.raises(ResponseError, match="wrong kind of value$"):
+        acquire(redis, b"t")
+
+    assert redis.exists(LOCK) == 0
+
+
+def test_no_lock_is_left_behind_where_the_server_has_no_memory(redis: Redis) -> None:
+    redis.config_set("maxmemory", 1)
+
+    with pytest.raises(ResponseError, match="used memory > 'maxmemory'"):
+        acquire(redis, b"t")
+
+    assert redis.exists(LOCK, FENCE) == 0
+
+
+# --- lock_release
+
+
+def test_release_frees_what_the_token_holds_and_keeps_the_fence(redis: Redis) -> None:
+    acquire(redis, b"t")
+
+    assert run(redis, "lock_release", b"t") == 1
+
+    assert redis.exists(LOCK) == 0
+    assert redis.exists(FENCE) == 1
+
+
+@pytest.mark.parametrize("holder", [b"other", None])
+def test_release_leaves_what_the_token_does_not_hold(redis: Redis, holder: bytes | None) -> None:
+    if holder:
+        acquire(redis, holder)
+
+    assert run(redis, "lock_release", b"t") == 0
+
+    assert redis.get(LOCK) == holder
+
+
+# --- lock_extend
+
+
+def test_extend_begins_the_time_anew_and_keeps_the_fence_longer(redis: Redis) -> None:
+    acquire(redis, b"t", 5_000)
+
+    assert run(redis, "lock_extend", b"t", 60_000, 2 * DAY) == 1
+
+    assert 59_000 < redis.pttl(LOCK) <= 60_000
+    assert redis.pttl(FENCE) > DAY
+
+
+@pytest.mark.parametrize("holder", [b"other", None])
+def test_extend_revives_nothing_and_lengthens_nobody_elses(
+    redis: Redis, holder: bytes | None
+) -> None:
+    if holder:
+        acquire(redis, holder, 5_000)
+
+    assert run(redis, "lock_extend", b"t", 60_000, 2 * DAY) == 0
+
+    assert redis.pttl(LOCK) <= 5_000
+    assert redis.pttl(FENCE) <= DAY
+
+
+# --- lock_info
+
+
+def test_info_of_a_held_lock(redis: Redis) -> None:
+    _, fence, _ = acquire(redis, b"t")
+
+    held, ms, last = run(redis, "lock_info")  # type: ignore[misc]
+
+    assert (held, last) == (1, b"%d" % fence)
+    assert 9_000 < ms <= 10_000
+
+
+def test_info_of_a_free_lock_has_the_last_fence(redis: Redis) -> None:
+    _, fence, _ = acquire(redis, b"t")
+    redis.delete(LOCK)
+
+    assert run(redis, "lock_info") == [0, -2, b"%d" % fence]
+
+
+def test_info_of_a_lock_that_never_was(redis: Redis) -> None:
+    assert run(redis, "lock_info") == [0, -2, None]
+
+
+# --- What the waiters live by
+
+
+@pytest.mark.parametrize("how", ["lock_release", "lock_extend", "DEL", "expiry"])
+@pytest.mark.parametrize("holder", ["self", "other"])
+def test_a_connection_that_asked_is_told_of_the_end(redis: Redis, holder: str, how: str) -> None:
+    told = [b"invalidate", [LOCK]]
+    with Redis(host=HOST, port=redis.get_connection_kwargs()["port"], protocol=3) as asking:
+        pushes: list[object] = []
+        link = asking.connection_pool.get_connection()
+        try:
+            link._parser.set_invalidation_push_handler(pushes.append)
+            send(link, b"CLIENT", b"TRACKING", b"ON")
+            ms = b"60" if how == "expiry" else b"10000"
+            if holder == "other":
+                acquire(redis, b"t", int(ms))
+            words = b"t" if holder == "self" else b"loser", ms, b"%d" % DAY, b""
+            send(link, b"EVAL", script("lock_acquire").text, b"2", LOCK, FENCE, *words)
+            assert pushes == []  # its own change is no news to it
+
+            if how == "lock_release":
+                run(redis, how, b"t")
+            elif how == "lock_extend":
+                run(redis, how, b"t", 20_000, DAY)
+            elif how == "DEL":
+                redis.delete(LOCK)
+
+            deadline = time.monotonic() + 5
+            while told not in pushes and time.monotonic() < deadline:
+                send(link, b"PING")
+            assert pushes.count(told) == 1
+        finally:
+            link.disconnect()
+            asking.connection_pool.release(link)
+
+
+def send(link: object, *words: bytes) -> object:
+    link.send_command(*words)  # type: ignore[attr-defined]
+    return link.read_response()  # type: ignore[attr-defined]
