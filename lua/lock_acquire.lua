@@ -52,9 +52,10 @@ if type(fence) == 'table' then
   return fence
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+fence = fence and tonumber(fence)
 if fence then
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
-  return {1, tonumber(fence), 0}
+  return {1, fence, 0}
 end
 fence = next_fence() -- the one it was given is lost: a greater one
 return type(fence) == 'table' and fence or {1, fence, 0}

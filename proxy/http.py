@@ -70,7 +70,7 @@ class Api:
 
 def app(api: Api) -> web.Application:
     endpoints = Endpoints(api)
-    made = web.Application(client_max_size=BODY_MAX, middlewares=[in_json])
+    made = web.Application(client_max_size=BODY_MAX, middlewares=[in_time, in_json])
     made.add_routes(
         [
             web.get("/healthz", endpoints.health),
@@ -100,6 +100,14 @@ def answer(status: int, body: Mapping[str, object]) -> web.Response:
 
 def failure(status: int, why: str) -> web.Response:
     return answer(status, {"error": why})
+
+
+@web.middleware
+async def in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The connection has said something."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.came()
+    return await handler(request)
 
 
 @web.middleware
@@ -232,9 +240,22 @@ class Endpoints:
 
 
 class Connection(web.RequestHandler):
-    """One client. What aiohttp itself refuses is bytes that are no HTTP."""
+    """One client."""
 
-    __slots__ = ()
+    __slots__ = ("_first",)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # aiohttp waits for a first request as long as for a next one.
+        self._first = asyncio.get_running_loop().call_later(FIRST_S, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._first.cancel()
+        super().connection_lost(exc)
+
+    def came(self) -> None:
+        """A request has come."""
+        self._first.cancel()
 
     def handle_error(
         self,
@@ -243,7 +264,8 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        # aiohttp's own would log a traceback for each port scan, and tell its version.
+        # Bytes that are no HTTP. aiohttp's own method would log a traceback for each port scan,
+        # and tell its version.
         event(log, logging.DEBUG, "bad HTTP request", peer=request.remote, error=exc)
         response = failure(status, "not a request that HTTP allows")
         response.force_close()
@@ -267,11 +289,8 @@ class Http:
     """Serves an app on listening sockets that the caller has bound, and that it closes."""
 
     def __init__(self, api: Api) -> None:
-        made = app(api)
-        made.middlewares.insert(0, self._arrived)
-        self._runner = web.AppRunner(made)
+        self._runner = web.AppRunner(app(api))
         self._listeners: list[asyncio.Server] = []
-        self._timers: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
     def __repr__(self) -> str:
         return (
@@ -293,28 +312,13 @@ class Http:
     def _accept(self) -> asyncio.Protocol:
         if len(self._server.connections) >= CONNECTIONS_MAX:
             return TooMany()
-        loop = asyncio.get_running_loop()
-        connection = Connection(
+        return Connection(
             self._server,
-            loop=loop,
+            loop=asyncio.get_running_loop(),
             keepalive_timeout=KEEPALIVE_S,
             access_log=None,  # type: ignore[arg-type]  # what AppRunner passes on for "off"
             auto_decompress=False,  # a small body must not become a large one
         )
-        # aiohttp waits for a first request as long as for a next one.
-        self._timers[connection] = loop.call_later(FIRST_S, self._silent, connection)
-        return connection
-
-    def _silent(self, connection: Connection) -> None:
-        del self._timers[connection]
-        connection.force_close()
-
-    @web.middleware
-    async def _arrived(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        timer = self._timers.pop(request.protocol, None)
-        if timer is not None:
-            timer.cancel()
-        return await handler(request)
 
     def close(self) -> None:
         """Accept no more, and close who is idle; what runs goes on."""
@@ -330,5 +334,3 @@ class Http:
         # It waits twice: for the request, then for its task. And 0 would be for ever.
         await self._server.shutdown(max(seconds, AT_ONCE_S) / 2)
         await self._runner.cleanup()
-        for timer in self._timers.values():
-            timer.cancel()

@@ -46,8 +46,12 @@ class Source(Protocol):
     async def close(self) -> None: ...
 
 
+_SECRET: Final = re.compile(r"(\w*(?:password|passwd|pwd|secret|token)\w*=)\S+", re.IGNORECASE)
+
+
 def said(text: str) -> str:
-    """A foreign message, fit to be seen: URLs in it without passwords, and not too long."""
-    words = (redacted(word) if "://" in word else word for word in re.split(r"\s+", text.strip()))
-    shown = " ".join(words)
+    """A foreign message, fit to be seen: one line, not too long, and what stands in it as a
+    password, in a URL or behind password=, hidden."""
+    words = (redacted(word) if "://" in word else word for word in text.split())
+    shown = _SECRET.sub(r"\1***", " ".join(words))
     return shown if len(shown) <= WHY_MAX else f"{shown[:WHY_MAX]}..."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -10,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,14 +27,14 @@ COMMAND = [sys.executable, "-m", "nearhit.proxy"]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours, without what would be a setting."""
-    shared = {"PORT", "REDIS_URL", "LOG_LEVEL"}
+    """Ours, without what would be a setting; no HTTP, whose port is the same for all."""
+    shared = {"HTTP_PORT", "PORT", "REDIS_URL", "LOG_LEVEL"}
     ours = {
         name: text
         for name, text in os.environ.items()
         if name not in shared and not name.startswith("NEARHIT_")
     }
-    return {**ours, **more}
+    return {**ours, "NEARHIT_HTTP": "off", **more}
 
 
 def nearhit(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -310,6 +313,27 @@ def test_the_ready_line_names_both_sides(tmp_path: Path) -> None:
             rf"redis://:\*\*\*@{HOST}:{server.port}/0 \(Valkey 9\.\d+\.\d+\)",
             proxy.said[0],
         )
+
+
+def test_the_ready_line_names_where_http_listens(tmp_path: Path) -> None:
+    ports = {"PORT": str(free_port()), "HTTP_PORT": str(free_port())}
+
+    with serving(tmp_path, NEARHIT_HTTP=f"{HOST}:1", **ports) as proxy:
+        assert proxy.said[-1].endswith(f", http://{HOST}:{ports['HTTP_PORT']}")
+        with urllib.request.urlopen(f"http://{HOST}:{ports['HTTP_PORT']}/healthz") as answer:
+            assert json.load(answer) == {"status": "ok"}
+
+
+def test_http_that_nobody_asked_for_is_left_out_where_its_port_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        with contextlib.suppress(OSError):  # another program has it already
+            holder.bind((HOST, 3000))
+            holder.listen()
+        port = free_port()
+        with serving(tmp_path, PORT=str(port), NEARHIT_HTTP="") as proxy:
+            assert ping((HOST, port)) == b"+PONG\r\n"
+            assert "http" not in proxy.said[-1]
+            assert 'event="no HTTP"' in proxy.log.read_text()
 
 
 def test_without_an_upstream_it_says_in_one_line_what_it_started(tmp_path: Path) -> None:

@@ -153,6 +153,14 @@ def test_no_lock_is_left_behind_where_the_fence_is_no_number(redis: Redis) -> No
     assert redis.exists(LOCK) == 0
 
 
+def test_a_fence_that_somebody_made_a_word_is_an_error_for_its_holder_too(redis: Redis) -> None:
+    acquire(redis, b"t")
+    redis.set(FENCE, "word")
+
+    with pytest.raises(ResponseError, match="not an integer or out of range$"):
+        acquire(redis, b"t")
+
+
 def test_no_lock_is_left_behind_where_the_server_has_no_memory(redis: Redis) -> None:
     redis.config_set("maxmemory", 1)
 

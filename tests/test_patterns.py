@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_key_made_to_slow_matching_down_does_not() -> None:
     ],
 )
 def test_a_pattern_that_means_nothing_says_why(text: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(wrong)) as caught:
         Pattern.parse(text)
 
     assert str(caught.value) == wrong
@@ -139,7 +140,7 @@ def test_a_url_has_a_longest_length() -> None:
     ],
 )
 def test_a_url_that_leads_nowhere_or_anywhere_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="^"):
+    with pytest.raises(ValueError, match=r"^"):
         UrlTemplate.parse(text)
 
 

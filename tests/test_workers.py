@@ -27,6 +27,7 @@ from pathlib import Path
 from nearhit.proxy import log, workers
 from nearhit.proxy.address import Tcp, Unix
 from nearhit.proxy.errors import StartError
+from nearhit.proxy.listen import Doors
 
 def say(*words):
     sys.stdout.write(" ".join(map(str, words)) + "\\n")
@@ -34,8 +35,8 @@ def say(*words):
 
 {work}
 log.start("info")
-with workers.Workers(2, [Tcp("127.0.0.1", 0)], work=work, drain_timeout=0.0,
-                     ready=lambda addresses, version: say("ready", version, *addresses)) as parent:
+with workers.Workers(2, Doors([Tcp("127.0.0.1", 0)]), work=work, drain_timeout=0.0,
+                     ready=lambda doors, version: say("ready", version, *doors.clients)) as parent:
     try:
         sys.exit(parent.run(None))
     except StartError as error:
@@ -136,8 +137,8 @@ def test_ctrl_c_at_the_terminal_reaches_the_parent_alone(tmp_path: Path) -> None
 
 def test_the_ready_line_comes_once_all_are_ready() -> None:
     work = """
-        def work(index, sockets, ready):
-            assert len(sockets) == 1
+        def work(index, doors, ready):
+            assert len(doors.clients) == 1
             ready(f"Valkey {index}")
             signal.pause()
     """
@@ -152,7 +153,7 @@ def test_the_ready_line_comes_once_all_are_ready() -> None:
 
 def test_a_worker_that_cannot_start_ends_all_with_its_reason_and_exit_code() -> None:
     work = """
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             if index == 1:
                 raise StartError("the upstream said\\n\\tno", 4)
             ready("x")
@@ -165,7 +166,7 @@ def test_a_worker_that_cannot_start_ends_all_with_its_reason_and_exit_code() -> 
 
 def test_a_worker_that_crashes_at_the_start_ends_all() -> None:
     work = """
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             1 / 0
     """
     with parent_of(work) as (parent, said, logged):
@@ -177,7 +178,7 @@ def test_a_worker_that_crashes_at_the_start_ends_all() -> None:
 def test_a_worker_that_keeps_dying_is_restarted_later_each_time(tmp_path: Path) -> None:
     go = tmp_path / "go"
     work = f"""
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             ready("x")
             while index == 1 or not Path({str(go)!r}).exists():
                 time.sleep(0.001)
@@ -198,7 +199,7 @@ def test_a_worker_that_keeps_dying_is_restarted_later_each_time(tmp_path: Path) 
 
 def test_a_worker_that_later_fails_to_start_tells_why_in_the_log(tmp_path: Path) -> None:
     work = f"""
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             if Path({str(tmp_path / "later")!r}).exists():
                 raise StartError("refused now", 4)
             ready("x")
@@ -222,7 +223,7 @@ def test_a_worker_that_later_fails_to_start_tells_why_in_the_log(tmp_path: Path)
 def test_a_worker_that_does_not_end_is_killed(grace: float, signals: int) -> None:
     work = f"""
         workers._GRACE = {grace}
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             ready("x")
             while True:
@@ -242,7 +243,7 @@ def test_a_worker_that_does_not_end_is_killed(grace: float, signals: int) -> Non
 
 def test_a_worker_keeps_nothing_of_its_parents_signals() -> None:
     work = """
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
             assert {signal.getsignal(number) for number in numbers} == {signal.SIG_DFL}
             assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
@@ -259,7 +260,7 @@ def test_a_worker_keeps_nothing_of_its_parents_signals() -> None:
 def test_a_worker_that_gets_ready_while_all_are_stopped_changes_nothing() -> None:
     work = """
         workers._GRACE = 0.2
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             signal.signal(signal.SIGTERM, lambda *_: index and ready("too late"))
             if index == 0:
                 ready("in time")
@@ -278,7 +279,7 @@ def test_a_worker_that_gets_ready_while_all_are_stopped_changes_nothing() -> Non
 
 def test_a_worker_that_is_stopped_with_its_parent_is_not_lost() -> None:
     work = """
-        def work(index, sockets, ready):
+        def work(index, doors, ready):
             say(os.getpid())
             signal.pause()
     """

@@ -1,6 +1,6 @@
 """``python -m tests.bench.warm``: WARM ... VALUES against ``redis-cli --pipe`` with the same SETs.
 
-Both get their bytes ready made. Bar: WARM through the proxy takes at most twice as long as
+Bar: WARM through the proxy takes at most twice as long as
 redis-cli takes at the server itself."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import report, targets
-from .client import Client, pack
+from .client import Client, Word, pack
 from .targets import Target
 
 BAR = 2.0
@@ -30,10 +30,15 @@ def sets(all_: Sequence[tuple[str, bytes]]) -> bytes:
     return b"".join(pack("SET", key, value, "EX", 60) for key, value in all_)
 
 
-def warms(all_: Sequence[tuple[str, bytes]], batch: int) -> Iterator[bytes]:
+def warms(all_: Sequence[tuple[str, bytes]], batch: int) -> Iterator[list[Word]]:
     for at in range(0, len(all_), batch):
-        words = [word for pair in all_[at : at + batch] for word in pair]
-        yield pack("WARM", "EX", 60, "VALUES", *words)
+        yield [
+            "WARM",
+            "EX",
+            60,
+            "VALUES",
+            *(word for each in all_[at : at + batch] for word in each),
+        ]
 
 
 def empty(target: Target) -> None:
@@ -57,14 +62,13 @@ def by_redis_cli(upstream: Target, file: Path) -> float:
     return time.perf_counter() - began
 
 
-def by_warm(proxy: Target, requests: Sequence[bytes]) -> float:
+def by_warm(proxy: Target, requests: Sequence[list[Word]]) -> float:
     """Seconds until every WARM is answered, one after the other."""
     with Client(proxy.host, proxy.port) as client:
         client.ask("PING")
         began = time.perf_counter()
         for request in requests:
-            client.socket.sendall(request)
-            client.reply()
+            client.ask(*request)
         return time.perf_counter() - began
 
 

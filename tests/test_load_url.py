@@ -1,0 +1,227 @@
+"""Loading by HTTP, against a server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from nearhit.proxy import load_url
+from nearhit.proxy.load_url import Http, UrlSource, kept_ms
+from nearhit.proxy.loaded import NO_SUCH_THING, Loaded, SourceError
+from nearhit.proxy.patterns import UrlTemplate
+
+from tests.servers import free_port
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Origin:
+    """A server that answers as the test says, and the source that asks it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.headers: list[Mapping[str, str]] = []
+        self.answer: Handler = self.found
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._handle)
+        self.server = TestServer(app)
+        self.http = Http()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.raw_path)
+        self.headers.append(request.headers)
+        return await self.answer(request)
+
+    async def found(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"value")
+
+    def answers(self, **kwargs: object) -> None:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.Response(**kwargs)  # type: ignore[arg-type]  # the test's own
+
+        self.answer = answer
+
+    def source(
+        self, path: str = "/users/{id}", *, user: str = "", honour_cache_control: bool = False
+    ) -> UrlSource:
+        return UrlSource(
+            UrlTemplate.parse(f"http://{user}127.0.0.1:{self.server.port}{path}"),
+            self.http,
+            ttl_ms=60_000,
+            honour_cache_control=honour_cache_control,
+        )
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[Origin]:
+    origin = Origin()
+    await origin.server.start_server()
+    yield origin
+    await origin.http.close()
+    await origin.server.close()
+
+
+async def test_the_body_is_the_value(origin: Origin) -> None:
+    origin.answers(body=b"\0\xff" * 100_000)
+
+    assert await origin.source().load(b"user:1", {"id": b"1"}) == Loaded(b"\0\xff" * 100_000)
+    assert origin.asked == ["/users/1"]
+
+
+async def test_an_empty_body_is_an_empty_value(origin: Origin) -> None:
+    origin.answers(body=b"")
+
+    assert await origin.source().load(b"user:1", {"id": b"1"}) == Loaded(b"")
+
+
+async def test_captures_arrive_as_one_part_of_the_path(origin: Origin) -> None:
+    await origin.source("/u/{id}/x?q={id}").load(b"", {"id": b"a/b ?&%41\xff"})
+
+    assert origin.asked == ["/u/a%2Fb%20%3F%26%2541%FF/x?q=a%2Fb%20%3F%26%2541%FF"]
+
+
+async def test_404_says_that_there_is_no_such_thing(origin: Origin) -> None:
+    origin.answers(status=404, body=b"page not found")
+
+    assert await origin.source().load(b"user:1", {"id": b"1"}) is NO_SUCH_THING
+
+
+@pytest.mark.parametrize("status", [201, 204, 400, 401, 410, 500, 503])
+async def test_any_other_status_is_an_error_that_names_the_host_alone(
+    origin: Origin, status: int
+) -> None:
+    origin.answers(status=status)
+    source = origin.source("/x?token=secret", user="u:secret@")
+
+    with pytest.raises(SourceError) as caught:
+        await source.load(b"user:1", {})
+
+    assert str(caught.value) == f"HTTP {status} from 127.0.0.1:{origin.server.port}"
+    assert origin.headers[0]["Authorization"].startswith("Basic ")
+
+
+async def test_redirects_are_followed_so_far_and_no_farther(origin: Origin) -> None:
+    async def down(request: web.Request) -> web.StreamResponse:
+        left = int(request.path[1:])
+        if left:
+            raise web.HTTPFound(f"/{left - 1}?token=secret")
+        return web.Response(body=b"there")
+
+    origin.answer = down
+    source = origin.source("/{n}")
+
+    assert await source.load(b"", {"n": b"4"}) == Loaded(b"there")
+    with pytest.raises(SourceError) as caught:
+        await source.load(b"", {"n": b"9"})
+    assert str(caught.value) == f"more than 5 redirects from 127.0.0.1:{origin.server.port}"
+
+
+async def test_a_redirect_to_something_else_is_an_error(origin: Origin) -> None:
+    origin.answers(status=302, headers={"Location": "file:///etc/passwd?secret"})
+
+    with pytest.raises(SourceError) as caught:
+        await origin.source().load(b"", {"id": b"1"})
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_body_without_end_is_an_error_and_no_memory(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            await answer.write(b"x" * 65536)
+
+    origin.answer = endless
+    monkeypatch.setattr(load_url, "BODY_MAX", 1 << 20)
+
+    with pytest.raises(SourceError, match=r"the body from 127\.0\.0\.1:\d+ is larger than 1 MiB"):
+        await origin.source().load(b"", {"id": b"1"})
+
+
+async def test_a_body_that_breaks_off_is_an_error(origin: Origin) -> None:
+    async def half(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Length": "100"})
+        await answer.prepare(request)
+        await answer.write(b"half")
+        assert request.transport is not None
+        request.transport.close()
+        return answer
+
+    origin.answer = half
+
+    with pytest.raises(SourceError, match="ClientPayloadError"):
+        await origin.source().load(b"", {"id": b"1"})
+
+
+async def test_a_server_that_is_not_there_is_an_error() -> None:
+    http = Http()
+    source = UrlSource(
+        UrlTemplate.parse(f"http://u:secret@127.0.0.1:{free_port()}/?secret"),
+        http,
+        ttl_ms=1,
+        honour_cache_control=False,
+    )
+
+    with pytest.raises(SourceError, match="onnect") as caught:
+        await source.load(b"", {})
+
+    assert "secret" not in str(caught.value)
+    await http.close()
+
+
+async def test_a_load_can_be_cancelled_and_the_next_one_works(origin: Origin) -> None:
+    arrived = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    origin.answer = slow
+    task = asyncio.create_task(origin.source().load(b"", {"id": b"1"}))
+    await arrived.wait()
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    origin.answer = origin.found
+
+    assert await origin.source().load(b"", {"id": b"1"}) == Loaded(b"value")
+
+
+async def test_cache_control_shortens_the_ttl_where_it_is_honoured(origin: Origin) -> None:
+    origin.answers(body=b"v", headers={"Cache-Control": "public, max-age=10"})
+
+    assert await origin.source().load(b"", {"id": b"1"}) == Loaded(b"v")
+    honouring = origin.source(honour_cache_control=True)
+    assert await honouring.load(b"", {"id": b"1"}) == Loaded(b"v", 10_000, exact=True)
+
+    origin.answers(body=b"v", headers={"Cache-Control": "max-age=3600"})
+    assert await honouring.load(b"", {"id": b"1"}) == Loaded(b"v")
+
+
+@pytest.mark.parametrize(
+    ("header", "age", "ms"),
+    [
+        ("", "", None),
+        ("public", "", None),
+        ("max-age=10", "", 10_000),
+        ("Max-Age=10 , public", "4", 6_000),
+        ("max-age=10", "11", 0),
+        ("max-age=10", "x", 10_000),
+        ('max-age="10"', "", 10_000),
+        ("max-age=10, s-maxage=3", "", 3_000),
+        ("max-age=x", "", None),
+        ("max-age=-1", "", None),
+        ("max-age=10, no-store", "", 0),
+        ("no-cache", "", 0),
+        ("max-age=0", "", 0),
+    ],
+)
+def test_how_long_an_answer_may_be_kept(header: str, age: str, ms: int | None) -> None:
+    assert kept_ms(header, age) == ms

@@ -1,0 +1,250 @@
+"""[loaders.<name>] tables: what they come to, and each mistake with its place."""
+
+from __future__ import annotations
+
+import pytest
+from nearhit.proxy.config import Config, ConfigError, load
+from nearhit.proxy.loader_settings import DEMO, LOADER_ROWS, SOURCES, LoaderSettings
+from nearhit.proxy.patterns import Pattern, UrlTemplate
+
+
+def loaded(file: str) -> Config:
+    return load({"config": "nearhit.toml"}, {}, lambda path: file)
+
+
+def one(file: str) -> LoaderSettings:
+    (loader,) = loaded(f'[loaders.x]\nmatch = "x:{{id}}"\n{file}').loaders
+    return loader
+
+
+def mistakes(file: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(file)
+    return caught.value.mistakes
+
+
+def test_a_loader_has_defaults_for_all_but_its_keys_and_its_source() -> None:
+    loader = one("call = 'app.users:load'")
+
+    assert loader == LoaderSettings(name="x", match=Pattern.parse("x:{id}"), call="app.users:load")
+    assert (loader.ttl, loader.negative_ttl, loader.timeout, loader.lease) == (60, 5, 5, 7)
+    assert (loader.concurrency, loader.backoff) == (16, 1)
+    assert (loader.read_through, loader.honour_cache_control) == (False, False)
+
+
+def test_every_option_can_be_given() -> None:
+    loader = one(
+        """
+        url = "https://u:p@h:8000/{id}?{{"
+        ttl = "2m"
+        negative_ttl = 1.5
+        timeout = "250ms"
+        concurrency = 3
+        lease = 1
+        backoff = "2s"
+        read_through = true
+        honour_cache_control = true
+        """
+    )
+
+    assert loader == LoaderSettings(
+        name="x",
+        match=Pattern.parse("x:{id}"),
+        url=UrlTemplate.parse("https://u:p@h:8000/{id}?{{"),
+        ttl=120,
+        negative_ttl=1.5,
+        timeout=0.25,
+        concurrency=3,
+        lease=1,
+        backoff=2,
+        read_through=True,
+        honour_cache_control=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("url = 'http://h/{id}'", "url"),
+        ("call = 'a.b:c.d'", "call"),
+        ("redis = 'rediss://u:p@h:1/2'", "redis"),
+        ("demo = true", "demo"),
+    ],
+)
+def test_a_loader_has_one_source(file: str, source: str) -> None:
+    assert one(file).source == source
+    assert source in SOURCES
+
+
+def test_what_is_not_given_follows_what_is() -> None:
+    short = one("demo = true\nttl = '3s'\ntimeout = '500ms'")
+
+    assert (short.negative_ttl, short.lease) == (3, 2.5)
+
+
+def test_the_rows_are_the_fields() -> None:
+    assert [name for name in LoaderSettings.__dataclass_fields__ if name not in LOADER_ROWS] == [
+        "name",
+        "given",
+    ]
+    for name, about in LOADER_ROWS.items():
+        if about.default is not None:
+            assert getattr(DEMO, name) == about.kind.parse(about.default) or name == "demo"
+
+
+def test_loaders_stand_in_the_order_of_the_file() -> None:
+    file = """
+        [loaders]
+        b = { match = "b", demo = true }
+        [loaders."a.1"]
+        match = "a"
+        demo = true
+    """
+
+    assert [loader.name for loader in loaded(file).loaders] == ["b", "a.1"]
+
+
+HEAD = "[loaders.x]\nmatch = 'x:{id}'\n"
+GOOD = f"{HEAD}demo = true\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "mistake"),
+    [
+        (f"{GOOD}tll = 1", "4: [loaders.x] tll: no such option; did you mean ttl?"),
+        (f"{GOOD}zzz = 1", "4: [loaders.x] zzz: no such option"),
+        (f"{GOOD}[loaders.x.ttl]", "4: [loaders.x] ttl: a table is not a duration"),
+        (HEAD, "1: [loaders.x]: its source is missing: one of url, call, redis, demo"),
+        (f"{GOOD}call = 'a:b'", "3: [loaders.x] demo: it has a source already, call"),
+        (
+            f"{HEAD}url = 'http://h'\nredis = 'redis://h'",
+            "4: [loaders.x] redis: it has a source already, url",
+        ),
+        (f"{HEAD}demo = false", "3: [loaders.x] demo: false is no source"),
+        ("[loaders.x]\ndemo = true", "1: [loaders.x]: match is missing"),
+        (
+            "[loaders.x]\ndemo = true\nmatch = ''",
+            "3: [loaders.x] match: '' is not a text with captures, as user:{id}: it is empty",
+        ),
+        (
+            "[loaders.x]\ndemo = true\nmatch = '{a}{b}'",
+            "3: [loaders.x] match: '{a}{b}' is not a text with captures, as user:{id}: "
+            "no text between {a} and {b} tells them apart",
+        ),
+        (f"{HEAD}url = 'http://h/{{name}}'", "3: [loaders.x] url: {name} is no capture of match"),
+        (
+            f"{HEAD}url = 'http://h/{{id'",
+            "3: [loaders.x] url: 'http://h/{id' is not an http:// or https:// URL: "
+            "a brace is opened and not closed at character 10 ({{ is a literal one)",
+        ),
+        (
+            f"{HEAD}url = 'ftp://h/{{id}}'",
+            "3: [loaders.x] url: 'ftp://h/{id}' is not an http:// or https:// URL",
+        ),
+        (
+            f"{HEAD}call = 'app.users.load'",
+            "3: [loaders.x] call: 'app.users.load' is not package.module:function",
+        ),
+        (f"{HEAD}call = 'app users:load'", "3: [loaders.x] call: 'app users:load' is not"),
+        (f"{HEAD}call = ':load'", "3: [loaders.x] call: ':load' is not"),
+        (
+            f"{HEAD}redis = 'redis://u:secret@h:x'",
+            "3: [loaders.x] redis: 'redis://u:***@h:x' is not a redis://, rediss:// or unix:// "
+            "URL: its port is not a number from 0 to 65535",
+        ),
+        (
+            f"{GOOD}timeout = '10s'\nlease = '9s'",
+            "5: [loaders.x] lease: it is shorter than the timeout, 10s",
+        ),
+        (f"{GOOD}lease = 4", "4: [loaders.x] lease: it is shorter than the timeout, 5s"),
+        (
+            f"{GOOD}negative_ttl = '61s'",
+            "4: [loaders.x] negative_ttl: it is longer than the ttl, 60s",
+        ),
+        (f"{GOOD}ttl = 0", "4: [loaders.x] ttl: '0' is not a duration from 1ms to 8760h"),
+        (f"{GOOD}ttl = -1", "4: [loaders.x] ttl: '-1' is not a duration"),
+        (f"{GOOD}ttl = true", "4: [loaders.x] ttl: 'true' is not a duration"),
+        (f"{GOOD}ttl = inf", "4: [loaders.x] ttl: 'inf' is not a duration"),
+        (f"{GOOD}ttl = [1]", "4: [loaders.x] ttl: a list is not a duration"),
+        (f"{GOOD}ttl = 2026-01-01", "4: [loaders.x] ttl: '2026-01-01' is not a duration"),
+        (f"{GOOD}concurrency = 0", "4: [loaders.x] concurrency: '0' is not a whole number"),
+        (f"{GOOD}concurrency = 1.5", "4: [loaders.x] concurrency: '1.5' is not a whole number"),
+        (f"{GOOD}read_through = 1", "4: [loaders.x] read_through: '1' is not true or false"),
+        (f"{GOOD}honour_cache_control = true", "4: [loaders.x] honour_cache_control: only a url"),
+        (
+            "[loaders.x]\ndemo = true\nmatch = 5",
+            "3: [loaders.x] match: '5' is not a text with captures, as user:{id}: it is not in quo",
+        ),
+        ("[loaders.'a b']\nmatch = 'x'\ndemo = true", "1: [loaders.a b]: a loader's name is 1 to"),
+        (f"[loaders.{'x' * 65}]\nmatch = 'x'\ndemo = true", f"1: [loaders.{'x' * 65}]: a loader's"),
+        ("[loaders.\"\\n\"]\nmatch = 'x'\ndemo = true", "1: [loaders.'\\n']: a loader's name is"),
+        (
+            f"{GOOD}[loaders.y]\nmatch = 'x:{{other}}'\ndemo = true",
+            "5: [loaders.y] match: [loaders.x] matches the same keys",
+        ),
+        ("loaders = 3", "1: loaders: it is not a table [loaders.<name>]"),
+        ("[[loaders]]\nmatch = 'x'", "1: loaders: it is not a table [loaders.<name>]"),
+        ("[loaders]\nx = 3", "2: [loaders.x]: it is not a table"),
+        ("[loader.x]", "1: [loader]: no such table; did you mean loaders?"),
+        ("loaders.x = { demo = true }", "1: [loaders.x]: match is missing"),
+    ],
+)
+def test_a_mistake_has_its_place(file: str, mistake: str) -> None:
+    (found,) = mistakes(file)
+
+    assert found.startswith(f"nearhit.toml:{mistake}")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    found = mistakes(
+        """workers = 0
+[loaders.a]
+ttl = 'x'
+lease = 1
+[loaders.b]
+match = '{'
+url = 'x'
+"""
+    )
+
+    assert [line.partition(" is not ")[0] for line in found] == [
+        "nearhit.toml:3: [loaders.a] ttl: 'x'",
+        "nearhit.toml:2: [loaders.a]: match is missing: the keys it is for",
+        "nearhit.toml:2: [loaders.a]: its source is missing: one of url, call, redis, demo",
+        "nearhit.toml:4: [loaders.a] lease: it is shorter than the timeout, 5s",
+        "nearhit.toml:6: [loaders.b] match: '{'",
+        "nearhit.toml:7: [loaders.b] url: 'x'",
+        "nearhit.toml:1: workers: '0'",
+    ]
+
+
+def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None:
+    config = loaded(
+        "[loaders.users]\nmatch = 'user:{id}'\nurl = 'http://u:secret@h/{id}'\nttl = '4s'\n"
+        "[loaders.old]\nmatch = 'old:{id}'\nredis = 'redis://:secret@h'\nread_through = true\n"
+    )
+
+    lines = [line.split() for line in config.describe() if line.startswith("loaders.")]
+
+    assert lines == [
+        ["loaders.users.match", "=", "user:{id}", "#", "nearhit.toml:2"],
+        ["loaders.users.url", "=", "http://u:***@h/{id}", "#", "nearhit.toml:3"],
+        ["loaders.users.ttl", "=", "4s", "#", "nearhit.toml:4"],
+        ["loaders.users.negative_ttl", "=", "4s", "#", "default"],
+        ["loaders.users.timeout", "=", "5s", "#", "default"],
+        ["loaders.users.concurrency", "=", "16", "#", "default"],
+        ["loaders.users.lease", "=", "7s", "#", "default"],
+        ["loaders.users.backoff", "=", "1s", "#", "default"],
+        ["loaders.users.read_through", "=", "false", "#", "default"],
+        ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
+        ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
+        ["loaders.old.redis", "=", "redis://:***@h", "#", "nearhit.toml:7"],
+        ["loaders.old.ttl", "=", "60s", "#", "default"],
+        ["loaders.old.negative_ttl", "=", "5s", "#", "default"],
+        ["loaders.old.timeout", "=", "5s", "#", "default"],
+        ["loaders.old.concurrency", "=", "16", "#", "default"],
+        ["loaders.old.lease", "=", "7s", "#", "default"],
+        ["loaders.old.backoff", "=", "1s", "#", "default"],
+        ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
+    ]
+    assert "secret" not in repr(config)

@@ -1,0 +1,141 @@
+"""Loaders: which one a key has, and that they end what they opened."""
+
+from __future__ import annotations
+
+import pytest
+from nearhit.proxy.errors import LoadError, StartError
+from nearhit.proxy.loader_settings import DEMO, LoaderSettings
+from nearhit.proxy.loaders import BAD_SETTINGS, Loaders
+from nearhit.proxy.patterns import Pattern, UrlTemplate
+
+
+def demo(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:
+    return LoaderSettings(
+        name=name, match=Pattern.parse(match), demo=True, read_through=read_through
+    )
+
+
+def url(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:
+    return LoaderSettings(
+        name=name,
+        match=Pattern.parse(match),
+        url=UrlTemplate.parse("http://127.0.0.1:1/x"),
+        read_through=read_through,
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (b"user:1", "users"),
+        (b"user:1:posts", "posts"),
+        (b"user:admin", "admin"),
+        (b"a-b", "first"),
+        (b"nothing", None),
+        (b"", None),
+    ],
+)
+def test_the_most_literal_match_wins_and_the_first_of_equals(key: bytes, name: str | None) -> None:
+    loaders = Loaders(
+        [
+            demo("users", "user:{id}"),
+            demo("posts", "user:{id}:posts"),
+            demo("admin", "user:admin"),
+            demo("first", "a{x}b"),
+            demo("second", "{x}-b"),
+        ]
+    )
+
+    found = loaders.match(key)
+
+    assert (found.name if found else None) == name
+
+
+def test_a_loader_is_found_by_its_name() -> None:
+    loaders = Loaders([demo("users", "user:{id}")])
+
+    assert (found := loaders.named("users")) is not None
+    assert found.name == "users"
+    assert loaders.named("user") is None
+
+
+def test_without_loaders_nothing_matches() -> None:
+    loaders = Loaders([])
+
+    assert loaders.match(b"k") is None
+    assert not loaders.manages(b"k")
+    assert not loaders.read_through(b"k")
+    assert (loaders.any_managed, loaders.any_read_through) == (False, False)
+    assert repr(loaders) == "<Loaders none>"
+
+
+def test_a_key_is_managed_where_a_loader_other_than_a_demo_matches() -> None:
+    loaders = Loaders([url("users", "user:{id}"), demo("posts", "post:{id}")])
+
+    assert loaders.any_managed
+    assert loaders.manages(b"user:1")
+    assert not loaders.manages(b"user:")
+    assert not loaders.manages(b"post:1")
+    assert not Loaders([demo("posts", "post:{id}")]).any_managed
+
+
+def test_a_key_is_read_through_where_its_own_loader_says_so() -> None:
+    loaders = Loaders([url("users", "user:{id}", read_through=True), url("x", "user:x{id}")])
+
+    assert loaders.any_read_through
+    assert loaders.read_through(b"user:1")
+    assert not loaders.read_through(b"user:x1")
+    assert not loaders.read_through(b"other")
+
+
+def test_the_demo_loader_is_added_unless_one_of_that_name_is_there() -> None:
+    assert (added := Loaders([], demo=True).match(b"demo:1")) is not None
+    assert added.settings is DEMO
+    assert Loaders([demo("demo", "d:{x}")], demo=True).match(b"demo:1") is None
+    assert Loaders([]).match(b"demo:1") is None
+
+
+async def test_the_demo_loader_makes_a_value_from_the_key() -> None:
+    loader = Loaders([], demo=True).named("demo")
+    assert loader is not None
+
+    loaded = await loader.load(b"demo:\xff")
+
+    assert (loaded.value, loaded.ttl_ms, loaded.exact) == (b"demo value of demo:\xff", None, False)
+
+
+async def test_a_loader_named_for_a_key_it_is_not_for_says_so() -> None:
+    loader = Loaders([url("users", "user:{id}")]).named("users")
+    assert loader is not None
+
+    with pytest.raises(LoadError, match="loader 'users': its match does not fit the key"):
+        await loader.load(b"post:1")
+
+
+def test_every_function_that_is_not_there_is_told_at_the_start() -> None:
+    with pytest.raises(StartError) as caught:
+        Loaders(
+            [
+                LoaderSettings(
+                    name="a", match=Pattern.parse("a:{x}"), call="no_such_module_here:f"
+                ),
+                LoaderSettings(
+                    name="b", match=Pattern.parse("b:{x}"), call="json:no_such_function"
+                ),
+            ]
+        )
+
+    assert caught.value.exit_code == BAD_SETTINGS
+    first, second = str(caught.value).split("; ")
+    assert first.startswith("[loaders.a] call: cannot import no_such_module_here: ModuleNotFound")
+    assert second == "[loaders.b] call: json has no no_such_function"
+
+
+async def test_loaders_can_be_read_at_three_in_the_morning() -> None:
+    loaders = Loaders([url("users", "user:{id}")], demo=True)
+
+    assert repr(loaders) == "<Loaders users demo>"
+    assert repr(loaders.match(b"user:1")) == (
+        "<Loader users user:{id} <UrlSource 127.0.0.1:1> <Gate running=0/16 warming=0 waiting=0>>"
+    )
+    await loaders.close()
