@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -202,9 +202,14 @@ async def _load(call: Call, request: Loads, tally: Tally) -> None:
             else:
                 tally.count(outcome)
 
+    await _side_by_side(work, min(request.concurrency, len(request.keys)))
+
+
+async def _side_by_side(work: Callable[[], Coroutine[None, None, None]], count: int) -> None:
+    """So many workers, until all have ended or one has raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(request.concurrency, len(request.keys))):
+            for _ in range(count):
                 group.create_task(work())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
@@ -215,15 +220,21 @@ async def _load(call: Call, request: Loads, tally: Tally) -> None:
 
 async def _write(call: Call, request: Values, tally: Tally) -> None:
     endings = Endings.of(request.ttl_ms, request.refresh)
-    for at in range(0, len(request.keys), BATCH):
-        keys = request.keys[at : at + BATCH]
-        call.leases.void(keys)
-        piece = _piece(keys, request.values[at : at + BATCH], endings)
-        try:
-            _, *replies = await call.bulk.many(piece)
-        except ProxyError as why:
-            replies = [why] * len(keys)
-        _count(tally, keys, replies)
+    places = iter(range(0, len(request.keys), BATCH))
+
+    async def work() -> None:
+        for at in places:
+            keys = request.keys[at : at + BATCH]
+            piece = _piece(keys, request.values[at : at + BATCH], endings)
+            call.leases.void(keys)
+            try:
+                _, *replies = await call.bulk.many(piece)
+            except ProxyError as why:
+                replies = [why] * len(keys)
+            _count(tally, keys, replies)
+
+    # Two: one piece is made while the server has the other.
+    await _side_by_side(work, 2)
 
 
 def _count(tally: Tally, keys: Sequence[bytes], replies: Sequence[Value]) -> None:

@@ -23,7 +23,7 @@ local taken = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])
 local lease = redis.call('GET', KEYS[2])
 if not taken then
   local kind = string.sub(lease, 1, 1)
-  if kind == 't' then
+  if kind ~= 'n' and kind ~= 'e' then
     return {3, redis.call('PTTL', KEYS[2])}
   end
   if ARGV[3] == '' then

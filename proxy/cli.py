@@ -23,37 +23,32 @@ from .config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from .embedded import Embedded, find_server
 from .errors import StartError
 from .listen import Doors, bound, opened
+from .terminal import BAD_SETTINGS, Parser, complain, exit_codes, say
 from .workers import Ready, Workers
-
-BAD_SETTINGS = 2
-
-# The one list of them. Who ends the process with one names it by its number here.
-EXIT_CODES = (
-    (0, "ended by SIGTERM or SIGINT"),
-    (1, "failed while it ran"),
-    (2, "the settings have mistakes"),
-    (3, "cannot listen: an address is in use, not permitted or not there"),
-    (4, "the upstream refused the proxy: password or ACL"),
-    (5, "no upstream named, and no server of its own could be started"),
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """What the console script runs; the value is the exit code."""
-    command, flags = _asked(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in ("warm", "invalidate"):
+        # Imported here: they bring redis-py and rich along, a third of a second.
+        from .shell import run
+
+        return run(words[0], words[1:])
+    command, flags = _asked(words)
     try:
         config = load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
     except ConfigError as error:
-        _complain(*error.mistakes)
+        complain(*error.mistakes)
         return BAD_SETTINGS
     if command == "check":
-        _say(*config.describe())
+        say(*config.describe())
         return 0
     log.start(config.log_level)
     try:
         return _serve(config)
     except StartError as error:
-        _complain(str(error))
+        complain(str(error))
         return error.exit_code
 
 
@@ -111,7 +106,7 @@ def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedde
     if config.upstream is not None:
         return config.upstream, None
     own = stack.enter_context(Embedded(find_server()))
-    _say(
+    say(
         f"no upstream named: started {own.version} (128 MB, allkeys-lru) on a private socket; "
         "--upstream URL uses yours"
     )
@@ -141,15 +136,6 @@ def _leave(number: int, frame: object) -> NoReturn:
 # --- The terminal -----------------------------------------------------------------------------
 
 
-def _say(*lines: str) -> None:
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-
-
-def _complain(*lines: str) -> None:
-    sys.stderr.write("".join(f"nearhit: {line}\n" for line in lines))
-
-
 def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
     here = ", ".join(address.url for address in doors.clients)
     http = "".join(f", {address.http_url}" for address in doors.http)
@@ -157,20 +143,12 @@ def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
         there = f"embedded {version}"
     else:
         there = f"{log.redacted(config.upstream)} ({version})"
-    _say(f"nearhit {VERSION} ready: {here} -> {there}{http}")
+    say(f"nearhit {VERSION} ready: {here} -> {there}{http}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, like every other complaint; what was mistyped may be a URL with a password."""
-        words = map(log.redacted, message.split(" "))
-        _complain(f"{' '.join(words)}; nearhit --help tells the flags")
-        raise SystemExit(BAD_SETTINGS)
-
-
-def _asked(argv: Sequence[str] | None) -> tuple[str, Mapping[str, str]]:
+def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     """The command and the flags given, by setting name."""
-    given = vars(_parser().parse_args(argv))
+    given = vars(_parser().parse_args(words))
     command = str(given.pop("command"))
     return command, {
         name: ",".join(value) if isinstance(value, list) else str(value)
@@ -179,15 +157,16 @@ def _asked(argv: Sequence[str] | None) -> tuple[str, Mapping[str, str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    codes = "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES)
-    parser = _Parser(
+    parser = Parser(
         prog="nearhit",
-        usage="nearhit [serve | check] [flags]",
+        usage="nearhit [serve | check] [flags]\n       nearhit warm | invalidate [flags] [key ...]",
         description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
-        "  serve   run the proxy (what it does without a command)\n"
-        "  check   print the settings in force and where each comes from, or every mistake\n\n"
+        "  serve       run the proxy (what it does without a command)\n"
+        "  check       print the settings in force and where each comes from, or every mistake\n"
+        "  warm        fill keys before anybody asks for them: nearhit warm --help\n"
+        "  invalidate  remove keys, and stop loads of them: nearhit invalidate --help\n\n"
         "Flags beat the environment, which beats the file, which beats the defaults.",
-        epilog=f"exit codes:\n{codes}",
+        epilog=exit_codes(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

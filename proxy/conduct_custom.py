@@ -217,13 +217,13 @@ async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value
     missing = [
         at for at, key in enumerate(keys) if values[at] is None and loaders.read_through(key)
     ]
-    loaded: list[bytes | BaseException | None] = await asyncio.gather(
-        *(call.leases.load(keys[at]) for at in missing), return_exceptions=True
-    )
-    for at, value in zip(missing, loaded, strict=True):
-        if isinstance(value, BaseException):
-            raise value
-        values[at] = cast("bytes | None", value)
+    loads = (call.leases.load(keys[at]) for at in missing)
+    for at, loaded in zip(
+        missing, await asyncio.gather(*loads, return_exceptions=True), strict=True
+    ):
+        if isinstance(loaded, BaseException):
+            raise loaded
+        values[at] = loaded
     return values
 
 

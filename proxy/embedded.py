@@ -29,7 +29,7 @@ from .log import event
 
 log = logging.getLogger(__name__)
 
-NO_SERVER = 5  # exit code: see cli.EXIT_CODES
+NO_SERVER = 5  # exit code: see terminal.EXIT_CODES
 
 _OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700", "--loglevel", "warning"),
@@ -90,7 +90,7 @@ class Embedded:
         self._folder = _private_folder()
         self._socket = self._folder / "s"
         self._argv = [binary, *_OPTIONS, "--unixsocket", str(self._socket)]
-        self._before_exec = _dying_with_us()
+        self._before_exec = dying_with_us()
         self._stage = Stage.RUNNING
         self._guard = threading.Lock()  # between the thread of ``watch`` and ``stop``
         self._stopped = threading.Event()
@@ -233,7 +233,7 @@ def _private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="nearhit-", dir="/tmp"))
 
 
-def _dying_with_us() -> Callable[[], None] | None:
+def dying_with_us() -> Callable[[], None] | None:
     """What a child runs before exec so that it is killed when we are, where the system has that."""
     if sys.platform != "linux":
         return None

@@ -24,7 +24,15 @@ from enum import Enum
 from typing import Any, Final, Protocol, cast
 
 from ..lua import script
-from .errors import BadInput, CacheBusy, LoadError, LoadTimeout, NoLoader, ProxyError
+from .errors import (
+    BadInput,
+    CacheBusy,
+    LoadError,
+    LoadTimeout,
+    NoLoader,
+    ProxyError,
+    one_line,
+)
 from .loaders import Loader, Loaders
 from .log import event
 from .names import lease_key
@@ -164,12 +172,13 @@ class Flights:
         loader = self._loaders.match(key)
         if loader is None:
             raise NoLoader(key)
-        flight = self._flights.get(key)
-        if flight is None:
-            flight = self._launch(Flight(key, loader))
-        else:
-            self._count("coalesced")
-        return (await self._landing(flight)).value
+        with self._waiters:
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._launch(Flight(key, loader))
+            else:
+                self._count("coalesced")
+            return (await self._landing(flight)).value
 
     async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
         found = self._loaders.match(key) if loader is None else self._loaders.named(loader)
@@ -177,10 +186,11 @@ class Flights:
             raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
         if found is None:
             raise NoLoader(key)
-        flight = None if refresh else self._flights.get(key)
-        if flight is None:
-            flight = self._launch(Flight(key, found, True, ttl_ms, refresh))
-        return (await self._landing(flight)).how
+        with self._waiters:
+            flight = None if refresh else self._flights.get(key)
+            if flight is None:
+                flight = self._launch(Flight(key, found, True, ttl_ms, refresh))
+            return (await self._landing(flight)).how
 
     def void(self, keys: Sequence[bytes]) -> None:
         for key in keys:
@@ -205,13 +215,12 @@ class Flights:
 
     async def _landing(self, flight: Flight) -> Landed:
         """Wait for a flight; who gives up leaves it flying."""
-        with self._waiters:
-            waiter: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
-            flight.waiters.add(waiter)
-            try:
-                return await waiter
-            finally:
-                flight.waiters.discard(waiter)
+        waiter: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
+        flight.waiters.add(waiter)
+        try:
+            return await waiter
+        finally:
+            flight.waiters.discard(waiter)
 
     async def _fly(self, flight: Flight) -> None:
         landed: Landed | ProxyError = CacheBusy("the proxy stops")
@@ -288,7 +297,8 @@ class Flights:
             self._count("negative_hits")
             return Landed(None, "not_found"), 0
         if took is Took.FAILED:
-            raise ProxyError(b"-" + cast(bytes, rest))
+            # Any client may have written it there.
+            raise ProxyError(b"-" + one_line(cast(bytes, rest).decode("utf-8", "replace")).encode())
         return await self._load(flight, watch, token, cast(bytes, rest)), 0
 
     async def _take(
@@ -413,18 +423,21 @@ class Flights:
             while True:
                 watch.clear()
                 token = _token()
-                asked = self._clock()
+                granted = Granted(token, self._clock() + ms / 1000, self.scope.watch(key))
                 try:
                     took, rest = await self._take(key, token, ms, b"mine")
+                    if took is Took.LEASED:
+                        self._grant(key, granted)
+                        return None, token
                 except asyncio.CancelledError:
                     # The client has left: a lease that is granted now would be nobody's.
                     self._start(self._give_up(key, token))
                     raise
+                finally:
+                    if self._granted.get(key) is not granted:
+                        granted.watch.close()
                 if took is Took.HIT:
                     return cast(bytes, rest), None
-                if took is Took.LEASED:
-                    self._grant(key, token, asked + ms / 1000)
-                    return None, token
                 left = deadline - self._clock()
                 if left <= 0:
                     return None, None
@@ -453,12 +466,13 @@ class Flights:
         )
         return bool(settled)
 
-    def _grant(self, key: bytes, token: bytes, until: float) -> None:
+    def _grant(self, key: bytes, granted: Granted) -> None:
         self._count("leases")
         former = self._granted.pop(key, None)
         if former is not None:
             former.watch.close()
-        self._granted[key] = Granted(token, until, self.scope.watch(key))
+        if len(self._granted) < self._waiters.limit:  # beyond it the server decides alone
+            self._granted[key] = granted
 
     def _take_back(self, key: bytes, granted: Granted) -> None:
         """A client's lease is void: the key has been written."""

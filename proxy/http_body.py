@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from typing import Final
 
 from aiohttp import web
@@ -16,6 +15,7 @@ from .errors import shown
 BODY_MAX: Final = 16 * 1024 * 1024
 BODIES_MAX: Final = 4 * BODY_MAX  # of all requests that are being read
 READ_S: Final = 30
+MS_MAX: Final = 2**63 - 1  # Redis's integers
 
 
 class Refusal(Exception):
@@ -65,10 +65,7 @@ class Body:
         number = self._fields[name]
         if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
             raise Refusal(400, f"{name} must be a number of seconds above 0")
-        ms = number * 1000
-        if not math.isfinite(ms):
-            raise Refusal(400, f"{name} is too large")
-        return [b"PX", b"%d" % max(1, round(ms))]
+        return _px(name, number * 1000)
 
     def milliseconds(self, name: str) -> list[bytes]:
         if name not in self._fields:
@@ -76,7 +73,13 @@ class Body:
         number = self._fields[name]
         if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
             raise Refusal(400, f"{name} must be a whole number of milliseconds above 0")
-        return [b"PX", b"%d" % number]
+        return _px(name, number)
+
+
+def _px(name: str, ms: float) -> list[bytes]:
+    if ms > MS_MAX:  # the command would say that it is no integer
+        raise Refusal(400, f"{name} is too large")
+    return [b"PX", b"%d" % max(1, round(ms))]
 
 
 def _text(name: str, value: object) -> bytes:

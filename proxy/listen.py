@@ -22,7 +22,7 @@ from .log import event
 log = logging.getLogger(__name__)
 
 BACKLOG = 511  # Redis's own tcp-backlog
-CANNOT_LISTEN = 3  # exit code: see cli.EXIT_CODES
+CANNOT_LISTEN = 3  # exit code: see terminal.EXIT_CODES
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from .load_url import Http, UrlSource
 from .loaded import Loaded, Source, SourceError
 from .loader_settings import DEMO, LoaderSettings
 
-BAD_SETTINGS: Final = 2  # exit code: see cli.EXIT_CODES
+BAD_SETTINGS: Final = 2  # exit code: see terminal.EXIT_CODES
 
 
 class Loader:
@@ -57,26 +57,18 @@ class Loaders:
         self._http = Http()
         self._by_name = {one.name: one for one in _made(settings, self._http)}
         # Sorting keeps the file's order among equals.
-        self._by_weight = sorted(
-            self._by_name.values(), key=lambda loader: -loader.settings.match.weight
-        )
-        self._heads = tuple(loader.settings.match.head for loader in self._by_weight)
-        managing = [loader for loader in self._by_weight if not loader.settings.demo]
-        self._managed = [loader.settings.match for loader in managing]
-        self._managed_heads = tuple(match.head for match in self._managed)
-        self.any_managed = bool(managing)
-        self.any_read_through = any(loader.settings.read_through for loader in self._by_weight)
+        loaders = sorted(self._by_name.values(), key=lambda one: -one.settings.match.weight)
+        self._all = _Index(loaders)
+        self._managing = _Index([one for one in loaders if not one.settings.demo])
+        self.any_managed = bool(self._managing.heads)
+        self.any_read_through = any(one.settings.read_through for one in loaders)
 
     def __repr__(self) -> str:
         return f"<Loaders {' '.join(self._by_name)}>" if self._by_name else "<Loaders none>"
 
     def match(self, key: bytes) -> Loader | None:
         """The loader for a key: of those that match, the one with the most literal text."""
-        if key.startswith(self._heads):
-            for loader in self._by_weight:
-                if loader.settings.match.match(key) is not None:
-                    return loader
-        return None
+        return self._all.find(key)
 
     def named(self, name: str) -> Loader | None:
         return self._by_name.get(name)
@@ -84,10 +76,7 @@ class Loaders:
     def manages(self, key: bytes) -> bool:
         """Whether a plain write of the key has to void loads. The demo's keys are left alone: its
         values are always the same."""
-        # Asked for each write. One call tells most other keys apart: 0.1 us, whatever their number.
-        return key.startswith(self._managed_heads) and any(
-            match.match(key) is not None for match in self._managed
-        )
+        return self._managing.find(key) is not None
 
     def read_through(self, key: bytes) -> bool:
         """Whether a plain read that misses loads."""
@@ -100,6 +89,23 @@ class Loaders:
         for loader in self._by_name.values():
             await loader.close()
         await self._http.close()
+
+
+class _Index:
+    """Loaders by what their keys begin with, in the order in which they are tried."""
+
+    def __init__(self, loaders: Sequence[Loader]) -> None:
+        self.heads = tuple(one.settings.match.head for one in loaders)
+        self._rows = [(one.settings.match.head, one.settings.match.match, one) for one in loaders]
+
+    def find(self, key: bytes) -> Loader | None:
+        # Plain reads and writes ask too, and most of their keys are no loader's: one call for all
+        # heads tells those apart.
+        if key.startswith(self.heads):
+            for head, match, loader in self._rows:
+                if key.startswith(head) and match(key) is not None:
+                    return loader
+        return None
 
 
 def _made(settings: Sequence[LoaderSettings], http: Http) -> list[Loader]:

@@ -11,9 +11,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, cast
+
+import hiredis
 
 from .errors import ProtocolError, ProxyError
+from .kernel import BROKEN, DONE, Cutter
 
 INLINE_MAX: Final = 64 * 1024
 BULK_MAX: Final = 512 * 1024 * 1024
@@ -72,6 +75,10 @@ def parse_request(
         raise ProtocolError("invalid multibulk length")
     if locked and args > LOCKED_ARGS_MAX:
         raise ProtocolError("unauthenticated multibulk length")
+    if len(data) - pos > LONG and not locked:
+        long = _long(data, pos, args)
+        if long is not None:
+            return long
     values: list[bytes] = []
     for left in range(args, 0, -1):
         if at >= len(data):
@@ -94,6 +101,22 @@ def parse_request(
             raise ProtocolError("invalid CRLF in request")
         values.append(data[line[1] : line[1] + size])
     return Request(values, at)
+
+
+def _long(data: bytes, pos: int, args: int) -> Request | Partial | None:
+    """A long request the quick way: 0.1 us a word instead of 3 (tests.bench.warm). None: it is
+    not canonical, and only the slow way reads it as the server does."""
+    cutter = Cutter(True)
+    end = cutter.cut(data, pos, 1)
+    if cutter.stop == DONE:
+        reader = hiredis.Reader()
+        reader.feed(data, pos, end - pos)
+        return Request(cast("list[bytes]", reader.gets()), end)
+    if cutter.stop == BROKEN:
+        return None
+    # Every word has two lines of its own, an empty one six bytes.
+    words = (2 * args + 1 - data.count(b"\n", pos) - 1) // 2
+    return Partial(len(data) - pos + max(1, 6 * words))
 
 
 def _at_least(need: int, words: int) -> int:

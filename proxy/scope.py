@@ -11,6 +11,7 @@ locks.py."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self, cast
@@ -25,6 +26,8 @@ from .lanes import Lanes
 from .resp import Value
 from .slot import Ask
 
+# What servers put behind an error that a script met: the client asked for no script.
+_WHERE: Final = re.compile(rb" script: \S*,? ?on @user_script:\d+\.?(?=\r\n$)")
 _INVALIDATE: Final = b">2\r\n$10\r\ninvalidate\r\n"
 
 
@@ -129,7 +132,7 @@ class Asker:
         if reply.startswith(b"-NOSCRIPT"):
             request = _packed((b"EVAL", script.text, *words))
             reply = await self._reply(request, 1, seen)
-        return value_of(reply)
+        return value_of(_WHERE.sub(b"", reply) if reply.startswith(b"-") else reply)
 
     async def many(self, requests: Sequence[bytes]) -> list[Value]:
         if not requests:

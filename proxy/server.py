@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 BACKLOG: Final = 511  # Redis's own tcp-backlog
 LEARN_EVERY: Final = 10.0  # seconds
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
-REFUSED: Final = 4  # exit code: cli.EXIT_CODES
+REFUSED: Final = 4  # exit code: terminal.EXIT_CODES
 
 
 class Tasks:
@@ -315,8 +315,11 @@ class Server:
     async def stop(self) -> None:
         """Accept no more, let what runs finish within the drain time, close everything."""
         self._stopping = True
+        began = self._loop.time()
         for listener in self._listeners:
             listener.close()
+        if self._http is not None:
+            self._http.close()
         for session in self.context.clients:
             session.drain()
         if len(self.context.clients):
@@ -325,7 +328,7 @@ class Server:
         for session in self.context.clients:
             session.abort("the proxy stops")
         if self._http is not None:
-            await self._http.stop(0)
+            await self._http.stop(max(0.0, began + self._drain_timeout - self._loop.time()))
         await self._work.stop(LAST_WORDS)
         await self._fleet.finish()
         await self._loaders.close()

@@ -349,12 +349,11 @@ class Session(SessionCore):
         return end.end()
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
+        table = self.context.table
         large = data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT
-        if (
-            verdict in (ODD, Path.SCRIPTED)
-            and large
-            and self.names is not self.context.table.locked
-        ):
+        # Where a load may run for one of its keys it must be read before it is sent.
+        streams = verdict in (ODD, Path.SCRIPTED) and not table.ours.voids
+        if streams and large and self.names is not table.locked:
             return self.upload(data, pos)
         if len(data) - pos > GATHER_MAX:
             self.say(ProtocolError("request too large for a command of the proxy").line)

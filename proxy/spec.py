@@ -241,18 +241,16 @@ def expiry(option: bytes, word: bytes, command: str) -> Expiry:
     """EX 60 and its kin, refused where and as Redis refuses them (SET)."""
     number = integer(word)
     unit = 1000 if option in (b"EX", b"EXAT") else 1
-    if number <= 0 or number > MS_MAX // unit:
+    # What counts from now must not pass the last time there is.
+    most = MS_MAX if option in (b"EXAT", b"PXAT") else MS_MAX - WAIT_MAX
+    if number <= 0 or number > most // unit:
         raise BadInput(f"invalid expire time in '{command}' command")
     return Expiry(option, number)
 
 
 def milliseconds(option: bytes, word: bytes, command: str) -> int:
-    """A length of time, out of EX s or PX ms. Bounded like Redis's, so that now + it is a time."""
-    given = expiry(option, word, command)
-    ms = given.number * (1000 if option == b"EX" else 1)
-    if ms > MS_MAX - 2**42:  # as PEXPIRE: it must not pass the last time there is
-        raise BadInput(f"invalid expire time in '{command}' command")
-    return ms
+    """A length of time, out of EX s or PX ms."""
+    return expiry(option, word, command).number * (1000 if option == b"EX" else 1)
 
 
 def waiting(word: bytes) -> int:

@@ -231,7 +231,7 @@ class Table:
         return f"<Table {len(self.commands)} commands>"
 
 
-def table_from_reply(rows: object, ours: Ours = Ours()) -> Table:  # noqa: B008  # it is frozen
+def table_from_reply(rows: object, ours: Ours = Ours()) -> Table:
     """The table out of a COMMAND reply as hiredis parses it. ValueError when it is not one."""
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"not a COMMAND reply: {rows!r:.80}")
@@ -256,7 +256,7 @@ def _word(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def snapshot(ours: Ours = Ours()) -> Table:  # noqa: B008  # it is frozen
+def snapshot(ours: Ours = Ours()) -> Table:
     """The table that ships with us (Redis 7.0 and Valkey 9 together), for a server that gives none
     yet."""
     rows = json.loads(files(__package__).joinpath("snapshot.json").read_bytes())

@@ -35,7 +35,7 @@ from .log import event
 
 log = logging.getLogger(__name__)
 
-FAILED = 1  # exit code: see cli.EXIT_CODES
+FAILED = 1  # exit code: see terminal.EXIT_CODES
 
 Ready = Callable[[str], None]
 Work = Callable[[int, Doors[socket.socket], Ready], int]

@@ -169,8 +169,7 @@ def nearhit(
             "serve",
             "--listen",
             f"{HOST}:{port}",
-            "--http",
-            "off",
+            *([] if "--http" in flags else ["--http", "off"]),
             *flags,
         ]
         if upstream_url is not None:

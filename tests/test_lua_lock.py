@@ -147,7 +147,7 @@ def test_what_is_no_lock_is_told_in_the_servers_words(redis: Redis) -> None:
 def test_no_lock_is_left_behind_where_the_fence_is_no_number(redis: Redis) -> None:
     redis.rpush(FENCE, 1)
 
-    with pytest.raises(ResponseError, match="wrong kind of value$"):
+    with pytest.raises(ResponseError, match=r"wrong kind of value$"):
         acquire(redis, b"t")
 
     assert redis.exists(LOCK) == 0
@@ -157,7 +157,7 @@ def test_a_fence_that_somebody_made_a_word_is_an_error_for_its_holder_too(redis:
     acquire(redis, b"t")
     redis.set(FENCE, "word")
 
-    with pytest.raises(ResponseError, match="not an integer or out of range$"):
+    with pytest.raises(ResponseError, match=r"not an integer or out of range$"):
         acquire(redis, b"t")
 
 

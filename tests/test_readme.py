@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy import errors
-from nearhit.proxy.cli import EXIT_CODES
 from nearhit.proxy.config import ROWS, VERSION, variable
+from nearhit.proxy.terminal import EXIT_CODES
 
 from tests.bench import __main__ as bench
 from tests.servers import HOST, Process, free_port, upstream

@@ -1,0 +1,78 @@
+"""The bar that ``nearhit warm`` and ``nearhit invalidate`` show while they work: on a terminal
+only, and gone at the end. Knows numbers, not what they count."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+
+class Rate(ProgressColumn):
+    """How many in a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
+
+
+class Done(ProgressColumn):
+    """How many, of how many where that is known."""
+
+    def render(self, task: Task) -> Text:
+        if not task.completed and task.total is None:
+            return Text("")
+        of = f" of {task.total:,.0f}" if task.total is not None else ""
+        return Text(f"{task.completed:,.0f}{of}", style="progress.download")
+
+
+class Progress:
+    """A bar with a title, and a remark that may change; ``total`` None: the end is not known."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        console = Console(stderr=True)
+        end = (
+            [TimeElapsedColumn()]
+            if total is None
+            else [TaskProgressColumn(), TimeRemainingColumn()]
+        )
+        self._bar = Bar(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            Done(),
+            Rate(),
+            *([TimeElapsedColumn()] if total is None else known),
+            TextColumn("{task.fields[remark]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, total=total, remark="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, count: int, remark: str = "") -> None:
+        self._bar.update(self._task, advance=count, remark=remark)

@@ -1,0 +1,151 @@
+"""The way from a command at the terminal to a proxy: one that runs, or one started for the purpose.
+
+Owns the connection, the child process and what their failures are called. Knows no command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, cast
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.retry import Retry
+
+from .embedded import dying_with_us
+from .errors import StartError, one_line
+from .log import redacted
+from .terminal import REFUSED, UNREACHABLE
+
+_CONNECT_TIMEOUT: Final = 5.0
+_START_TIMEOUT: Final = 30.0
+_STOP_TIMEOUT: Final = 15.0
+_NO_LOGIN: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR invalid password")
+
+
+class Refused(Exception):
+    """An error that the proxy answered; the connection is as good as before."""
+
+
+class Link:
+    """A connection to a server of this URL, the proxy as a rule. Never repeats a request: what is
+    not answered ends the work, and what was asked may be asked again."""
+
+    def __init__(self, url: str) -> None:
+        self._name = redacted(url)
+        self._redis = Redis.from_url(
+            url,
+            protocol=3,
+            decode_responses=False,
+            socket_connect_timeout=_CONNECT_TIMEOUT,
+            socket_timeout=None,  # a load, or a scan, takes as long as it takes
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Link {self._name}>"
+
+    def ask(self, *words: bytes) -> object:
+        """One request. Refused: an error was the answer. StartError: there was none."""
+        try:
+            # redis-py leaves it untyped.
+            return self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+        except AuthenticationError as error:
+            raise StartError(f"{self._name} refused us: {one_line(str(error))}", REFUSED) from None
+        except ResponseError as error:
+            raise self._answered(one_line(str(error))) from None
+        except (RedisError, OSError) as error:
+            raise StartError(f"{self._name}: {one_line(str(error))}", UNREACHABLE) from None
+
+    def scan(self, pattern: bytes) -> Iterator[bytes]:
+        """The keys that match, a page at a time."""
+        cursor = b"0"
+        while True:
+            page = self.ask(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+            following, keys = cast("tuple[int | bytes, list[bytes]]", page)
+            yield from keys
+            cursor = str(int(following)).encode()
+            if cursor == b"0":
+                return
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _answered(self, line: str) -> Exception:
+        if line.startswith(_NO_LOGIN):
+            return StartError(f"{self._name} refused us: {line}", REFUSED)
+        if line.startswith("UPSTREAM"):
+            return StartError(f"{self._name}: {line}", UNREACHABLE)
+        if "unknown command" in line.lower():
+            return StartError(f"{self._name} is no Nearhit: {line}", UNREACHABLE)
+        return Refused(line)
+
+
+@contextlib.contextmanager
+def linked(url: str) -> Iterator[Link]:
+    """A link that stands, closed with the block. StartError with what is wrong."""
+    link = Link(url)
+    try:
+        link.ask(b"PING")
+        yield link
+    finally:
+        link.close()
+
+
+@contextlib.contextmanager
+def own_proxy(upstream: str, config: str | None) -> Iterator[str]:
+    """The URL of a proxy of our own before ``upstream``; it ends with the block, or with us."""
+    with tempfile.TemporaryDirectory(prefix="nearhit-") as name:
+        folder = Path(name)
+        socket = folder / "s"
+        flags = ["--listen", f"unix://{socket}", "--http", "off", "--workers", "1"]
+        flags += [] if config is None else ["--config", config]
+        with (folder / "log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "nearhit.proxy", "serve", *flags],
+                # Not a flag: its password would be seen by whoever lists the processes.
+                env={**os.environ, "NEARHIT_UPSTREAM": upstream},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C must find it serving until we have ended what we began.
+                start_new_session=True,
+                preexec_fn=dying_with_us(),
+            )
+        try:
+            _wait_until_ready(child, folder / "log")
+            yield f"unix://{socket}"
+        finally:
+            _stop(child)
+
+
+def _wait_until_ready(child: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while b" ready: " not in log.read_bytes():
+        status = child.poll()
+        if status is not None:
+            raise StartError(_said(log), status if status in (2, REFUSED) else UNREACHABLE)
+        if time.monotonic() > deadline:
+            raise StartError(f"a proxy of our own did not start: {_said(log)}", UNREACHABLE)
+        time.sleep(0.01)
+
+
+def _said(log: Path) -> str:
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    return "; ".join(line.removeprefix("nearhit: ") for line in lines[-5:]) or "it said nothing"
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(_STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -1,0 +1,218 @@
+"""``nearhit warm`` and ``nearhit invalidate``: WARM and INVALIDATE at the terminal, for many keys.
+
+Owns their words, where the keys come from (a stream: however many there are, few are in memory),
+the batches in which they are sent, and what is told on stderr. What is done to a key is the
+proxy's business: one that runs, or one of our own in front of ``--upstream``."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NoReturn, cast
+
+from .errors import StartError, shown
+from .progress import Progress
+from .reach import Link, Refused, linked, own_proxy
+from .shell_keys import Loaders, Mistake, keys_of
+from .shell_words import parser
+from .terminal import ALL_DONE, BAD_SETTINGS, SOME_FAILED, complain
+
+BATCH_MOST: Final = 500
+SHOWN: Final = 20  # failures that are told one by one
+# A batch is to take about so long: the bar moves, and the end of a batch, where the last loads run
+# without company, is a small part of it.
+SHORT, LONG = 0.25, 1.0
+
+
+# --- From words to an exit code ------------------------------------------------------------------------------------
+
+
+def run(command: str, words: Sequence[str]) -> int:
+    """Run ``warm`` or ``invalidate``; the value is the exit code."""
+    options = parser(command).parse_intermixed_args(words)
+    signal.signal(signal.SIGTERM, _interrupt)
+    job = Warm(options) if command == "warm" else Invalidate(options)
+    try:
+        with contextlib.ExitStack() as stack:
+            job.open(stack)
+            url = options.proxy
+            if options.upstream is not None:
+                url = stack.enter_context(own_proxy(options.upstream, options.config))
+            link = stack.enter_context(linked(url))
+            job.work(link, stack.enter_context(Progress(command, job.total)))
+    except Mistake as error:
+        complain(*str(error).splitlines())
+        return BAD_SETTINGS
+    except StartError as error:
+        job.tally.tell()
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        job.tally.tell()
+        complain("stopped before the end")
+        return SOME_FAILED
+    job.tally.tell(always=True)
+    return SOME_FAILED if job.tally.failed else ALL_DONE
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+# --- What is done -----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the keys so far; of failures, only the first few are kept."""
+
+    verb: str
+    requested: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    failed: int = 0
+    failures: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, **counts: int) -> None:
+        for name, count in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
+    def fail(self, key: bytes, why: str) -> None:
+        if len(self.failures) < SHOWN:
+            self.failures.append(f"{shown(key)}: {why}")
+
+    @property
+    def remark(self) -> str:
+        return f"{self.failed:,} failed" if self.failed else ""
+
+    def lines(self) -> Iterator[str]:
+        seconds = time.monotonic() - self.began
+        counts = {**self.counts, "failed": self.failed}
+        parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+        rate = f", {self.requested / seconds:,.0f}/s" if self.requested and seconds > 0 else ""
+        yield f"{self.verb} {self.requested:,} in {seconds:.1f} s{rate}: {parts}"
+        yield from (f"  {line}" for line in self.failures)
+        if self.failed > len(self.failures):
+            yield f"  and {self.failed - len(self.failures):,} more"
+
+    def tell(self, always: bool = False) -> None:
+        """The summary; of nothing, only if nothing is what there was to do."""
+        if always or self.requested:
+            complain(*self.lines())
+
+
+class Batches:
+    """Keys in batches, as many in each as are done in about half a second."""
+
+    def __init__(self, keys: Iterator[bytes], least: int) -> None:
+        self._keys = keys
+        self._least = min(least, BATCH_MOST)
+        self.size = min(4 * least, BATCH_MOST)
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        while batch := list(itertools.islice(self._keys, self.size)):
+            began = time.monotonic()
+            yield batch
+            self.adapt(time.monotonic() - began)
+
+    def adapt(self, seconds: float) -> None:
+        if seconds < SHORT:
+            self.size = min(2 * self.size, BATCH_MOST)
+        elif seconds > LONG:
+            self.size = max(self.size // 2, self._least)
+
+
+class Warm:
+    """WARM ... KEYS, batch after batch."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.tally = Tally("warmed")
+        self.total: int | None = None
+        self._given = options
+        self._keys: Iterator[bytes] = iter(())
+
+    def open(self, stack: contextlib.ExitStack) -> None:
+        given = self._given
+        loaders = Loaders(given.config, given.loader)
+        keys = keys_of(given.keys, given.source, given.pattern, loaders, stack)
+        self.total, self._keys = keys.count, keys.stream
+
+    def work(self, link: Link, progress: Progress) -> None:
+        options = list(self._options())
+        for batch in Batches(self._keys, self._given.concurrency):
+            try:
+                reply = link.ask(b"WARM", *options, b"KEYS", *batch)
+            except Refused as error:
+                # Nothing was done: the request itself is wrong, and the next would be too.
+                raise Mistake(str(error)) from None
+            self._count(cast("Mapping[bytes, object]", reply))
+            progress.advance(len(batch), self.tally.remark)
+
+    def _options(self) -> Iterator[bytes]:
+        given = self._given
+        if given.ttl is not None:
+            yield from (b"PX", b"%d" % round(given.ttl * 1000))
+        if given.loader is not None:
+            yield from (b"LOADER", os.fsencode(given.loader))
+        yield from (b"CONCURRENCY", b"%d" % given.concurrency)
+        if given.refresh:
+            yield b"REFRESH"
+
+    def _count(self, reply: Mapping[bytes, object]) -> None:
+        def number(name: bytes) -> int:
+            return int(cast(int, reply[name]))
+
+        self.tally.requested += number(b"requested")
+        self.tally.failed += number(b"failed")
+        self.tally.add(
+            loaded=number(b"loaded"), skipped=number(b"skipped"), not_found=number(b"not_found")
+        )
+        for key, why in cast("Sequence[tuple[bytes, bytes]]", reply[b"errors"]):
+            self.tally.fail(key, why.decode("utf-8", "replace"))
+
+
+class Invalidate:
+    """INVALIDATE KEYS, batch after batch; then INVALIDATE PATTERN, a pattern at a time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.tally = Tally("invalidated")
+        self.total: int | None = None
+        self._given = options
+        self._patterns: Sequence[bytes] = [os.fsencode(pattern) for pattern in options.pattern]
+        self._keys: Iterator[bytes] = iter(())
+
+    def open(self, stack: contextlib.ExitStack) -> None:
+        given = self._given
+        if given.keys or given.source is not None or not self._patterns:
+            keys = keys_of(given.keys, given.source, (), Loaders(None, None), stack)
+            self._keys = keys.stream
+            # How many match a pattern shows when they are gone.
+            self.total = None if self._patterns else keys.count
+
+    def work(self, link: Link, progress: Progress) -> None:
+        self.tally.add(removed=0)
+        for batch in Batches(self._keys, BATCH_MOST):
+            self._ask(link, [b"KEYS", *batch], batch)
+            self.tally.requested += len(batch)
+            progress.advance(len(batch), self.tally.remark)
+        for pattern in self._patterns:
+            removed = self._ask(link, [b"PATTERN", pattern], [pattern])
+            self.tally.requested += removed
+            progress.advance(removed, self.tally.remark)
+
+    def _ask(self, link: Link, words: Sequence[bytes], named: Sequence[bytes]) -> int:
+        try:
+            removed = cast(int, link.ask(b"INVALIDATE", *words))
+        except Refused as error:
+            self.tally.failed += len(named)
+            for each in named:
+                self.tally.fail(each, str(error))
+            return 0
+        self.tally.add(removed=removed)
+        return removed

@@ -1,0 +1,123 @@
+"""The words of ``nearhit warm`` and ``nearhit invalidate``, and their help. Does nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Final
+
+from .config import VERSION
+from .kinds import UPSTREAM, Kind, duration, whole
+from .terminal import Parser, exit_codes
+
+DEFAULT: Final = "redis://127.0.0.1:6380"
+
+_WARM: Final = """\
+examples:
+  nearhit warm user:1 user:2                          these two, through their loaders
+  nearhit warm --pattern 'user:{1..100000}'           a hundred thousand
+  nearhit warm --from keys.txt --concurrency 32       one key on each line
+  nearhit warm --config nearhit.toml --pattern 'user:*' --loader old
+                                                      what another server has by such names
+  nearhit warm --upstream redis://127.0.0.1:6379 --config nearhit.toml --from keys.txt
+                                                      with no proxy running
+"""
+_INVALIDATE: Final = """\
+examples:
+  nearhit invalidate user:1 user:2                    these two
+  nearhit invalidate --pattern 'user:*'               all that match
+  nearhit invalidate --from keys.txt                  one key on each line
+"""
+
+
+def parser(command: str) -> Parser:
+    """What reads the words behind ``warm`` or ``invalidate``."""
+    words = Parser(
+        prog=f"nearhit {command}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_place(words)
+    words.add_argument(
+        "--from", dest="source", metavar="FILE", help="Keys, one on each line; - is standard input."
+    )
+    if command == "warm":
+        words.description = "Fill keys before anybody asks for them, through the proxy's loaders."
+        words.epilog = _WARM
+        _add_loading(words)
+    else:
+        words.description = "Remove keys; no load which began before can store them again."
+        words.epilog = _INVALIDATE
+        words.add_argument(
+            "--pattern",
+            metavar="GLOB",
+            action="append",
+            default=[],
+            help="All keys that match, as for SCAN MATCH. May be repeated.",
+        )
+    words.epilog += "\n" + exit_codes(0, 1, 2, 4, 6)
+    words.add_argument("--version", action="version", version=f"nearhit {VERSION}")
+    words.add_argument("keys", nargs="*", metavar="key", type=os.fsencode, help="A key.")
+    return words
+
+
+def _add_place(words: Parser) -> None:
+    place = words.add_mutually_exclusive_group()
+    place.add_argument(
+        "--proxy",
+        metavar="URL",
+        type=_of(UPSTREAM),
+        default=DEFAULT,
+        help=f"A Nearhit that runs. Default: {DEFAULT}.",
+    )
+    place.add_argument(
+        "--upstream",
+        metavar="URL",
+        type=_of(UPSTREAM),
+        help="Start a Nearhit in front of this server, for as long as it takes.",
+    )
+    words.add_argument(
+        "--config", metavar="FILE", help="The settings of that one, its loaders among them."
+    )
+
+
+def _add_loading(words: Parser) -> None:
+    words.add_argument(
+        "--pattern",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="Keys by a pattern: {1..100} and {a,b} are written out. One with *, ? or [ is looked "
+        "up in the server that its loader in --config names (redis = URL). May be repeated.",
+    )
+    words.add_argument(
+        "--loader", metavar="NAME", help="This loader for all of them, not the one that matches."
+    )
+    words.add_argument(
+        "--ttl",
+        metavar="TIME",
+        type=_of(duration("1ms", "8760h")),
+        help="How long the values are kept, give or take a tenth. Default: as the loader says.",
+    )
+    words.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_of(whole(1, 1024)),
+        default=8,
+        help="Loads at once. Default: 8.",
+    )
+    words.add_argument("--refresh", action="store_true", help="Load also what is there already.")
+
+
+def _of(kind: Kind[object]) -> Callable[[str], object]:
+    """A setting's parser as argparse wants one."""
+
+    def parse(text: str) -> object:
+        try:
+            return kind.parse(text)
+        except ValueError as error:
+            reason = f": {error}" if str(error) else ""
+            raise argparse.ArgumentTypeError(f"{text} is not {kind.wants}{reason}") from None
+
+    return parse

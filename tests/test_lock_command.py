@@ -1,0 +1,178 @@
+"""How LOCK's words are read and what its replies look like; the locks themselves are fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from nearhit.commands import lock
+from nearhit.commands.lock import Acquire, Extend, Help, Info, Release
+from nearhit.proxy.errors import BadInput
+from nearhit.proxy.locks import Grant
+from nearhit.proxy.resp import Value, reply
+from nearhit.proxy.spec import MS_MAX, WAIT_MAX, Call
+
+
+def words(line: str) -> list[bytes]:
+    return [b"" if word == "''" else word.encode() for word in line.split(" ")]
+
+
+@pytest.mark.parametrize(
+    ("line", "request_"),
+    [
+        ("LOCK ACQUIRE r", Acquire(b"r", 30_000, 0, None, False)),
+        ("lock acquire r px 5", Acquire(b"r", 5, 0, None, False)),
+        ("LOCK ACQUIRE r EX 5", Acquire(b"r", 5_000, 0, None, False)),
+        ("LOCK ACQUIRE r WAIT 0", Acquire(b"r", 30_000, 0, None, False)),
+        (
+            "LOCK ACQUIRE EX FENCE WAIT 7 TOKEN PX PX 9",
+            Acquire(b"EX", 9, 7, b"PX", True),
+        ),
+        (f"LOCK ACQUIRE r WAIT {2**63 - 1}", Acquire(b"r", 30_000, WAIT_MAX, None, False)),
+        (f"LOCK ACQUIRE r TOKEN {'t' * 1024}", Acquire(b"r", 30_000, 0, b"t" * 1024, False)),
+        (f"LOCK INFO {'r' * 65536}", Info(b"r" * 65536)),
+        ("LOCK RELEASE r t", Release(b"r", b"t")),
+        ("LOCK RELEASE r ''", Release(b"r", b"")),
+        ("LOCK EXTEND r t PX 5", Extend(b"r", b"t", 5)),
+        ("LOCK EXTEND r t ex 5", Extend(b"r", b"t", 5_000)),
+        ("LOCK HELP", Help()),
+    ],
+)
+def test_words_are_read(line: str, request_: lock.Request) -> None:
+    assert lock.parse(words(line)) == request_
+
+
+ARITY = "wrong number of arguments for 'lock|{}' command"
+SYNTAX = "syntax error"
+INTEGER = "value is not an integer or out of range"
+EXPIRE = "invalid expire time in 'lock' command"
+RESOURCE = "invalid resource: it has 1 to 65536 bytes"
+TOKEN = "invalid token: it has 1 to 1024 bytes"
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("LOCK ACQUIRE", ARITY.format("acquire")),
+        ("LOCK RELEASE r", ARITY.format("release")),
+        ("LOCK RELEASE r t x", ARITY.format("release")),
+        ("LOCK EXTEND r t", ARITY.format("extend")),
+        ("LOCK EXTEND r t PX 5 EX 5", ARITY.format("extend")),
+        ("LOCK INFO", ARITY.format("info")),
+        ("LOCK INFO r r", ARITY.format("info")),
+        ("LOCK HELP me", ARITY.format("help")),
+        ("LOCK STEAL r", "unknown subcommand 'STEAL'. Try LOCK HELP."),
+        ("LOCK ''", "unknown subcommand ''. Try LOCK HELP."),
+        ("LOCK ACQUIRE r NX", SYNTAX),
+        ("LOCK ACQUIRE r PX", SYNTAX),
+        ("LOCK ACQUIRE r PX 1 EX 1", SYNTAX),
+        ("LOCK ACQUIRE r PX 1 PX 1", SYNTAX),
+        ("LOCK ACQUIRE r EXAT 1", SYNTAX),
+        ("LOCK ACQUIRE r FENCE FENCE", SYNTAX),
+        ("LOCK ACQUIRE r TOKEN", SYNTAX),
+        ("LOCK ACQUIRE r TOKEN t TOKEN t", SYNTAX),
+        ("LOCK ACQUIRE r WAIT", SYNTAX),
+        ("LOCK ACQUIRE r PX x NONSENSE", SYNTAX),
+        ("LOCK EXTEND r t FENCE 1", SYNTAX),
+        ("LOCK EXTEND r t WAIT 1", SYNTAX),
+        ("LOCK ACQUIRE r PX x", INTEGER),
+        ("LOCK ACQUIRE r PX 1.5", INTEGER),
+        (f"LOCK ACQUIRE r PX {2**63}", INTEGER),
+        ("LOCK ACQUIRE r WAIT x", INTEGER),
+        ("LOCK EXTEND r t PX x", INTEGER),
+        ("LOCK ACQUIRE r PX 0", EXPIRE),
+        ("LOCK ACQUIRE r EX -1", EXPIRE),
+        (f"LOCK ACQUIRE r PX {MS_MAX}", EXPIRE),
+        (f"LOCK ACQUIRE r EX {MS_MAX // 1000 + 1}", EXPIRE),
+        ("LOCK EXTEND r t PX 0", EXPIRE),
+        ("LOCK ACQUIRE r WAIT -1", "timeout is negative"),
+        ("LOCK ACQUIRE ''", RESOURCE),
+        (f"LOCK INFO {'r' * 65537}", RESOURCE),
+        ("LOCK ACQUIRE r TOKEN ''", TOKEN),
+        (f"LOCK ACQUIRE r TOKEN {'t' * 1025}", TOKEN),
+    ],
+)
+def test_wrong_words_are_refused(line: str, error: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        lock.parse(words(line))
+
+    assert caught.value.line == f"-ERR {error}\r\n".encode()
+
+
+class FakeLocks:
+    """Says what it was asked, and what it was told to say."""
+
+    def __init__(self) -> None:
+        self.grant: Grant | None = Grant(b"t", 7, 9)
+        self.asked: list[tuple[object, ...]] = []
+
+    async def acquire(self, *args: object) -> Grant | None:
+        self.asked.append(args)
+        return self.grant
+
+    async def release(self, *args: object) -> bool:
+        self.asked.append(args)
+        return True
+
+    async def extend(self, *args: object) -> bool:
+        self.asked.append(args)
+        return False
+
+    async def info(self, resource: bytes) -> Mapping[str, Value]:
+        return {"held": True, "fence": None, "ttl_ms": 5, "waiters": 0}
+
+
+@pytest.mark.parametrize(
+    ("line", "resp", "expected"),
+    [
+        ("LOCK ACQUIRE r", 2, b"$1\r\nt\r\n"),
+        ("LOCK ACQUIRE r FENCE", 2, b"*3\r\n$1\r\nt\r\n:7\r\n:9\r\n"),
+        ("LOCK RELEASE r t", 3, b":1\r\n"),
+        ("LOCK EXTEND r t PX 1", 3, b":0\r\n"),
+        (
+            "LOCK INFO r",
+            3,
+            b"%4\r\n$4\r\nheld\r\n#t\r\n$5\r\nfence\r\n_\r\n$6\r\nttl_ms\r\n:5\r\n"
+            b"$7\r\nwaiters\r\n:0\r\n",
+        ),
+        (
+            "LOCK INFO r",
+            2,
+            b"*8\r\n$4\r\nheld\r\n:1\r\n$5\r\nfence\r\n$-1\r\n$6\r\nttl_ms\r\n:5\r\n"
+            b"$7\r\nwaiters\r\n:0\r\n",
+        ),
+    ],
+)
+async def test_replies(line: str, resp: int, expected: bytes) -> None:
+    assert reply(await lock.run(call(line, FakeLocks())), resp) == expected
+
+
+@pytest.mark.parametrize("fence", ["", " FENCE"])
+async def test_a_lock_that_another_holds_is_nil(fence: str) -> None:
+    locks = FakeLocks()
+    locks.grant = None
+
+    assert await lock.run(call("LOCK ACQUIRE r" + fence, locks)) is None
+
+
+async def test_the_locks_are_asked_for_what_the_words_say() -> None:
+    locks = FakeLocks()
+    for line in ["ACQUIRE r PX 5 WAIT 6 TOKEN t", "RELEASE r t", "EXTEND r t EX 1"]:
+        await lock.run(call("LOCK " + line, locks))
+
+    assert locks.asked == [(b"r", 5, 6, b"t"), (b"r", b"t"), (b"r", b"t", 1_000)]
+
+
+async def test_help_names_every_subcommand() -> None:
+    text = cast(tuple[str, ...], await lock.run(call("LOCK HELP", FakeLocks())))
+
+    named = {line.split(" ")[0] for line in text[1:] if not line.startswith(" ")}
+    assert named == {sub.name for sub in lock.SPEC.subcommands}
+
+
+def call(line: str, locks: FakeLocks) -> Call:
+    nothing = cast(Any, None)
+    made = Call(**dict.fromkeys(Call.__slots__, nothing))
+    return replace(made, request=lock.parse(words(line)), locks=cast(Any, locks))
