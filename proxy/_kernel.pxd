@@ -2,6 +2,7 @@
 
 cdef enum:
     NAME_MAX = 32
+    CLASSES_MAX = 256
 
 
 cdef struct Row:
@@ -15,9 +16,11 @@ cdef class Names:
     cdef unsigned int mask
     cdef readonly Py_ssize_t end
     cdef readonly int verdict
-    cdef readonly bint reads
+    cdef readonly Py_ssize_t reads
+    cdef readonly bytes marks
+    cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
-    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, int walked) noexcept
+    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
 
 

@@ -14,7 +14,8 @@ BROKEN: Final[int]
 class Names:
     end: int
     verdict: int
-    reads: bool
+    reads: int
+    marks: bytes | None
     def __init__(self, kinds: Mapping[bytes, int]) -> None: ...
     def get(self, name: bytes) -> int: ...
     def scan(self, data: bytes, pos: int, limit: int) -> int: ...

@@ -4,7 +4,7 @@
 _kernel_py.py is the same in plain Python; tests/test_kernel.py holds both to one set of cases.
 Kept because the plain splitter costs about 5 us a frame and this one under 0.1 us (tests.bench, P=16)."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
@@ -27,6 +27,7 @@ cdef enum:
     C_ODD = 0
     C_PLAIN = 1
     C_READ = 25
+    RUN_MAX = 256
     BULK_MAX = 536870912
     ARGS_MAX = 2147483647
     C_DRY = 0
@@ -115,60 +116,64 @@ cdef class Names:
         """The class of a command name; ODD when unknown."""
         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 
-    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, int walked) noexcept:
+    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, Py_ssize_t reads):
         self.end = end
         self.verdict = verdict
-        self.reads = count > 0 and walked == C_READ
+        self.reads = reads
+        self.marks = PyBytes_FromStringAndSize(self.classes, count) if 0 < reads < count else None
         return count
 
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
-        """Walk whole canonical requests of one class, PLAIN or READ, from pos; how many. Sets `end` (the offset
-        behind them), `reads` (whether they are READs) and `verdict`: MORE (the bytes end inside a request), FULL
-        (limit reached), or the class of the request at the offset: the other of the two, where a next scan goes
-        on; ODD for an unknown command, an inline one, or bytes that Redis would read differently from their
-        looks, which must never reach a shared lane as they are."""
+        """Walk whole canonical PLAIN and READ requests from pos, at most RUN_MAX; how many. Sets `end` (the offset
+        behind them), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for a
+        READ; else None) and `verdict`: MORE (the bytes end inside a request), FULL (limit reached), or the class
+        of the request at the offset: ODD for an unknown command, an inline one, or bytes that Redis would read
+        differently from their looks, which must never reach a shared lane as they are."""
         cdef const char *p = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t at, args, size = 0, count = 0
         cdef Py_ssize_t i
-        cdef int kind, walked = C_MORE
+        cdef int kind
+        cdef Py_ssize_t reads = 0
+        if limit > RUN_MAX:
+            limit = RUN_MAX
         while True:
             if pos >= end:
-                return self.stop(count, pos, C_MORE, walked)
+                return self.stop(count, pos, C_MORE, reads)
             if count >= limit:
-                return self.stop(count, pos, C_FULL, walked)
+                return self.stop(count, pos, C_FULL, reads)
             if p[pos] != c'*':
-                return self.stop(count, pos, C_ODD, walked)
+                return self.stop(count, pos, C_ODD, reads)
             at = _count(p, pos + 1, end, &args)
             if at < 0:
-                return self.stop(count, pos, C_MORE if at == -1 else C_ODD, walked)
+                return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
             if args == 0 or args > ARGS_MAX:
-                return self.stop(count, pos, C_ODD, walked)
+                return self.stop(count, pos, C_ODD, reads)
             kind = C_ODD
             for i in range(args):
                 if at == end:
-                    return self.stop(count, pos, C_MORE, walked)
+                    return self.stop(count, pos, C_MORE, reads)
                 if p[at] != c'$':
-                    return self.stop(count, pos, C_ODD, walked)
+                    return self.stop(count, pos, C_ODD, reads)
                 at = _count(p, at + 1, end, &size)
                 if at < 0:
-                    return self.stop(count, pos, C_MORE if at == -1 else C_ODD, walked)
+                    return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
                 if size > BULK_MAX:
-                    return self.stop(count, pos, C_ODD, walked)
+                    return self.stop(count, pos, C_ODD, reads)
                 if at + size + 2 > end:
                     if i == 0:
-                        return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, walked)
-                    return self.stop(count, pos, C_MORE, walked)
+                        return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, reads)
+                    return self.stop(count, pos, C_MORE, reads)
                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
-                    return self.stop(count, pos, C_ODD, walked)
+                    return self.stop(count, pos, C_ODD, reads)
                 if i == 0:
                     kind = self.find(p + at, size)
-                    if kind != walked:
-                        if count or (kind != C_PLAIN and kind != C_READ):
-                            return self.stop(count, pos, kind, walked)
-                        walked = kind
+                    if kind != C_PLAIN and kind != C_READ:
+                        return self.stop(count, pos, kind, reads)
                 at += size + 2
             pos = at
+            self.classes[count] = kind == C_READ
+            reads += kind == C_READ
             count += 1
 
 

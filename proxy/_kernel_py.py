@@ -20,6 +20,7 @@ PUSH: Final = 2
 BROKEN: Final = 3
 
 NAME_MAX: Final = 32
+RUN_MAX: Final = 256
 BULK_MAX: Final = 512 * 1024 * 1024
 ARGS_MAX: Final = 2**31 - 1
 COUNT_MAX: Final = 1 << 40
@@ -51,24 +52,28 @@ class Names:
         self._kinds = dict(kinds)
         self.end = 0
         self.verdict = MORE
-        self.reads = False
+        self.reads = 0
+        self.marks: bytes | None = None
 
     def get(self, name: bytes) -> int:
         return self._kinds.get(name.upper(), ODD)
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
-        size, count, walked, self.verdict = len(data), 0, ODD, MORE
+        size, count, marks, self.verdict = len(data), 0, bytearray(), MORE
+        limit = min(limit, RUN_MAX)
         while pos < size:
             if count >= limit:
                 self.verdict = FULL
                 break
-            behind, self.verdict = _one(data, pos, size, self, walked)
+            behind, self.verdict = _one(data, pos, size, self)
             if behind == pos:
                 break
-            pos, walked = behind, self.verdict
+            marks.append(self.verdict == READ)
+            pos = behind
             count += 1
             self.verdict = MORE
-        self.end, self.reads = pos, walked == READ
+        self.end, self.reads = pos, sum(marks)
+        self.marks = bytes(marks) if 0 < self.reads < count else None
         return count
 
 
@@ -82,9 +87,9 @@ def _count(data: bytes, at: int) -> tuple[int, int]:
     return 0, -1 if head.end() == len(data) else -2
 
 
-def _one(data: bytes, pos: int, end: int, names: Names, walked: int) -> tuple[int, int]:
-    """The request at pos: (offset behind it, its class) where it continues a run of the class
-    walked, or begins one (ODD); else (pos, verdict)."""
+def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
+    """The request at pos: (offset behind it, its class) where it is PLAIN or READ, or (pos,
+    verdict)."""
     if data[pos] != 0x2A:
         return pos, ODD
     args, at = _count(data, pos + 1)
@@ -109,7 +114,7 @@ def _one(data: bytes, pos: int, end: int, names: Names, walked: int) -> tuple[in
             return pos, ODD
         if i == 0:
             kind = names.get(data[at : at + size])
-            if kind not in ((walked,) if walked else (PLAIN, READ)):
+            if kind not in (PLAIN, READ):
                 return pos, kind
         at += size + 2
     return at, kind

@@ -5,7 +5,6 @@ cimport cython
 from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
 
 cdef int _MORE, _FULL, _PUSH, _BROKEN
-cdef int _PLAIN, _READ
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
 
@@ -14,7 +13,8 @@ cdef class Run:
     cdef public SessionCore session
     cdef public Py_ssize_t want
     cdef public Py_ssize_t count
-    cdef public bint reads
+    cdef public Py_ssize_t reads
+    cdef public bytes marks
     cdef public list parts
     cdef public Run following
     @cython.locals(session=SessionCore)
@@ -41,6 +41,8 @@ cdef class LaneCore:
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run, turn=Turn)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
+    @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, turn=Turn, marks=bytes)
+    cdef Py_ssize_t _cut_marked(self, bytes data, Py_ssize_t pos, Run run) except -1
 
 
 cdef class SessionCore:
@@ -73,7 +75,7 @@ cdef class SessionCore:
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)
-    cdef _forward(self, bytes data, Py_ssize_t count, bint reads)
+    cdef _forward(self, bytes data, Py_ssize_t count, Py_ssize_t reads, bytes marks)
     cdef _push_slot(self, Run slot)
     @cython.locals(turn=Turn)
     cdef _write(self, bytes data)

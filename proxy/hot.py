@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
-from .kernel import BROKEN, FULL, MORE, PLAIN, PUSH, READ, Cutter, Names
+from .kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -45,7 +45,6 @@ READY = LaneState.READY
 
 # C integers in the compiled form (hot.pxd), for the comparisons of every request.
 _MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
-_PLAIN, _READ = PLAIN, READ
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
@@ -76,7 +75,8 @@ class Run:
         self.session = session
         self.want = want
         self.count = want
-        self.reads = False  # of strings: their hits and misses are counted
+        self.reads = 0  # of strings: their hits and misses are counted
+        self.marks: bytes | None = None  # where only some are, which (Names.marks)
         self.parts: list[bytes] | None = None
         self.following: Run | None = None
 
@@ -179,8 +179,8 @@ class LaneCore:
             slot = waiting[0]
             if type(slot) is Run:
                 run = slot
-                at = cutter.cut(data, pos, run.want, False)
-                if at > pos:
+                if run.marks is None:
+                    at = cutter.cut(data, pos, run.want, False)
                     if run.reads:
                         # Each value and each nil once, in the read that completes it. What goes
                         # another way is not counted: Muted, uploads, MULTI, subscribed lanes.
@@ -188,6 +188,9 @@ class LaneCore:
                         turn.hits += cutter.bulks
                         turn.misses += cutter.nulls
                     run.want -= cutter.done
+                else:
+                    at = self._cut_marked(data, pos, run)
+                if at > pos:
                     if not run.want:
                         waiting.popleft()
                     run.feed(data if at - pos == end else data[pos:at])
@@ -212,6 +215,24 @@ class LaneCore:
                 if pos < end:
                     self.odd_received(data, pos)
                 return
+
+    def _cut_marked(self, data: bytes, pos: int, run: Run) -> int:
+        """Cut the replies of a run one by one, for only some of them are reads of strings; the
+        offset reached."""
+        cutter, turn, marks, count = self.cutter, run.session.turn, run.marks, run.count
+        assert marks is not None
+        end, want = len(data), run.want
+        while pos < end and want:
+            read = marks[count - want]
+            pos = cutter.cut(data, pos, 1, False)
+            if read:
+                turn.hits += cutter.bulks
+                turn.misses += cutter.nulls
+            if not cutter.done:
+                break
+            want -= 1
+        run.want = want
+        return pos
 
     def send_later(self, data: bytes, slot: Slot) -> None:
         raise NotImplementedError
@@ -286,7 +307,9 @@ class SessionCore:
                 at = names.end
                 verdict = names.verdict
                 if count:
-                    self._forward(data if at - pos == end else data[pos:at], count, names.reads)
+                    self._forward(
+                        data if at - pos == end else data[pos:at], count, names.reads, names.marks
+                    )
                     pos = at
                 if verdict == _MORE:
                     if end - pos <= _UPLOAD_AT:
@@ -299,8 +322,6 @@ class SessionCore:
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
                         self.at_drain = True
-                elif verdict in (_PLAIN, _READ):
-                    pass  # the class has changed: the next round takes it up
                 elif not self.stalls:
                     at = self.special(data, pos, verdict)
                     if at < 0:
@@ -318,7 +339,7 @@ class SessionCore:
         if pos < end and not self.closed:
             self.keep(data[pos:] if pos else data)
 
-    def _forward(self, data: bytes, count: int, reads: bool) -> None:
+    def _forward(self, data: bytes, count: int, reads: int, marks: bytes | None) -> None:
         """Send whole requests, ``count`` of them, where this session's requests go now."""
         slot: Run
         if self.mute:
@@ -330,6 +351,7 @@ class SessionCore:
             slot.want = count
             slot.count = count
             slot.reads = reads
+            slot.marks = marks
             slot.parts = None
             slot.following = None
         if len(data) < _LAST_MAX:
@@ -410,8 +432,8 @@ class SessionCore:
     def parse(self, data: bytes, pos: int) -> None:
         self._parse(data, pos)
 
-    def forward(self, data: bytes, count: int, reads: bool = False) -> None:
-        self._forward(data, count, reads)
+    def forward(self, data: bytes, count: int, reads: int = 0) -> None:
+        self._forward(data, count, reads, None)
 
     def push_slot(self, slot: Run) -> None:
         self._push_slot(slot)

@@ -340,8 +340,6 @@ class Session(SessionCore):
         if begin is None or own or self.mute or self.names is not names:
             return 0
         count = names.scan(data, begin.end(), WINDOW_MAX)
-        while names.verdict in (Path.PLAIN, Path.READ):
-            count += names.scan(data, names.end, WINDOW_MAX - count)
         end = _EXEC.match(data, names.end)
         if end is None:
             return 0

@@ -124,57 +124,49 @@ def test_scan_stops_at_the_limit(kernel: Any, limit: int, answer: tuple[int, int
 
 
 @pytest.mark.parametrize(
-    ("data", "answer", "reads"),
+    ("data", "answer", "reads", "marks"),
     [
-        (b"", (0, 0, MORE), False),
-        (GET, (1, len(GET), MORE), True),
-        (GET * 3, (3, 3 * len(GET), MORE), True),
-        (SET * 3, (3, 3 * len(SET), MORE), False),
-        (GET * 2 + SET + GET, (2, 2 * len(GET), PLAIN), True),
-        (SET * 2 + GET + SET, (2, 2 * len(SET), READ), False),
-        (GET * 4 + SET, (4, 4 * len(GET), FULL), True),
-        (SET * 5 + GET, (4, 4 * len(SET), FULL), False),
-        (GET + MULTI, (1, len(GET), 10), True),
-        (MULTI + GET, (0, 0, 10), False),
-        (GET + b"PING\r\n", (1, len(GET), ODD), True),
-        (GET + b"*1\r\n$3\r\nFOO\r\n", (1, len(GET), ODD), True),
-        (b"*1\r\n$3\r\nFOO\r\n" + GET, (0, 0, ODD), False),
-        (GET + GET[:-1], (1, len(GET), MORE), True),
-        (GET[:-1], (0, 0, MORE), False),
-        (GET + SET[:13], (1, len(GET), PLAIN), True),
-        (GET + SET[:12], (1, len(GET), MORE), True),
-        (SET + GET[:13], (1, len(SET), READ), False),
-        (SET + GET[:-1] + b"x", (1, len(SET), READ), False),
+        (b"", (0, 0, MORE), 0, None),
+        (GET * 3, (3, 3 * len(GET), MORE), 3, None),
+        (SET * 3, (3, 3 * len(SET), MORE), 0, None),
+        (GET * 2 + SET, (3, len(GET * 2 + SET), MORE), 2, b"\1\1\0"),
+        (SET * 2 + GET + SET, (4, len(SET * 3 + GET), MORE), 1, b"\0\0\1\0"),
+        (GET * 4 + SET, (4, 4 * len(GET), FULL), 4, None),
+        (SET * 3 + GET * 2, (4, len(SET * 3 + GET), FULL), 1, b"\0\0\0\1"),
+        (GET + SET + MULTI, (2, len(GET + SET), 10), 1, b"\1\0"),
+        (MULTI + GET, (0, 0, 10), 0, None),
+        (GET + b"PING\r\n", (1, len(GET), ODD), 1, None),
+        (GET + b"*1\r\n$3\r\nFOO\r\n", (1, len(GET), ODD), 1, None),
+        (b"*1\r\n$3\r\nFOO\r\n" + GET, (0, 0, ODD), 0, None),
+        (GET + SET[:13], (1, len(GET), MORE), 1, None),
+        (SET + GET[:-1], (1, len(SET), MORE), 0, None),
+        (SET + GET[:-1] + b"x", (1, len(SET), ODD), 0, None),
+        (GET[:-1], (0, 0, MORE), 0, None),
     ],
 )
-def test_scan_walks_requests_of_one_class_and_says_which(
-    kernel: Any, data: bytes, answer: tuple[int, int, int], reads: bool
+def test_scan_says_which_requests_are_reads(
+    kernel: Any, data: bytes, answer: tuple[int, int, int], reads: int, marks: bytes | None
 ) -> None:
     names = kernel.Names(SPLIT)
 
     assert scan(names, data, 0, 4) == answer
-    assert bool(names.reads) is reads
+    assert (names.reads, names.marks) == (reads, marks)
 
 
-def test_scanning_on_walks_all_of_a_mixed_pipeline(kernel: Any) -> None:
-    names, pos, walked = kernel.Names(SPLIT), 0, []
-    data = GET * 2 + SET + GET + SET * 3 + MULTI
+def test_one_scan_walks_at_most_as_many_as_it_can_mark(kernel: Any) -> None:
+    names = kernel.Names(SPLIT)
 
-    while not walked or names.verdict in (PLAIN, READ):
-        walked.append((names.scan(data, pos, 9), bool(names.reads)))
-        pos = names.end
-
-    assert walked == [(2, True), (1, False), (1, True), (3, False)]
-    assert names.verdict == 10
+    assert scan(names, GET * 299 + SET, 0, 1000) == (256, 256 * len(GET), FULL)
+    assert names.reads == 256
 
 
 def test_a_scan_of_nothing_forgets_the_reads_before_it(kernel: Any) -> None:
     names = kernel.Names(SPLIT)
 
-    names.scan(GET, 0, 9)
+    names.scan(GET + SET, 0, 9)
     names.scan(GET[:-1], 0, 9)
 
-    assert not names.reads
+    assert (names.reads, names.marks) == (0, None)
 
 
 def test_the_classes_of_the_kernel_are_those_of_the_table(kernel: Any) -> None:
@@ -490,7 +482,8 @@ def test_any_bytes_are_scanned_alike(data: bytes, pos: int, limit: int) -> None:
         theirs = scan(their_names, data, pos, limit)
 
         assert ours == theirs
-        assert bool(our_names.reads) == their_names.reads
+        assert our_names.reads == their_names.reads
+        assert our_names.marks == their_names.marks
 
 
 def _number(text: bytes) -> st.SearchStrategy[bytes]:
