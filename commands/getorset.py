@@ -53,6 +53,7 @@ async def run(call: Call) -> Value:
         SCRIPT, (request.key, lease_key(request.key)), (request.value, *words)
     )
     value, hit = cast("tuple[bytes, int]", reply)
+    call.leases.void((request.key,))
     call.stats.read(hit=bool(hit))
     return value
 

@@ -16,18 +16,21 @@ cdef class Names:
     cdef unsigned int mask
     cdef readonly Py_ssize_t end
     cdef readonly int verdict
+    cdef readonly Py_ssize_t words
     cdef readonly Py_ssize_t reads
     cdef readonly bytes marks
     cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
+    cpdef bytes key(self, bytes data, Py_ssize_t pos)
 
 
 cdef class Cutter:
     cdef readonly Py_ssize_t done
     cdef readonly Py_ssize_t bulks
     cdef readonly Py_ssize_t nulls
+    cdef public list places
     cdef readonly int stop
     cdef Py_ssize_t pending
     cdef Py_ssize_t value

@@ -177,6 +177,37 @@ cdef class Names:
             count += 1
 
 
+    cpdef bytes key(self, bytes data, Py_ssize_t pos):
+        """The word behind the name in the whole canonical request at pos, None where there is none such.
+        Sets `end` (the offset behind the request), `words` (how many it has) and `verdict` (its class)."""
+        cdef const char *p = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t at, args, size = 0, start = 0, length = -1
+        cdef Py_ssize_t i
+        if pos >= end or p[pos] != c'*':
+            return None
+        at = _count(p, pos + 1, end, &args)
+        if at < 0 or args < 2 or args > ARGS_MAX:
+            return None
+        for i in range(args):
+            if at == end or p[at] != c'$':
+                return None
+            at = _count(p, at + 1, end, &size)
+            if at < 0 or size > BULK_MAX or at + size + 2 > end:
+                return None
+            if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
+                return None
+            if i == 0:
+                self.verdict = self.find(p + at, size)
+            elif i == 1:
+                start = at
+                length = size
+            at += size + 2
+        self.end = at
+        self.words = args
+        return data[start : start + length]
+
+
 cdef inline bint _line_end(const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t skip) noexcept nogil:
     """Whether those bytes of a bulk's CRLF that lie in p[pos:end] are the right ones."""
     cdef Py_ssize_t cr = pos + skip - 2
@@ -189,7 +220,7 @@ cdef class Cutter:
     """Finds reply ends in a stream, in chunks of any size. Holds counters only, never bytes.
 
     requests: finds the end of canonical requests instead, and breaks at anything that a server could
-    frame differently."""
+    frame differently. places: where it is a list, the offset of each `_` is put there (a null of RESP3)."""
 
     def __cinit__(self, bint requests=False):
         self.requests = requests
@@ -234,6 +265,8 @@ cdef class Cutter:
                     break
                 if self.pending == 0:
                     self.pending = 1
+                if c == c'_' and self.places is not None:
+                    self.places.append(pos)
                 pos += 1
             elif self.state == AT_COUNT:
                 c = p[pos]

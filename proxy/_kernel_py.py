@@ -52,11 +52,20 @@ class Names:
         self._kinds = dict(kinds)
         self.end = 0
         self.verdict = MORE
+        self.words = 0
         self.reads = 0
         self.marks: bytes | None = None
 
     def get(self, name: bytes) -> int:
         return self._kinds.get(name.upper(), ODD)
+
+    def key(self, data: bytes, pos: int) -> bytes | None:
+        found = _words(data, pos)
+        if found is None or len(found[0]) < 2:
+            return None
+        words, self.end = found
+        self.words, self.verdict = len(words), self.get(words[0])
+        return words[1]
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
         size, count, marks, self.verdict = len(data), 0, bytearray(), MORE
@@ -75,6 +84,25 @@ class Names:
         self.end, self.reads = pos, sum(marks)
         self.marks = bytes(marks) if 0 < self.reads < count else None
         return count
+
+
+def _words(data: bytes, pos: int) -> tuple[list[bytes], int] | None:
+    """The words of the whole canonical request at pos, and the offset behind it."""
+    if pos >= len(data) or data[pos] != 0x2A:
+        return None
+    args, at = _count(data, pos + 1)
+    if at < 0 or args > ARGS_MAX:
+        return None
+    words = []
+    for _ in range(args):
+        if data[at : at + 1] != b"$":
+            return None
+        size, at = _count(data, at + 1)
+        if at < 0 or size > BULK_MAX or data[at + size : at + size + 2] != b"\r\n":
+            return None
+        words.append(data[at : at + size])
+        at += size + 2
+    return words, at
 
 
 def _count(data: bytes, at: int) -> tuple[int, int]:
@@ -126,6 +154,7 @@ class Cutter:
         self.done = 0
         self.bulks = 0
         self.nulls = 0
+        self.places: list[int] | None = None
         self.stop = DRY
         self._pending = 0
         self._skip = 0
@@ -144,6 +173,8 @@ class Cutter:
             if self._state == _AT_TYPE:
                 if not self._open(data[pos], pushes):
                     return pos
+                if data[pos] == 0x5F and self.places is not None:
+                    self.places.append(pos)
                 pos += 1
             elif self._state == _AT_BULK:
                 step = min(self._skip, end - pos)

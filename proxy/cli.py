@@ -143,7 +143,8 @@ def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
         there = f"embedded {version}"
     else:
         there = f"{log.redacted(config.upstream)} ({version})"
-    say(f"nearhit {VERSION} ready: {here} -> {there}{http}")
+    near = f", near cache {config.near_cache / 2**20:.4g} MiB" if config.near_cache else ""
+    say(f"nearhit {VERSION} ready: {here} -> {there}{near}{http}")
 
 
 def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:

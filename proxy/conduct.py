@@ -14,7 +14,8 @@ from .channels import Channels
 from .conduct_client import ask, client, queued, sticky
 from .conduct_command import merge, merging
 from .conduct_custom import custom, read_through, refused
-from .hot import MUTE_SKIP, Run
+from .conduct_near import read_many
+from .hot import MUTE_SKIP, Run, forget
 from .kernel import Cutter
 from .lane import Lane, User
 from .names import lease_key
@@ -30,7 +31,7 @@ from .session import (
     Session,
 )
 from .slot import drop
-from .table import UNSAFE_IN_MULTI, Path
+from .table import READS, UNSAFE_IN_MULTI, Path
 
 Act = Callable[[Session, list[bytes]], bool]
 
@@ -91,7 +92,8 @@ def _patched(reply: bytes, patches: list[tuple[int, Callable[[bytes], bytes]]]) 
 
 
 def _plain(session: Session, args: list[bytes]) -> bool:
-    session.forward(encode(args), 1)
+    # Inside MULTI a read is answered QUEUED, which counts as neither hit nor miss.
+    session.forward(encode(args), 1, int(args[0].upper() in READS))
     return True
 
 
@@ -111,8 +113,13 @@ def _odd(session: Session, args: list[bytes]) -> bool:
         return _plain(session, args)
     if not session.idle() or not session.pin():
         return False
+    cache = session.cache
+    if cache is not None:
+        forget(cache, args[1:])
 
     def seen(reply: bytes) -> bytes:
+        if cache is not None:
+            forget(cache, args[1:])
         if not reply.startswith((b"-ERR unknown command", b"-NOPERM", b"-NOAUTH", b"-UPSTREAM")):
             # It exists after all, and nobody knows what it leaves on the connection.
             if session.lane is not None:
@@ -170,16 +177,20 @@ def _scripted(session: Session, args: list[bytes]) -> bool:
 def _write(session: Session, args: list[bytes]) -> bool:
     """Void the leases first: a load that began before the write must not store behind it."""
     context = session.context
-    if context.table.ours.voids:
-        keys = [key for key in context.table.written(args) if context.loaders.manages(key)]
-        if keys:
-            context.commands.void(session.key, keys)
-            leases = [lease_key(key) for key in keys]
-            if session.holds & HOLD_MULTI:
-                session.voids += leases
-            else:
-                (session.lane or session.attach()).ask(drop, b"DEL", *leases)
-    return _plain(session, args)
+    keys = context.table.written(args)
+    context.commands.void(session.key, keys or ())
+    managed = [key for key in keys or () if context.loaders.manages(key)]
+    leases = [lease_key(key) for key in managed]
+    if session.holds & HOLD_MULTI:
+        session.voids += leases
+        session.wrote = None if keys is None or session.wrote is None else session.wrote + keys
+        return _plain(session, args)
+    if leases:
+        (session.lane or session.attach()).ask(drop, b"DEL", *leases)
+    if session.cache is None:
+        return _plain(session, args)
+    session.forward_write(encode(args), 1, keys, int(args[0].upper() in READS))
+    return True
 
 
 # --- Transactions ---------------------------------------------------------------------------------
@@ -218,6 +229,7 @@ def _leave_multi(session: Session, also: int) -> None:
     session.queued = -1
     session.patches = []
     session.voids = []
+    session.wrote = []
     session.let_go(HOLD_MULTI | also)
 
 
@@ -230,13 +242,24 @@ def _exec(session: Session, args: list[bytes]) -> bool:
         lane.ask(lambda _: session.resume(STALL_REPLY), b"DEL", *leases)
         return False
     # Inside MULTI whatever EXEC answers ends it, a wrong number of arguments included (EXECABORT).
-    patches = session.patches
+    patches, keys, cache = session.patches, session.wrote, session.cache
     if session.holds & HOLD_MULTI:
         _leave_multi(session, HOLD_WATCH)
     if patches:
-        session.watch(encode(args), lambda reply: _patched(reply, patches))
+
+        def seen(reply: bytes) -> bytes:
+            if cache is not None:
+                forget(cache, keys)
+            return _patched(reply, patches)
+
+        if cache is not None:
+            forget(cache, keys)
+        session.watch(encode(args), seen)
         return True
-    return _plain(session, args)
+    if cache is None or keys == []:
+        return _plain(session, args)
+    session.forward_write(encode(args), 1, keys)
+    return True
 
 
 def _discard(session: Session, args: list[bytes]) -> bool:
@@ -506,6 +529,8 @@ ACTS: Final[Mapping[Path, Act]] = {
     Path.INFO: merge,
     Path.MONITOR: _monitor,
     Path.MULTI: _multi,
+    Path.NEAR: _plain,
+    Path.NEAR_MANY: read_many,
     Path.QUIT: _quit,
     Path.READ_THROUGH: read_through,
     Path.RESET: _reset,
@@ -520,4 +545,5 @@ ACTS: Final[Mapping[Path, Act]] = {
     Path.WAIT: _wait,
     Path.WATCH: _watch,
     Path.WRITE: _write,
+    Path.WRITE_ONE: _write,
 }

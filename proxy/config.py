@@ -17,6 +17,7 @@ from .kinds import (
     LISTENERS,
     LISTENERS_OR_OFF,
     PATH,
+    SIZE_OR_OFF,
     UPSTREAM,
     Given,
     Row,
@@ -103,6 +104,16 @@ class Config:
         size("0", "1gb"),
         "16mb",
         "Bytes of commands kept for each upstream connection while it reconnects.",
+    )
+    near_cache: int = row(
+        SIZE_OR_OFF,
+        "64mb",
+        "Memory for the near cache, which answers hot reads in the proxy; off: none.",
+    )
+    near_ttl: float = row(
+        duration("10ms", "24h"),
+        "60s",
+        "The longest time that the near cache serves a value without asking for it again.",
     )
     max_waiters: int = row(
         whole(1, 1_000_000),

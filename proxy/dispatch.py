@@ -97,6 +97,6 @@ class Commands:
         for key, place in list(self._places.items()):
             place.scope.tick()
             place.flights.tick()
-            place.idle_ticks = 0 if place.scope.watches else place.idle_ticks + 1
+            place.idle_ticks = place.idle_ticks + 1 if place.scope.idle else 0
             if place.idle_ticks > IDLE_TICKS:
                 del self._places[key]

@@ -13,12 +13,12 @@ get what it loads; it is not stored. Semantics: design/cache-aside-and-locks.md,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import re
 import secrets
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Protocol, cast
@@ -33,10 +33,11 @@ from .errors import (
     ProxyError,
     one_line,
 )
+from .hot import forget
 from .loaders import Loader, Loaders
 from .log import event
 from .names import lease_key
-from .scope import Scope, Watched
+from .scope import Scope, Unanswered, Watched
 from .spec import Expiry
 
 log = logging.getLogger(__name__)
@@ -193,6 +194,8 @@ class Flights:
             return (await self._landing(flight)).how
 
     def void(self, keys: Sequence[bytes]) -> None:
+        if self.scope.near is not None:
+            forget(self.scope.near, list(keys))
         for key in keys:
             self._flights.pop(key, None)
             granted = self._granted.get(key)
@@ -200,6 +203,10 @@ class Flights:
                 self._take_back(key, granted)
 
     def void_matching(self, pattern: re.Pattern[bytes]) -> None:
+        near = self.scope.near
+        if near is not None:
+            cached = (key for space in near.spaces.values() for key in space.entries)
+            forget(near, [key for key in cached if pattern.fullmatch(key)])
         keys = {*self._flights, *self._granted}
         self.void([key for key in keys if pattern.fullmatch(key)])
 
@@ -248,7 +255,7 @@ class Flights:
         deadline = self._clock() + settings.lease + settings.timeout
         with _Watch(self, flight) as watch:
             while True:
-                async with AsyncExitStack() as turn:
+                async with contextlib.AsyncExitStack() as turn:
                     await self._take_turn(flight, turn, deadline)
                     landed, ms = await self._attempt(flight, watch)
                 if landed is not None:
@@ -258,7 +265,9 @@ class Flights:
                     raise LoadTimeout(flight.loader.name, round(settings.timeout * 1000))
                 await watch.wait(min(left, self._patience(ms)))
 
-    async def _take_turn(self, flight: Flight, turn: AsyncExitStack, deadline: float) -> None:
+    async def _take_turn(
+        self, flight: Flight, turn: contextlib.AsyncExitStack, deadline: float
+    ) -> None:
         """Wait until the loader has room for one more."""
         left = deadline - self._clock() + (WARM_PATIENCE if flight.warm else 0)
         try:
@@ -304,9 +313,13 @@ class Flights:
     async def _take(
         self, key: bytes, token: bytes, ms: int, how: bytes, *, quiet: bool = False
     ) -> tuple[Took, object]:
-        reply = await self.scope.upstream.run(
-            TAKE, (key, lease_key(key)), (token, b"%d" % ms, how, b"quiet" if quiet else b"")
-        )
+        args = token, b"%d" % ms, how, b"quiet" if quiet else b""
+        try:
+            reply = await self.scope.upstream.run(TAKE, (key, lease_key(key)), args)
+        except Unanswered as lost:
+            if lost.sent:  # a lease that was granted would be nobody's
+                self._start(self._give_up(key, token))
+            raise
         number, *rest = cast("list[object]", reply)
         return Took(number), rest[0] if rest else None
 
@@ -368,7 +381,7 @@ class Flights:
         except ProxyError as error:
             event(log, logging.DEBUG, "fill failed", loader=flight.loader.name, error=error)
             self._count("fills_refused")
-            self._start(self._give_up(flight.key, token))
+            self._start(self._take_back_fill(flight.key, token, value))
 
     async def _fill(
         self,
@@ -385,6 +398,8 @@ class Flights:
             # Now, not when this coroutine goes on: the push for our own fill is right behind.
             nonlocal written
             written = touched()
+            if self.scope.near is not None:
+                forget(self.scope.near, [key])
 
         words = expiry.words if expiry is not None else (b"", b"")
         stored = await self.scope.upstream.run(
@@ -411,6 +426,13 @@ class Flights:
             event(log, logging.DEBUG, "lease not given up", error=error)
             return False
         return bool(given_up)
+
+    async def _take_back_fill(self, key: bytes, token: bytes, value: bytes) -> None:
+        """A fill that may or may not have been done, and the pushes before it, are lost: it must
+        not stand."""
+        await self._give_up(key, token)
+        with contextlib.suppress(ProxyError):  # it ends by its TTL
+            await self.scope.upstream.run(UNDO, (key,), (value,))
 
     async def _give_up(self, key: bytes, token: bytes) -> None:
         await self._settle(key, token, b"", 0)

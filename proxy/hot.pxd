@@ -3,10 +3,14 @@
 
 cimport cython
 from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
+from nearhit.proxy.nearcache cimport (
+    Entry as CEntry, NearCache as CNearCache, Space as CSpace, Ticket as CTicket,
+)
 
 cdef int _MORE, _FULL, _PUSH, _BROKEN
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
+cdef int _NEAR, _WRITE_ONE
 
 
 cdef class Run:
@@ -15,10 +19,42 @@ cdef class Run:
     cdef public Py_ssize_t count
     cdef public Py_ssize_t reads
     cdef public bytes marks
+    cdef public bint flat
     cdef public list parts
     cdef public Run following
     @cython.locals(session=SessionCore)
     cpdef feed(self, bytes chunk)
+
+
+cdef class Wrote(Run):
+    cdef public CNearCache cache
+    cdef public list keys
+    cdef public bint muted
+    cpdef feed(self, bytes chunk)
+
+
+@cython.locals(space=CSpace)
+cpdef forget(CNearCache cache, list keys)
+
+
+cdef class Lead:
+    cdef public Py_ssize_t want
+    cdef public CTicket ticket
+    cdef public long long ttl_ms
+    cdef public bytes got
+
+
+cdef class Fill(Run):
+    cdef public CSpace space
+    cdef public Lead lead
+    cdef public bytes got
+    cdef public bint large
+    cpdef feed(self, bytes chunk)
+    @cython.locals(turn=Turn, ticket=CTicket)
+    cdef bytes _keep(self, bytes reply)
+
+
+cdef bytes old_nulls(bytes data, Py_ssize_t pos, Py_ssize_t at, list places)
 
 
 cdef class Muted(Run):
@@ -36,6 +72,9 @@ cdef class LaneCore:
     cdef public bint paused
     cdef public bint choked
     cdef public bint held
+    cdef public bint tracking
+    cdef public Py_ssize_t sent
+    cdef public Py_ssize_t done
     cdef public bint whole
     cdef public object call_soon
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run, turn=Turn)
@@ -51,6 +90,16 @@ cdef class SessionCore:
     cdef public double active
     cdef public bytes last
     cdef public LaneCore lane
+    cdef public CSpace space
+    cdef public LaneCore tracked
+    cdef public CNearCache cache
+    cdef public CNames far
+    cdef public CNames home
+    cdef public CNames near_only
+    cdef public bint on_tracked
+    cdef public bint read_far
+    cdef public Py_ssize_t behind
+    cdef public bint flat
     cdef public Run head
     cdef public Run tail
     cdef public Py_ssize_t owed
@@ -71,11 +120,30 @@ cdef class SessionCore:
     cdef public list outs
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t,
-        specials=int, names=CNames
+        specials=int, names=CNames, far=bint
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)
     cdef _forward(self, bytes data, Py_ssize_t count, Py_ssize_t reads, bytes marks)
+    @cython.locals(
+        space=CSpace, tracked=LaneCore, names=CNames, turn=Turn, fresh=bint, end=Py_ssize_t,
+        begin=Py_ssize_t, missed=Py_ssize_t, said=Py_ssize_t, now=double, limit=Py_ssize_t,
+        key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket
+    )
+    cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(turn=Turn, tail=Run, slot=Run)
+    cdef _say(self, bytes reply)
+    cdef _ask_tracked(self, bytes data, Py_ssize_t count)
+    @cython.locals(lane=LaneCore, lead=Lead, slot=Fill)
+    cdef _fill(self, bytes data, CSpace space, CTicket ticket)
+    cdef _go_tracked(self)
+    @cython.locals(
+        names=CNames, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
+        keys=list, key=bytes
+    )
+    cdef Py_ssize_t _write_one(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(slot=Wrote, lane=LaneCore)
+    cdef _forward_write(self, bytes data, Py_ssize_t count, list keys, Py_ssize_t reads)
     cdef _push_slot(self, Run slot)
     @cython.locals(turn=Turn)
     cdef _write(self, bytes data)
@@ -86,6 +154,7 @@ cdef class SessionCore:
 
 cdef class Turn:
     cdef public double now
+    cdef public object clock
     cdef public object call_soon
     cdef public list dirty
     cdef public Py_ssize_t hits

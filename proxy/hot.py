@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from .kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
+from .nearcache import Entry, NearCache, Space, Ticket
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -28,6 +29,18 @@ WINDOW_BYTES = 4 * 1024 * 1024
 
 MUTE_OFF = 1  # CLIENT REPLY OFF
 MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
+
+# Classes of requests that are taken one by one (table.Path): GET, and writes of one key, which
+# stands behind the name.
+NEAR = 32
+WRITE_ONE = 33
+_GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
+FILL = (
+    b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"  # track what is read next:
+    b"*2\r\n$4\r\nPTTL\r\n"  # it tracks the key, and the GET behind it is of no later time
+)
+NOT_TRACKED = -3  # no answer of PTTL: nothing is kept
+_NIL2, _NIL3 = b"$-1\r\n", b"_\r\n"
 
 # Bits of SessionCore.stalls that the hot path itself sets; the others are in session.py.
 STALL_WINDOW = 2  # until half of the window is free
@@ -48,6 +61,7 @@ _MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
+_NEAR, _WRITE_ONE = NEAR, WRITE_ONE
 
 
 class Slot(Protocol):
@@ -76,6 +90,7 @@ class Run:
         self.want = want
         self.count = want
         self.reads = 0  # of strings: their hits and misses are counted
+        self.flat = False  # RESP2's null is to stand where RESP3's comes
         self.marks: bytes | None = None  # where only some are, which (Names.marks)
         self.parts: list[bytes] | None = None
         self.following: Run | None = None
@@ -101,6 +116,113 @@ class Run:
         want = self.want
         self.want = 0
         self.feed(line * want)
+
+
+class Wrote(Run):
+    """Replies to writes, whose keys the near cache forgets again before the client learns of
+    them: what was filled since they were sent may be older."""
+
+    def __init__(
+        self, session: SessionCore, want: int, cache: NearCache, keys: list[bytes] | None
+    ) -> None:
+        super().__init__(session, want)
+        self.cache = cache
+        self.keys = keys  # None: all there are
+        self.muted = session.mute != 0
+
+    def feed(self, chunk: bytes) -> None:
+        forget(self.cache, self.keys)
+        if self.reads:  # one GETDEL or GETEX: its first bytes tell
+            self.reads = 0
+            turn = self.session.turn
+            if chunk.startswith((b"$-", b"_")):
+                turn.misses += 1
+            elif chunk.startswith(b"$"):
+                turn.hits += 1
+        if not self.muted:
+            Run.feed(self, chunk)
+        elif not self.want and self.session.head is self:
+            self.session._advance()
+
+
+def forget(cache: NearCache, keys: list[bytes] | None) -> None:
+    """Writes of these keys pass: whatever was read before them must not be served any more."""
+    if keys is None:
+        cache.flush("flushed")
+        return
+    for key in keys:
+        for space in cache.spaces.values():
+            space.written(key)
+
+
+class Lead:
+    """The two replies before that of a GET that fills the near cache: CLIENT CACHING's and PTTL's."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.want = 2
+        self.ticket = ticket
+        self.ttl_ms = NOT_TRACKED
+        self.got = b""
+
+    def feed(self, chunk: bytes) -> None:
+        self.got += chunk
+        if self.want:
+            return
+        caching, _, ttl = self.got.partition(b"\r\n")
+        if caching == b"+OK" and ttl.startswith(b":"):
+            self.ttl_ms = int(ttl[1:])
+
+    def fail(self, line: bytes, inside: bool) -> None:
+        self.want = 0
+
+
+class Fill(Run):
+    """The reply to a GET that fills the near cache, in order with the invalidations around it."""
+
+    def __init__(self, session: SessionCore, space: Space, lead: Lead) -> None:
+        super().__init__(session, 1)
+        self.space = space
+        self.lead = lead
+        self.flat = session.flat
+        self.got = b""
+        self.large = False  # passed on as it comes, and not kept
+
+    def feed(self, chunk: bytes) -> None:
+        if not self.large:
+            self.got = self.got + chunk if self.got else chunk
+            if self.want:
+                if len(self.got) <= self.space.cache.value_max:
+                    return
+                self.large = True
+                self.space.give_up(self.lead.ticket)
+            chunk = self.got
+            self.got = b""
+            if not self.want:
+                chunk = self._keep(chunk)
+        if self.large and not self.want:
+            self.session.turn.hits += 1
+        Run.feed(self, chunk)
+
+    def _keep(self, reply: bytes) -> bytes:
+        """Fill with a whole reply; what the client gets."""
+        turn, ticket = self.session.turn, self.lead.ticket
+        if reply == _NIL3:
+            turn.misses += 1
+            self.space.fill(ticket, None, self.lead.ttl_ms, turn.clock())
+            return _NIL2 if self.flat else reply
+        if reply.startswith(b"$"):
+            turn.hits += 1
+            self.space.fill(ticket, reply, self.lead.ttl_ms, turn.clock())
+        else:
+            self.space.give_up(ticket)
+        return reply
+
+    def fail(self, line: bytes, inside: bool) -> None:
+        self.space.give_up(self.lead.ticket)
+        if self.large and self.session.head is self:
+            self.session.abort("the server went away in the middle of a reply")
+        self.want = 0
+        Run.feed(self, line)
 
 
 class Muted(Run):
@@ -130,6 +252,9 @@ class LaneCore:
         self.paused = False  # not reading: the only client that waits does not read
         self.choked = False  # takes no more for now: see Owner.lane_writable
         self.held = False  # the flush was put off by a turn
+        self.tracking = False  # the server tells here of changes to what is read here
+        self.sent = 0  # slots that were sent, and those that were answered,
+        self.done = 0  # in the same order
         self.whole = True  # replies are told apart by their ends alone: no tunnel, no subscriptions
         self.call_soon = call_soon
 
@@ -144,6 +269,7 @@ class LaneCore:
             self.call_soon(self.flush)
         self.out.append(data)
         self.waiting.append(slot)
+        self.sent += 1
         if self.paused:
             self.resume_reading()
 
@@ -176,6 +302,8 @@ class LaneCore:
             if self.frame or not waiting:
                 pos = self.unasked(data, pos)
                 continue
+            if cutter.places:
+                cutter.places.clear()  # of the last cut, or of a push
             slot = waiting[0]
             if type(slot) is Run:
                 run = slot
@@ -193,7 +321,11 @@ class LaneCore:
                 if at > pos:
                     if not run.want:
                         waiting.popleft()
-                    run.feed(data if at - pos == end else data[pos:at])
+                        self.done += 1
+                    if run.flat and cutter.places:
+                        run.feed(old_nulls(data, pos, at, cutter.places))
+                    else:
+                        run.feed(data if at - pos == end else data[pos:at])
                     pos = at
             else:
                 at = cutter.cut(data, pos, slot.want, False)
@@ -201,6 +333,7 @@ class LaneCore:
                     slot.want -= cutter.done
                     if not slot.want:
                         waiting.popleft()
+                        self.done += 1
                     slot.feed(data if at - pos == end else data[pos:at])
                     pos = at
             if self.waiting is not waiting:
@@ -250,6 +383,17 @@ class LaneCore:
         raise NotImplementedError
 
 
+def old_nulls(data: bytes, pos: int, at: int, places: list[int]) -> bytes:
+    """data[pos:at] with RESP2's nulls in the places of RESP3's."""
+    parts = []
+    for place in places:
+        parts.append(data[pos:place])
+        parts.append(b"$-1")
+        pos = place + 1
+    parts.append(data[pos:at])
+    return b"".join(parts)
+
+
 class SessionCore:
     """Bytes in, runs of requests out, replies to the client. See session.py for the drawing and the
     rest."""
@@ -260,6 +404,18 @@ class SessionCore:
         self.active = turn.now
         self.last = b""  # the bytes of the last small run, for CLIENT LIST's cmd=
         self.lane: LaneCore | None = None
+        # Reads of strings go to the tracked lane, from where the near cache is filled: what the
+        # cache then serves can never be older than what a client has read there before.
+        self.space: Space | None = None  # None: this client reads nothing out of the near cache
+        self.tracked: LaneCore | None = None
+        self.far: Names = names  # the same names, where GET is a read like others
+        self.home: Names = names  # what ``names`` is again when the tracked lane has answered
+        self.near_only: Names = names  # what may follow reads on the tracked lane
+        self.cache: NearCache | None = None  # what forgets the keys that this client writes
+        self.on_tracked = False  # what is outstanding was sent to the tracked lane
+        self.read_far = False  # reads of strings went elsewhere: behind those ...
+        self.behind = -1  # ... the tracked lane must have answered something sent later
+        self.flat = True  # the client speaks RESP2
         self.head: Run | None = None
         self.tail: Run | None = None
         self.owed = 0
@@ -297,12 +453,14 @@ class SessionCore:
         us."""
         end = len(data)
         specials = 0
+        far = False
         self.parsing = True
         self.need = 0
         try:
             while pos < end and not self.stalls:
                 limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
-                names = self.names
+                names = self.far if far else self.names
+                far = False
                 count = names.scan(data, pos, limit)
                 at = names.end
                 verdict = names.verdict
@@ -322,6 +480,17 @@ class SessionCore:
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
                         self.at_drain = True
+                elif verdict == _NEAR:
+                    at = self._read_near(data, pos)
+                    far = at == pos
+                    pos = at
+                elif verdict == _WRITE_ONE and self.cache is not None:
+                    at = self._write_one(data, pos)
+                    if at == pos:
+                        at = self.special(data, pos, verdict)
+                        if at < 0:
+                            break
+                    pos = at
                 elif not self.stalls:
                     at = self.special(data, pos, verdict)
                     if at < 0:
@@ -342,6 +511,7 @@ class SessionCore:
     def _forward(self, data: bytes, count: int, reads: int, marks: bytes | None) -> None:
         """Send whole requests, ``count`` of them, where this session's requests go now."""
         slot: Run
+        lane: LaneCore | None
         if self.mute:
             slot = Muted(self, count)
             self.mute &= ~_MUTE_SKIP
@@ -354,6 +524,145 @@ class SessionCore:
             slot.marks = marks
             slot.parts = None
             slot.following = None
+        if len(data) < _LAST_MAX:
+            self.last = data
+        if self.queued >= 0:
+            self.queued += count
+        self._push_slot(slot)
+        if self.on_tracked and self.tracked is not None:
+            slot.flat = self.flat
+            lane = self.tracked
+        else:
+            lane = self.lane
+            if reads:
+                self.read_far = True
+            if lane is None:
+                lane = self.attach()
+        lane._send(data, slot)
+        if lane.choked:
+            self.wait_for(lane)
+
+    def _read_near(self, data: bytes, pos: int) -> int:
+        """Answer the GETs that begin at pos out of the near cache, and ask for those that are not
+        there; the offset behind them. The same offset: not here, or not whole."""
+        space, tracked = self.space, self.tracked
+        if self.head is not None or space is None or self.mute:
+            return pos
+        if tracked is None or tracked.state is not READY or not tracked.tracking or not space.open:
+            self.open_tracked()
+            return pos
+        names, turn = self.names, self.turn
+        # From an empty queue on all is of one instant: no reply that is still to come can be of
+        # an older one.
+        fresh = tracked.done > self.behind
+        end, begin, missed, said = len(data), pos, 0, 0
+        now = turn.clock()
+        limit = self.window
+        while pos < end and limit and not self.stalls:
+            key = names.key(data, pos)
+            if key is None or names.words != 2 or names.verdict != _NEAR:
+                break
+            at = names.end
+            limit -= 1
+            entry = space.get(key, now) if fresh else None
+            if entry is not None:
+                if missed:
+                    self._ask_tracked(data[begin:pos], missed)
+                    missed = 0
+                self._say(entry.reply)
+                said += entry.size
+                if said > _WINDOW_BYTES:  # the client may not read so much
+                    self.yield_turn()
+            else:
+                ticket = space.admit(key) if fresh else None
+                if ticket is not None:
+                    if missed:
+                        self._ask_tracked(data[begin:pos], missed)
+                        missed = 0
+                    self._fill(data[pos:at], space, ticket)
+                else:
+                    if not missed:
+                        begin = pos
+                    missed += 1
+            pos = at
+        if missed:
+            self._ask_tracked(data[begin:pos], missed)
+        return pos
+
+    def _say(self, reply: bytes | None) -> None:
+        """An answer out of the near cache, in its place."""
+        turn = self.turn
+        if reply is None:
+            turn.misses += 1
+            reply = _NIL2 if self.flat else _NIL3
+        else:
+            turn.hits += 1
+        tail = self.tail
+        if tail is None:
+            self._write(reply)
+        elif not tail.want and tail.parts is not None:
+            tail.parts.append(reply)
+            tail.count += 1
+            self.owed += 1
+        else:
+            slot = Run(self, 0)
+            slot.count = 1
+            slot.parts = [reply]
+            self._push_slot(slot)
+
+    def _ask_tracked(self, data: bytes, count: int) -> None:
+        """Read on the tracked lane, and keep nothing of it."""
+        self._go_tracked()
+        self._forward(data, count, count, None)
+
+    def _fill(self, data: bytes, space: Space, ticket: Ticket) -> None:
+        """Read on the tracked lane, and keep it."""
+        self._go_tracked()
+        lane = self.tracked
+        assert lane is not None
+        lead = Lead(ticket)
+        slot = Fill(self, space, lead)
+        self._push_slot(slot)
+        lane._send(FILL + data[_GET_HEAD:], lead)
+        lane._send(data, slot)
+        if len(data) < _LAST_MAX:
+            self.last = data
+        if lane.choked:
+            self.wait_for(lane)
+
+    def _go_tracked(self) -> None:
+        """What follows waits, unless it is a read too: it would be on another lane."""
+        if not self.on_tracked:
+            self.on_tracked = True
+            self.home = self.names
+            self.names = self.near_only
+
+    def _write_one(self, data: bytes, pos: int) -> int:
+        """Forward the writes of one key each that begin at pos; the offset behind them."""
+        names, cache = self.names, self.cache
+        end, begin, count = len(data), pos, 0
+        limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
+        keys: list[bytes] = []
+        while pos < end and count < limit:
+            key = names.key(data, pos)
+            if key is None or names.verdict != _WRITE_ONE:
+                break
+            keys.append(key)
+            pos = names.end
+            count += 1
+        if count:
+            self._forward_write(data[begin:pos], count, keys, 0)
+        return pos
+
+    def _forward_write(
+        self, data: bytes, count: int, keys: list[bytes] | None, reads: int
+    ) -> None:
+        """Send whole requests that write these keys, None: any."""
+        assert self.cache is not None
+        forget(self.cache, keys)
+        slot = Wrote(self, count, self.cache, keys)
+        slot.reads = reads
+        self.mute &= ~_MUTE_SKIP
         if len(data) < _LAST_MAX:
             self.last = data
         if self.queued >= 0:
@@ -415,6 +724,13 @@ class SessionCore:
             self._resize_window()
         if slot is None:
             self.tail = None
+            if self.on_tracked:
+                self.on_tracked = False
+                self.names = self.home
+            elif self.read_far:
+                self.read_far = False
+                if self.tracked is not None:
+                    self.behind = self.tracked.sent
             if self.at_drain:
                 self.drained()
         elif self.stalls & _STALL_WINDOW and self.owed * 2 <= self.window:
@@ -434,6 +750,14 @@ class SessionCore:
 
     def forward(self, data: bytes, count: int, reads: int = 0) -> None:
         self._forward(data, count, reads, None)
+
+    def forward_write(
+        self, data: bytes, count: int, keys: list[bytes] | None, reads: int = 0
+    ) -> None:
+        self._forward_write(data, count, keys, reads)
+
+    def go_tracked(self) -> None:
+        self._go_tracked()
 
     def push_slot(self, slot: Run) -> None:
         self._push_slot(slot)
@@ -464,6 +788,9 @@ class SessionCore:
     def attach(self) -> LaneCore:
         raise NotImplementedError
 
+    def open_tracked(self) -> None:
+        raise NotImplementedError
+
     def wait_for(self, lane: LaneCore) -> None:
         raise NotImplementedError
 
@@ -486,7 +813,13 @@ class Turn:
     A client gets one write for each turn, whatever it was made of: fewer system calls, and a reply
     travels with the push behind it, as it does from the server."""
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], object], now: float) -> None:
+    def __init__(
+        self,
+        call_soon: Callable[[Callable[[], None]], object],
+        now: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.clock = clock  # the same, now
         # seconds, monotonic, as the server last looked: asking for every request would cost
         self.now = now
         self.call_soon = call_soon

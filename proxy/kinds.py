@@ -140,6 +140,10 @@ UPSTREAM = Kind(_url, "a redis://, rediss:// or unix:// URL", "URL")
 LISTENERS_OR_OFF = Kind(
     _listeners_or_off, f"{LISTENERS.wants}, or off", LISTENERS.metavar, many=True
 )
+_SIZE = size("1mb", "64gb")
+SIZE_OR_OFF = Kind(
+    lambda text: 0 if is_off(text) else _SIZE.parse(text), f"{_SIZE.wants}, or off", _SIZE.metavar
+)
 KEY = Kind(_key, "a key, or off", "KEY")
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")

@@ -122,6 +122,9 @@ class Listener(Protocol):
     def pushed(self, frame: bytes) -> None:
         """A whole push; all replies before it have been handed over, none behind it."""
 
+    def opened(self) -> None:
+        """A connection stands; ``lane.tracking`` says whether we are told of changes."""
+
     def dropped(self) -> None:
         """The connection is gone, and the server has forgotten what we read on it."""
 
@@ -187,7 +190,6 @@ class Lane(LaneCore):
         self.tunnel = False
         self.framing: Framing | None = None
         self.listener: Listener | None = None
-        self.tracking = False  # the server has said that it remembers what we read here
         self.client_id = 0
         self.locked = False  # the server wants a login that we do not have
         self._bare = bare
@@ -295,6 +297,8 @@ class Lane(LaneCore):
     async def _connect(self) -> None:
         """Dial and shake hands. OSError, ProxyError: not now; UpstreamRefused: not as we are."""
         self.cutter = Cutter()
+        if self.key.use is Use.TRACKED:
+            self.cutter.places = []  # it speaks RESP3 to clients of RESP2 too
         self.frame.clear()
         self.paused = False
         self._why = UpstreamLost("closed by the server")
@@ -340,7 +344,7 @@ class Lane(LaneCore):
         tracked = self.key.use is Use.TRACKED
         if tracked:
             # Where the server does not know these, the lane serves without being told of changes.
-            steps += [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON"]]
+            steps += [[b"HELLO", b"3"], [b"CLIENT", b"TRACKING", b"ON", b"OPTIN"]]
         replies = await self._converse([*steps, [b"CLIENT", b"ID"], [b"PING"]])
         if tracked:
             self.tracking = not any(reply.startswith(b"-") for reply in replies[needed:-2])
@@ -391,6 +395,8 @@ class Lane(LaneCore):
         for data, slot in offline:
             self.send(data, slot)
         self._unchoke()
+        if self.listener is not None:
+            self.listener.opened()
         self._home.lane_ready(self)
 
     def _failed(self, attempt: int, error: Exception) -> None:
@@ -452,6 +458,7 @@ class Lane(LaneCore):
     def _forgotten(self) -> None:
         """What the server remembered of this connection is gone with it."""
         self.tracking = False
+        self.done = self.sent
         if self.listener is not None:
             self.listener.dropped()
 

@@ -43,18 +43,14 @@ class Progress:
 
     def __init__(self, title: str, total: int | None) -> None:
         console = Console(stderr=True)
-        end = (
-            [TimeElapsedColumn()]
-            if total is None
-            else [TaskProgressColumn(), TimeRemainingColumn()]
-        )
+        open_end, known_end = [TimeElapsedColumn()], [TaskProgressColumn(), TimeRemainingColumn()]
         self._bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             Done(),
             Rate(),
-            *([TimeElapsedColumn()] if total is None else known),
+            *(open_end if total is None else known_end),
             TextColumn("{task.fields[remark]}"),
             console=console,
             disable=not console.is_terminal,

@@ -38,8 +38,8 @@ class Link:
     """A connection to a server of this URL, the proxy as a rule. Never repeats a request: what is
     not answered ends the work, and what was asked may be asked again."""
 
-    def __init__(self, url: str) -> None:
-        self._name = redacted(url)
+    def __init__(self, url: str, name: str) -> None:
+        self._name = name
         self._redis = Redis.from_url(
             url,
             protocol=3,
@@ -64,11 +64,18 @@ class Link:
         except (RedisError, OSError) as error:
             raise StartError(f"{self._name}: {one_line(str(error))}", UNREACHABLE) from None
 
+    def must(self, *words: bytes) -> object:
+        """One request whose refusal ends the work."""
+        try:
+            return self.ask(*words)
+        except Refused as error:
+            raise StartError(f"{self._name}: {error}", UNREACHABLE) from None
+
     def scan(self, pattern: bytes) -> Iterator[bytes]:
         """The keys that match, a page at a time."""
         cursor = b"0"
         while True:
-            page = self.ask(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
+            page = self.must(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
             following, keys = cast("tuple[int | bytes, list[bytes]]", page)
             yield from keys
             cursor = str(int(following)).encode()
@@ -89,11 +96,12 @@ class Link:
 
 
 @contextlib.contextmanager
-def linked(url: str) -> Iterator[Link]:
-    """A link that stands, closed with the block. StartError with what is wrong."""
-    link = Link(url)
+def linked(url: str, name: str | None = None) -> Iterator[Link]:
+    """A link that stands, closed with the block; errors call it by its name. StartError with what
+    is wrong."""
+    link = Link(url, redacted(name or url))
     try:
-        link.ask(b"PING")
+        link.must(b"PING")
         yield link
     finally:
         link.close()

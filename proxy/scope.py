@@ -11,6 +11,7 @@ locks.py."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,11 +24,17 @@ from .errors import ProxyError, ServerError, UpstreamLost
 from .hot import LaneState
 from .lane import Key, Lane, Use
 from .lanes import Lanes
+from .log import event
+from .nearcache import NearCache, Space
 from .resp import Value
-from .slot import Ask
+from .slot import Ask, drop
+
+log = logging.getLogger(__name__)
 
 # What servers put behind an error that a script met: the client asked for no script.
 _WHERE: Final = re.compile(rb" script: \S*,? ?on @user_script:\d+\.?(?=\r\n$)")
+# What is read next is remembered for us (CLIENT TRACKING ON OPTIN).
+CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 _INVALIDATE: Final = b">2\r\n$10\r\ninvalidate\r\n"
 
 
@@ -111,8 +118,9 @@ class Watched:
 class Asker:
     """Asks on one shared lane (spec.Asking)."""
 
-    def __init__(self, lane: Callable[[], Lane]) -> None:
+    def __init__(self, lane: Callable[[], Lane], *, tracked: bool = False) -> None:
         self._lane = lane
+        self._tracked = tracked
         self._loop = asyncio.get_running_loop()
 
     async def ask(self, *words: bytes) -> Value:
@@ -128,10 +136,10 @@ class Asker:
         """``seen`` is called as the reply comes, in order with the pushes around it."""
         words = (b"%d" % len(keys), *keys, *args)
         request = _packed((b"EVALSHA", script.sha, *words))
-        reply = await self._reply(request, 1, seen)
+        reply = await self._reply(request, 1, seen, tracks=self._tracked)
         if reply.startswith(b"-NOSCRIPT"):
             request = _packed((b"EVAL", script.text, *words))
-            reply = await self._reply(request, 1, seen)
+            reply = await self._reply(request, 1, seen, tracks=self._tracked)
         return value_of(_WHERE.sub(b"", reply) if reply.startswith(b"-") else reply)
 
     async def many(self, requests: Sequence[bytes]) -> list[Value]:
@@ -149,7 +157,12 @@ class Asker:
         return values
 
     async def _reply(
-        self, request: bytes, count: int, seen: Callable[[], None] | None = None
+        self,
+        request: bytes,
+        count: int,
+        seen: Callable[[], None] | None = None,
+        *,
+        tracks: bool = False,
     ) -> bytes:
         """The bytes of the replies. The error that says so, where they do not all come."""
         answered: asyncio.Future[bytes] = self._loop.create_future()
@@ -161,7 +174,10 @@ class Asker:
                 answered.set_result(reply)
 
         slot = _Answer(done, count)
-        self._lane().send(request, slot)
+        lane = self._lane()
+        if tracks:
+            lane.send(CACHING, Ask(drop))
+        lane.send(request, slot)
         reply = await answered
         if slot.lost:
             raise Unanswered(reply)
@@ -193,15 +209,19 @@ class _Answer(Ask):
 
 
 class Scope:
-    """What spec.Watching says, and the two askers."""
+    """What spec.Watching says, the two askers, and the near cache's space that the lane fills."""
 
-    def __init__(self, lanes: Lanes, key: Key) -> None:
+    def __init__(self, lanes: Lanes, key: Key, near: NearCache | None = None) -> None:
+        self.near = near
+        self._space: Space | None = None
+        self._heard = -1  # reads of the lane at the last tick
+        self._asked = False  # a PING was sent then
         self.key = replace(key, resp=2, use=Use.TRACKED)
         self._bulk_key = replace(key, resp=2, use=Use.BULK)
         self._lanes = lanes
         self._lane: Lane | None = None
         self.watches: dict[bytes, set[Watched]] = {}
-        self.upstream = Asker(self.lane)
+        self.upstream = Asker(self.lane, tracked=True)
         self.bulk = Asker(lambda: lanes.shared(self._bulk_key))
 
     def __repr__(self) -> str:
@@ -228,24 +248,69 @@ class Scope:
     def watch(self, *keys: bytes) -> Watched:
         return Watched(self.watches, keys)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody lives by what the lane tells."""
+        return not self.watches and (self._lane is None or self._lane.state is LaneState.CLOSED)
+
+    def open(self) -> tuple[Space | None, Lane]:
+        """The near cache's space and the lane that fills it; no space where nothing can fill it."""
+        lane = self.lane()
+        lane.open()
+        if self.near is None or (lane.state is LaneState.READY and not lane.tracking):
+            return None, lane
+        if self._space is None or not self._space.open:
+            self._space = self.near.space(self.key.db, self.key.user)
+        return self._space, lane
+
     def tick(self) -> None:
-        """Once a second: the connection stands for as long as somebody lives by what it tells."""
-        if self.watches and self._lane is not None:
-            self._lane.idle_ticks = 0
+        """Once a second: the connection stands for as long as somebody lives by what it tells, and
+        is asked whether it still does where it says nothing."""
+        lane, space = self._lane, self._space
+        if lane is None or not (self.watches or (space is not None and space.entries)):
+            return
+        lane.idle_ticks = 0
+        if lane.state is not LaneState.READY:
+            return
+        if lane.heard == self._heard:
+            # Half open, or the server is busy: what we have may be old (its bound: near-cache.md).
+            if self._asked and space is not None:
+                self._flush("silent")
+            if not self._asked:
+                lane.ask(drop, b"PING")
+            self._asked = True
+        else:
+            self._asked = False
+        self._heard = lane.heard
 
     # --- lane.Listener ------------------------------------------------------------------------
 
     def pushed(self, frame: bytes) -> None:
         keys = invalidated(frame)
         if keys is None:
+            if self.near is not None:
+                self.near.flush("null")
             self._fire_all()
             return
         for key in keys:
+            if self.near is not None:
+                self.near.invalidate(key)
             for watch in list(self.watches.get(key, ())):
                 watch.fire(key)
 
+    def opened(self) -> None:
+        if self._lane is not None and not self._lane.tracking:
+            event(log, logging.WARNING, "server does not track", db=self.key.db)
+
     def dropped(self) -> None:
+        self._flush("lost")
         self._fire_all()
+
+    def _flush(self, reason: str) -> None:
+        """What came through our lane."""
+        if self._space is not None and self.near is not None:
+            self._space.flush()
+            self.near.flushes[reason] += 1
 
     def _fire_all(self) -> None:
         for watch in {watch for watching in self.watches.values() for watch in watching}:

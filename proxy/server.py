@@ -34,6 +34,7 @@ from .listen import Doors
 from .loaders import Loaders
 from .locks import Locks, WaitingRoom
 from .log import event
+from .nearcache import NearCache
 from .resp import Dialect
 from .scope import Scope
 from .session import Context, Session
@@ -107,7 +108,7 @@ class Server:
             on_refused=self._lane_refused,
         )
         self._primary = self.lanes.shared(self.lanes.primary_key)
-        self._turn = Turn(self._loop.call_soon, self._loop.time())
+        self._turn = Turn(self._loop.call_soon, self._loop.time(), self._loop.time)
         self._waiters = Waiters(config.max_waiters)
         self._lock_room = WaitingRoom(config.max_waiters)
         self._loaders = Loaders(config.loaders, demo=config.env == "development")
@@ -119,10 +120,12 @@ class Server:
             misses=lambda: self._stats.running("misses"),
         )
         self.commands = Commands(COMMANDS, self._place)
+        self.near = NearCache(config.near_cache, ttl_max=config.near_ttl)
         self._ours = Ours(
             commands=frozenset(self.commands.specs),
             voids=self._loaders.any_managed,
             reads_through=self._loaders.any_read_through,
+            near=self.near.active,
         )
         self.context = Context(
             lanes=self.lanes,
@@ -137,13 +140,14 @@ class Server:
             getorset=getorset,
             customs=self.commands.specs,
             info=lambda: info_section(self._stats.here()),
+            near=self.near if self.near.active else None,
         )
         self._read_gauges()
         self._http: Http | None = None
 
     def _place(self, key: Key) -> Place:
         """What commands have in a db that is asked for the first time."""
-        scope = Scope(self.lanes, key)
+        scope = Scope(self.lanes, key, self.context.near)
         flights = Flights(
             scope,
             self._loaders,
@@ -177,6 +181,12 @@ class Server:
         stats = self._stats
         stats.counter("hits", lambda: self._turn.hits)
         stats.counter("misses", lambda: self._turn.misses)
+        near = self.near
+        stats.counter("near_hits", lambda: near.hits)
+        stats.counter("near_misses", lambda: near.misses)
+        stats.counter("near_evictions", lambda: near.evictions)
+        stats.gauge("near_entries", lambda: near.entries)
+        stats.gauge("near_bytes", lambda: near.used)
         stats.gauge("clients", lambda: len(self.context.clients))
         stats.gauge("upstream_connections", lambda: len(self.lanes))
         stats.gauge("uptime_s", lambda: int(self._loop.time() - self._began))

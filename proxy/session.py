@@ -30,6 +30,7 @@ from .hot import (
     STALL_WINDOW,
     UPLOAD_AT,
     WINDOW_MAX,
+    WRITE_ONE,
     LaneCore,
     LaneState,
     Run,
@@ -40,6 +41,7 @@ from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
+from .nearcache import NearCache
 from .resp import Dialect, Partial, parse_request
 from .route import route
 from .spec import CommandSpec, LoaderKeys
@@ -51,7 +53,9 @@ log = logging.getLogger(__name__)
 # Redis.
 CLIENT_KEEP_ALIVE: Final = 300
 _MULTI: Final = re.compile(rb"\*1\r\n\$5\r\nMULTI\r\n", re.IGNORECASE)
+_HEAD: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n[A-Za-z.]+\r\n\$(\d{1,9})\r\n")
 _EXEC: Final = re.compile(rb"\*1\r\n\$4\r\nEXEC\r\n", re.IGNORECASE)
+NONE_WRITTEN: Final[list[bytes]] = []
 READ_AHEAD: Final = 256 * 1024
 BLOCKED_READ_AHEAD: Final = 16 * 1024 * 1024
 WRITE_HIGH: Final = 1024 * 1024
@@ -110,6 +114,7 @@ class Context:
     getorset: Callable[[Session, bytes, int], int] = lambda session, data, pos: 0
     customs: Mapping[bytes, CommandSpec] = field(default_factory=dict)  # ours, by upper-case name
     info: Callable[[], bytes] = lambda: b""  # our section of INFO
+    near: NearCache | None = None
 
 
 class Text(Run):
@@ -159,6 +164,7 @@ class Session(SessionCore):
     __slots__ = (
         "_eof", "_paused", "_upload", "asking", "blocking", "born", "context", "holds", "id", "key",
         "library", "local", "marks", "name", "patches", "peer", "redirect", "running", "voids",
+        "wrote",
     )  # fmt: skip
     lane: Lane | None
 
@@ -181,6 +187,7 @@ class Session(SessionCore):
         self.blocking = 0  # blocking commands outstanding
         self.asking = False  # commands of the proxy's own are outstanding: others wait for them
         self.running: set[asyncio.Task[None]] = set()  # what ends with us
+        self.wrote: list[bytes] | None = []  # keys that EXEC writes, None: any
         self.voids: list[bytes] = []  # leases that EXEC must void before it writes their keys
         self._paused = False
         self._eof = False
@@ -300,7 +307,7 @@ class Session(SessionCore):
             behind = self.context.getorset(self, data, pos)
             if behind:
                 return behind
-        if self.asking:
+        if self.asking or self.on_tracked:
             self.stall(STALL_DRAIN)
             return -1
         if verdict == Path.MULTI:
@@ -334,26 +341,49 @@ class Session(SessionCore):
         """Forward MULTI ... EXEC where all of it is here, and nothing in it has a state: 0 if not.
 
         In one piece it needs no lane of our own: nothing comes between, EXEC always ends it."""
-        names = self.context.table.plain
+        table = self.context.table
+        names = table.inside
         begin = _MULTI.match(data, pos)
         own = self.lane is not None and self.lane.lent
-        if begin is None or own or self.mute or self.names is not names:
+        if begin is None or own or self.mute or self.names not in (table.plain, table.far):
             return 0
         count = names.scan(data, begin.end(), WINDOW_MAX)
         end = _EXEC.match(data, names.end)
         if end is None:
             return 0
-        self.forward(data[pos : end.end()], count + 2)
+        keys = self._keys_written(data, begin.end(), end.start()) if self.cache else []
+        if keys:
+            self.forward_write(data[pos : end.end()], count + 2, keys)
+        else:
+            self.forward(data[pos : end.end()], count + 2)
         return end.end()
+
+    def _keys_written(self, data: bytes, pos: int, end: int) -> list[bytes]:
+        """By the plain requests in data[pos:end]."""
+        names, keys = self.context.table.plain, []
+        while pos < end:
+            key = names.key(data, pos)
+            if key is not None and names.verdict == WRITE_ONE:
+                keys.append(key)
+                pos = names.end
+            else:
+                pos = Cutter(True).cut(data, pos, 1)
+        return keys
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
         table = self.context.table
         large = data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT
         # Where a load may run for one of its keys it must be read before it is sent.
-        streams = verdict in (ODD, Path.SCRIPTED) and not table.ours.voids
+        streams = verdict in (ODD, Path.SCRIPTED) and not (table.ours.voids or table.ours.near)
         if streams and large and self.names is not table.locked:
             return self.upload(data, pos)
+        if verdict == Path.WRITE_ONE and large and self.holds == 0:
+            key = _first_key(data, pos)
+            if key is not None:
+                return self.upload(data, pos, [key])
         if len(data) - pos > GATHER_MAX:
+            if verdict in (Path.WRITE, Path.WRITE_ONE, Path.SCRIPTED) and not table.ours.voids:
+                return self.upload(data, pos, None)  # whatever keys it has
             self.say(ProtocolError("request too large for a command of the proxy").line)
             self.end()
         self.need = min(need, GATHER_MAX + 1)
@@ -388,6 +418,11 @@ class Session(SessionCore):
             self.asking = True
             self.choose_names()
 
+    def open_tracked(self) -> None:
+        """See that the tracked lane is there or on its way, and the space that it fills."""
+        scope = self.context.commands.place(self.key).scope
+        self.space, self.tracked = scope.open()
+
     def wait_for(self, lane: LaneCore) -> None:
         assert isinstance(lane, Lane)
         self.stalls |= STALL_LANE
@@ -399,8 +434,9 @@ class Session(SessionCore):
 
     # --- Large requests -----------------------------------------------------------------------
 
-    def upload(self, data: bytes, pos: int) -> int:
-        """Stream the request that begins at pos on a lane of our own; the offset reached."""
+    def upload(self, data: bytes, pos: int, keys: list[bytes] | None = NONE_WRITTEN) -> int:
+        """Stream the request that begins at pos on a lane of our own; the offset reached. It
+        writes these keys, None: any."""
         cutter = Cutter(True)
         cutter.cut(data, pos, 1)
         if cutter.stop == BROKEN:
@@ -414,7 +450,10 @@ class Session(SessionCore):
         self.lane.patient = True
         self._upload = cutter
         self.odd = True
-        self.forward(data[pos:], 1)
+        if keys is NONE_WRITTEN:
+            self.forward(data[pos:], 1)
+        else:
+            self.forward_write(data[pos:], 1, keys)
         if self.lane.state is not LaneState.READY and not self.stalls & STALL_LANE:
             self.wait_for(self.lane)  # rather in the client's memory than in ours
         return len(data)
@@ -534,7 +573,7 @@ class Session(SessionCore):
         self.unpin()
         self.lane = self.context.lanes.shared(replace(self.key, use=Use.SCRIPTS))
         self.lane.users += 1
-        if self.names is self.context.table.plain:
+        if self.names in (self.context.table.plain, self.context.table.far):
             self.names = self.context.table.scripting
         self.at_drain = True
 
@@ -571,6 +610,10 @@ class Session(SessionCore):
     def choose_names(self) -> None:
         """Which requests the kernel may forward unseen, in the state we are in."""
         table = self.context.table
+        self.far, self.near_only = table.far, table.near_only
+        self.flat = self.key.resp == 2
+        self.cache = self.context.near
+        self.space = None
         if self.asking:
             self.names = table.waiting
         elif self.key.user is None and self.context.lanes.locked:
@@ -579,8 +622,13 @@ class Session(SessionCore):
             self.names = table.queueing
         elif self.holds & HOLD_SUBSCRIBED and self.key.resp == 2:
             self.names = table.subscribed
+        elif self.holds or not table.ours.near:
+            self.names = table.far
         else:
             self.names = table.plain
+            self.open_tracked()
+        if self.on_tracked and not self.asking:
+            self.names, self.home = table.near_only, self.names
 
     def enter_tunnel(self) -> None:
         """From now on bytes pass both ways as they are, for as long as the connection lasts."""
@@ -682,6 +730,15 @@ def _blank_lines(data: bytes, pos: int) -> int:
     """How many bytes from pos on are blank lines, all at once: a client may send nothing else."""
     rest = data[pos:]
     return rest.rfind(b"\n", 0, len(rest) - len(rest.lstrip(b"\r\n"))) + 1
+
+
+def _first_key(data: bytes, pos: int) -> bytes | None:
+    """The word behind the name in a request of which at least that is there."""
+    found = _HEAD.match(data, pos)
+    if found is None:
+        return None
+    start, size = found.end(), int(found[1])
+    return data[start : start + size] if start + size + 2 <= len(data) else None
 
 
 def _address(name: object, server: object) -> str:

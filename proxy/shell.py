@@ -1,8 +1,8 @@
 """``nearhit warm`` and ``nearhit invalidate``: WARM and INVALIDATE at the terminal, for many keys.
 
-Owns their words, where the keys come from (a stream: however many there are, few are in memory),
-the batches in which they are sent, and what is told on stderr. What is done to a key is the
-proxy's business: one that runs, or one of our own in front of ``--upstream``."""
+Owns the batches in which keys are sent (a stream: however many there are, few are in memory) and
+what is told on stderr. What is done to a key is the proxy's business: one that runs, or one of our
+own in front of ``--upstream``. Where keys come from is shell_keys.py."""
 
 from __future__ import annotations
 
@@ -30,9 +30,6 @@ SHOWN: Final = 20  # failures that are told one by one
 SHORT, LONG = 0.25, 1.0
 
 
-# --- From words to an exit code ------------------------------------------------------------------------------------
-
-
 def run(command: str, words: Sequence[str]) -> int:
     """Run ``warm`` or ``invalidate``; the value is the exit code."""
     options = parser(command).parse_intermixed_args(words)
@@ -44,7 +41,8 @@ def run(command: str, words: Sequence[str]) -> int:
             url = options.proxy
             if options.upstream is not None:
                 url = stack.enter_context(own_proxy(options.upstream, options.config))
-            link = stack.enter_context(linked(url))
+            link = stack.enter_context(linked(url, options.upstream))
+            job.tally.began = time.monotonic()
             job.work(link, stack.enter_context(Progress(command, job.total)))
     except Mistake as error:
         complain(*str(error).splitlines())
@@ -77,7 +75,7 @@ class Tally:
     counts: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     failures: list[str] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
 
     def add(self, **counts: int) -> None:
         for name, count in counts.items():

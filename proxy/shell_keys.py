@@ -22,7 +22,6 @@ from .loader_settings import LoaderSettings
 from .reach import linked
 
 _WILD: Final = "*?["
-_CHUNK: Final = 1 << 20
 
 
 class Mistake(Exception):
@@ -49,7 +48,7 @@ def keys_of(
         raise Mistake("no keys: name some, or use --from FILE or --pattern PATTERN")
     parts = [Keys(len(given), iter(given))]
     if source is not None:
-        parts.append(_from_file(source, stack))
+        parts.append(_from_file(source))
     parts += [_from_pattern(pattern, loaders, stack) for pattern in patterns]
     counts = [part.count for part in parts]
     known = [count for count in counts if count is not None]
@@ -62,17 +61,21 @@ def keys_of(
 # --- Files ------------------------------------------------------------------------------------
 
 
-def _from_file(source: str, stack: contextlib.ExitStack) -> Keys:
+def _from_file(source: str) -> Keys:
     if source == "-":
         return Keys(None, _lines(sys.stdin.buffer))
+    path = Path(source)
+    # A pipe can be read but once: how many there are shows at its end.
+    count = None if path.is_fifo() else sum(1 for _ in _read(path))
+    return Keys(count, _read(path))
+
+
+def _read(path: Path) -> Iterator[bytes]:
     try:
-        file = stack.enter_context(open(source, "rb"))
-        count = sum(1 for _ in _lines(file)) if file.seekable() else None
+        with path.open("rb") as file:
+            yield from _lines(file)
     except OSError as error:
-        raise Mistake(f"--from: cannot read {source}: {error.strerror}") from None
-    if count is not None:
-        file.seek(0)
-    return Keys(count, _lines(file))
+        raise Mistake(f"--from: cannot read {path}: {error.strerror}") from None
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

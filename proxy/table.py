@@ -52,6 +52,9 @@ class Path(IntEnum):
     COMMAND = 29  # the server's answer and ours together
     INFO = 30
     READ_THROUGH = 31  # GET and MGET, where a loader may answer a miss
+    NEAR = 32  # GET, where the near cache may have the answer
+    WRITE_ONE = 33  # a write of the one key behind the name, which the near cache forgets
+    NEAR_MANY = 34  # MGET, of which the near cache may have some answers
 
 
 OVERLAY: Final[Mapping[bytes, Path]] = {
@@ -101,6 +104,10 @@ OVERLAY: Final[Mapping[bytes, Path]] = {
 # miss shows in the framing alone.
 READS: Final = frozenset({b"GET", b"GETDEL", b"GETEX", b"MGET"})
 
+NEAR_READS: Final = {b"GET": Path.NEAR, b"MGET": Path.NEAR_MANY}
+# Writes of keys that they do not name.
+WRITES_ALL: Final = frozenset({b"FLUSHALL", b"FLUSHDB", b"SWAPDB"})
+
 # What a queued command may do to its connection when EXEC runs it, or EXEC's answer for it is ours
 # to complete.
 UNSAFE_IN_MULTI: Final = frozenset(
@@ -124,6 +131,16 @@ UNSAFE_IN_MULTI: Final = frozenset(
 _NOT_QUEUED: Final = frozenset(
     {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
 )
+
+
+_INSIDE: Final = frozenset({Path.NEAR, Path.NEAR_MANY, Path.READ, Path.WRITE_ONE})
+
+
+def _queued(path: Path) -> Path:
+    """Of a command inside MULTI."""
+    if path in (Path.WRITE, Path.WRITE_ONE):
+        return Path.WRITE
+    return path if path in UNSAFE_IN_MULTI | _NOT_QUEUED else Path.PLAIN
 
 
 # What RESP2 subscribe mode takes, and what of our own is to be refused in it.
@@ -161,6 +178,7 @@ class Ours:
     commands: frozenset[bytes] = frozenset()  # of its own
     voids: bool = False  # loaders have keys whose leases end with a write
     reads_through: bool = False  # loaders answer misses of plain reads
+    near: bool = False  # the near cache answers plain reads, and forgets what is written
 
 
 class Table:
@@ -174,9 +192,27 @@ class Table:
         for name in ours.commands:
             paths[name] = Path.GETORSET if name == b"GETORSET" else Path.CUSTOM
         self.plain = Names({name: path for name, path in paths.items() if len(name) <= 32})
+        # The same for clients that read nothing near: GET and MGET are reads like others.
+        self.far = Names(
+            {
+                name: Path.READ if path in (Path.NEAR, Path.NEAR_MANY) else path
+                for name, path in paths.items()
+                if len(name) <= 32
+            }
+        )
+        # Behind reads on the tracked lane.
+        self.near_only = Names({b"GET": Path.READ, b"GETORSET": Path.GETORSET})
+        # What a transaction that is here whole may hold.
+        self.inside = Names(
+            {
+                name: Path.PLAIN if path in _INSIDE else path
+                for name, path in paths.items()
+                if len(name) <= 32
+            }
+        )
         self.queueing = Names(
             {
-                name: path if path in UNSAFE_IN_MULTI | _NOT_QUEUED | {Path.WRITE} else Path.PLAIN
+                name: _queued(path)
                 for name, path in paths.items()
                 if len(name) <= 32
             }
@@ -210,17 +246,24 @@ class Table:
             return path
         if b"blocking" in command.flags:
             return Path.BLOCK
-        if self.ours.voids and b"write" in command.flags:
-            return Path.WRITE  # GETDEL and GETEX too
+        if b"write" in command.flags and (self.ours.voids or self.ours.near):
+            one = command.keys == (1, 1, 1) and b"movablekeys" not in command.flags
+            quick = one and not self.ours.voids and command.name not in READS
+            return Path.WRITE_ONE if quick else Path.WRITE
+        if self.ours.near and command.name in NEAR_READS:
+            return NEAR_READS[command.name]
         return Path.READ if command.name in READS else Path.PLAIN
 
-    def written(self, args: Sequence[bytes]) -> Sequence[bytes]:
-        """The keys that a request may write; where only the server could tell them, every word."""
+    def written(self, args: Sequence[bytes]) -> list[bytes] | None:
+        """The keys that a request may write, None: any; where only the server could tell them,
+        every word."""
         command = self.commands.get(args[0].upper())
+        if args[0].upper() in WRITES_ALL:
+            return None
         if command is None or b"movablekeys" in command.flags or not command.keys[0]:
-            return args[1:]
+            return list(args[1:])
         first, last, step = command.keys
-        return args[first : last + 1 if last >= 0 else len(args) + last + 1 : step]
+        return list(args[first : last + 1 if last >= 0 else len(args) + last + 1 : step])
 
     def knows(self, name: bytes, subcommand: bytes) -> bool:
         """Whether this server has the subcommand (``client|setinfo`` came with 7.2)."""

@@ -268,7 +268,7 @@ class World:
             clients=Clients(1000, lambda: None),
             table=TABLE,
             conduct=conduct,
-            turn=Turn(self.loop.call_soon, 100.0),
+            turn=Turn(self.loop.call_soon, 100.0, lambda: 100.0),
             commands=Commands((), _nowhere),
             loaders=NoKeys(),
             start=self.tasks.start,

@@ -137,7 +137,9 @@ def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
         assert variable(name) in done.stdout
     for shared in ("PORT", "REDIS_URL", "LOG_LEVEL"):
         assert f" or {shared}." in done.stdout
-    assert re.findall(r"^  (\d)  \S", done.stdout, re.MULTILINE) == ["0", "1", "2", "3", "4", "5"]
+    assert re.findall(r"^  (\d)  \S", done.stdout, re.MULTILINE) == list("0123456")
+    assert "nearhit warm --help" in done.stdout
+    assert "nearhit invalidate --help" in done.stdout
 
 
 def test_the_console_script_is_this_command() -> None:

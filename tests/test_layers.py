@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 PROXY = ROOT / "proxy"
 # Bottom to top; modules of one line do not import each other.
 LAYERS = """
-errors gate glob log names patterns settings_file _kernel _kernel_py
-address http_body kernel loaded resp
+braces errors gate glob log names patterns progress settings_file _kernel _kernel_py
+address http_body kernel loaded terminal
+resp
 kinds load_call load_demo load_redis load_url spec stats table
 loader_settings
 config loaders
@@ -27,16 +28,17 @@ session
 conduct_client conduct_command conduct_custom
 conduct
 embedded listen
-server
-workers
+reach server shell_words
+shell_keys workers
+shell
 cli
 __main__
 """
 LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 # Time and I/O are passed in to these.
 PURE = """
-address channels config errors facts glob kernel kinds loader_settings names patterns resp route
-settings_file slot spec stats table
+address braces channels config errors facts glob kernel kinds loader_settings names patterns resp
+route settings_file slot spec stats table
 """.split()
 # All that commands know of the proxy.
 FOR_COMMANDS = {"errors", "glob", "names", "resp", "spec"}

@@ -314,6 +314,11 @@ async def pass_time(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+def wrong(*_: object) -> Value:
+    """A script that the server refuses."""
+    raise ServerError(b"-WRONGTYPE no lock")
+
+
 async def cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -555,6 +560,34 @@ async def test_a_wait_that_ran_out_ends_on_time_and_asks_no_more(world: World) -
 
     assert world.now - began == pytest.approx(0.5, abs=0.01)
     assert world.attempts == 2
+
+
+@virtual
+async def test_who_is_woken_too_late_leaves_the_lock_to_the_next(world: World) -> None:
+    await world.granted()
+    late, patient = await world.waiter(wait=500), await world.waiter()
+    attempts = world.attempts
+
+    world.server.free()
+    world.stall(1)
+
+    assert await late is None
+    assert await patient
+    assert world.attempts == attempts + 1
+
+
+@virtual
+async def test_whose_turn_comes_too_late_does_not_ask(world: World) -> None:
+    world.server.lock_acquire = wrong  # type: ignore[method-assign]
+    world.then = lambda: world.stall(1)  # behind the head's attempt, before it leaves the line
+    head = world.loop.create_task(world.acquire(wait=10_000))
+    late = world.loop.create_task(world.acquire(wait=500))
+
+    with pytest.raises(ServerError):
+        await head
+    del world.server.lock_acquire
+    assert await late is None
+    assert world.attempts == 0
 
 
 @virtual
@@ -989,15 +1022,12 @@ async def test_an_error_reaches_its_caller_and_the_next_one_asks(world: World) -
     holder = await world.granted()
     first, second = await world.waiter(), await world.waiter()
 
-    def wrong(*_: object) -> Value:
-        del world.server.lock_acquire  # type: ignore[attr-defined]
-        raise ServerError(b"-WRONGTYPE no lock")
-
     world.server.lock_acquire = wrong  # type: ignore[method-assign]
     await world.release(holder)
 
     with pytest.raises(ServerError, match=r"^WRONGTYPE no lock"):
         await first
+    del world.server.lock_acquire
     assert await second
 
 

@@ -115,32 +115,34 @@ LEAVING = [
 def test_a_waiter_that_disconnects_leaves_and_never_holds_the_lock(
     fleet: Fleet, leave: Leave
 ) -> None:
-    token = acquire(fleet.client(), "r")
-    leaving = [fleet.waiting_socket("r", proxy=1) for _ in range(3)]
+    name = f"left-{leave.__name__}"
+    token = acquire(fleet.client(), name)
+    leaving = [fleet.waiting_socket(name, proxy=1) for _ in range(3)]
 
     for link in leaving:
         leave(link)
-    wait_for(lambda: waiters(fleet.client(1), "r") == 0, 2, "the end of the line")
-    release(fleet.client(), "r", token)
+    wait_for(lambda: waiters(fleet.client(1), name) == 0, 2, "the end of the line")
+    release(fleet.client(), name, token)
 
-    assert acquire(fleet.client(1), "r")
+    assert acquire(fleet.client(1), name)
 
 
 @pytest.mark.parametrize("leave", LEAVING)
 def test_who_disconnects_as_the_lock_becomes_free_does_not_keep_it(
     fleet: Fleet, leave: Leave
 ) -> None:
+    name = f"left-{leave.__name__}"
     for turn in range(20):
-        token = acquire(fleet.client(), "r")
-        leaving = fleet.waiting_socket("r", proxy=turn % 2)
+        token = acquire(fleet.client(), name)
+        leaving = fleet.waiting_socket(name, proxy=turn % 2)
 
         leave(leaving)
-        release(fleet.client(), "r", token)
+        release(fleet.client(), name, token)
 
         # Either it is free now, or the grant that was on its way comes back.
-        token = acquire(fleet.client(), "r", "WAIT", 2_000)
+        token = acquire(fleet.client(), name, "WAIT", 2_000)
         assert token
-        release(fleet.client(), "r", token)
+        release(fleet.client(), name, token)
 
 
 def test_a_thousand_waiters_are_served_in_order_for_one_attempt_each(fleet: Fleet) -> None:

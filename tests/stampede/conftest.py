@@ -10,7 +10,9 @@ from .scene import Scene, scene
 
 
 @pytest.fixture(scope="module", params=["redis", "valkey"])
-def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def two(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     """For tests that end none of them."""
     with scene(request.param, tmp_path_factory.mktemp("loaders")) as here:
         yield here

@@ -1,0 +1,108 @@
+# cython: language_level=3
+# The types of nearcache.py. The build finds this file through .names (pyproject.toml).
+
+cimport cython
+
+cdef int _FREQ_MAX
+cdef Py_ssize_t _TICKETS_MAX
+cdef int _CHANCES_MAX
+cdef Py_ssize_t _BYTES
+cdef Py_ssize_t _FIXED
+
+
+@cython.final
+cdef class Entry:
+    cdef public Space space
+    cdef public bytes key
+    cdef public bytes reply
+    cdef public dict more
+    cdef public Entry older
+    cdef public Entry newer
+    cdef public Queue queue
+    cdef public double deadline
+    cdef public Py_ssize_t size
+    cdef public int freq
+    cdef public bint alive
+
+
+@cython.final
+cdef class Ticket:
+    cdef public bytes key
+    cdef public int freq
+    cdef public bint valid
+
+
+@cython.final
+cdef class Queue:
+    cdef public Entry ring
+    cdef public Py_ssize_t used
+    @cython.locals(ring=Entry, last=Entry)
+    cdef _push(self, Entry entry)
+    @cython.locals(older=Entry, newer=Entry)
+    cdef _remove(self, Entry entry)
+
+
+@cython.final
+cdef class Space:
+    cdef public NearCache cache
+    cdef public int db
+    cdef public object user
+    cdef public Py_hash_t salt
+    cdef public bint open
+    cdef public dict entries
+    cdef public dict tickets
+    cdef public Py_ssize_t hits
+    cdef public Py_ssize_t misses
+    @cython.locals(entry=Entry)
+    cpdef Entry get(self, bytes key, double now)
+    @cython.locals(count=int)
+    cpdef Ticket admit(self, bytes key)
+    cpdef Ticket reserve(self, bytes key)
+    @cython.locals(ticket=Ticket, tickets=dict)
+    cdef Ticket _ticket(self, bytes key, int freq)
+    @cython.locals(cache=NearCache, deadline=double)
+    cpdef bint fill(self, Ticket ticket, bytes reply, long long ttl_ms, double now)
+    cpdef give_up(self, Ticket ticket)
+    cpdef written(self, bytes key)
+    @cython.locals(entry=Entry, ticket=Ticket)
+    cdef bint _forget(self, bytes key)
+    @cython.locals(entry=Entry, ticket=Ticket)
+    cpdef flush(self)
+
+
+@cython.final
+cdef class NearCache:
+    cdef public Py_ssize_t budget
+    cdef public double ttl_max
+    cdef public Py_ssize_t value_max
+    cdef public bint active
+    cdef public dict spaces
+    cdef public Py_ssize_t used
+    cdef public Py_ssize_t entries
+    cdef public Py_ssize_t evictions
+    cdef public Py_ssize_t invalidations
+    cdef public Py_ssize_t fills
+    cdef public Py_ssize_t fills_refused
+    cdef public dict flushes
+    cdef public Queue small
+    cdef public Queue main
+    cdef public Py_ssize_t small_max
+    cdef unsigned short[::1] sights
+    cdef Py_hash_t sights_mask
+    cdef long long _salts
+    cdef Py_ssize_t _past_hits
+    cdef Py_ssize_t _past_misses
+    @cython.locals(space=Space)
+    cpdef invalidate(self, bytes key)
+    @cython.locals(at=Py_hash_t, mark=int, count=int)
+    cdef int _sight(self, Py_hash_t mixed)
+    cdef _remember(self, Py_hash_t mixed, int count)
+    @cython.locals(size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry)
+    cdef bint _store(self, Space space, Ticket ticket, bytes reply, double deadline, double now)
+    @cython.locals(space=Space)
+    cdef _drop(self, Entry entry)
+    @cython.locals(chances=int, small=Queue, main=Queue, queue=Queue, entry=Entry)
+    cdef _make_room(self, Py_ssize_t size, double now)
+
+
+cdef Py_ssize_t _allocated(Py_ssize_t length)

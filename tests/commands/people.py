@@ -1,0 +1,143 @@
+"""Loaders for the tests of commands: a function whose calls leave a trace, a web server, and a
+proxy that has both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Final
+
+import pytest
+from redis import Redis
+
+from tests.servers import HOST, Kind, nearhit, server_binary, upstream
+from tests.wire.link import Link
+
+BIG: Final = 10 * 1024 * 1024
+SETTINGS: Final = """
+[loaders.users]
+match = "user:{{id}}"
+call = "people:load"
+ttl = "100s"
+negative_ttl = "300ms"
+backoff = "300ms"
+timeout = "400ms"
+
+[loaders.reads]
+match = "read:{{id}}"
+call = "people:load"
+negative_ttl = "300ms"
+backoff = "300ms"
+read_through = true
+
+[loaders.web]
+match = "web:{{id}}"
+url = "http://127.0.0.1:{port}/{{id}}"
+honour_cache_control = true
+"""
+PEOPLE: Final = f"""
+import asyncio, os
+
+async def load(id):
+    out = os.open(os.environ["LOADS"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    os.write(out, id.encode("utf-8", "surrogateescape") + b"\\n")
+    os.close(out)
+    if id == "nobody":
+        return None
+    if id == "broken":
+        raise ValueError("no\\r\\ndatabase")
+    if id == "hang":
+        await asyncio.sleep(3600)
+    if id.startswith("slow"):
+        await asyncio.sleep(0.1)
+    if id == "big":
+        return b"b" * {BIG}
+    if id == "json":
+        return {{"name": "Jo"}}
+    return "user " + id
+"""
+
+
+class Web(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        folder: Path = self.server.folder  # type: ignore[attr-defined]
+        with (folder / "loads").open("a") as log:
+            log.write(self.path.lstrip("/") + "\n")
+        status = {"/none": 404, "/down": 503}.get(self.path, 200)
+        body = b"page" + self.path.encode()
+        self.send_response(status)
+        if self.path == "/short":
+            self.send_header("Cache-Control", "max-age=10")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def web(folder: Path) -> Iterator[int]:
+    with ThreadingHTTPServer((HOST, 0), Web) as server:
+        server.folder = folder  # type: ignore[attr-defined]
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@dataclass
+class Cache:
+    """A proxy with loaders, the server behind it, and what was loaded."""
+
+    folder: Path
+    proxy: int
+    server: Redis
+
+    def loads(self, name: str) -> int:
+        """How often a thing was loaded."""
+        return (self.folder / "loads").read_text().splitlines().count(name)
+
+    def link(self, resp: int = 2) -> Link:
+        link = Link(self.proxy)
+        if resp == 3:
+            link.ask("HELLO", 3)
+        return link
+
+    def everything(self) -> dict[bytes, tuple[object, bool]]:
+        """Every key with its contents, and whether it ends: equal where nothing has changed."""
+        keys = self.server.keys()
+        return {key: (self.server.dump(key), self.server.pttl(key) > 0) for key in keys}
+
+    def clean(self) -> None:
+        self.server.flushall()
+        (self.folder / "loads").write_text("")
+
+
+def settings(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """Flags and environment of a proxy that has the loaders."""
+    (folder / "people.py").write_text(PEOPLE)
+    (folder / "nearhit.toml").write_text(SETTINGS.format(port=port))
+    (folder / "loads").touch()
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    env = {"PYTHONPATH": path, "LOADS": str(folder / "loads")}
+    return ["--config", str(folder / "nearhit.toml"), "--stats-key", "off"], env
+
+
+@contextmanager
+def cache(kind: Kind, folder: Path, *options: str) -> Iterator[Cache]:
+    if server_binary(kind) is None:
+        pytest.skip(f"no {kind} server binary on this machine")
+    with ExitStack() as stack:
+        flags, env = settings(folder, stack.enter_context(web(folder)))
+        server = stack.enter_context(upstream(kind, *options))
+        url = f"redis://{HOST}:{server.port}"
+        proxy = stack.enter_context(nearhit(url, *flags, env=env))
+        direct = stack.enter_context(closing(Redis(host=HOST, port=server.port)))
+        yield Cache(folder, proxy.port, direct)

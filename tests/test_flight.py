@@ -1,0 +1,941 @@
+"""Exact orders: what the server says, when, and what a flight makes of it.
+
+The scope is a script: each run of a script of ours waits until the test answers it, and pushes come
+when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from nearhit.lua import Script
+from nearhit.proxy.errors import (
+    BadInput,
+    CacheBusy,
+    LoadError,
+    LoadTimeout,
+    NoLoader,
+    ProxyError,
+    ServerError,
+    UpstreamLost,
+)
+from nearhit.proxy.flight import JITTER, Flights, Waiters, jittered
+from nearhit.proxy.loaded import Loaded, SourceError
+from nearhit.proxy.loader_settings import LoaderSettings
+from nearhit.proxy.loaders import Loader, Loaders
+from nearhit.proxy.patterns import Pattern
+from nearhit.proxy.scope import Scope, Unanswered, Watched
+from nearhit.proxy.spec import Expiry
+
+from tests.fakes import Tasks, settle
+
+KEY, LEASE = b"k1", b"lease:{k1}"
+LEASED: list[object] = [2, b""]
+HELD: list[object] = [3, 60_000]
+
+
+# --- Fakes ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Asked:
+    """A script that runs in the server until the test answers it."""
+
+    name: str
+    keys: tuple[bytes, ...]
+    args: tuple[bytes, ...]
+    seen: Callable[[], None] | None
+    reply: asyncio.Future[Any] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def arrive(self, value: object) -> None:
+        """The reply has come; whoever asked goes on in a later turn."""
+        if self.seen is not None:
+            self.seen()
+        if not self.reply.done():
+            self.reply.set_result(value)
+
+    def lose(self, error: ProxyError) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+class Server:
+    """spec.Asking, its scripts only."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes],
+        seen: Callable[[], None] | None = None,
+    ) -> object:
+        asked = Asked(script.name, tuple(keys), tuple(args), seen)
+        self.asked.append(asked)
+        return await asked.reply
+
+    async def next(self, name: str) -> Asked:
+        """The next script that was asked for is this one."""
+        await settle()
+        assert self.asked, f"nothing was asked; {name} was expected"
+        asked = self.asked.pop(0)
+        assert asked.name == name, asked
+        return asked
+
+    async def answer(self, name: str, value: object) -> Asked:
+        asked = await self.next(name)
+        asked.arrive(value)
+        await settle()
+        return asked
+
+    @property
+    def quiet(self) -> bool:
+        return not self.asked
+
+
+class FakeScope:
+    def __init__(self) -> None:
+        self.upstream = Server()
+        self.watches: dict[bytes, set[Watched]] = {}
+        self.tracking = True
+
+    def watch(self, *keys: bytes) -> Watched:
+        return Watched(self.watches, keys)
+
+    def push(self, key: bytes) -> None:
+        for watch in list(self.watches.get(key, ())):
+            watch.fire(key)
+
+    def drop(self) -> None:
+        """The tracked lane is lost."""
+        for watch in {one for watching in self.watches.values() for one in watching}:
+            watch.fire(None)
+
+
+class Source:
+    """Loads end as the test says."""
+
+    def __init__(self) -> None:
+        self.loads: list[asyncio.Future[Loaded]] = []
+
+    async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
+        self.loads.append(asyncio.get_running_loop().create_future())
+        return await self.loads[-1]
+
+    async def close(self) -> None: ...
+
+
+class OneLoader:
+    """loaders.Loaders with one loader, for keys that begin with k."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def match(self, key: bytes) -> Loader | None:
+        return self._loader if key.startswith(b"k") else None
+
+    def named(self, name: str) -> Loader | None:
+        return self._loader if name == self._loader.name else None
+
+
+class Air:
+    """Flights, and everything around them in the test's hands."""
+
+    def __init__(self, max_waiters: int = 100, **settings: Any) -> None:
+        self.scope = FakeScope()
+        self.server = self.scope.upstream
+        self.source = Source()
+        self.tasks = Tasks()
+        self.counts: Counter[str] = Counter()
+        self.now = 0.0
+        self.waiters = Waiters(max_waiters)
+        row = LoaderSettings(name="x", match=Pattern.parse("k{id}"), demo=True, **settings)
+        self.loader = Loader(row, self.source)
+        self.flights = Flights(
+            cast(Scope, self.scope),
+            cast(Loaders, OneLoader(self.loader)),
+            start=self.tasks.start,
+            clock=lambda: self.now,
+            count=self._count,
+            waiters=self.waiters,
+        )
+
+    def _count(self, name: str, count: int = 1) -> None:
+        self.counts[name] += count
+
+    def call(self, work: Any) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(work)
+
+    def load(self, key: bytes = KEY) -> asyncio.Task[Any]:
+        return self.call(self.flights.load(key))
+
+    async def loading(self, key: bytes = KEY) -> asyncio.Task[Any]:
+        """A caller whose loader runs, under a lease."""
+        caller = self.load(key)
+        await self.server.answer("take", LEASED)
+        assert not self.source.loads[-1].done()
+        return caller
+
+    async def loaded(self, value: bytes | None = b"v", **rest: Any) -> None:
+        self.source.loads[-1].set_result(Loaded(value, **rest))
+        await settle()
+
+
+@asynccontextmanager
+async def air(max_waiters: int = 100, **settings: Any) -> AsyncIterator[Air]:
+    here = Air(max_waiters, **settings)
+    yield here
+    for asked in here.server.asked:
+        asked.arrive(0)
+    await settle()
+    await here.tasks.stop()
+    assert not here.waiters.waiting
+    assert not here.scope.watches or here.flights._granted
+
+
+async def failure(caller: asyncio.Task[Any], kind: type[ProxyError]) -> ProxyError:
+    with pytest.raises(kind) as caught:
+        await caller
+    return caught.value
+
+
+# --- One load ---------------------------------------------------------------------------------
+
+
+async def test_a_miss_is_loaded_under_a_lease_and_stored_with_its_ttl() -> None:
+    async with air(ttl=60.0) as here:
+        caller = here.load()
+        take = await here.server.answer("take", LEASED)
+        await here.loaded(b"v")
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller == b"v"
+        assert take.keys == fill.keys == (KEY, LEASE)
+        token, value, option, ms, digest = fill.args
+        assert (token, value, option, digest) == (take.args[0], b"v", b"PX", b"")
+        assert 54_000 <= int(ms) <= 66_000
+        assert take.args[1] == b"7000"
+        assert here.counts["loads"] == 1
+
+
+async def test_many_callers_wait_for_one_load() -> None:
+    async with air() as here:
+        callers = [here.load() for _ in range(5)]
+        await here.server.answer("take", LEASED)
+        late = here.load()
+        await settle()
+        assert here.server.quiet
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await asyncio.gather(*callers, late) == [b"v"] * 6
+        assert len(here.source.loads) == 1
+        assert here.counts["coalesced"] == 5
+
+
+async def test_what_another_has_filled_meanwhile_is_the_answer() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", [1, b"there"])
+
+        assert await caller == b"there"
+        assert not here.source.loads
+
+
+async def test_no_loader_asks_nothing() -> None:
+    async with air() as here:
+        assert str(await failure(here.load(b"other"), NoLoader)) == (
+            "NOLOADER no loader matches 'other'"
+        )
+        assert here.server.quiet
+
+
+@pytest.mark.parametrize("negative_ttl", [5.0, 0.001])
+async def test_no_such_thing_is_remembered_for_its_time(negative_ttl: float) -> None:
+    async with air(negative_ttl=negative_ttl) as here:
+        caller = await here.loading()
+        await here.loaded(None)
+        settled = await here.server.answer("settle", 1)
+
+        assert await caller is None
+        assert settled.args[1:3] == (b"n", b"%d" % round(negative_ttl * 1000))
+
+
+async def test_a_memory_that_there_is_nothing_is_the_answer() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", [4])
+
+        assert await caller is None
+        assert here.counts["negative_hits"] == 1
+        assert not here.source.loads
+
+
+@pytest.mark.parametrize(
+    ("loaded", "words"),
+    [
+        (Loaded(b"v", None, True), (b"", b"")),
+        (Loaded(b"v", 1234, True), (b"PX", b"1234")),
+        (Loaded(b"v", 0, True), None),
+    ],
+)
+async def test_a_source_that_knows_the_ttl_is_taken_at_its_word(
+    loaded: Loaded, words: tuple[bytes, bytes] | None
+) -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.source.loads[0].set_result(loaded)
+        if words is None:
+            await here.server.answer("settle", 1)
+        else:
+            fill = await here.server.answer("fill", 1)
+            assert fill.args[2:4] == words
+
+        assert await caller == b"v"
+
+
+def test_jitter_stays_within_a_tenth_and_is_never_nothing() -> None:
+    found = {jittered(1000) for _ in range(2000)}
+
+    assert min(found) >= 1000 * (1 - JITTER)
+    assert max(found) <= 1000 * (1 + JITTER)
+    assert len(found) > 100
+    assert (jittered(1), jittered(0)) == (1, 0)
+
+
+# --- Failures ---------------------------------------------------------------------------------
+
+
+async def test_a_failure_is_told_to_all_and_remembered() -> None:
+    async with air(backoff=2.0) as here:
+        callers = [here.load(), here.load()]
+        await here.server.answer("take", LEASED)
+        here.source.loads[0].set_exception(SourceError("no\r\ndatabase"))
+        settled = await here.server.answer("settle", 1)
+
+        for caller in callers:
+            assert (
+                await failure(caller, LoadError)
+            ).line == b"-LOADERR loader 'x': no database\r\n"
+        assert settled.args[1:3] == (b"eLOADERR loader 'x': no database", b"2000")
+        assert here.counts["load_failures"] == 1
+
+
+async def test_a_failure_that_is_remembered_is_the_answer() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", [5, b"LOADERR loader 'x': why"])
+
+        assert (await failure(caller, ProxyError)).line == b"-LOADERR loader 'x': why\r\n"
+        assert not here.source.loads
+
+
+async def test_what_somebody_wrote_into_the_memory_stays_one_line() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", [5, b"ERR x\r\n$3\r\nbad"])
+
+        assert (await failure(caller, ProxyError)).line.count(b"\r\n") == 1
+
+
+async def test_a_load_that_hangs_is_ended_and_told_to_all() -> None:
+    async with air(timeout=0.02) as here:
+        callers = [here.load(), here.load()]
+        await here.server.answer("take", LEASED)
+        with pytest.raises(asyncio.CancelledError):
+            await here.source.loads[0]
+        settled = await here.server.answer("settle", 1)
+
+        line = b"-LOADTIMEOUT loader 'x': no answer in 20 ms\r\n"
+        assert {(await failure(caller, LoadTimeout)).line for caller in callers} == {line}
+        assert settled.args[1] == b"e" + line[1:-2]
+        assert here.counts["load_timeouts"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_defect_in_a_source_is_told_and_the_lease_given_up() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.source.loads[0].set_exception(RuntimeError("a defect"))
+        settled = await here.server.answer("settle", 1)
+
+        await failure(caller, LoadError)
+        assert settled.args[1] == b""
+
+
+async def test_an_error_of_the_server_is_told_as_it_is() -> None:
+    async with air() as here:
+        caller = here.load()
+        (await here.server.next("take")).lose(ServerError(b"-WRONGTYPE Operation\r\n"))
+
+        assert (await failure(caller, ServerError)).line == b"-WRONGTYPE Operation\r\n"
+
+
+@pytest.mark.parametrize("reply", [0, ServerError(b"-OOM command not allowed\r\n")])
+async def test_a_fill_that_is_refused_costs_no_caller_its_value(reply: int | ProxyError) -> None:
+    async with air() as here:
+        caller = await here.loading()
+        await here.loaded()
+        fill = await here.server.next("fill")
+        if isinstance(reply, ProxyError):
+            fill.lose(reply)
+        else:
+            fill.arrive(reply)
+
+        assert await caller == b"v"
+        assert here.counts["fills_refused"] == 1
+
+
+# --- Writes -----------------------------------------------------------------------------------
+
+
+async def test_a_push_for_the_key_while_it_loads_forbids_to_store() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.scope.push(KEY)
+        await here.loaded()
+        settled = await here.server.answer("settle", 1)
+
+        assert await caller == b"v"
+        assert settled.args[1] == b""
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_a_push_right_behind_the_reply_that_gave_the_lease_counts() -> None:
+    async with air() as here:
+        caller = here.load()
+        (await here.server.next("take")).arrive(LEASED)
+        here.scope.push(KEY)  # in the same read: the flight has not gone on yet
+        await settle()
+        await here.loaded()
+        await here.server.answer("settle", 1)
+
+        assert await caller == b"v"
+
+
+async def test_a_push_before_the_lease_is_given_does_not_count() -> None:
+    async with air() as here:
+        caller = here.load()
+        await settle()
+        here.scope.push(KEY)
+        await here.server.answer("take", LEASED)
+        here.scope.push(LEASE)
+        await here.loaded()
+        taken = here.server.asked[0].name if here.server.asked else ""
+
+        # Too careful is allowed, as long as the answer comes.
+        assert taken in ("fill", "settle")
+        await here.server.answer(taken, 1)
+        assert await caller == b"v"
+
+
+async def test_a_push_between_fill_and_its_reply_takes_the_fill_back() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        await here.loaded(b"stale")
+        fill = await here.server.next("fill")
+        here.scope.push(KEY)
+        fill.arrive(1)
+        undo = await here.server.answer("undo", 1)
+
+        assert undo.keys == (KEY,)
+        assert undo.args == (b"stale",)
+        assert await caller == b"stale"
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_the_push_for_our_own_fill_behind_its_reply_takes_nothing_back() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        await here.loaded()
+        fill = await here.server.next("fill")
+        fill.arrive(1)
+        here.scope.push(LEASE)
+        here.scope.push(KEY)  # in the same read
+        await settle()
+
+        assert await caller == b"v"
+        assert here.server.quiet
+        assert not here.counts["fills_refused"]
+
+
+async def test_a_push_for_the_lease_alone_leaves_the_decision_to_the_server() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.scope.push(LEASE)
+        await here.loaded()
+        await here.server.answer("fill", 0)
+
+        assert await caller == b"v"
+        assert here.server.quiet
+
+
+async def test_a_lane_that_is_lost_while_it_loads_forbids_to_store() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.scope.drop()
+        await here.loaded()
+        await here.server.answer("settle", 0)
+
+        assert await caller == b"v"
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_a_fill_whose_outcome_is_unknown_is_taken_back() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        await here.loaded(b"v")
+        fill = await here.server.next("fill")
+        here.scope.drop()
+        fill.lose(Unanswered(UpstreamLost("cut").line))
+
+        assert await caller == b"v"
+        await here.server.answer("settle", 0)
+        undo = await here.server.answer("undo", 1)
+        assert undo.args == (b"v",)
+
+
+async def test_a_lease_whose_grant_was_lost_is_given_up() -> None:
+    async with air() as here:
+        caller = here.load()
+        take = await here.server.next("take")
+        here.scope.drop()
+        take.lose(Unanswered(UpstreamLost("cut").line))
+
+        assert (await failure(caller, ProxyError)).line.startswith(b"-UPSTREAM")
+        settled = await here.server.answer("settle", 1)
+        assert settled.args[0] == take.args[0]
+
+
+@pytest.mark.parametrize("how", ["push", "push of the lease", "void", "pattern", "drop"])
+async def test_who_asks_behind_a_write_joins_no_older_load(how: str) -> None:
+    async with air() as here:
+        older = await here.loading()
+        if how == "void":
+            here.flights.void([b"k0", KEY])
+        elif how == "pattern":
+            here.flights.void_matching(re.compile(rb"k."))
+        elif how == "drop":
+            here.scope.drop()
+        else:
+            here.scope.push(KEY if how == "push" else LEASE)
+        newer = here.load()
+        await here.server.answer("take", LEASED)
+        assert len(here.source.loads) == 2
+        here.source.loads[1].set_result(Loaded(b"new"))
+        await here.server.answer("fill", 1)
+        assert await newer == b"new"
+        here.source.loads[0].set_result(Loaded(b"old"))
+        await settle()
+        for asked in here.server.asked:
+            asked.arrive(0)
+
+        assert await older == b"old"
+
+
+async def test_a_void_of_other_keys_leaves_the_load_joinable() -> None:
+    async with air() as here:
+        first = await here.loading()
+        here.flights.void([b"k2"])
+        here.flights.void_matching(re.compile(rb"other.*"))
+        second = here.load()
+        await settle()
+        assert here.server.quiet
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await asyncio.gather(first, second) == [b"v", b"v"]
+
+
+async def test_an_older_load_that_ends_leaves_the_newer_one_joinable() -> None:
+    async with air() as here:
+        older = await here.loading()
+        here.flights.void([KEY])
+        newer = here.load()
+        await here.server.answer("take", LEASED)
+        here.source.loads[0].set_result(Loaded(b"old"))
+        await here.server.answer("fill", 0)
+        assert await older == b"old"
+        third = here.load()
+        await settle()
+
+        assert here.server.quiet
+        here.source.loads[1].set_result(Loaded(b"new"))
+        await here.server.answer("fill", 1)
+        assert await asyncio.gather(newer, third) == [b"new", b"new"]
+
+
+# --- Waiting ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [KEY, LEASE])
+async def test_a_push_wakes_who_waits_for_anothers_load(key: bytes) -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", HELD)
+        assert here.server.quiet
+        here.scope.push(key)
+        await here.server.answer("take", [1, b"filled"])
+
+        assert await caller == b"filled"
+
+
+async def test_a_push_in_one_read_with_the_reply_wakes_too() -> None:
+    async with air() as here:
+        caller = here.load()
+        (await here.server.next("take")).arrive(HELD)
+        here.scope.push(LEASE)
+        await here.server.answer("take", [1, b"filled"])
+
+        assert await caller == b"filled"
+
+
+async def test_a_lost_lane_wakes_who_waits() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", HELD)
+        here.scope.drop()
+        await here.server.answer("take", [1, b"filled"])
+
+        assert await caller == b"filled"
+
+
+async def test_a_lease_that_is_due_to_end_is_looked_at_though_nothing_is_told() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", [3, 1])
+        async with asyncio.timeout(5):
+            while here.server.quiet:
+                await asyncio.sleep(0)
+        await here.server.answer("take", LEASED)
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await caller == b"v"
+
+
+async def test_without_tracking_a_timer_looks_again() -> None:
+    async with air() as here:
+        here.scope.tracking = False
+        caller = here.load()
+        await here.server.answer("take", HELD)
+        async with asyncio.timeout(5):  # HELD says: a minute
+            while here.server.quiet:
+                await asyncio.sleep(0)
+        await here.server.answer("take", [1, b"filled"])
+
+        assert await caller == b"filled"
+
+
+async def test_waiting_for_anothers_load_ends() -> None:
+    async with air(timeout=5.0, lease=7.0) as here:
+        caller = here.load()
+        await here.server.answer("take", HELD)
+        here.now = 12.1
+        here.scope.push(LEASE)
+        await settle()
+        if not here.server.quiet:  # a last look
+            await here.server.answer("take", HELD)
+
+        assert isinstance(await failure(caller, ProxyError), LoadTimeout | CacheBusy)
+
+
+async def test_a_caller_that_leaves_ends_no_load() -> None:
+    async with air() as here:
+        leaving = await here.loading()
+        staying = here.load()
+        await settle()
+        leaving.cancel()
+        await settle()
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert leaving.cancelled()
+        assert await staying == b"v"
+
+
+async def test_a_load_that_all_have_left_is_stored() -> None:
+    async with air() as here:
+        leaving = await here.loading()
+        leaving.cancel()
+        await settle()
+        await here.loaded()
+        fill = await here.server.answer("fill", 1)
+
+        assert fill.args[1] == b"v"
+
+
+async def test_the_end_of_the_process_gives_the_lease_up() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.tasks.running[0].cancel()
+        settled = await here.server.answer("settle", 1)
+
+        await failure(caller, CacheBusy)
+        assert settled.args[1] == b""
+
+
+# --- Bounds -----------------------------------------------------------------------------------
+
+
+async def test_callers_beyond_the_bound_are_refused_and_start_nothing() -> None:
+    async with air(max_waiters=2) as here:
+        callers = [here.load(b"k1"), here.load(b"k2")]
+        await settle()
+        refused = here.load(b"k3")
+        error = await failure(refused, CacheBusy)
+        await settle()
+
+        assert error.line.startswith(b"-CACHEBUSY 2 callers wait")
+        assert [asked.keys[0] for asked in here.server.asked] == [b"k1", b"k2"]
+        for _ in callers:
+            await here.server.answer("take", [1, b"there"])
+        assert await asyncio.gather(*callers) == [b"there"] * 2
+        again = here.load(b"k3")
+        await here.server.answer("take", [1, b"there"])
+        assert await again == b"there"
+
+
+async def test_a_loader_without_room_is_waited_for_and_then_busy() -> None:
+    async with air(concurrency=1, timeout=0.01, lease=0.02) as here:
+        first = here.load(b"k1")
+        take = await here.server.next("take")
+        second = here.load(b"k2")
+        error = await failure(second, CacheBusy)
+
+        assert error.line.startswith(b"-CACHEBUSY loader 'x': 1 loads run (concurrency)")
+        assert here.server.quiet
+        take.arrive([1, b"there"])
+        assert await first == b"there"
+
+
+async def test_who_waits_for_anothers_load_leaves_its_place_to_others() -> None:
+    async with air(concurrency=1) as here:
+        first = here.load(b"k1")
+        await here.server.answer("take", HELD)
+        second = here.load(b"k2")
+        await here.server.answer("take", [1, b"there"])
+
+        assert await second == b"there"
+        first.cancel()
+
+
+# --- Warming ----------------------------------------------------------------------------------
+
+
+async def test_warm_says_what_it_did() -> None:
+    async with air() as here:
+        for reply, value, how in (
+            ([1, None], None, "skipped"),
+            ([4], None, "not_found"),
+            (LEASED, b"v", "loaded"),
+            (LEASED, None, "not_found"),
+        ):
+            caller = here.call(here.flights.warm(KEY, None, None, False))
+            take = await here.server.answer("take", reply)
+            assert take.args[2:] == (b"", b"quiet")
+            if reply is LEASED:
+                await here.loaded(value)
+                await here.server.answer("fill" if value else "settle", 1)
+            assert await caller == how
+
+
+async def test_warm_refresh_stores_over_the_value_that_stood_when_it_began() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.warm(KEY, "x", 1000, True))
+        take = await here.server.answer("take", [2, b"digest"])
+        await here.loaded()
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert take.args[2] == b"fresh"
+        assert fill.args[4] == b"digest"
+        assert 900 <= int(fill.args[3]) <= 1100
+
+
+async def test_warm_with_a_loader_that_is_not_there_is_refused() -> None:
+    async with air() as here:
+        await failure(here.call(here.flights.warm(KEY, "nosuch", None, False)), BadInput)
+        await failure(here.call(here.flights.warm(b"other", None, None, False)), NoLoader)
+        assert here.server.quiet
+
+
+# --- Leases of clients ------------------------------------------------------------------------
+
+
+async def granted(here: Air, ms: int = 10_000) -> bytes:
+    caller = here.call(here.flights.lease(KEY, ms, 0))
+    take = await here.server.answer("take", LEASED)
+    value, token = await caller
+    assert value is None
+    assert token == take.args[0]
+    assert take.args[1:3] == (b"%d" % ms, b"mine")
+    assert isinstance(token, bytes)
+    return token
+
+
+async def test_a_lease_is_granted_and_its_fill_stored() -> None:
+    async with air() as here:
+        token = await granted(here)
+        caller = here.call(here.flights.fill(KEY, token, b"v", Expiry(b"EX", 5)))
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller is True
+        assert fill.args == (token, b"v", b"EX", b"5", b"")
+        assert here.flights.idle
+
+
+async def test_a_write_since_the_grant_refuses_the_fill() -> None:
+    async with air() as here:
+        token = await granted(here)
+        here.scope.push(KEY)
+        caller = here.call(here.flights.fill(KEY, token, b"v", None))
+        await here.server.answer("settle", 1)
+
+        assert await caller is False
+
+
+async def test_a_write_told_in_one_read_with_the_grant_refuses_the_fill() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.lease(KEY, 10_000, 0))
+        (await here.server.next("take")).arrive(LEASED)
+        here.scope.push(KEY)
+        _, token = await caller
+        assert token is not None
+        filling = here.call(here.flights.fill(KEY, token, b"v", None))
+        await here.server.answer("settle", 1)
+
+        assert await filling is False
+
+
+async def test_a_write_told_before_the_fills_reply_takes_the_fill_back() -> None:
+    async with air() as here:
+        token = await granted(here)
+        caller = here.call(here.flights.fill(KEY, token, b"v", None))
+        fill = await here.server.next("fill")
+        here.scope.push(KEY)
+        fill.arrive(1)
+        await here.server.answer("undo", 1)
+
+        assert await caller is False
+
+
+async def test_a_void_takes_the_lease_back() -> None:
+    async with air() as here:
+        token = await granted(here)
+        here.flights.void([KEY])
+        settled = await here.server.answer("settle", 1)
+
+        assert settled.args[:2] == (token, b"")
+        assert here.flights.idle
+        assert not here.scope.watches
+
+
+async def test_a_token_from_elsewhere_is_the_servers_to_judge() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.fill(KEY, b"tother", b"v", None))
+        await here.server.answer("fill", 0)
+
+        assert await caller is False
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_cancel_gives_the_lease_up_and_forgets_it() -> None:
+    async with air() as here:
+        token = await granted(here)
+        caller = here.call(here.flights.cancel(KEY, token))
+        await here.server.answer("settle", 1)
+
+        assert await caller is True
+        assert here.flights.idle
+        assert not here.scope.watches
+
+
+async def test_the_tick_forgets_leases_that_have_ended() -> None:
+    async with air() as here:
+        await granted(here, 1000)
+        here.now = 0.9
+        here.flights.tick()
+        assert not here.flights.idle
+        here.now = 1.1
+        here.flights.tick()
+
+        assert here.flights.idle
+        assert not here.scope.watches
+
+
+async def test_a_second_grant_takes_the_place_of_the_first() -> None:
+    async with air() as here:
+        first = await granted(here)
+        second = await granted(here)
+        caller = here.call(here.flights.fill(KEY, first, b"v", None))
+        await here.server.answer("fill", 0)
+        assert await caller is False
+        caller = here.call(here.flights.fill(KEY, second, b"v", None))
+        await here.server.answer("fill", 1)
+
+        assert await caller is True
+
+
+async def test_a_wait_that_is_over_says_that_another_computes() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.lease(KEY, 1000, 0))
+        await here.server.answer("take", HELD)
+
+        assert await caller == (None, None)
+        assert here.flights.idle
+
+
+async def test_who_waits_for_a_lease_gets_the_value_or_the_next_lease() -> None:
+    async with air() as here:
+        for reply, value in (([1, b"v"], b"v"), (LEASED, None)):
+            caller = here.call(here.flights.lease(KEY, 1000, 60_000))
+            await here.server.answer("take", HELD)
+            here.scope.push(LEASE)
+            await here.server.answer("take", reply)
+            found, token = await caller
+            assert found == value
+            assert (token is None) is (value is not None)
+
+
+async def test_a_client_that_leaves_as_the_lease_is_granted_does_not_keep_it() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.lease(KEY, 1000, 60_000))
+        take = await here.server.next("take")
+        caller.cancel()
+        settled = await here.server.answer("settle", 1)
+
+        assert settled.args[:2] == (take.args[0], b"")
+        assert here.flights.idle
+
+
+async def test_a_client_that_leaves_right_behind_the_grant_does_not_keep_it() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.lease(KEY, 1000, 60_000))
+        take = await here.server.next("take")
+        take.arrive(LEASED)
+        caller.cancel()  # before it has gone on
+        settled = await here.server.answer("settle", 1)
+
+        assert settled.args[:2] == (take.args[0], b"")
+
+
+async def test_waiters_for_leases_are_bounded_too() -> None:
+    async with air(max_waiters=1) as here:
+        first = here.call(here.flights.lease(KEY, 1000, 60_000))
+        await here.server.answer("take", HELD)
+        await failure(here.call(here.flights.lease(KEY, 1000, 60_000)), CacheBusy)
+        await failure(here.load(), CacheBusy)
+
+        assert here.server.quiet
+        first.cancel()
