@@ -111,6 +111,10 @@ async def run(call: Call) -> Value:
             return HELP
 
 
+def waits(request: object) -> bool:
+    return isinstance(request, Get) and request.wait_ms > 0
+
+
 _EXPIRATION = Argument(
     "expiration",
     "oneof",
@@ -130,7 +134,8 @@ SPEC = CommandSpec(
     complexity="O(1)",
     parse=parse,
     run=run,
-    flags=("write", "denyoom"),
+    waits=waits,
+    flags=("write", "denyoom", "blocking"),
     keys=(2, 2, 1),
     subcommands=(
         Subcommand(

@@ -132,6 +132,10 @@ def _within(what: str, word: bytes, limit: int) -> None:
         raise BadInput(f"invalid {what}: it has 1 to {limit} bytes")
 
 
+def waits(request: object) -> bool:
+    return isinstance(request, Acquire) and request.wait_ms > 0
+
+
 async def run(call: Call) -> Value:
     request = call.request
     match request:
@@ -170,6 +174,7 @@ SPEC = CommandSpec(
     complexity="O(1)",
     parse=parse,
     run=run,
+    waits=waits,
     flags=("write", "denyoom", "noscript", "blocking"),
     keys=(2, 2, 1),
     subcommands=(

@@ -10,17 +10,17 @@
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return 0
 end
-redis.call('DEL', KEYS[2])
 local value = redis.pcall('GET', KEYS[1])
-if type(value) == 'table' then
-  return 0 -- somebody has made it something else than a string
-end
-if (value and redis.sha1hex(value) or '') ~= ARGV[5] then
+local other = type(value) == 'table' -- somebody has made it something else than a string
+if other or (value and redis.sha1hex(value) or '') ~= ARGV[5] then
+  redis.call('DEL', KEYS[2])
   return 0
 end
+-- First: a script that has written already is allowed to pass maxmemory.
 if ARGV[3] == '' then
   redis.call('SET', KEYS[1], ARGV[2])
 else
   redis.call('SET', KEYS[1], ARGV[2], ARGV[3], ARGV[4])
 end
+redis.call('DEL', KEYS[2])
 return 1

@@ -11,10 +11,11 @@ local value = redis.call('GET', KEYS[1])
 if value then
   return {value, 1}
 end
-redis.call('DEL', KEYS[2])
+-- First: a script that has written already is allowed to pass maxmemory.
 if ARGV[2] == '' then
   redis.call('SET', KEYS[1], ARGV[1])
 else
   redis.call('SET', KEYS[1], ARGV[1], ARGV[2], ARGV[3])
 end
+redis.call('DEL', KEYS[2])
 return {ARGV[1], 0}

@@ -16,11 +16,13 @@ import logging
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, cast
 
+from .conduct_near import fresh
 from .errors import BadInput, ProxyError
-from .hot import MUTE_SKIP, Run
+from .hot import FILL, MUTE_SKIP, Lead, Run
 from .kernel import PLAIN, Names
-from .resp import Value, encode, error, reply
-from .session import HOLD_SUBSCRIBED, Session
+from .nearcache import Space
+from .resp import Value, bulk, encode, error, null, reply
+from .session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
 from .spec import Call, CommandSpec, LoaderKeys
 
 log = logging.getLogger(__name__)
@@ -51,14 +53,19 @@ class Pending(Run):
 
 
 class Probe(Pending):
-    """The place of a read that is the answer, unless it is nil."""
+    """The place of a read that is the answer; with a ``command``, unless it is nil: then that is
+    run."""
 
-    __slots__ = ("got", "request", "spec")
+    __slots__ = ("command", "filling", "got", "key")
 
-    def __init__(self, session: Session, muted: bool, spec: CommandSpec, request: bytes) -> None:
-        super().__init__(session, muted)
-        self.spec = spec
-        self.request = request
+    def __init__(
+        self, session: Session, key: bytes, command: CommandSpec | None, filling: Filling | None
+    ) -> None:
+        super().__init__(session, bool(session.mute))
+        session.mute &= ~MUTE_SKIP
+        self.key = key
+        self.command = command
+        self.filling = filling
         self.got = b""
 
     def feed(self, chunk: bytes) -> None:
@@ -69,10 +76,15 @@ class Probe(Pending):
         text = self.got + chunk if self.got else chunk
         self.got = b""
         turn = self.session.turn
+        if self.filling is not None:
+            self.filling.end(text, turn.clock())
         if text in _NULLS:
             turn.misses += 1
+            if self.command is None:
+                self.fill(null(self.session.key.resp))
+                return
             self.want = 1  # it is still to be filled
-            begin(self, self.spec, [self.spec.name, _argument(self.request)])
+            _begin(self, self.command)
             return
         if not text.startswith(b"-"):
             turn.hits += 1
@@ -84,12 +96,26 @@ class Probe(Pending):
 
     def fail(self, line: bytes, inside: bool) -> None:
         self.got = b""
+        if self.filling is not None:
+            self.filling.end(line, 0)
         self.fill(line)
 
 
-def _argument(request: bytes) -> bytes:
-    """The word behind the name in a request of two."""
-    return request[request.index(b"\r\n", len(_GET)) + 2 : -2]
+class Filling:
+    """A fill of the near cache by the read that it leads."""
+
+    __slots__ = ("lead", "space")
+
+    def __init__(self, space: Space, lead: Lead) -> None:
+        self.space = space
+        self.lead = lead
+
+    def end(self, reply: bytes, now: float) -> None:
+        """Values are kept; a nil is about to be loaded, an error is no answer."""
+        if reply.startswith(b"$") and reply not in _NULLS:
+            self.space.fill(self.lead.ticket, reply, self.lead.ttl_ms, now)
+        else:
+            self.space.give_up(self.lead.ticket)
 
 
 def getorset(session: Session, data: bytes, pos: int) -> int:
@@ -98,22 +124,39 @@ def getorset(session: Session, data: bytes, pos: int) -> int:
     A hit is to cost no more than 1.6 times a GET: its bytes are reused, and no task is started."""
     if not data.startswith(_HEAD, pos) or _GETORSET.scan(data, pos, 1) != 1:
         return 0
-    context = session.context
-    names = session.names
-    if names is not context.table.waiting and (
-        session.head is not None or names is not context.table.plain
-    ):
+    table, names = session.context.table, session.names
+    behind_its_like = names is table.waiting or names is table.near_only
+    if not behind_its_like and (session.head is not None or names not in (table.plain, table.far)):
         return 0
     end = _GETORSET.end
-    request = _GET + data[pos + _BEHIND_NAME : end]
-    slot = Probe(session, bool(session.mute), context.commands.specs[b"GETORSET"], request)
-    session.mute &= ~MUTE_SKIP
+    word = data[pos + _BEHIND_NAME : end]
+    key = word[word.index(b"\r\n") + 2 : -2]
+    _read(session, key, word, session.context.commands.specs[b"GETORSET"])
+    return end
+
+
+def _read(session: Session, key: bytes, word: bytes, command: CommandSpec | None) -> None:
+    """Read a string near, or on the tracked lane. ``word``: the key as it stands in a request."""
+    filling = None
+    here = fresh(session)
+    if here is not None:
+        space, _ = here
+        entry = space.get(key, session.turn.clock())
+        if entry is not None and entry.reply is not None:
+            session.turn.hits += 1
+            session.say(entry.reply)
+            return
+        ticket = space.admit(key)
+        if ticket is not None:
+            filling = Filling(space, Lead(ticket))
+    slot = Probe(session, key, command, filling)
     session.ask_own(slot)
-    lane = context.commands.lane(session.key)
-    lane.send(request, slot)
+    lane = session.context.commands.lane(session.key)
+    if filling is not None:
+        lane.send(FILL + word, filling.lead)
+    lane.send(_GET + word, slot)
     if lane.choked:
         session.wait_for(lane)
-    return end
 
 
 def custom(session: Session, args: list[bytes]) -> bool:
@@ -142,18 +185,30 @@ def custom(session: Session, args: list[bytes]) -> bool:
     session.mute &= ~MUTE_SKIP
     session.ask_own(slot)
     work = commands.probe_and_run(spec, request, session.key)
-    _run(slot, session, _answer(slot, spec.name.decode(), work), spec.finishes)
+    answer = _answer(slot, spec.name.decode(), work)
+    if spec.waits(request):
+        # It waits for the future, and for nobody when its client leaves or the process stops.
+        session.hold(HOLD_BLOCKED)
+        answer = _unblocked(session, answer)
+    _run(slot, session, answer, spec.finishes)
     return True
 
 
-def begin(slot: Pending, spec: CommandSpec, words: list[bytes]) -> None:
+async def _unblocked(session: Session, answer: Coroutine[Any, Any, None]) -> None:
+    try:
+        await answer
+    finally:
+        session.let_go(HOLD_BLOCKED)
+
+
+def _begin(slot: Probe, command: CommandSpec) -> None:
     """Run a command whose probe found nothing."""
     session = slot.session
     if session.closed:
         return
-    _, request = session.context.commands.parse(words)
-    work = session.context.commands.run(spec, request, session.key)
-    _run(slot, session, _answer(slot, spec.name.decode(), work))
+    _, request = session.context.commands.parse([command.name, slot.key])
+    work = session.context.commands.run(command, request, session.key)
+    _run(slot, session, _answer(slot, command.name.decode(), work))
 
 
 def _run(
@@ -186,27 +241,22 @@ def read_through(session: Session, args: list[bytes]) -> bool:
     # Behind WATCH only what that connection reads is watched.
     own = session.lane is not None and session.lane.lent
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
-        session.forward(encode(args), 1)
+        if session.names is session.context.table.plain and len(args) == 2 and session.idle():
+            _read(session, args[1], bulk(args[1]), None)
+        else:
+            session.forward(encode(args), 1, 1)
         return True
     if not session.idle():
         return False
+    if len(args) == 2 and args[0].upper() == b"GET":
+        _read(session, args[1], bulk(args[1]), commands.specs[b"GETORSET"])
+        return True
     slot = Pending(session, bool(session.mute))
     session.mute &= ~MUTE_SKIP
     session.ask_own(slot)
-    one = args[0].upper() == b"GET"
-    read = (
-        _read_one(commands.place(session.key).call, args[1])
-        if one
-        else _read_all(commands.place(session.key).call, loaders, args[1:])
-    )
-    _run(slot, session, _answer(slot, args[0].decode("latin-1"), read))
+    read = _read_all(commands.place(session.key).call, loaders, args[1:])
+    _run(slot, session, _answer(slot, "MGET", read))
     return True
-
-
-async def _read_one(call: Call, key: bytes) -> Value:
-    value = await call.upstream.ask(b"GET", key)
-    call.stats.read(hit=value is not None)
-    return await call.leases.load(key) if value is None else value
 
 
 async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value:

@@ -42,6 +42,7 @@ from .spec import Expiry
 
 log = logging.getLogger(__name__)
 
+TOKEN: Final = b"t"  # tokens begin with it, the memory of a load does not (take.lua)
 TAKE: Final = script("take")
 FILL: Final = script("fill")
 SETTLE: Final = script("settle")
@@ -466,6 +467,8 @@ class Flights:
                 await watch.wait(min(left, self._patience(cast(int, rest))))
 
     async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
+        if not token.startswith(TOKEN):
+            return False  # what a load left at the lease's key is nobody's lease
         granted = self._granted.get(key)
         if granted is None or granted.token != token:
             # Taken through another proxy, or not at all: the server decides alone.
@@ -479,6 +482,8 @@ class Flights:
             return await self._fill(key, token, value, expiry, b"", lambda: watch.fired)
 
     async def cancel(self, key: bytes, token: bytes) -> bool:
+        if not token.startswith(TOKEN):
+            return False
         granted = self._granted.get(key)
         if granted is not None and granted.token == token:
             del self._granted[key]
@@ -522,4 +527,4 @@ def jittered(ms: int) -> int:
 
 
 def _token() -> bytes:
-    return b"t" + secrets.token_hex(16).encode()
+    return TOKEN + secrets.token_hex(16).encode()

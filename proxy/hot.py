@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from .kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
-from .nearcache import Entry, NearCache, Space, Ticket
+from .nearcache import NearCache, Space, Ticket
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -156,7 +156,7 @@ def forget(cache: NearCache, keys: list[bytes] | None) -> None:
 
 
 class Lead:
-    """The two replies before that of a GET that fills the near cache: CLIENT CACHING's and PTTL's."""
+    """The replies before that of a GET that fills the near cache: CLIENT CACHING's and PTTL's."""
 
     def __init__(self, ticket: Ticket) -> None:
         self.want = 2
@@ -522,6 +522,7 @@ class SessionCore:
             slot.count = count
             slot.reads = reads
             slot.marks = marks
+            slot.flat = False
             slot.parts = None
             slot.following = None
         if len(data) < _LAST_MAX:
@@ -639,7 +640,7 @@ class SessionCore:
 
     def _write_one(self, data: bytes, pos: int) -> int:
         """Forward the writes of one key each that begin at pos; the offset behind them."""
-        names, cache = self.names, self.cache
+        names = self.names
         end, begin, count = len(data), pos, 0
         limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
         keys: list[bytes] = []
@@ -654,9 +655,7 @@ class SessionCore:
             self._forward_write(data[begin:pos], count, keys, 0)
         return pos
 
-    def _forward_write(
-        self, data: bytes, count: int, keys: list[bytes] | None, reads: int
-    ) -> None:
+    def _forward_write(self, data: bytes, count: int, keys: list[bytes] | None, reads: int) -> None:
         """Send whole requests that write these keys, None: any."""
         assert self.cache is not None
         forget(self.cache, keys)

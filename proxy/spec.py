@@ -48,6 +48,11 @@ def _no_probe(request: object) -> None:
     """Most commands have none."""
 
 
+def _no_wait(request: object) -> bool:
+    """Most commands are answered as soon as the server answers."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
     """The facts of one command, for the table, for COMMAND and for whoever starts it.
@@ -64,6 +69,8 @@ class CommandSpec:
     run: Callable[[Call], Awaitable[Value]]
     # A read of the server whose reply, unless it is nil, is this command's reply too.
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
+    # Whether a request may wait for what others do: nobody does so for a client that has left.
+    waits: Callable[[object], bool] = _no_wait
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
     key_names: Callable[[Sequence[bytes]], Sequence[bytes]] | None = None

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PROXY = ROOT / "proxy"
 # Bottom to top; modules of one line do not import each other.
 LAYERS = """
-braces errors gate glob log names patterns progress settings_file _kernel _kernel_py
+braces errors gate glob log names nearcache patterns progress settings_file _kernel _kernel_py
 address http_body kernel loaded terminal
 resp
 kinds load_call load_demo load_redis load_url spec stats table
@@ -25,7 +25,8 @@ clients scope
 flight
 dispatch
 session
-conduct_client conduct_command conduct_custom
+conduct_client conduct_command conduct_near
+conduct_custom
 conduct
 embedded listen
 reach server shell_words
@@ -36,10 +37,11 @@ __main__
 """
 LEVEL = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 # Time and I/O are passed in to these.
-PURE = """
+_PURE = """
 address braces channels config errors facts glob kernel kinds loader_settings names patterns resp
 route settings_file slot spec stats table
-""".split()
+"""
+PURE = list(_PURE.split())
 # All that commands know of the proxy.
 FOR_COMMANDS = {"errors", "glob", "names", "resp", "spec"}
 MODULES = sorted(path.stem for path in PROXY.glob("*.py") if path.stem != "__init__")

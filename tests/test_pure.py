@@ -21,8 +21,9 @@ import sys
 folder = sys.argv.pop(1)
 sys.path.insert(0, folder)
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
-import nearhit.proxy.hot, nearhit.proxy.kernel
+import nearhit.proxy.hot, nearhit.proxy.kernel, nearhit.proxy.nearcache
 assert nearhit.proxy.hot.__file__ == folder + "/nearhit/proxy/hot.py", nearhit.proxy.hot.__file__
+assert nearhit.proxy.nearcache.__file__ == folder + "/nearhit/proxy/nearcache.py"
 assert nearhit.proxy.kernel.Cutter.__module__ == "nearhit.proxy._kernel_py"
 from nearhit.proxy.cli import main
 sys.exit(main())
@@ -38,12 +39,14 @@ def port() -> Iterator[int]:
         package.mkdir(parents=True)
         for path in [*PROXY.glob("*.py"), PROXY / "snapshot.json"]:
             shutil.copy(path, package)
+        for name_of in ("commands", "lua"):
+            shutil.copytree(PROXY.parent / name_of, package.parent / name_of)
         port = free_port()
         process = Process(
             port,
             [
                 sys.executable, "-c", SERVE, name, "serve",
-                "--listen", f"{HOST}:{port}", "--upstream", f"redis://{HOST}:{valkey.port}",
+                "--listen", f"{HOST}:{port}", "--upstream", f"redis://{HOST}:{valkey.port}", "--http", "off",
             ],
             folder,
             {"NEARHIT_ENV": "development"},

@@ -101,13 +101,7 @@ def reset(link: socket.socket) -> None:
 
 LEAVING = [
     pytest.param(reset, id="reset"),
-    pytest.param(
-        socket.socket.close,
-        id="closed",
-        marks=pytest.mark.xfail(
-            reason="Session.eof_received lets a client's own commands run on", strict=True
-        ),
-    ),
+    pytest.param(socket.socket.close, id="closed"),
 ]
 
 

@@ -1,0 +1,329 @@
+"""The tracked lane of one db and user: replies and pushes in the order of the wire, who is told.
+
+The lanes are the real ones; the server is a script."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from nearhit.lua import Script
+from nearhit.proxy.errors import ProxyError, ServerError
+from nearhit.proxy.lane import Key
+from nearhit.proxy.scope import Scope, Unanswered, Watched, invalidated, value_of
+
+from tests.fakes import Upstream, World
+
+SCRIPT = Script("probe", b"return 1", hashlib.sha1(b"return 1").hexdigest().encode())
+
+
+def push(*keys: bytes) -> bytes:
+    listed = b"".join(b"$%d\r\n%b\r\n" % (len(key), key) for key in keys)
+    return b">2\r\n$10\r\ninvalidate\r\n*%d\r\n" % len(keys) + listed
+
+
+FLUSHED = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.world = World()
+        # Tracking is asked for in the handshake: OK to everything with CLIENT but ID.
+        self.world.dial.handshake[b"CLIENT"] = b"+OK\r\n"
+        self.scope = Scope(self.world.lanes, Key())
+
+    def ask(self, work: Any) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(work)
+
+    async def upstream(self, number: int = 0) -> Upstream:
+        return await self.world.upstream(number)
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[Stage]:
+    here = Stage()
+    yield here
+    await here.world.close()
+
+
+# --- Pushes, read
+
+
+@pytest.mark.parametrize(
+    ("frame", "keys"),
+    [
+        (push(b"k"), [b"k"]),
+        (push(b"a", b"", b"\r\n$3\r\n"), [b"a", b"", b"\r\n$3\r\n"]),
+        (push(), []),
+        (FLUSHED, None),
+        (b">2\r\n$10\r\ninvalidate\r\n$-1\r\n", None),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n", []),
+    ],
+)
+def test_a_push_names_what_has_changed(frame: bytes, keys: list[bytes] | None) -> None:
+    assert invalidated(frame) == keys
+
+
+def test_a_reply_is_a_value_and_an_error_an_exception() -> None:
+    assert value_of(b"*2\r\n:1\r\n$-1\r\n") == [1, None]
+    with pytest.raises(ServerError) as caught:
+        value_of(b"-WRONGTYPE no\r\n")
+    assert caught.value.line == b"-WRONGTYPE no\r\n"
+
+
+# --- Asking
+
+
+async def test_a_question_is_answered_on_the_tracked_lane() -> None:
+    async with stage() as here:
+        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
+        server = await here.upstream()
+        assert here.scope.tracking
+        assert any(words[:2] == [b"CLIENT", b"TRACKING"] for words in server.handshake or ())
+        server.expect(b"GET", b"k")
+        server.reply(b"$1\r\n", b"v\r\n")
+
+        assert await asking == b"v"
+
+
+async def test_many_are_asked_in_one_piece_with_errors_in_their_places() -> None:
+    async with stage() as here:
+        asking = here.ask(here.scope.bulk.many([b"*1\r\n$4\r\nPING\r\n"] * 3))
+        server = await here.upstream()
+        server.reply(b"+PONG\r\n-ERR no\r\n+PONG\r\n")
+
+        first, second, third = await asking
+        assert (first, third) == ("PONG", "PONG") or (first, third) == (b"PONG", b"PONG")
+        assert isinstance(second, ServerError)
+        assert await here.scope.bulk.many([]) == []
+
+
+async def test_a_script_that_the_server_knows_not_is_sent_whole() -> None:
+    async with stage() as here:
+        seen: list[str] = []
+        asking = here.ask(
+            here.scope.upstream.run(SCRIPT, (b"k",), (b"a",), lambda: seen.append("reply"))
+        )
+        server = await here.upstream()
+        server.expect(b"EVALSHA", SCRIPT.sha, b"1", b"k", b"a")
+        server.reply(b"-NOSCRIPT No matching script.\r\n")
+        await here.world.settle()
+        server.expect(b"EVAL", SCRIPT.text, b"1", b"k", b"a")
+        server.reply(b":1\r\n")
+
+        assert await asking == 1
+        assert seen[-1] == "reply"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        b" script: 70c181d956daafe7ec42ec8087edac398f8708a2, on @user_script:10.",
+        b" script: on @user_script:10.",
+        b"",
+    ],
+)
+async def test_an_error_in_a_script_is_told_without_its_place(where: bytes) -> None:
+    async with stage() as here:
+        asking = here.ask(here.scope.upstream.run(SCRIPT, (b"k",), ()))
+        server = await here.upstream()
+        server.reply(b"-WRONGTYPE Operation against a key" + where + b"\r\n")
+
+        with pytest.raises(ServerError) as caught:
+            await asking
+        assert caught.value.line == b"-WRONGTYPE Operation against a key\r\n"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_question_without_an_answer_says_whether_it_was_sent(sent: bool) -> None:
+    async with stage() as here:
+        here.world.dial.refuse = 0 if sent else 3
+        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
+        if sent:
+            server = await here.upstream()
+            server.expect(b"GET", b"k")
+            server.lose()
+
+        with pytest.raises(Unanswered) as caught:
+            await asking
+        assert caught.value.sent is sent
+        assert caught.value.line.startswith(b"-UPSTREAM")
+        assert isinstance(caught.value, ProxyError)
+
+
+# --- Watching
+
+
+async def ready(here: Stage) -> Upstream:
+    """The server's end, tracking."""
+    asking = here.ask(here.scope.upstream.ask(b"PING"))
+    server = await here.upstream()
+    server.expect(b"PING")
+    server.reply(b"+PONG\r\n")
+    await asking
+    return server
+
+
+async def test_a_push_fires_the_watches_of_its_keys_only() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        with here.scope.watch(b"a", b"b") as one, here.scope.watch(b"c") as other:
+            server.reply(push(b"b", b"x"))
+
+            assert one.fired
+            assert not other.fired
+            assert await one.wait(0)
+            assert not await other.wait(0)
+
+
+async def test_all_who_watch_a_key_are_told() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        with here.scope.watch(b"a") as one, here.scope.watch(b"a") as other:
+            server.reply(push(b"a"))
+
+            assert one.fired
+            assert other.fired
+
+
+@pytest.mark.parametrize("how", ["flush", "loss"])
+async def test_a_flush_and_a_lost_connection_fire_all(how: str) -> None:
+    async with stage() as here:
+        server = await ready(here)
+        with here.scope.watch(b"a") as one, here.scope.watch(b"b", b"c") as other:
+            if how == "flush":
+                server.reply(FLUSHED)
+            else:
+                server.lose()
+            assert one.fired
+            assert other.fired
+            assert here.scope.tracking is (how == "flush")
+
+
+async def test_who_waits_goes_on_as_it_is_told() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        with here.scope.watch(b"a") as watch:
+            waiting = here.ask(watch.wait(60))
+            await here.world.settle()
+            assert not waiting.done()
+            server.reply(push(b"a"))
+            assert await waiting is True
+
+            watch.clear()
+            assert not watch.fired
+            assert await watch.wait(0) is False
+
+
+async def test_a_reply_is_seen_between_the_pushes_around_it() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        with here.scope.watch(b"k") as watch:
+            fired: list[bool] = []
+            orders: list[Callable[[], None]] = [lambda: fired.append(watch.fired)] * 2
+            askings = [
+                here.ask(here.scope.upstream.run(SCRIPT, (b"k",), (), seen)) for seen in orders
+            ]
+            await here.world.settle()
+            # In one read: a reply, a push, a reply.
+            server.reply(b":1\r\n" + push(b"k") + b":1\r\n")
+            await asyncio.gather(*askings)
+
+            assert fired == [False, True]
+
+
+async def test_a_push_in_pieces_is_one_push() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        with here.scope.watch(b"key") as watch:
+            asking = here.ask(here.scope.upstream.ask(b"PING"))
+            await here.world.settle()
+            frame = push(b"key")
+            server.reply(*(frame[at : at + 1] for at in range(len(frame))), b"+PONG\r\n")
+
+            await asking
+            assert watch.fired
+
+
+async def test_a_watch_that_is_closed_is_forgotten() -> None:
+    async with stage() as here:
+        await ready(here)
+        with here.scope.watch(b"a", b"b"), here.scope.watch(b"b"):
+            assert here.scope.watched == 2
+        assert here.scope.watched == 0
+
+        twice = here.scope.watch(b"a")
+        twice.close()
+        twice.close()
+        assert here.scope.watched == 0
+
+
+async def test_a_watch_may_close_others_as_it_fires() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        watches = [here.scope.watch(b"a") for _ in range(3)]
+
+        class Closing(Watched):
+            def fire(self, key: bytes | None) -> None:
+                for watch in watches:
+                    watch.close()
+
+        closing = Closing(here.scope.watches, (b"a",))
+        server.reply(push(b"a"))
+        server.reply(push(b"a"))
+        closing.close()
+
+        assert here.scope.watched == 0
+
+
+async def test_the_connection_stands_while_somebody_watches() -> None:
+    async with stage() as here:
+        await ready(here)
+        lane = here.scope.lane()
+        with here.scope.watch(b"a"):
+            lane.idle_ticks = 7
+            here.scope.tick()
+            assert lane.idle_ticks == 0
+        lane.idle_ticks = 7
+        here.scope.tick()
+        assert lane.idle_ticks == 7
+
+
+async def test_behind_a_lost_connection_the_next_one_tracks_too() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        server.lose()
+        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
+        again = await here.upstream(1)
+        again.expect(b"GET", b"k")
+        again.reply(b"$-1\r\n")
+
+        assert await asking is None
+        assert here.scope.tracking
+        with here.scope.watch(b"k") as watch:
+            again.reply(push(b"k"))
+            assert watch.fired
+
+
+async def test_a_server_without_tracking_serves_all_the_same() -> None:
+    async with stage() as here:
+        here.world.dial.handshake[b"CLIENT"] = b"-ERR unknown subcommand\r\n"
+        server = await ready(here)
+
+        assert not here.scope.tracking
+        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
+        await here.world.settle()
+        server.reply(b"$1\r\nv\r\n")
+        assert await asking == b"v"
+
+
+async def test_each_says_what_it_is() -> None:
+    async with stage() as here:
+        assert repr(here.scope) == "<Scope db=0 tracking=off watches=0>"
+        await ready(here)
+        with here.scope.watch(b"a"):
+            assert repr(here.scope) == "<Scope db=0 tracking=on watches=1>"
