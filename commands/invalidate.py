@@ -11,10 +11,12 @@ scans, one for the leases, one for the keys."""
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, cast
 
 from ..proxy.errors import ProxyError, WrongArity
 from ..proxy.glob import closed, compile_glob, literal_prefix
@@ -23,6 +25,9 @@ from ..proxy.resp import Value, encode
 from ..proxy.spec import Argument, Call, CommandSpec
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
+
+Choice = Callable[[Sequence[bytes]], list[bytes]]
+_MAYBE_OURS: Final = re.compile(b"|".join(map(re.escape, (LEASE, LOCK, FENCE, STATS_KEY))))
 
 
 # --- Words ------------------------------------------------------------------------------------
@@ -92,13 +97,13 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
 
 
 async def _pattern(call: Call, glob: bytes) -> int:
-    pattern, pace, removed = compile_glob(glob), Pace(call), 0
+    pattern, removed = compile_glob(glob), 0
     call.leases.void_matching(pattern)
     try:
-        await pace.begin()
-        async for _ in _sweep(pace, b"DEL", lease_key(closed(glob)), bool):
+        way = await shortest_way(call)
+        async for _ in _sweep(Pace(call, way), b"DEL", lease_key(closed(glob)), list):
             pass  # what counts as removed are the keys
-        async for gone in _sweep(pace, b"UNLINK", glob, _wanted(glob)):
+        async for gone in _sweep(Pace(call, way), b"UNLINK", glob, _wanted(glob)):
             call.stats.add("invalidated", gone)
             removed += gone
     finally:
@@ -106,9 +111,7 @@ async def _pattern(call: Call, glob: bytes) -> int:
     return removed
 
 
-async def _sweep(
-    pace: Pace, remove: bytes, glob: bytes, wanted: Callable[[bytes], bool]
-) -> AsyncIterator[int]:
+async def _sweep(pace: Pace, remove: bytes, glob: bytes, wanted: Choice) -> AsyncIterator[int]:
     """Scan once around and remove what is found; how many went, page by page.
 
         SCAN 0 ──▶ keys ──▶ UNLINK keys, SCAN 17 ──▶ keys ──▶ UNLINK keys, SCAN 5 ──▶ ... 0
@@ -120,81 +123,84 @@ async def _sweep(
     while True:
         cursor, keys, gone = await pace.page(_removals(remove, found), cursor, glob)
         yield gone
-        found = [key for key in keys if isinstance(key, bytes) and wanted(key)]
+        found = wanted(keys)
         if cursor == b"0":
             break
     if found:
         yield sum(_integers(await pace.ask(_removals(remove, found))))
 
 
-def _wanted(glob: bytes) -> Callable[[bytes], bool]:
+def _wanted(glob: bytes) -> Choice:
     """Which keys go: the proxy's own do not, or ``*`` would open every lock, unless the glob is
     about nothing else."""
     if literal_prefix(glob).startswith((LEASE, LOCK, FENCE, STATS_KEY[: len(b"nearhit:")])):
-        return lambda key: True
-    return lambda key: not is_ours(key)
+        return list
+    return _not_ours
+
+
+def _not_ours(keys: Sequence[bytes]) -> list[bytes]:
+    """One look at them all together: it is rare that any is ours."""
+    if _MAYBE_OURS.search(b"\n".join(keys)) is None:
+        return list(keys)
+    return [key for key in keys if not is_ours(key)]
 
 
 class Pace:
-    """How much of the server a sweep takes: small pages, with rests.
+    """How much of the server a sweep takes: pages of SLICE seconds of its work, one at a time.
 
-    Who asks meanwhile waits behind one page at most. Pages of COUNT 250 took Redis 7.0 0.4 ms and
-    no longer in all than pages of 1000 (tests.bench.invalidate), so that is where it starts; it
-    grows where pages cost little, as where few keys match. It shrinks little: on a busy machine a
-    page seems dear that is not, and smaller ones only take longer in all."""
+    Who asks meanwhile waits behind one page at most, and only the size of a page decides how long:
+    rests between pages would make it rarer, but not so rare that the slowest 1 % were others. Where
+    the way to the server is long, everybody waits for that anyway, and pages are larger.
 
-    LEAST: Final = 200
-    MOST: Final = 1000
-    CHEAP: Final = 0.00025  # seconds of the server: below this the next page is twice as large
-    DEAR: Final = 0.0015  # above this it is half as large
-    REST: Final = 0.15  # seconds of rest for each second of work
+    What a page costs is the least of the last few: one may have waited behind others, or for a CPU.
+    Each sweep has its own, for pages where nothing matches are cheap."""
+
+    FIRST: Final = 100  # COUNT
+    LEAST: Final = 50
+    MOST: Final = 2000
+    SLICE: Final = 0.00015
+    SLICE_MOST: Final = 0.0005
     PINGS: Final = 5
-    NAP: Final = 0.002  # rests are saved up to this: event loops count whole milliseconds
+    LAST: Final = 16
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, way: float) -> None:
         self._call = call
-        self._round_trip = inf
-        self._owed = 0.0
-        self.count = 250
+        self._way = way
+        self._slice = min(max(self.SLICE, way / 2), self.SLICE_MOST)
+        self._costs = deque[float](maxlen=self.LAST)  # seconds for each one of COUNT
+        self.count = self.FIRST
 
     def __repr__(self) -> str:
-        return f"<Pace count={self.count} round_trip={self._round_trip * 1000:.2f}ms>"
-
-    async def begin(self) -> None:
-        """Learn what of each answer's time is the way there and back: the shortest of a few, as one
-        may have waited behind others."""
-        for _ in range(self.PINGS):
-            began = self._call.now()
-            await self._call.bulk.ask(b"PING")
-            self._round_trip = min(self._round_trip, self._call.now() - began)
+        return f"<Pace count={self.count} way={self._way * 1000:.2f}ms>"
 
     async def page(
         self, removals: Sequence[bytes], cursor: bytes, glob: bytes
-    ) -> tuple[bytes, Sequence[Value], int]:
+    ) -> tuple[bytes, Sequence[bytes], int]:
         """The next cursor, the keys found, and how many keys the removals before it removed."""
         count = b"%d" % self.count
         scan = encode([b"SCAN", cursor, b"MATCH", glob, b"COUNT", count])
         *gone, page = await self.ask([*removals, scan])
-        assert isinstance(page, Sequence)
-        following, keys = page
-        assert isinstance(following, bytes)
-        assert isinstance(keys, Sequence)
+        following, keys = cast("tuple[bytes, Sequence[bytes]]", page)
         return following, keys, sum(_integers(gone))
 
     async def ask(self, requests: Sequence[bytes]) -> list[Value]:
-        """One piece of work, and the rest that it earns."""
+        """One piece of work; the next page is as large as this one teaches."""
         began = self._call.now()
         replies = _checked(await self._call.bulk.many(requests))
-        spent = max(0.0, self._call.now() - began - self._round_trip)
-        if spent > self.DEAR:
-            self.count = max(self.count // 2, self.LEAST)
-        elif spent < self.CHEAP:
-            self.count = min(self.count * 2, self.MOST)
-        self._owed += spent * self.REST
-        if self._owed >= self.NAP:
-            await self._call.sleep(self._owed)
-            self._owed = 0.0
+        self._costs.append((self._call.now() - began - self._way) / self.count)
+        cost = max(min(self._costs), self._slice / self.MOST)
+        self.count = max(self.LEAST, int(self._slice / cost))
         return replies
+
+
+async def shortest_way(call: Call) -> float:
+    """Seconds to the server and back: the least of a few, as one may have waited behind others."""
+    least = inf
+    for _ in range(Pace.PINGS):
+        began = call.now()
+        await call.bulk.ask(b"PING")
+        least = min(least, call.now() - began)
+    return least
 
 
 # --- Requests and replies ---------------------------------------------------------------------

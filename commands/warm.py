@@ -14,6 +14,8 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from ..proxy.errors import BadInput, ProxyError, WrongArity
@@ -37,6 +39,7 @@ BATCH: Final = 500  # pairs written in one piece
 ERRORS_MOST: Final = 100
 PX_MOST: Final = MS_MAX - 2**42  # as spec.milliseconds has it, for what the jitter adds
 
+OK: Final = b"OK"  # hiredis gives simple strings as bytes
 _OPTIONS: Final = (b"EX", b"PX", b"LOADER", b"CONCURRENCY", b"REFRESH", b"KEYS", b"VALUES")
 
 
@@ -257,7 +260,7 @@ def _piece(keys: Sequence[bytes], values: Sequence[bytes], endings: Endings) -> 
         form % (len(key), key, len(value), value, tail)
         for key, value, tail in zip(keys, values, endings.some(len(keys)), strict=True)
     ]
-    return [packed([b"DEL", *lease_keys(keys)]), *sets]
+    return [encode([b"DEL", *lease_keys(keys)]), *sets]
 
 
 @dataclass(frozen=True, slots=True)

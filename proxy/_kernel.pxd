@@ -17,6 +17,7 @@ cdef class Names:
     cdef readonly Py_ssize_t end
     cdef readonly int verdict
     cdef readonly Py_ssize_t words
+    cdef readonly bint tells
     cdef readonly Py_ssize_t reads
     cdef readonly bytes marks
     cdef char classes[CLASSES_MAX]
@@ -34,7 +35,7 @@ cdef class Cutter:
     cdef readonly int stop
     cdef Py_ssize_t pending
     cdef Py_ssize_t value
-    cdef Py_ssize_t skip
+    cdef readonly Py_ssize_t skip
     cdef int state
     cdef char kind
     cdef int digits

@@ -26,6 +26,7 @@ cdef enum:
     C_FULL = -2
     C_ODD = 0
     C_PLAIN = 1
+    C_TELL = 35
     C_READ = 25
     RUN_MAX = 256
     BULK_MAX = 536870912
@@ -124,17 +125,19 @@ cdef class Names:
         return count
 
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
-        """Walk whole canonical PLAIN and READ requests from pos, at most RUN_MAX; how many. Sets `end` (the offset
-        behind them), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for a
-        READ; else None) and `verdict`: MORE (the bytes end inside a request), FULL (limit reached), or the class
-        of the request at the offset: ODD for an unknown command, an inline one, or bytes that Redis would read
-        differently from their looks, which must never reach a shared lane as they are."""
+        """Walk whole canonical PLAIN, READ and TELL requests from pos, at most RUN_MAX; how many. Sets `end` (the
+        offset behind them), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
+        a READ; else None), `tells` (whether there is a TELL) and `verdict`: MORE (the bytes end inside a request),
+        FULL (limit reached), or the class of the request at the offset: ODD for an unknown command, an inline one,
+        or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
+        are."""
         cdef const char *p = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t at, args, size = 0, count = 0
         cdef Py_ssize_t i
         cdef int kind
         cdef Py_ssize_t reads = 0
+        self.tells = False
         if limit > RUN_MAX:
             limit = RUN_MAX
         while True:
@@ -168,14 +171,15 @@ cdef class Names:
                     return self.stop(count, pos, C_ODD, reads)
                 if i == 0:
                     kind = self.find(p + at, size)
-                    if kind != C_PLAIN and kind != C_READ:
+                    if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
                         return self.stop(count, pos, kind, reads)
                 at += size + 2
             pos = at
+            if kind == C_TELL:
+                self.tells = True
             self.classes[count] = kind == C_READ
             reads += kind == C_READ
             count += 1
-
 
     cpdef bytes key(self, bytes data, Py_ssize_t pos):
         """The word behind the name in the whole canonical request at pos, None where there is none such.
@@ -220,7 +224,8 @@ cdef class Cutter:
     """Finds reply ends in a stream, in chunks of any size. Holds counters only, never bytes.
 
     requests: finds the end of canonical requests instead, and breaks at anything that a server could
-    frame differently. places: where it is a list, the offset of each `_` is put there (a null of RESP3)."""
+    frame differently. skip: bytes still to come of the bulk that was cut last. places: where it is a list, the
+    offset of each `_` is put there (a null of RESP3)."""
 
     def __cinit__(self, bint requests=False):
         self.requests = requests

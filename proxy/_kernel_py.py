@@ -13,6 +13,7 @@ FULL: Final = -2
 ODD: Final = 0
 PLAIN: Final = 1
 READ: Final = 25
+TELL: Final = 35
 
 DRY: Final = 0
 DONE: Final = 1
@@ -53,6 +54,7 @@ class Names:
         self.end = 0
         self.verdict = MORE
         self.words = 0
+        self.tells = False
         self.reads = 0
         self.marks: bytes | None = None
 
@@ -68,7 +70,7 @@ class Names:
         return words[1]
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
-        size, count, marks, self.verdict = len(data), 0, bytearray(), MORE
+        size, count, marks, self.verdict, self.tells = len(data), 0, bytearray(), MORE, False
         limit = min(limit, RUN_MAX)
         while pos < size:
             if count >= limit:
@@ -78,6 +80,7 @@ class Names:
             if behind == pos:
                 break
             marks.append(self.verdict == READ)
+            self.tells |= self.verdict == TELL
             pos = behind
             count += 1
             self.verdict = MORE
@@ -142,7 +145,7 @@ def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
             return pos, ODD
         if i == 0:
             kind = names.get(data[at : at + size])
-            if kind not in (PLAIN, READ):
+            if kind not in (PLAIN, READ, TELL):
                 return pos, kind
         at += size + 2
     return at, kind
@@ -157,7 +160,7 @@ class Cutter:
         self.places: list[int] | None = None
         self.stop = DRY
         self._pending = 0
-        self._skip = 0
+        self.skip = 0
         self._state = _AT_TYPE
         self._kind = 0
         self._head = b""
@@ -177,13 +180,13 @@ class Cutter:
                     self.places.append(pos)
                 pos += 1
             elif self._state == _AT_BULK:
-                step = min(self._skip, end - pos)
+                step = min(self.skip, end - pos)
                 if self._requests and not self._line_end(data[pos : pos + step]):
                     self.stop = BROKEN
                     return pos
-                self._skip -= step
+                self.skip -= step
                 pos += step
-                if self._skip:
+                if self.skip:
                     return pos
                 self.bulks += self._kind == 0x24
                 self._close()
@@ -230,8 +233,8 @@ class Cutter:
 
     def _line_end(self, step: bytes) -> bool:
         """Whether those bytes of a bulk's CRLF that lie in the next step are the right ones."""
-        first = max(0, self._skip - 2)
-        left = b"\r\n"[2 - min(2, self._skip) :]
+        first = max(0, self.skip - 2)
+        left = b"\r\n"[2 - min(2, self.skip) :]
         return step[first:] == left[: max(0, len(step) - first)]
 
     def _close(self) -> None:
@@ -248,7 +251,7 @@ class Cutter:
             return False
         negative, value = bool(found[1]), int(found[2])
         if self._kind in _BULKS and not negative:
-            self._skip, self._state = value + 2, _AT_BULK
+            self.skip, self._state = value + 2, _AT_BULK
             return True
         self._state = _AT_TYPE
         if self._kind == 0x7C:

@@ -18,7 +18,6 @@ from .conduct_near import read_many
 from .hot import MUTE_SKIP, Run, forget
 from .kernel import Cutter
 from .lane import Lane, User
-from .names import lease_key
 from .resp import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from .session import (
     HOLD_BLOCKED,
@@ -110,6 +109,7 @@ def _odd(session: Session, args: list[bytes]) -> bool:
         session.end()  # an HTTP request that somebody was tricked into sending: as Redis does
         return True
     if session.holds & HOLD_MULTI:
+        session.wrote = None  # it may be a module's, and write
         return _plain(session, args)
     if not session.idle() or not session.pin():
         return False
@@ -176,17 +176,12 @@ def _scripted(session: Session, args: list[bytes]) -> bool:
 
 def _write(session: Session, args: list[bytes]) -> bool:
     """Void the leases first: a load that began before the write must not store behind it."""
-    context = session.context
-    keys = context.table.written(args)
-    context.commands.void(session.key, keys or ())
-    managed = [key for key in keys or () if context.loaders.manages(key)]
-    leases = [lease_key(key) for key in managed]
+    keys = session.context.table.written(args)
+    leases = session.void_leases(keys or [])
     if session.holds & HOLD_MULTI:
         session.voids += leases
         session.wrote = None if keys is None or session.wrote is None else session.wrote + keys
         return _plain(session, args)
-    if leases:
-        (session.lane or session.attach()).ask(drop, b"DEL", *leases)
     if session.cache is None:
         return _plain(session, args)
     session.forward_write(encode(args), 1, keys, int(args[0].upper() in READS))
@@ -312,10 +307,16 @@ def _block(session: Session, args: list[bytes]) -> bool:
         session.end()
         return True
     assert session.lane is not None
-    lane = session.lane
+    lane, cache = session.lane, session.cache
+    keys = session.context.table.written(args)
+    session.void_leases(keys or [])
+    if cache is not None:
+        forget(cache, keys)
 
     def seen(reply: bytes) -> bytes:
         session.blocking -= 1
+        if cache is not None:
+            forget(cache, keys)
         if not session.blocking:
             lane.patient = False
             session.let_go(HOLD_BLOCKED)

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from .conduct_near import fresh
 from .errors import BadInput, ProxyError
-from .hot import FILL, MUTE_SKIP, Lead, Run
+from .hot import FILL, MUTE_SKIP, WINDOW_BYTES, Lead, Run
 from .kernel import PLAIN, Names
 from .nearcache import Space
 from .resp import Value, bulk, encode, error, null, reply
@@ -34,7 +34,6 @@ _GETORSET: Final = Names({b"GETORSET": PLAIN})
 _HEAD: Final = b"*2\r\n$8\r\n"
 _BEHIND_NAME: Final = len(b"*2\r\n$8\r\nGETORSET\r\n")
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
-_NULLS: Final = (b"$-1\r\n", b"_\r\n")
 
 
 class Pending(Run):
@@ -54,9 +53,9 @@ class Pending(Run):
 
 class Probe(Pending):
     """The place of a read that is the answer; with a ``command``, unless it is nil: then that is
-    run."""
+    run. A value is passed on as it comes."""
 
-    __slots__ = ("command", "filling", "got", "key")
+    __slots__ = ("begun", "command", "filling", "got", "key", "nil")
 
     def __init__(
         self, session: Session, key: bytes, command: CommandSpec | None, filling: Filling | None
@@ -66,56 +65,75 @@ class Probe(Pending):
         self.key = key
         self.command = command
         self.filling = filling
-        self.got = b""
+        self.got = b""  # until two bytes have told what it is
+        self.begun = False
+        self.nil = False
 
     def feed(self, chunk: bytes) -> None:
         """Bytes of the reply, in any split."""
-        if self.want:
-            self.got += chunk
-            return
-        text = self.got + chunk if self.got else chunk
-        self.got = b""
-        turn = self.session.turn
-        if self.filling is not None:
-            self.filling.end(text, turn.clock())
-        if text in _NULLS:
-            turn.misses += 1
-            if self.command is None:
-                self.fill(null(self.session.key.resp))
+        if not self.begun:
+            chunk = self.got + chunk
+            self.got = chunk
+            if len(chunk) < 2:
                 return
-            self.want = 1  # it is still to be filled
-            _begin(self, self.command)
+            self.begun = True
+            self.nil = chunk.startswith((b"$-", b"_"))
+            self.session.turn.hits += chunk.startswith(b"$") and not self.nil
+        if self.nil:
+            if not self.want:
+                self._missed()
             return
-        if not text.startswith(b"-"):
-            turn.hits += 1
-        self.fill(text)
+        if self.filling is not None:
+            self.filling.add(chunk, last=not self.want)
+        Run.feed(self, b"" if self.muted else chunk)
+
+    def _missed(self) -> None:
+        self.session.turn.misses += 1
+        if self.filling is not None:
+            self.filling.give_up()
+        if self.command is None:
+            self.fill(null(self.session.key.resp))
+            return
+        self.want = 1  # it is still to be filled
+        _begin(self, self.command)
 
     def fill(self, text: bytes) -> None:
         self.want = 0
         Run.feed(self, b"" if self.muted else text)
 
     def fail(self, line: bytes, inside: bool) -> None:
-        self.got = b""
         if self.filling is not None:
-            self.filling.end(line, 0)
+            self.filling.give_up()
+        if self.begun and not self.nil and self.session.head is self:
+            self.session.abort("the server went away in the middle of a reply")
         self.fill(line)
 
 
 class Filling:
     """A fill of the near cache by the read that it leads."""
 
-    __slots__ = ("lead", "space")
+    __slots__ = ("lead", "parts", "size", "space")
 
     def __init__(self, space: Space, lead: Lead) -> None:
         self.space = space
         self.lead = lead
+        self.parts: list[bytes] = []
+        self.size = 0
 
-    def end(self, reply: bytes, now: float) -> None:
-        """Values are kept; a nil is about to be loaded, an error is no answer."""
-        if reply.startswith(b"$") and reply not in _NULLS:
-            self.space.fill(self.lead.ticket, reply, self.lead.ttl_ms, now)
-        else:
-            self.space.give_up(self.lead.ticket)
+    def add(self, chunk: bytes, *, last: bool) -> None:
+        """A part of the reply; what is an error or too large is not kept."""
+        self.size += len(chunk)
+        if self.size > self.space.cache.value_max or not (self.parts or chunk.startswith(b"$")):
+            self.give_up()
+            return
+        self.parts.append(chunk)
+        if last:
+            reply = b"".join(self.parts)
+            self.space.fill(self.lead.ticket, reply, self.lead.ttl_ms, self.lead.asked)
+
+    def give_up(self) -> None:
+        self.parts.clear()
+        self.space.give_up(self.lead.ticket)
 
 
 def getorset(session: Session, data: bytes, pos: int) -> int:
@@ -141,14 +159,18 @@ def _read(session: Session, key: bytes, word: bytes, command: CommandSpec | None
     here = fresh(session)
     if here is not None:
         space, _ = here
-        entry = space.get(key, session.turn.clock())
+        now = session.turn.clock()
+        entry = space.get(key, now)
         if entry is not None and entry.reply is not None:
             session.turn.hits += 1
             session.say(entry.reply)
+            session.said += entry.size
+            if session.said > WINDOW_BYTES:
+                session.yield_turn()
             return
         ticket = space.admit(key)
         if ticket is not None:
-            filling = Filling(space, Lead(ticket))
+            filling = Filling(space, Lead(ticket, now))
     slot = Probe(session, key, command, filling)
     session.ask_own(slot)
     lane = session.context.commands.lane(session.key)
@@ -184,21 +206,20 @@ def custom(session: Session, args: list[bytes]) -> bool:
     slot = Pending(session, bool(session.mute))
     session.mute &= ~MUTE_SKIP
     session.ask_own(slot)
-    work = commands.probe_and_run(spec, request, session.key)
-    answer = _answer(slot, spec.name.decode(), work)
+    work: Awaitable[Value] = commands.probe_and_run(spec, request, session.key)
     if spec.waits(request):
         # It waits for the future, and for nobody when its client leaves or the process stops.
         session.hold(HOLD_BLOCKED)
-        answer = _unblocked(session, answer)
-    _run(slot, session, answer, spec.finishes)
+        work = _unblocked(session, work)
+    _run(slot, session, _answer(slot, spec.name.decode(), work), spec.finishes)
     return True
 
 
-async def _unblocked(session: Session, answer: Coroutine[Any, Any, None]) -> None:
+async def _unblocked(session: Session, work: Awaitable[Value]) -> Value:
     try:
-        await answer
+        return await work
     finally:
-        session.let_go(HOLD_BLOCKED)
+        session.let_go(HOLD_BLOCKED)  # before it is answered: what follows may block on its own
 
 
 def _begin(slot: Probe, command: CommandSpec) -> None:

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from .hot import FILL, LaneState, Lead
+from .hot import FILL, WINDOW_BYTES, LaneState, Lead, Run
 from .kernel import Cutter
 from .lane import Lane
 from .nearcache import Space, Ticket
 from .resp import encode, null
-from .session import Seen, Session
+from .session import Session
 
+# Beyond so many keys an MGET is asked as it is.
+KEYS_MAX: Final = 1024
 # Of the misses of one MGET, so many are kept at most: each costs two more questions.
 FILLS_MAX: Final = 128
 NULL: Final = b"_\r\n"
@@ -33,52 +35,142 @@ def fresh(session: Session) -> tuple[Space, Lane] | None:
 def read_many(session: Session, args: list[bytes]) -> bool:
     """MGET: each key for itself."""
     here = fresh(session)
-    if here is None or len(args) < 2:
+    if here is None or not 1 < len(args) <= KEYS_MAX:
         session.forward(encode(args), 1, 1)
         return True
     space, lane = here
     turn = session.turn
     now = turn.clock()
     found = [space.get(key, now) for key in args[1:]]
-    replies = [entry.reply or NULL if entry is not None else None for entry in found]
-    for reply in replies:
-        turn.hits += reply is not None and reply != NULL
-        turn.misses += reply == NULL
-    missing = [at for at, reply in enumerate(replies) if reply is None]
-    if not missing:
-        session.say(_array(replies, session.key.resp))
+    if sum(entry.size for entry in found if entry is not None) > WINDOW_BYTES:
+        session.forward(encode(args), 1, 1)  # from there it comes piece by piece
         return True
-    leads = _leads(space, [args[1 + at] for at in missing])
-    resp = session.key.resp
-
-    def seen(reply: bytes) -> bytes:
-        values = _elements(reply, len(missing))
-        if values is None:
-            for lead in leads.values():
-                space.give_up(lead.ticket)
-            return reply
-        now = turn.clock()
-        for at, value in zip(missing, values, strict=True):
-            replies[at] = value
-            turn.hits += value != NULL
-            turn.misses += value == NULL
-            if args[1 + at] in leads:
-                lead = leads.pop(args[1 + at])
-                space.fill(lead.ticket, None if value == NULL else value, lead.ttl_ms, now)
-        return _array(replies, resp)
-
-    slot = Seen(session, seen, False)
+    nil = null(session.key.resp)
+    replies = [None if entry is None else entry.reply or nil for entry in found]
+    nils = sum(reply is nil for reply in replies)
+    missing = [key for key, reply in zip(args[1:], replies, strict=True) if reply is None]
+    turn.misses += nils
+    turn.hits += len(replies) - len(missing) - nils
+    head = b"*%d\r\n" % len(replies)
+    if not missing:
+        session.say(head + b"".join(reply for reply in replies if reply is not None))
+        return True
+    leads = _leads(space, missing, now)
     session.go_tracked()
+    slot = Many(session, head, replies, missing, space, leads)
     session.push_slot(slot)
     for key, lead in leads.items():
         lane.send(FILL + encode([key]).partition(b"\r\n")[2], lead)
-    lane.send(encode([b"MGET", *(args[1 + at] for at in missing)]), slot)
+    lane.send(encode([b"MGET", *missing]), slot)
     if lane.choked:
         session.wait_for(lane)
     return True
 
 
-def _leads(space: Space, keys: list[bytes]) -> dict[bytes, Lead]:
+class Many(Run):
+    """The reply to an MGET of what was missing, with what was there put in its places, as it
+    comes."""
+
+    __slots__ = (
+        "array", "cutter", "element", "fills", "leads", "missing", "nil", "refused",
+        "replies", "space"
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        session: Session,
+        head: bytes,
+        replies: list[bytes | None],
+        missing: list[bytes],
+        space: Space,
+        leads: dict[bytes, Lead],
+    ) -> None:
+        super().__init__(session, 1)
+        self.array = b"*%d\r\n" % len(missing)
+        self.replies = iter([head, *replies])
+        self.missing = iter(missing)
+        self.space = space
+        self.leads = leads
+        self.nil = null(session.key.resp)
+        self.cutter = Cutter()
+        self.element = b""  # of what came, until it is whole; it is too large to keep: nothing
+        self.fills = True
+        self.refused = False  # it was an error
+
+    def feed(self, chunk: bytes) -> None:
+        if self.refused:
+            Run.feed(self, chunk)
+            return
+        parts: list[bytes] = []
+        if self.array:
+            # Until its head is there. An error has none.
+            self.element += chunk
+            chunk = self.element
+            if len(chunk) < len(self.array) and self.want:
+                return
+            self.element = b""
+            self.refused = not chunk.startswith(self.array)
+            if self.refused:
+                self._give_up()
+                self.array = b""
+                Run.feed(self, chunk)
+                return
+            chunk = chunk[len(self.array) :]
+            self.array = b""
+            self._there(parts)
+        pos = 0
+        while pos < len(chunk):
+            at = self.cutter.cut(chunk, pos, 1)
+            self._part(chunk[pos:at], bool(self.cutter.done), parts)
+            pos = at
+        Run.feed(self, b"".join(parts))
+
+    def _part(self, piece: bytes, whole: bool, parts: list[bytes]) -> None:
+        """A piece of the element that is next."""
+        first = self.element + piece if self.fills else piece
+        if self.fills and not whole and len(first) <= self.space.cache.value_max:
+            self.element = first
+            return
+        if not whole:
+            self.fills = False
+            self.element = b""
+            parts.append(first)
+            return
+        key, turn = next(self.missing), self.session.turn
+        nil = self.fills and first == NULL
+        turn.misses += nil
+        turn.hits += not nil
+        parts.append(self.nil if nil else first)
+        lead = self.leads.pop(key, None)
+        if lead is not None and self.fills:
+            self.space.fill(lead.ticket, None if nil else first, lead.ttl_ms, lead.asked)
+        elif lead is not None:
+            self.space.give_up(lead.ticket)
+        self.fills = True
+        self.element = b""
+        self._there(parts)
+
+    def _there(self, parts: list[bytes]) -> None:
+        """What was there, up to the next that was missing."""
+        for reply in self.replies:
+            if reply is None:
+                return
+            parts.append(reply)
+
+    def _give_up(self) -> None:
+        for lead in self.leads.values():
+            self.space.give_up(lead.ticket)
+        self.leads.clear()
+
+    def fail(self, line: bytes, inside: bool) -> None:
+        self._give_up()
+        if not self.array and self.session.head is self:
+            self.session.abort("the server went away in the middle of a reply")
+        self.want = 0
+        Run.feed(self, line)
+
+
+def _leads(space: Space, keys: list[bytes], now: float) -> dict[bytes, Lead]:
     """For the keys whose values are to be kept."""
     tickets: dict[bytes, Ticket] = {}
     for key in keys:
@@ -86,23 +178,4 @@ def _leads(space: Space, keys: list[bytes]) -> dict[bytes, Lead]:
             ticket = space.admit(key)
             if ticket is not None:
                 tickets[key] = ticket
-    return {key: Lead(ticket) for key, ticket in tickets.items()}
-
-
-def _elements(reply: bytes, count: int) -> list[bytes] | None:
-    """The elements of MGET's reply as they came; None where it is an error."""
-    head = b"*%d\r\n" % count
-    if not reply.startswith(head):
-        return None
-    cutter, pos, values = Cutter(), len(head), []
-    for _ in range(count):
-        end = cutter.cut(reply, pos, 1)
-        values.append(reply[pos:end])
-        pos = end
-    return values
-
-
-def _array(replies: list[bytes | None], resp: int) -> bytes:
-    parts = [b"*%d\r\n" % len(replies)]
-    parts += [null(resp) if reply is None or reply == NULL else reply for reply in replies]
-    return b"".join(parts)
+    return {key: Lead(ticket, now) for key, ticket in tickets.items()}

@@ -83,9 +83,9 @@ class Commands:
 
     def void(self, key: Key, keys: Sequence[bytes]) -> None:
         """Keys that a plain write changes: their loads must not be joined any more."""
-        place = self._places.get(Key(db=key.db, user=key.user))
-        if place is not None:
-            place.flights.void(keys)
+        for here, place in self._places.items():
+            if here.db == key.db:  # whoever loads it there
+                place.flights.void(keys)
 
     @property
     def tracking(self) -> bool:

@@ -110,6 +110,7 @@ class Flight:
     warm: bool = False
     ttl_ms: int | None = None
     refresh: bool = False
+    touched: bool = False  # the key was written since its lease was taken: nothing is stored
     waiters: set[asyncio.Future[Landed]] = field(default_factory=set)
 
     def __repr__(self) -> str:
@@ -129,16 +130,15 @@ class _Watch(Watched):
     """Of a flight: a change of its key or lease lets nobody join it any more, and a change of the
     key forbids to store what it loads."""
 
-    __slots__ = ("_flight", "_flights", "touched")
+    __slots__ = ("_flight", "_flights")
 
     def __init__(self, flights: Flights, flight: Flight) -> None:
         self._flights = flights
         self._flight = flight
-        self.touched = False
         super().__init__(flights.scope.watches, (flight.key, lease_key(flight.key)))
 
     def fire(self, key: bytes | None) -> None:
-        self.touched |= key is None or key == self._flight.key
+        self._flight.touched |= key is None or key == self._flight.key
         self._flights.leave(self._flight)
         super().fire(key)
 
@@ -198,7 +198,9 @@ class Flights:
         if self.scope.near is not None:
             forget(self.scope.near, list(keys))
         for key in keys:
-            self._flights.pop(key, None)
+            flight = self._flights.pop(key, None)
+            if flight is not None:
+                flight.touched = True
             granted = self._granted.get(key)
             if granted is not None:
                 self._take_back(key, granted)
@@ -206,7 +208,8 @@ class Flights:
     def void_matching(self, pattern: re.Pattern[bytes]) -> None:
         near = self.scope.near
         if near is not None:
-            cached = (key for space in near.spaces.values() for key in space.entries)
+            spaces = near.spaces.values()
+            cached = {key for space in spaces for key in (*space.entries, *space.tickets)}
             forget(near, [key for key in cached if pattern.fullmatch(key)])
         keys = {*self._flights, *self._granted}
         self.void([key for key in keys if pattern.fullmatch(key)])
@@ -291,7 +294,7 @@ class Flights:
         settings = flight.loader.settings
         token = _token()
         watch.clear()
-        watch.touched = False
+        flight.touched = False
         took, rest = await self._take(
             flight.key,
             token,
@@ -352,8 +355,8 @@ class Flights:
         else:
             ttl = flight.ttl_ms or round(settings.ttl * 1000)
             ttl = jittered(ttl if loaded.ttl_ms is None else min(ttl, loaded.ttl_ms))
-        if ttl == 0 or watch.touched:
-            self._count("fills_refused", int(watch.touched))
+        if ttl == 0 or flight.touched:
+            self._count("fills_refused", int(flight.touched))
             await self._settle(flight.key, token, b"", 0, digest)
         else:
             await self._store(flight, watch, token, loaded.value, ttl, digest)
@@ -378,7 +381,7 @@ class Flights:
         """Fill; whatever goes wrong, the callers have their value."""
         expiry = None if ttl is None else Expiry(b"PX", ttl)
         try:
-            await self._fill(flight.key, token, value, expiry, digest, lambda: watch.touched)
+            await self._fill(flight.key, token, value, expiry, digest, lambda: flight.touched)
         except ProxyError as error:
             event(log, logging.DEBUG, "fill failed", loader=flight.loader.name, error=error)
             self._count("fills_refused")

@@ -40,6 +40,7 @@ cpdef forget(CNearCache cache, list keys)
 cdef class Lead:
     cdef public Py_ssize_t want
     cdef public CTicket ticket
+    cdef public double asked
     cdef public long long ttl_ms
     cdef public bytes got
 
@@ -99,6 +100,7 @@ cdef class SessionCore:
     cdef public bint on_tracked
     cdef public bint read_far
     cdef public Py_ssize_t behind
+    cdef public Py_ssize_t said
     cdef public bint flat
     cdef public Run head
     cdef public Run tail
@@ -111,6 +113,8 @@ cdef class SessionCore:
     cdef public object wire
     cdef public bytes rest
     cdef public Py_ssize_t need
+    cdef public list pieces
+    cdef public Py_ssize_t gathered
     cdef public bint odd
     cdef public bint parsing
     cdef public bint at_drain
@@ -127,7 +131,7 @@ cdef class SessionCore:
     cdef _forward(self, bytes data, Py_ssize_t count, Py_ssize_t reads, bytes marks)
     @cython.locals(
         space=CSpace, tracked=LaneCore, names=CNames, turn=Turn, fresh=bint, end=Py_ssize_t,
-        begin=Py_ssize_t, missed=Py_ssize_t, said=Py_ssize_t, now=double, limit=Py_ssize_t,
+        begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
         key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
@@ -135,7 +139,7 @@ cdef class SessionCore:
     cdef _say(self, bytes reply)
     cdef _ask_tracked(self, bytes data, Py_ssize_t count)
     @cython.locals(lane=LaneCore, lead=Lead, slot=Fill)
-    cdef _fill(self, bytes data, CSpace space, CTicket ticket)
+    cdef _fill(self, bytes data, CSpace space, CTicket ticket, double now)
     cdef _go_tracked(self)
     @cython.locals(
         names=CNames, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,

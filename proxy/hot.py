@@ -158,7 +158,8 @@ def forget(cache: NearCache, keys: list[bytes] | None) -> None:
 class Lead:
     """The replies before that of a GET that fills the near cache: CLIENT CACHING's and PTTL's."""
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: Ticket, now: float) -> None:
+        self.asked = now  # a TTL counts from here: never longer than the server's own
         self.want = 2
         self.ticket = ticket
         self.ttl_ms = NOT_TRACKED
@@ -208,11 +209,11 @@ class Fill(Run):
         turn, ticket = self.session.turn, self.lead.ticket
         if reply == _NIL3:
             turn.misses += 1
-            self.space.fill(ticket, None, self.lead.ttl_ms, turn.clock())
+            self.space.fill(ticket, None, self.lead.ttl_ms, self.lead.asked)
             return _NIL2 if self.flat else reply
         if reply.startswith(b"$"):
             turn.hits += 1
-            self.space.fill(ticket, reply, self.lead.ttl_ms, turn.clock())
+            self.space.fill(ticket, reply, self.lead.ttl_ms, self.lead.asked)
         else:
             self.space.give_up(ticket)
         return reply
@@ -415,6 +416,7 @@ class SessionCore:
         self.on_tracked = False  # what is outstanding was sent to the tracked lane
         self.read_far = False  # reads of strings went elsewhere: behind those ...
         self.behind = -1  # ... the tracked lane must have answered something sent later
+        self.said = 0  # bytes out of the near cache that were not handed to the socket yet
         self.flat = True  # the client speaks RESP2
         self.head: Run | None = None
         self.tail: Run | None = None
@@ -427,6 +429,8 @@ class SessionCore:
         self.wire: asyncio.Transport | None = None
         self.rest = b""
         self.need = 0
+        self.pieces: list[bytes] = []  # behind ``rest``, when that is large
+        self.gathered = 0  # bytes of both
         self.odd = False  # an upload or a tunnel: bytes are not requests
         self.parsing = False
         self.at_drain = False  # something is to be done when nothing is outstanding
@@ -441,12 +445,29 @@ class SessionCore:
             self.odd_received(data)
             return
         if self.rest:
-            data = self.rest + data
-            self.rest = b""
+            large = len(self.rest) > _UPLOAD_AT and not self.stalls
+            if large and self.gathered + len(data) < self.need:
+                # A large request that is not whole yet: joined once, not for each read.
+                self.pieces.append(data)
+                self.gathered += len(data)
+                return
+            if self.pieces:
+                self.pieces.append(data)
+                data = self.take_rest()
+            else:
+                data = self.rest + data
+                self.rest = b""
         if self.stalls or len(data) < self.need:
             self.keep(data)
             return
         self._parse(data, 0)
+
+    def take_rest(self) -> bytes:
+        """All that is unparsed."""
+        rest = b"".join([self.rest, *self.pieces]) if self.pieces else self.rest
+        self.rest = b""
+        self.pieces.clear()
+        return rest
 
     def _parse(self, data: bytes, pos: int) -> None:
         """Act on the requests in data from pos on, as far as they are whole and nothing stalls
@@ -465,6 +486,8 @@ class SessionCore:
                 at = names.end
                 verdict = names.verdict
                 if count:
+                    if names.tells and not self.on_tracked:
+                        self.read_far = True
                     self._forward(
                         data if at - pos == end else data[pos:at], count, names.reads, names.marks
                     )
@@ -556,7 +579,7 @@ class SessionCore:
         # From an empty queue on all is of one instant: no reply that is still to come can be of
         # an older one.
         fresh = tracked.done > self.behind
-        end, begin, missed, said = len(data), pos, 0, 0
+        end, begin, missed = len(data), pos, 0
         now = turn.clock()
         limit = self.window
         while pos < end and limit and not self.stalls:
@@ -571,8 +594,8 @@ class SessionCore:
                     self._ask_tracked(data[begin:pos], missed)
                     missed = 0
                 self._say(entry.reply)
-                said += entry.size
-                if said > _WINDOW_BYTES:  # the client may not read so much
+                self.said += entry.size
+                if self.said > _WINDOW_BYTES:  # the client may not read so much
                     self.yield_turn()
             else:
                 ticket = space.admit(key) if fresh else None
@@ -580,7 +603,7 @@ class SessionCore:
                     if missed:
                         self._ask_tracked(data[begin:pos], missed)
                         missed = 0
-                    self._fill(data[pos:at], space, ticket)
+                    self._fill(data[pos:at], space, ticket, now)
                 else:
                     if not missed:
                         begin = pos
@@ -616,12 +639,12 @@ class SessionCore:
         self._go_tracked()
         self._forward(data, count, count, None)
 
-    def _fill(self, data: bytes, space: Space, ticket: Ticket) -> None:
+    def _fill(self, data: bytes, space: Space, ticket: Ticket, now: float) -> None:
         """Read on the tracked lane, and keep it."""
         self._go_tracked()
         lane = self.tracked
         assert lane is not None
-        lead = Lead(ticket)
+        lead = Lead(ticket, now)
         slot = Fill(self, space, lead)
         self._push_slot(slot)
         lane._send(FILL + data[_GET_HEAD:], lead)
@@ -705,6 +728,7 @@ class SessionCore:
             return
         data = self.out if self.outs is None else b"".join(self.outs)
         self.out = self.outs = None
+        self.said = 0
         if self.wire is not None:
             self.wire.write(data)
 
@@ -748,11 +772,13 @@ class SessionCore:
         self._parse(data, pos)
 
     def forward(self, data: bytes, count: int, reads: int = 0) -> None:
+        self.read_far |= not self.on_tracked  # nobody has looked what it may tell
         self._forward(data, count, reads, None)
 
     def forward_write(
         self, data: bytes, count: int, keys: list[bytes] | None, reads: int = 0
     ) -> None:
+        self.read_far = True
         self._forward_write(data, count, keys, reads)
 
     def go_tracked(self) -> None:

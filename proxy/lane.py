@@ -390,6 +390,7 @@ class Lane(LaneCore):
         """A connection stands: send what waited for it."""
         self._become(LaneState.READY)
         self._listen()
+        self.done = self.sent  # the handshake's own replies were counted too
         event(log, logging.DEBUG, "lane ready", lane=self.number, db=self.key.db, lent=self.lent)
         offline, self.offline, self.offline_bytes = self.offline, deque(), 0
         for data, slot in offline:

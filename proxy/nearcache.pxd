@@ -94,8 +94,9 @@ cdef class NearCache:
     cdef Py_ssize_t _past_misses
     @cython.locals(space=Space)
     cpdef invalidate(self, bytes key)
-    @cython.locals(at=Py_hash_t, mark=int, count=int)
+    @cython.locals(at=Py_hash_t, mark=int, held=int, count=int)
     cdef int _sight(self, Py_hash_t mixed)
+    @cython.locals(at=Py_hash_t, mark=int, held=int)
     cdef _remember(self, Py_hash_t mixed, int count)
     @cython.locals(size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry)
     cdef bint _store(self, Space space, Ticket ticket, bytes reply, double deadline, double now)

@@ -1,4 +1,5 @@
-# cython: annotation_typing=False, language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: annotation_typing=False, language_level=3, initializedcheck=False
+# cython: boundscheck=False, wraparound=False
 """The near cache's store: replies to ``GET key`` by (db, upstream user) and key, within a budget.
 
 Plain Python with its types in nearcache.pxd, compiled as hot.py is. It knows no connection and no
@@ -28,7 +29,7 @@ from collections.abc import Iterator
 SMALL_SHARE = 2
 FREQ_MAX = 7
 # Second chances in a row that one fill hands out at most: then the next entry goes, read or not.
-CHANCES_MAX = 64
+CHANCES_MAX = 256
 SPACES_MAX = 64
 # Fills in flight of one space.
 TICKETS_MAX = 65536
@@ -52,6 +53,18 @@ class Entry:
         "space",
     )  # fmt: skip
 
+    key: bytes
+    reply: bytes | None
+    deadline: float  # not served from then on
+    freq: int
+    size: int
+    space: Space
+    alive: bool
+    more: dict[bytes, bytes] | None  # replies to other reads of the key: none yet
+    older: Entry
+    newer: Entry
+    queue: Queue
+
     def __repr__(self) -> str:
         state = "alive" if self.alive else "dropped"
         return f"<Entry {self.key!r} {state} size={self.size} freq={self.freq}>"
@@ -63,6 +76,10 @@ class Ticket:
     ``freq`` is what its entry begins with."""
 
     __slots__ = ("freq", "key", "valid")
+
+    key: bytes
+    freq: int
+    valid: bool
 
     def __repr__(self) -> str:
         return f"<Ticket {self.key!r} {'valid' if self.valid else 'void'}>"
@@ -98,8 +115,8 @@ class Queue:
         older, newer = entry.older, entry.newer
         older.newer = newer
         newer.older = older
-        # Cut, for nothing else would free it: entries are not tracked by the collector.
-        entry.older = entry.newer = entry.queue = None
+        # Cut, or whoever still has this entry holds its neighbours, and those theirs.
+        entry.older = entry.newer = entry.queue = None  # type: ignore[assignment]  # it is dropped
         self.used -= entry.size
 
 
@@ -311,12 +328,17 @@ class NearCache:
 
     def _sight(self, mixed: int) -> int:
         """How often a key of this hash was seen, now included; 1 is the first time. A slot has
-        twelve bits of the hash and four of the count, and belongs to who was there last: so the
-        window is as many misses as there are slots, about."""
+        twelve bits of the hash and four of the count, and belongs to who was there last or more
+        often: so the window is as many misses as there are slots, about."""
         sights = self.sights
         at = mixed & self.sights_mask
         mark = (mixed >> 40) & 0xFFF0
-        count = sights[at] ^ mark
+        held = sights[at]
+        count = held ^ mark
+        if count > 15 and held & 15 > 1:
+            # Another's that was seen more often: it only loses one of its sights.
+            sights[at] = held - 1
+            return 1
         if 0 < count < 15:
             count += 1
         elif count != 15:
@@ -326,7 +348,11 @@ class NearCache:
 
     def _remember(self, mixed: int, count: int) -> None:
         """The next sight of this hash is at least the second, and tells of the hits before."""
-        self.sights[mixed & self.sights_mask] = (mixed >> 40) & 0xFFF0 | count
+        at = mixed & self.sights_mask
+        mark = (mixed >> 40) & 0xFFF0
+        held = self.sights[at]
+        if held ^ mark <= 15 or held & 15 <= count:
+            self.sights[at] = mark | count
 
     def _store(
         self, space: Space, ticket: Ticket, reply: bytes | None, deadline: float, now: float
@@ -401,7 +427,7 @@ def _allocated(length: int) -> int:
 
 
 _BYTES = sys.getsizeof(b"")
-# An entry, and what the dict takes for it (CPython 3.11): 45 bytes while nothing is evicted, and 120
-# where keys come and go: then it keeps three to six places for each, and leaves a hole at its
-# resizes. In the middle we are within 15 % of what the process grows by (tests/test_nearcache.py).
+# An entry, and what the dict takes for it (CPython 3.11): 45 bytes while nothing is evicted, 120
+# where keys come and go: then it keeps three to six places for each, and leaves a hole when it
+# resizes. In the middle we are within 15 % of the process's growth (tests/test_nearcache.py).
 _FIXED = sys.getsizeof(Entry.__new__(Entry)) + 90

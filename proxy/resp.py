@@ -116,7 +116,7 @@ def _long(data: bytes, pos: int, args: int) -> Request | Partial | None:
         return None
     # Every word has two lines of its own, an empty one six bytes.
     words = (2 * args + 1 - data.count(b"\n", pos) - 1) // 2
-    return Partial(len(data) - pos + max(1, 6 * words))
+    return Partial(len(data) - pos + max(1, cutter.skip, 6 * words))
 
 
 def _at_least(need: int, words: int) -> int:

@@ -147,14 +147,16 @@ class Asker:
             return []
         replies = await self._reply(b"".join(requests), len(requests))
         reader = hiredis.Reader()
+        # As one array: taken one by one they cost three times as much.
+        reader.feed(b"*%d\r\n" % len(requests))
         reader.feed(replies)
-        values: list[Value] = []
-        for _ in requests:
-            value = reader.gets()
-            if isinstance(value, hiredis.ReplyError):
-                value = ServerError(b"-" + str(value).encode("utf-8", "surrogateescape"))
-            values.append(value)
-        return values
+        values = cast("list[Value | hiredis.ReplyError]", reader.gets())
+        return [
+            ServerError(b"-" + str(value).encode("utf-8", "surrogateescape"))
+            if isinstance(value, hiredis.ReplyError)
+            else value
+            for value in values
+        ]
 
     async def _reply(
         self,

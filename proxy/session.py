@@ -41,9 +41,11 @@ from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
+from .names import lease_key
 from .nearcache import NearCache
 from .resp import Dialect, Partial, parse_request
 from .route import route
+from .slot import drop
 from .spec import CommandSpec, LoaderKeys
 from .table import Path, Table
 
@@ -53,7 +55,7 @@ log = logging.getLogger(__name__)
 # Redis.
 CLIENT_KEEP_ALIVE: Final = 300
 _MULTI: Final = re.compile(rb"\*1\r\n\$5\r\nMULTI\r\n", re.IGNORECASE)
-_HEAD: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n[A-Za-z.]+\r\n\$(\d{1,9})\r\n")
+_HEAD: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n([A-Za-z.]+)\r\n\$(\d{1,9})\r\n")
 _EXEC: Final = re.compile(rb"\*1\r\n\$4\r\nEXEC\r\n", re.IGNORECASE)
 NONE_WRITTEN: Final[list[bytes]] = []
 READ_AHEAD: Final = 256 * 1024
@@ -271,23 +273,30 @@ class Session(SessionCore):
             else:
                 lane.users -= 1
                 lane.resume_reading()
+        if self.tracked is not None:
+            self.tracked.resume_reading()
         self.context.clients.leave(self)
 
     def pause_writing(self) -> None:
         self.stalls |= STALL_CLIENT
-        if self.lane is not None:
-            self.lane.pause_reading(self)
+        for lane in self._lanes():
+            lane.pause_reading(self)
 
     def resume_writing(self) -> None:
-        if self.lane is not None:
-            self.lane.resume_reading()
+        for lane in self._lanes():
+            lane.resume_reading()
         self.resume(STALL_CLIENT)
+
+    def _lanes(self) -> list[Lane]:
+        """Those that replies for us may come from."""
+        return [cast(Lane, lane) for lane in (self.lane, self.tracked) if lane is not None]
 
     # --- Requests -----------------------------------------------------------------------------
 
     def keep(self, data: bytes) -> None:
         """Hold unparsed bytes; past the bound, the client waits in its own socket buffer."""
         self.rest = data
+        self.gathered = len(data)
         if not self.stalls and self.names is self.context.table.locked:
             self.special(data, 0, ODD)  # a request that is not whole may be too large already
         # A blocked client's end must be seen, and it only shows behind what it sent before.
@@ -371,22 +380,28 @@ class Session(SessionCore):
         return keys
 
     def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
-        table = self.context.table
-        large = data[pos : pos + 1] == b"*" and len(data) - pos > UPLOAD_AT
-        # Where a load may run for one of its keys it must be read before it is sent.
-        streams = verdict in (ODD, Path.SCRIPTED) and not (table.ours.voids or table.ours.near)
-        if streams and large and self.names is not table.locked:
-            return self.upload(data, pos)
-        if verdict == Path.WRITE_ONE and large and self.holds == 0:
-            key = _first_key(data, pos)
-            if key is not None:
-                return self.upload(data, pos, [key])
-        if len(data) - pos > GATHER_MAX:
-            if verdict in (Path.WRITE, Path.WRITE_ONE, Path.SCRIPTED) and not table.ours.voids:
+        """A request that is not whole: stream it, or gather it until it is."""
+        table, size = self.context.table, len(data) - pos
+        most = GATHER_MAX
+        if data[pos : pos + 1] == b"*" and self.names is not table.locked:
+            # Where a load may run for one of its keys it must be read before it is sent.
+            unread = verdict in (ODD, Path.SCRIPTED) and not (table.ours.voids or table.ours.near)
+            writes = verdict in (Path.WRITE, Path.WRITE_ONE) and not self.holds
+            if size <= UPLOAD_AT and (unread or writes):
+                most = UPLOAD_AT
+            elif unread:
+                return self.upload(data, pos)
+            elif writes:
+                name, key = _first_words(data, pos)
+                if key is not None and table.writes_one(name):
+                    return self.upload(data, pos, [key])
+        if size > GATHER_MAX:
+            written = verdict in (Path.WRITE, Path.WRITE_ONE, Path.SCRIPTED)
+            if written and not table.ours.voids:
                 return self.upload(data, pos, None)  # whatever keys it has
             self.say(ProtocolError("request too large for a command of the proxy").line)
             self.end()
-        self.need = min(need, GATHER_MAX + 1)
+        self.need = min(need, most + 1)
         return -1
 
     def yield_turn(self) -> None:
@@ -402,6 +417,7 @@ class Session(SessionCore):
 
     def watch(self, data: bytes, seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
         """Send one request and look at its reply before the client does."""
+        self.read_far = True
         slot = Seen(self, seen, bool(self.mute))
         self.mute &= ~MUTE_SKIP
         self.push_slot(slot)
@@ -420,8 +436,11 @@ class Session(SessionCore):
 
     def open_tracked(self) -> None:
         """See that the tracked lane is there or on its way, and the space that it fills."""
+        before = self.tracked
         scope = self.context.commands.place(self.key).scope
         self.space, self.tracked = scope.open()
+        if before is not None and before is not self.tracked:
+            self.behind = self.tracked.sent  # what it has learnt by way of another is not forgotten
 
     def wait_for(self, lane: LaneCore) -> None:
         assert isinstance(lane, Lane)
@@ -450,13 +469,29 @@ class Session(SessionCore):
         self.lane.patient = True
         self._upload = cutter
         self.odd = True
-        if keys is NONE_WRITTEN:
+        if self.holds & HOLD_MULTI and keys is None:
+            self.wrote = None
+        if keys:
+            self.void_leases(keys)
+        if keys is NONE_WRITTEN or self.cache is None:
             self.forward(data[pos:], 1)
         else:
             self.forward_write(data[pos:], 1, keys)
         if self.lane.state is not LaneState.READY and not self.stalls & STALL_LANE:
             self.wait_for(self.lane)  # rather in the client's memory than in ours
         return len(data)
+
+    def void_leases(self, keys: list[bytes]) -> list[bytes]:
+        """These keys are about to be written: no load of them may be joined from now on. Their
+        leases, if they may have any: they must be deleted before."""
+        context = self.context
+        context.commands.void(self.key, keys)
+        leases = [lease_key(key) for key in keys if context.loaders.manages(key)]
+        if leases and not self.holds & HOLD_MULTI:
+            lane = self.lane or self.attach()
+            assert isinstance(lane, Lane)
+            lane.ask(drop, b"DEL", *leases)
+        return leases
 
     def _upload_more(self, data: bytes) -> int:
         assert self.lane is not None
@@ -528,7 +563,7 @@ class Session(SessionCore):
         if self.stalls or self.parsing or self.closed:
             return
         if self.rest:
-            rest, self.rest = self.rest, b""
+            rest = self.take_rest()
             if self.odd:
                 self.odd_received(rest)
             else:
@@ -732,13 +767,14 @@ def _blank_lines(data: bytes, pos: int) -> int:
     return rest.rfind(b"\n", 0, len(rest) - len(rest.lstrip(b"\r\n"))) + 1
 
 
-def _first_key(data: bytes, pos: int) -> bytes | None:
-    """The word behind the name in a request of which at least that is there."""
+def _first_words(data: bytes, pos: int) -> tuple[bytes, bytes | None]:
+    """The name and the word behind it, if they are there already."""
     found = _HEAD.match(data, pos)
     if found is None:
-        return None
-    start, size = found.end(), int(found[1])
-    return data[start : start + size] if start + size + 2 <= len(data) else None
+        return b"", None
+    start, size = found.end(), int(found[2])
+    whole = start + size + 2 <= len(data)
+    return found[1].upper(), data[start : start + size] if whole else None
 
 
 def _address(name: object, server: object) -> str:

@@ -55,6 +55,7 @@ class Path(IntEnum):
     NEAR = 32  # GET, where the near cache may have the answer
     WRITE_ONE = 33  # a write of the one key behind the name, which the near cache forgets
     NEAR_MANY = 34  # MGET, of which the near cache may have some answers
+    TELL = 35  # PLAIN, and what it tells of strings may be newer than what the near cache has
 
 
 OVERLAY: Final[Mapping[bytes, Path]] = {
@@ -105,6 +106,11 @@ OVERLAY: Final[Mapping[bytes, Path]] = {
 READS: Final = frozenset({b"GET", b"GETDEL", b"GETEX", b"MGET"})
 
 NEAR_READS: Final = {b"GET": Path.NEAR, b"MGET": Path.NEAR_MANY}
+# By their answers a client learns how new a string is.
+TELLS: Final = frozenset(
+    b"BITCOUNT BITFIELD_RO BITPOS DBSIZE DUMP EXISTS EXPIRETIME GETBIT GETRANGE KEYS LCS OBJECT "
+    b"PEXPIRETIME PTTL RANDOMKEY SCAN SORT_RO STRLEN SUBSTR TOUCH TTL TYPE".split()
+)
 # Writes of keys that they do not name.
 WRITES_ALL: Final = frozenset({b"FLUSHALL", b"FLUSHDB", b"SWAPDB"})
 
@@ -133,12 +139,12 @@ _NOT_QUEUED: Final = frozenset(
 )
 
 
-_INSIDE: Final = frozenset({Path.NEAR, Path.NEAR_MANY, Path.READ, Path.WRITE_ONE})
+_INSIDE: Final = frozenset({Path.NEAR, Path.NEAR_MANY, Path.READ, Path.TELL, Path.WRITE_ONE})
 
 
 def _queued(path: Path) -> Path:
     """Of a command inside MULTI."""
-    if path in (Path.WRITE, Path.WRITE_ONE):
+    if path in (Path.BLOCK, Path.SCRIPTED, Path.WRITE, Path.WRITE_ONE):
         return Path.WRITE
     return path if path in UNSAFE_IN_MULTI | _NOT_QUEUED else Path.PLAIN
 
@@ -211,16 +217,14 @@ class Table:
             }
         )
         self.queueing = Names(
-            {
-                name: _queued(path)
-                for name, path in paths.items()
-                if len(name) <= 32
-            }
+            {name: _queued(path) for name, path in paths.items() if len(name) <= 32}
         )
         self.scripting = Names(
             {
                 # A script's keys must be looked at where a load may run for them.
-                name: Path.PLAIN if path is Path.SCRIPTED and not ours.voids else path
+                name: Path.PLAIN
+                if path is Path.SCRIPTED and not (ours.voids or ours.near)
+                else path
                 for name, path in paths.items()
                 if len(name) <= 32
             }
@@ -247,12 +251,20 @@ class Table:
         if b"blocking" in command.flags:
             return Path.BLOCK
         if b"write" in command.flags and (self.ours.voids or self.ours.near):
-            one = command.keys == (1, 1, 1) and b"movablekeys" not in command.flags
-            quick = one and not self.ours.voids and command.name not in READS
+            quick = not self.ours.voids and command.name not in READS
+            quick = quick and self.writes_one(command.name)
             return Path.WRITE_ONE if quick else Path.WRITE
         if self.ours.near and command.name in NEAR_READS:
             return NEAR_READS[command.name]
+        if self.ours.near and command.name in TELLS:
+            return Path.TELL
         return Path.READ if command.name in READS else Path.PLAIN
+
+    def writes_one(self, name: bytes) -> bool:
+        """Whether the word behind the name is the only key of a command."""
+        command = self.commands.get(name)
+        one = command is not None and command.keys == (1, 1, 1)
+        return one and command is not None and b"movablekeys" not in command.flags
 
     def written(self, args: Sequence[bytes]) -> list[bytes] | None:
         """The keys that a request may write, None: any; where only the server could tell them,

@@ -9,7 +9,7 @@ sleeps."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from nearhit.proxy.address import Upstream as Address
@@ -21,11 +21,14 @@ from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
 from nearhit.proxy.hot import Turn
 from nearhit.proxy.lane import Key, Lane
 from nearhit.proxy.lanes import Lanes
+from nearhit.proxy.nearcache import NearCache
 from nearhit.proxy.resp import Partial, encode, parse_request
+from nearhit.proxy.scope import Scope
 from nearhit.proxy.session import Context, Session
-from nearhit.proxy.table import snapshot
+from nearhit.proxy.table import Ours, snapshot
 
 TABLE = snapshot()
+NEAR_TABLE = snapshot(Ours(near=True))
 
 
 class Wire(asyncio.Transport):
@@ -240,6 +243,14 @@ class NoKeys:
         return False
 
 
+class NoFlights:
+    """No loads that a write could void."""
+
+    def void(self, keys: Sequence[bytes]) -> None: ...
+
+    def tick(self) -> None: ...
+
+
 def _nowhere(key: Key) -> Place:
     raise AssertionError(f"no command of our own is known, and {key} was asked for")
 
@@ -247,7 +258,9 @@ def _nowhere(key: Key) -> Place:
 class World:
     """A proxy without sockets."""
 
-    def __init__(self, *, offline_max: int = 1 << 20) -> None:
+    def __init__(self, *, offline_max: int = 1 << 20, near: NearCache | None = None) -> None:
+        self.near = near
+        self.now = 100.0
         self.loop = asyncio.get_running_loop()
         self.errors: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.errors.append(context))
@@ -266,14 +279,21 @@ class World:
         self.context = Context(
             lanes=self.lanes,
             clients=Clients(1000, lambda: None),
-            table=TABLE,
+            table=TABLE if near is None else NEAR_TABLE,
             conduct=conduct,
-            turn=Turn(self.loop.call_soon, 100.0, lambda: 100.0),
-            commands=Commands((), _nowhere),
+            turn=Turn(self.loop.call_soon, 100.0, lambda: self.now),
+            commands=Commands((), _nowhere if near is None else self._place),
             loaders=NoKeys(),
             start=self.tasks.start,
             learn=self._learn,
+            near=near,
         )
+
+    def _place(self, key: Key) -> Place:
+        """A db's tracked lane and its space of the near cache; it runs no commands of our own."""
+        nothing: Any = None
+        flights: Any = NoFlights()
+        return Place(Scope(self.lanes, key, self.near), flights, nothing, nothing)
 
     def _learn(self) -> None:
         self.learnt += 1

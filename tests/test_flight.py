@@ -29,6 +29,7 @@ from nearhit.proxy.flight import JITTER, Flights, Waiters, jittered
 from nearhit.proxy.loaded import Loaded, SourceError
 from nearhit.proxy.loader_settings import LoaderSettings
 from nearhit.proxy.loaders import Loader, Loaders
+from nearhit.proxy.nearcache import NearCache
 from nearhit.proxy.patterns import Pattern
 from nearhit.proxy.scope import Scope, Unanswered, Watched
 from nearhit.proxy.spec import Expiry
@@ -108,6 +109,7 @@ class FakeScope:
         self.upstream = Server()
         self.watches: dict[bytes, set[Watched]] = {}
         self.tracking = True
+        self.near: NearCache | None = None
 
     def watch(self, *keys: bytes) -> Watched:
         return Watched(self.watches, keys)

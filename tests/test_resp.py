@@ -135,7 +135,7 @@ def test_a_long_request_asks_for_all_the_words_to_come() -> None:
     answer = parse_request(data, 0)
 
     assert isinstance(answer, Partial)
-    assert answer.need == len(data) + 1 + 6 * (190000 - 1)
+    assert answer.need == len(data) + 6 * (190000 - 1)
 
 
 # --- Inline

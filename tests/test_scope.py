@@ -20,6 +20,9 @@ from tests.fakes import Upstream, World
 
 SCRIPT = Script("probe", b"return 1", hashlib.sha1(b"return 1").hexdigest().encode())
 
+# Tracking is by request: this stands before each whose keys the server is to remember.
+REMEMBER = (b"CLIENT", b"CACHING", b"YES")
+
 
 def push(*keys: bytes) -> bytes:
     listed = b"".join(b"$%d\r\n%b\r\n" % (len(key), key) for key in keys)
@@ -109,11 +112,13 @@ async def test_a_script_that_the_server_knows_not_is_sent_whole() -> None:
             here.scope.upstream.run(SCRIPT, (b"k",), (b"a",), lambda: seen.append("reply"))
         )
         server = await here.upstream()
+        server.expect(*REMEMBER)
         server.expect(b"EVALSHA", SCRIPT.sha, b"1", b"k", b"a")
-        server.reply(b"-NOSCRIPT No matching script.\r\n")
+        server.reply(b"+OK\r\n-NOSCRIPT No matching script.\r\n")
         await here.world.settle()
+        server.expect(*REMEMBER)
         server.expect(b"EVAL", SCRIPT.text, b"1", b"k", b"a")
-        server.reply(b":1\r\n")
+        server.reply(b"+OK\r\n:1\r\n")
 
         assert await asking == 1
         assert seen[-1] == "reply"
@@ -131,7 +136,7 @@ async def test_an_error_in_a_script_is_told_without_its_place(where: bytes) -> N
     async with stage() as here:
         asking = here.ask(here.scope.upstream.run(SCRIPT, (b"k",), ()))
         server = await here.upstream()
-        server.reply(b"-WRONGTYPE Operation against a key" + where + b"\r\n")
+        server.reply(b"+OK\r\n-WRONGTYPE Operation against a key" + where + b"\r\n")
 
         with pytest.raises(ServerError) as caught:
             await asking
@@ -230,7 +235,7 @@ async def test_a_reply_is_seen_between_the_pushes_around_it() -> None:
             ]
             await here.world.settle()
             # In one read: a reply, a push, a reply.
-            server.reply(b":1\r\n" + push(b"k") + b":1\r\n")
+            server.reply(b"+OK\r\n:1\r\n" + push(b"k") + b"+OK\r\n:1\r\n")
             await asyncio.gather(*askings)
 
             assert fired == [False, True]

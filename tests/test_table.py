@@ -160,9 +160,10 @@ def test_inside_multi_all_is_queued_but_what_ends_it_or_changes_the_connection(
     never = {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
 
     own = {Path.CUSTOM, Path.GETORSET}  # commands that this server does not have
-    assert seen == (UNSAFE_IN_MULTI - own) | never | {Path.PLAIN}
-    assert shipped.queueing.get(b"BLPOP") == Path.PLAIN
-    assert shipped.queueing.get(b"EVAL") == Path.PLAIN
+    assert seen == (UNSAFE_IN_MULTI - own) | never | {Path.PLAIN, Path.WRITE}
+    assert shipped.queueing.get(b"GET") == Path.PLAIN
+    assert shipped.queueing.get(b"BLPOP") == Path.WRITE  # queued too, and its keys are noted
+    assert shipped.queueing.get(b"EVAL") == Path.WRITE
     assert shipped.queueing.get(b"SELECT") == Path.SELECT
     assert shipped.queueing.get(b"NO.SUCH") == Path.ODD
 

@@ -120,7 +120,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.hit_ratio", description=__doc__)
     add = parser.add_argument
     add("--keys", type=int, default=1_000_000)
-    add("--operations", type=int, default=16_000_000)
+    add("--operations", type=int, default=20_000_000)
     add("--budget", type=int, default=64 * 1024 * 1024, metavar="BYTES")
     add("--size", type=int, default=64, metavar="BYTES", help="of a value")
     add("--seed", type=int, default=1)

@@ -18,6 +18,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -59,8 +60,30 @@ class Traffic:
             "-c", str(CLIENTS), "-P", str(self.pipeline), "-r", str(self.keys),
             "-n", str(requests), self.command, "key:__rand_int__", *value,
         ]  # fmt: skip
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=load.LIMIT, check=True)
-        return throughput(done.stdout)
+        with _other_keys(argv) as child:
+            out, _ = child.communicate(timeout=load.LIMIT)
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(argv)}: exit {child.returncode}")
+        return throughput(out)
+
+
+_seeds: set[int] = set()
+
+
+def _other_keys(argv: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a redis-benchmark that asks for the keys of no earlier one.
+
+    It seeds its generator with ``time(NULL) ^ getpid()``. Of runs that follow each other both grow,
+    so every few runs it asks for the very same keys again: spread evenly, but all of them hot."""
+    while True:
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        seed = int(time.time()) ^ child.pid
+        if seed not in _seeds:
+            _seeds.add(seed)
+            return child
+        with child:
+            child.kill()
+        time.sleep(1)
 
 
 def throughput(text: str) -> float:

@@ -314,6 +314,21 @@ def test_an_empty_number_and_one_with_blanks_are_none(cache: Cache) -> None:
     assert cache.server.keys() == []
 
 
+def test_a_server_without_memory_says_so_and_the_lease_stands(cache: Cache) -> None:
+    with closing(cache.link()) as link:
+        link.ask("LEASE", "GET", "k")
+        cache.server.config_set("maxmemory", 1)
+        try:
+            answer = link.ask("GETORSET", "k", "v")
+            loaded = link.ask("GETORSET", "user:1")
+        finally:
+            cache.server.config_set("maxmemory", 0)
+
+    assert answer == b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+    assert loaded.startswith((b"-OOM ", bulk("user 1")))
+    assert cache.server.get("k") is None
+
+
 # --- Where a connection stands ----------------------------------------------------------------
 
 

@@ -250,6 +250,14 @@ def test_set_without_any_lease_is_refused(cache: Cache) -> None:
     assert cache.server.keys() == []
 
 
+def test_the_memory_of_a_load_is_no_token(cache: Cache) -> None:
+    with closing(cache.link()) as link:
+        link.ask("GETORSET", "user:nobody")
+
+        assert link.ask("LEASE", "SET", "user:nobody", "n", "v") == b":0\r\n"
+        assert link.ask("LEASE", "CANCEL", "user:nobody", "n") == b":0\r\n"
+
+
 def test_a_lease_that_has_ended_refuses(cache: Cache) -> None:
     with closing(cache.link()) as link:
         token = take(link, "k", "PX", 20)

@@ -1,0 +1,196 @@
+"""What may be read: the versions of each key, who has acknowledged which, and who has seen which.
+
+    writer ─ issue ─▶ send ─▶ reply ─ acknowledge            a write is one number, larger than all
+    reader ─ floor ─▶ send ─▶ reply ─ look ─▶ Broken?        before it; nil has a number too
+
+Writes of one key are serial (its lock), so their numbers are in the server's order. Odd numbers are
+nils that nobody wrote: keys that ended, were evicted, or went with their server. Knows no socket."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+# A foreign write must show by then: two silent seconds, the one that noticed, and a noisy machine.
+BOUND: Final = 4.5
+
+
+class Broken(AssertionError):
+    """A rule of coherence was broken."""
+
+
+@dataclass
+class Write:
+    version: int
+    issued: float
+    acknowledged: float = 0.0  # 0: not, or nobody knows
+    by: str = ""
+
+
+@dataclass
+class Keyed:
+    """One key's life."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writes: list[Write] = field(default_factory=list)
+    nils: list[int] = field(default_factory=lambda: [0])  # versions that are nil, in order
+    values: set[int] = field(default_factory=set)
+    # By proxy: the newest version that it has acknowledged.
+    known: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+@dataclass
+class Reader:
+    """One connection of a client."""
+
+    name: str
+    proxy: str
+    seen: dict[bytes, int] = field(default_factory=lambda: defaultdict(int))
+
+
+class History:
+    def __init__(self, keys: Sequence[bytes], *, fleeting: bool = False) -> None:
+        self.keys = {key: Keyed() for key in keys}
+        self.fleeting = fleeting  # keys may end at any time
+        self.began = time.monotonic()
+        self.last = 0
+        self.reads = 0
+        self.lags: list[float] = []  # of reads that were older than an acknowledged foreign write
+        self.grace = 0.0  # until then nothing is said about lags: the upstream was away
+
+    @asynccontextmanager
+    async def writing(self, *keys: bytes):  # type: ignore[no-untyped-def]
+        """These keys are ours to write."""
+        async with AsyncExitStack() as stack:
+            for key in sorted(set(keys)):
+                await stack.enter_async_context(self.keys[key].lock)
+            yield
+
+    def issue(self, key: bytes, *, nil: bool = False, ends: bool = False) -> Write:
+        """A write is about to be sent. ``ends``: the key may end some time after it."""
+        self.last += 2
+        keyed = self.keys[key]
+        write = Write(self.last, time.monotonic())
+        keyed.writes.append(write)
+        if nil:
+            keyed.nils.append(write.version)
+        else:
+            keyed.values.add(write.version)
+            if ends or self.fleeting:
+                keyed.nils.append(write.version + 1)
+        return write
+
+    def ended(self) -> None:
+        """Whatever is stored now may be gone from now on."""
+        for keyed in self.keys.values():
+            if keyed.writes and keyed.nils[-1] <= keyed.writes[-1].version:
+                keyed.nils.append(keyed.writes[-1].version + 1)
+
+    def may_end(self, key: bytes) -> None:
+        keyed = self.keys[key]
+        if keyed.writes and keyed.nils[-1] <= keyed.writes[-1].version:
+            keyed.nils.append(keyed.writes[-1].version + 1)
+
+    def acknowledge(self, key: bytes, write: Write, by: str) -> None:
+        write.acknowledged = time.monotonic()
+        write.by = by
+        known = self.keys[key].known
+        known[by] = max(known[by], write.version)
+
+    def floor(self, reader: Reader, key: bytes) -> int:
+        """A read is about to be sent: what it may not be older than, by what its proxy has
+        acknowledged."""
+        return self.keys[key].known[reader.proxy]
+
+    def look(
+        self, reader: Reader, key: bytes, value: bytes | None, floor: int, sent: float, how: str
+    ) -> None:
+        """A read was answered."""
+        keyed, self.reads = self.keys[key], self.reads + 1
+        least = max(floor, reader.seen[key])
+        version = self._version(keyed, value, least)
+        if version is None or version < least:
+            rule = (
+                "a value that nobody wrote"
+                if value is not None and version is None
+                else "older than this reader has seen"
+                if reader.seen[key] > floor
+                else "older than a write that this proxy had acknowledged before the read was sent"
+            )
+            raise Broken(self._told(rule, reader, key, value, least, sent, how))
+        reader.seen[key] = version
+        if value is None:  # of several nils the newest may be meant
+            version = keyed.nils[-1]
+        self._lag(reader, keyed, key, value, version, sent, how)
+
+    def _version(self, keyed: Keyed, value: bytes | None, least: int) -> int | None:
+        if value is None:
+            at = bisect.bisect_left(keyed.nils, least)
+            return keyed.nils[at] if at < len(keyed.nils) else None
+        try:
+            version = int(value.split()[-1])
+        except (ValueError, IndexError):
+            return None
+        return version if version in keyed.values else None
+
+    def _lag(
+        self,
+        reader: Reader,
+        keyed: Keyed,
+        key: bytes,
+        value: bytes | None,
+        version: int,
+        sent: float,
+        how: str,
+    ) -> None:
+        """How long before the read something newer had been acknowledged elsewhere."""
+        lag = 0.0
+        for write in reversed(keyed.writes):
+            if write.version <= version:
+                break
+            if 0 < write.acknowledged < sent:
+                lag = sent - write.acknowledged
+        if lag:
+            self.lags.append(lag)
+        if lag > BOUND and sent > self.grace:
+            rule = f"{lag * 1000:.0f} ms behind a foreign write, bound {BOUND * 1000:.0f} ms"
+            raise Broken(self._told(rule, reader, key, value, version, sent, how))
+
+    def _told(
+        self,
+        rule: str,
+        reader: Reader,
+        key: bytes,
+        value: bytes | None,
+        least: int,
+        sent: float,
+        how: str,
+    ) -> str:
+        def at(moment: float) -> str:
+            return f"{(moment - self.began) * 1000:.1f}" if moment else "never"
+
+        rows = [
+            f"{how} of {key!r} by {reader.name} through {reader.proxy}: {rule}",
+            f"  got {value!r}, least {least}, seen by this reader {reader.seen[key]}, "
+            f"acknowledged {dict(self.keys[key].known)}",
+            f"  sent at {at(sent)} ms, answered at {at(time.monotonic())} ms; nils "
+            f"{self.keys[key].nils[-4:]}; the last writes:",
+        ]
+        rows += [
+            f"    {write.version}: issued {at(write.issued)}, acknowledged {at(write.acknowledged)}"
+            f" by {write.by or 'nobody'}"
+            for write in self.keys[key].writes[-6:]
+        ]
+        return "\n".join(rows)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """In milliseconds; 0 of none."""
+    ordered = sorted(values)
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -1,0 +1,284 @@
+"""No reader goes back in versions or misses a write that its proxy has acknowledged, and foreign
+writes show in time: under load, with everything in between failing.
+
+One server of each kind with two proxies serves all scenarios; ``near`` is linked through the fault
+relay, ``far`` is not. NEARHIT_COHERENCE_S is the length of a scenario in CI, NEARHIT_SOAK_S that of
+the whole soak."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.servers import HOST, Kind, Process, nearhit, server_binary, upstream
+
+from .history import History
+from .links import Links, links
+from .load import Gone, Link, Load
+
+SECONDS = float(os.environ.get("NEARHIT_COHERENCE_S", "2"))
+SOAK = float(os.environ.get("NEARHIT_SOAK_S", "600"))
+
+
+@dataclass
+class Stage:
+    kind: Kind
+    server: Process
+    relay: Links
+    near: Process
+    far: Process
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {"near": self.near.port, "far": self.far.port}
+
+
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    kind: Kind = request.param
+    if server_binary(kind) is None:
+        pytest.skip(f"no {kind} server")
+    with (
+        upstream(kind, "--hz", "100") as server,
+        links(server.port) as relay,
+        nearhit(f"redis://{HOST}:{relay.port}") as near,
+        nearhit(f"redis://{HOST}:{server.port}") as far,
+    ):
+        yield Stage(kind, server, relay, near, far)
+
+
+@dataclass
+class Scenario:
+    keys: int = 10
+    config: dict[str, tuple[str, str]] = field(default_factory=dict)  # of the server: then, after
+    ttls: tuple[int, ...] = ()
+    fleeting: bool = False
+    trouble: Callable[[Stage, Load], Awaitable[None]] | None = None
+    proxies: tuple[str, ...] = ("near", "far")
+    probes: bool = True
+    longer: float = 1.0
+    readers: int = 3
+
+
+# --- Troubles ---------------------------------------------------------------------------------
+
+
+async def every(load: Load, seconds: float, act: Callable[[], Awaitable[Any]]) -> None:
+    while load.going:
+        await asyncio.sleep(min(seconds, max(0.0, load.until - time.monotonic())))
+        if load.going:
+            with contextlib.suppress(Gone):
+                await act()
+
+
+async def kill_tracked(stage: Stage, load: Load) -> None:
+    """CLIENT KILL of every client with the flag t."""
+    direct = Link(stage.server.port)
+
+    async def act() -> None:
+        for row in (await direct.one("CLIENT", "LIST")).decode().splitlines():
+            facts = dict(fact.split("=", 1) for fact in row.split() if "=" in fact)
+            if "t" in facts["flags"]:
+                await direct.one("CLIENT", "KILL", "ID", facts["id"])
+
+    await every(load, 0.2, act)
+
+
+async def cut_links(stage: Stage, load: Load) -> None:
+    turn = 0
+
+    async def act() -> None:
+        nonlocal turn
+        turn += 1
+        stage.relay.cut_tracked() if turn % 3 else stage.relay.cut()
+
+    await every(load, 0.25, act)
+
+
+async def slow_link(stage: Stage, load: Load) -> None:
+    """The tracked lane hears of everything late."""
+    stage.relay.delay = 0.02
+    await every(load, 100, lambda: asyncio.sleep(0))
+    stage.relay.delay = 0
+
+
+async def half_open(stage: Stage, load: Load) -> None:
+    """The tracked lane says nothing for longer than it is believed, and its requests wait."""
+    stage.relay.hush()
+    await asyncio.sleep(max(0.0, load.until - time.monotonic() - 0.3))
+    stage.relay.tell()
+
+
+async def flush(stage: Stage, load: Load) -> None:
+    """FLUSHALL, FLUSHDB and SWAPDB through a proxy."""
+    link, history = Link(stage.near.port), load.history
+    other = Link(stage.server.port, db=1)
+    keys = list(history.keys)
+    turn = 0
+
+    async def act() -> None:
+        nonlocal turn
+        turn += 1
+        async with history.writing(*keys):
+            if turn % 3:
+                writes = [history.issue(key, nil=True) for key in keys]
+                done = await link.ask(("FLUSHALL" if turn % 3 == 1 else "FLUSHDB",))
+            else:
+                writes = [history.issue(key) for key in keys]
+                pairs = [
+                    word
+                    for key, write in zip(keys, writes, strict=True)
+                    for word in (key, b"%d" % write.version)
+                ]
+                await other.one("MSET", *pairs)
+                done = await link.ask(("SWAPDB", 0, 1))
+            assert done == [b"OK"], done
+            for key, write in zip(keys, writes, strict=True):
+                history.acknowledge(key, write, "near")
+
+    await every(load, 0.1, act)
+
+
+async def restart(stage: Stage, load: Load) -> None:
+    """kill -9, and the same server again with nothing in it."""
+    await asyncio.sleep(0.4 * SECONDS)
+    load.history.grace = time.monotonic() + 3600
+    await asyncio.to_thread(stage.server.kill)
+    load.history.ended()
+    await asyncio.to_thread(stage.server.start)
+    load.history.ended()  # what was written meanwhile never was
+    load.history.grace = time.monotonic() + 5
+
+
+SCENARIOS = {
+    "1 key": Scenario(keys=1),
+    "10 keys": Scenario(keys=10),
+    "1000 keys": Scenario(keys=1000),
+    "a slow tracked lane": Scenario(keys=3, trouble=slow_link),
+    "CLIENT KILL of the tracked lane": Scenario(keys=5, trouble=kill_tracked),
+    "cut links": Scenario(keys=5, trouble=cut_links),
+    "FLUSHALL, FLUSHDB, SWAPDB": Scenario(
+        keys=5, trouble=flush, proxies=("near",), probes=False
+    ),
+    "eviction": Scenario(
+        keys=300,
+        fleeting=True,
+        probes=False,
+        config={"maxmemory-policy": ("allkeys-lru", "noeviction"), "maxmemory": ("+60000", "0")},
+    ),
+    "TTLs of 1 ms to 1 s, active expire off": Scenario(
+        keys=10,
+        ttls=(1, 3, 10, 30, 100, 300, 1000),
+        config={"DEBUG": ("0", "1")},
+    ),
+    "TTLs of 1 ms to 1 s": Scenario(keys=10, ttls=(1, 3, 10, 30, 100, 300, 1000)),
+    "tracking-table-max-keys 10": Scenario(
+        keys=100, config={"tracking-table-max-keys": ("10", "1000000")}
+    ),
+    "a half-open tracked lane": Scenario(keys=5, trouble=half_open, longer=2.2),
+    "kill -9 and restart": Scenario(keys=5, trouble=restart, longer=1.5),
+}
+
+
+async def _configure(stage: Stage, scenario: Scenario, at: int) -> None:
+    direct = Link(stage.server.port)
+    for name, values in scenario.config.items():
+        value = values[at]
+        if name == "DEBUG":
+            assert await direct.one("DEBUG", "SET-ACTIVE-EXPIRE", value) == b"OK"
+            continue
+        if value.startswith("+"):  # above what is used now
+            rows = (await direct.one("INFO", "memory")).decode().splitlines()
+            used = dict(row.split(":", 1) for row in rows if ":" in row)["used_memory"]
+            value = str(int(used) + int(value))
+        assert await direct.one("CONFIG", "SET", name, value) == b"OK"
+    direct.close()
+
+
+async def near_hits(stage: Stage) -> dict[str, int]:
+    found = {}
+    for name, port in stage.ports.items():
+        link = Link(port)
+        flat = await link.one("STATS")
+        figures = dict(zip(flat[::2], flat[1::2], strict=True))
+        found[name] = int(figures[b"near_hits"])
+        link.close()
+    return found
+
+
+async def play(stage: Stage, scenario: Scenario, seconds: float, seed: int) -> Load:
+    """One scenario from an empty server."""
+    direct = stage.server.port
+    await Link(direct).one("FLUSHALL")
+    await _configure(stage, scenario, 0)
+    history = History([b"k%d" % n for n in range(scenario.keys)], fleeting=scenario.fleeting)
+    load = Load(history, ttls=scenario.ttls, seed=seed)
+    clients: list[Awaitable[None]] = []
+    # Nobody tells of a SWAPDB but the proxy that it passed, so nobody else writes there then.
+    load.pace = 0.02
+    for name in scenario.proxies:
+        port = stage.ports[name]
+        clients += [load.reader(port, name, n, 2 + n % 2) for n in range(scenario.readers)]
+        clients += [load.writer(port, name, proxied=True, resp=2)]
+        if scenario.probes:
+            clients.append(load.prober(port, direct, b"probe-" + name.encode()))
+    clients.append(load.writer(direct, "nobody's proxy", proxied=False))
+    if scenario.trouble is not None:
+        clients.append(scenario.trouble(stage, load))
+    try:
+        await load.run(seconds * scenario.longer, *clients)
+    finally:
+        stage.relay.tell()
+        stage.relay.delay = 0
+        await _configure(stage, scenario, 1)
+    return load
+
+
+def _first(broken: BaseException) -> BaseException:
+    while isinstance(broken, BaseExceptionGroup):
+        broken = broken.exceptions[0]
+    return broken
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_versions_never_go_back(
+    stage: Stage, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = await near_hits(stage)
+    try:
+        load = await play(stage, SCENARIOS[name], SECONDS, seed=len(name))
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    after = await near_hits(stage)
+    hits = {proxy: after[proxy] - before[proxy] for proxy in SCENARIOS[name].proxies}
+    with capsys.disabled():
+        print(f"\n    {stage.kind}, {name}: {load.told()}; near hits {hits}")
+    assert all(hits.values()), f"nothing was read near: {hits}"
+    assert load.history.reads > 100 * SECONDS
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SOAK + 300)
+async def test_versions_never_go_back_for_long(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All scenarios over and over, longer and with other dice."""
+    ends, seed = time.monotonic() + SOAK / 2, 1000
+    while time.monotonic() < ends:
+        for name, scenario in SCENARIOS.items():
+            seed += 1
+            try:
+                load = await play(stage, scenario, 4 * SECONDS, seed)
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
+            with capsys.disabled():
+                print(f"\n    {stage.kind}, {name}, seed {seed}: {load.told()}")
+            if time.monotonic() > ends:
+                break
