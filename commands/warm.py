@@ -15,7 +15,6 @@ import random
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from functools import lru_cache
 from typing import ClassVar, Final
 
 from ..proxy.errors import BadInput, ProxyError, WrongArity

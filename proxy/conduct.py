@@ -176,6 +176,8 @@ def _scripted(session: Session, args: list[bytes]) -> bool:
 
 def _write(session: Session, args: list[bytes]) -> bool:
     """Void the leases first: a load that began before the write must not store behind it."""
+    if args[0].upper() == b"GETEX" and len(args) == 2:
+        return _plain(session, args)  # without an option it only reads
     keys = session.context.table.written(args)
     leases = session.void_leases(keys or [])
     if session.holds & HOLD_MULTI:

@@ -30,6 +30,7 @@ from .stats import Stats
 log = logging.getLogger(__name__)
 
 ANSWER_S: Final = 3.0  # how long STATS waits for the server
+FINISH_S: Final = 0.2  # and how long the end of the process does
 # After a refusal (no permission, a replica) only so often is it tried again: the server keeps a log
 # of refusals (ACL LOG) that we must not fill.
 REST_TICKS: Final = 60
@@ -131,8 +132,9 @@ class Fleet:
 
     async def finish(self) -> None:
         """Before the lanes are closed: what is due, once more."""
-        with contextlib.suppress(ProxyError):
-            await self.totals()
+        with contextlib.suppress(ProxyError, TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await self.totals()
 
     # --- Asking -------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from .log import event
 from .names import lease_key
 from .scope import Scope, Unanswered, Watched
 from .spec import Expiry
+from .waiting import WaitingRoom
 
 log = logging.getLogger(__name__)
 
@@ -72,25 +73,6 @@ class Took(Enum):
 
 class Count(Protocol):
     def __call__(self, name: str, count: int = 1) -> None: ...
-
-
-class Waiters:
-    """A bound on the callers that wait at once, for whatever it is."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.waiting = 0
-
-    def __repr__(self) -> str:
-        return f"<Waiters {self.waiting}/{self.limit}>"
-
-    def __enter__(self) -> None:
-        if self.waiting >= self.limit:
-            raise CacheBusy(f"{self.limit} callers wait for loads and leases already (max_waiters)")
-        self.waiting += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.waiting -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +136,14 @@ class Flights:
         start: Start,
         clock: Callable[[], float],
         count: Count,
-        waiters: Waiters,
+        room: WaitingRoom,
     ) -> None:
         self.scope = scope
         self._loaders = loaders
         self._start = start
         self._clock = clock
         self._count = count
-        self._waiters = waiters
+        self._room = room
         self._flights: dict[bytes, Flight] = {}
         self._granted: dict[bytes, Granted] = {}
 
@@ -174,7 +156,7 @@ class Flights:
         loader = self._loaders.match(key)
         if loader is None:
             raise NoLoader(key)
-        with self._waiters:
+        with self._room:
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._launch(Flight(key, loader))
@@ -188,7 +170,7 @@ class Flights:
             raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
         if found is None:
             raise NoLoader(key)
-        with self._waiters:
+        with self._room:
             flight = None if refresh else self._flights.get(key)
             if flight is None:
                 flight = self._launch(Flight(key, found, True, ttl_ms, refresh))
@@ -445,7 +427,7 @@ class Flights:
 
     async def lease(self, key: bytes, ms: int, wait_ms: int) -> tuple[bytes | None, bytes | None]:
         deadline = self._clock() + wait_ms / 1000
-        with self._waiters, self.scope.watch(key, lease_key(key)) as watch:
+        with self._room, self.scope.watch(key, lease_key(key)) as watch:
             while True:
                 watch.clear()
                 token = _token()
@@ -501,7 +483,7 @@ class Flights:
         former = self._granted.pop(key, None)
         if former is not None:
             former.watch.close()
-        if len(self._granted) < self._waiters.limit:  # beyond it the server decides alone
+        if len(self._granted) < self._room.limit:  # beyond it the server decides alone
             self._granted[key] = granted
 
     def _take_back(self, key: bytes, granted: Granted) -> None:

@@ -33,6 +33,7 @@ from .log import event
 from .names import fence_key, lock_key
 from .resp import Value, integer_of
 from .spec import MS_MAX, Asking, Watch, Watching
+from .waiting import WaitingRoom
 
 log = logging.getLogger(__name__)
 
@@ -70,26 +71,6 @@ Start = Callable[[Coroutine[Any, Any, None]], object]
 
 class Tally(Protocol):
     def add(self, name: str, count: int = 1) -> None: ...
-
-
-class WaitingRoom:
-    """A bound on those who wait for locks at once, of all dbs and users."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.waiting = 0
-
-    def __repr__(self) -> str:
-        return f"<WaitingRoom {self.waiting}/{self.limit}>"
-
-    def enter(self) -> None:
-        if self.waiting >= self.limit:
-            raise LockBusy(f"{self.limit} requests wait for locks already")
-        self.waiting += 1
-
-    def leave(self) -> None:
-        assert self.waiting > 0
-        self.waiting -= 1
 
 
 @dataclass(slots=True)
@@ -316,19 +297,18 @@ class Locks:
         line = self._lines.get(resource)
         if line is not None and len(line.turns) >= LINE_MAX:
             raise LockBusy(f"{LINE_MAX} requests wait for the lock {shown(resource)} already")
-        self._room.enter()
-        if line is None:
-            line = self._lines[resource] = Line(self._watching.watch(lock_key(resource)))
-        turn: asyncio.Future[None] = self._loop.create_future()
-        line.enter(turn)
-        try:
-            yield line, turn
-        finally:
-            line.leave(turn)
-            self._room.leave()
-            if not line.turns:
-                del self._lines[resource]
-                line.watch.close()
+        with self._room:
+            if line is None:
+                line = self._lines[resource] = Line(self._watching.watch(lock_key(resource)))
+            turn: asyncio.Future[None] = self._loop.create_future()
+            line.enter(turn)
+            try:
+                yield line, turn
+            finally:
+                line.leave(turn)
+                if not line.turns:
+                    del self._lines[resource]
+                    line.watch.close()
 
     # --- Attempts -----------------------------------------------------------------------------
 

@@ -255,10 +255,10 @@ class Scope:
         """Whether nobody lives by what the lane tells."""
         return not self.watches and (self._lane is None or self._lane.state is LaneState.CLOSED)
 
-    def open(self) -> tuple[Space | None, Lane]:
-        """The near cache's space and the lane that fills it; no space where nothing can fill it."""
+    def filled(self) -> tuple[Space | None, Lane]:
+        """The near cache's space and the lane that fills it, which may not be open yet; no space
+        where nothing can fill it."""
         lane = self.lane()
-        lane.open()
         if self.near is None or (lane.state is LaneState.READY and not lane.tracking):
             return None, lane
         if self._space is None or not self._space.open:

@@ -24,15 +24,15 @@ from .conduct_custom import getorset
 from .config import VERSION, Config
 from .dial import ATTEMPTS, Dial, Retry
 from .dispatch import Commands, Place
-from .errors import ProxyError, StartError, UpstreamRefused
+from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
 from .fleet import Fleet, Statistics
-from .flight import Flights, Waiters
+from .flight import Flights
 from .hot import Turn
 from .lane import Key, Lane
 from .lanes import Lanes
 from .listen import Doors
 from .loaders import Loaders
-from .locks import Locks, WaitingRoom
+from .locks import Locks
 from .log import event
 from .nearcache import NearCache
 from .resp import Dialect
@@ -41,6 +41,7 @@ from .session import Context, Session
 from .spec import Call
 from .stats import Stats, info_section
 from .table import Ours, snapshot, table_from_reply
+from .waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from .http import Http
@@ -109,8 +110,9 @@ class Server:
         )
         self._primary = self.lanes.shared(self.lanes.primary_key)
         self._turn = Turn(self._loop.call_soon, self._loop.time(), self._loop.time)
-        self._waiters = Waiters(config.max_waiters)
-        self._lock_room = WaitingRoom(config.max_waiters)
+        most = config.max_waiters
+        self._room = WaitingRoom(most, "loads and leases", CacheBusy)
+        self._lock_room = WaitingRoom(most, "locks", LockBusy)
         self._loaders = Loaders(config.loaders, demo=config.env == "development")
         self._stats = Stats()
         self._fleet = Fleet(
@@ -154,7 +156,7 @@ class Server:
             start=self._work.start,
             clock=self._loop.time,
             count=self._stats.add,
-            waiters=self._waiters,
+            room=self._room,
         )
         locks = Locks(
             scope.upstream,
@@ -191,7 +193,7 @@ class Server:
         stats.gauge("upstream_connections", lambda: len(self.lanes))
         stats.gauge("uptime_s", lambda: int(self._loop.time() - self._began))
         stats.gauge("tracking", lambda: "on" if self.commands.tracking else "off")
-        stats.gauge("waiting", lambda: self._waiters.waiting)
+        stats.gauge("waiting", lambda: self._room.waiting)
         stats.gauge("lock_waiters", lambda: self._lock_room.waiting)
 
     async def start(self, doors: Doors[socket.socket]) -> None:

@@ -436,11 +436,17 @@ class Session(SessionCore):
 
     def open_tracked(self) -> None:
         """See that the tracked lane is there or on its way, and the space that it fills."""
+        self.find_tracked().open()
+
+    def find_tracked(self) -> Lane:
+        """The tracked lane and the space that it fills, of the db and user that we have now."""
         before = self.tracked
         scope = self.context.commands.place(self.key).scope
-        self.space, self.tracked = scope.open()
+        self.space, lane = scope.filled()
+        self.tracked = lane
         if before is not None and before is not self.tracked:
-            self.behind = self.tracked.sent  # what it has learnt by way of another is not forgotten
+            self.behind = lane.sent  # what it has learnt by way of another is not forgotten
+        return lane
 
     def wait_for(self, lane: LaneCore) -> None:
         assert isinstance(lane, Lane)
@@ -661,7 +667,7 @@ class Session(SessionCore):
             self.names = table.far
         else:
             self.names = table.plain
-            self.open_tracked()
+            self.find_tracked()
         if self.on_tracked and not self.asking:
             self.names, self.home = table.near_only, self.names
 

@@ -299,7 +299,10 @@ class World:
         self.learnt += 1
 
     def client(self) -> Client:
-        return Client(self.context)
+        client = Client(self.context)
+        if self.near is not None:
+            client.session.open_tracked()  # else its first read would, and go elsewhere
+        return client
 
     async def upstream(self, number: int) -> Upstream:
         """The lane's end at the server, by the order of connecting, once what was sent has come."""

@@ -25,7 +25,7 @@ from nearhit.proxy.errors import (
     ServerError,
     UpstreamLost,
 )
-from nearhit.proxy.flight import JITTER, Flights, Waiters, jittered
+from nearhit.proxy.flight import JITTER, Flights, jittered
 from nearhit.proxy.loaded import Loaded, SourceError
 from nearhit.proxy.loader_settings import LoaderSettings
 from nearhit.proxy.loaders import Loader, Loaders
@@ -33,6 +33,7 @@ from nearhit.proxy.nearcache import NearCache
 from nearhit.proxy.patterns import Pattern
 from nearhit.proxy.scope import Scope, Unanswered, Watched
 from nearhit.proxy.spec import Expiry
+from nearhit.proxy.waiting import WaitingRoom
 
 from tests.fakes import Tasks, settle
 
@@ -160,7 +161,7 @@ class Air:
         self.tasks = Tasks()
         self.counts: Counter[str] = Counter()
         self.now = 0.0
-        self.waiters = Waiters(max_waiters)
+        self.waiters = WaitingRoom(max_waiters, "loads and leases", CacheBusy)
         row = LoaderSettings(name="x", match=Pattern.parse("k{id}"), demo=True, **settings)
         self.loader = Loader(row, self.source)
         self.flights = Flights(
@@ -169,7 +170,7 @@ class Air:
             start=self.tasks.start,
             clock=lambda: self.now,
             count=self._count,
-            waiters=self.waiters,
+            room=self.waiters,
         )
 
     def _count(self, name: str, count: int = 1) -> None:
@@ -566,7 +567,7 @@ async def test_an_older_load_that_ends_leaves_the_newer_one_joinable() -> None:
         newer = here.load()
         await here.server.answer("take", LEASED)
         here.source.loads[0].set_result(Loaded(b"old"))
-        await here.server.answer("fill", 0)
+        await here.server.answer("settle", 1)  # it is not even tried
         assert await older == b"old"
         third = here.load()
         await settle()

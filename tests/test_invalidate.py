@@ -8,7 +8,7 @@ from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
 from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.glob import compile_glob
 
-from .shelf import Desk, Words
+from .shelf import Desk
 
 ARITY = "ERR wrong number of arguments for '{}' command"
 
@@ -235,53 +235,49 @@ def counts(desk: Desk) -> list[int]:
     return [int(entry[5]) for entry in desk.did(b"SCAN")]
 
 
-async def scan_that_costs(seconds: float, way: float = 0.0) -> Desk:
-    """A long scan of pages that keep the server for so long, and the way there takes ``way``."""
-    desk = Desk(*(b"%04d" % number for number in range(100)))
-
-    def cost(words: Words) -> float:
-        return way + (0.0 if words[0] == b"PING" else seconds)
-
-    desk.shelf.cost = cost
-    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"nothing")
+async def scan(found: int, way: float = 0.0) -> Desk:
+    """A long scan in which each page finds so many keys; the way there and back takes ``way``."""
+    desk = Desk(*(b"%04d" % number for number in range(2000)))
+    desk.shelf.page = max(found, 100)
+    desk.shelf.cost = lambda words: way
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"*" if found else b"nothing")
     return desk
 
 
-async def test_pages_become_smaller_where_they_are_dear() -> None:
-    desk = await scan_that_costs(0.005)
+async def test_pages_are_small_where_all_they_look_at_is_removed() -> None:
+    desk = await scan(200)
 
-    assert counts(desk)[0] > counts(desk)[1]
-    assert min(counts(desk)) == Pace.LEAST
-
-
-async def test_pages_become_larger_where_they_are_cheap() -> None:
-    assert max(counts(await scan_that_costs(0.0001))) == Pace.MOST
+    assert counts(desk)[-1] == int(Pace.SLICE / (Pace.LOOK + Pace.REMOVE))
 
 
-async def test_pages_stay_as_they_are_where_they_are_right() -> None:
-    assert len(set(counts(await scan_that_costs(0.0005)))) == 1
+async def test_pages_are_larger_where_nothing_is_found() -> None:
+    desk = await scan(0)
+
+    assert counts(desk)[-1] == int(Pace.SLICE / Pace.LOOK)
 
 
-async def test_a_long_way_to_the_server_is_not_its_work() -> None:
-    desk = await scan_that_costs(0.0001, way=0.030)
+async def test_each_scan_begins_with_a_small_page() -> None:
+    desk = await scan(100)
 
-    assert max(counts(desk)) == Pace.MOST
-    assert sum(desk.slept) < 0.01
+    leases, keys = (
+        [entry for entry in desk.did(b"SCAN") if entry[3].startswith(b"lease:") is lease]
+        for lease in (True, False)
+    )
+    assert leases[0][5] == keys[0][5]
+    assert int(leases[1][5]) > int(keys[0][5])
+
+
+async def test_pages_are_larger_where_the_way_to_the_server_is_long() -> None:
+    near, far, farther = [counts(await scan(100, way))[0] for way in (0.0, 0.0006, 0.1)]
+
+    assert near < far < farther == int(Pace.SLICE_MOST / (Pace.LOOK + Pace.REMOVE))
 
 
 async def test_one_slow_answer_does_not_make_the_way_look_long() -> None:
-    desk = Desk(*(b"%04d" % number for number in range(100)))
+    desk = Desk(*(b"%04d" % number for number in range(300)))
     pings = iter([0.010, 0.0001, 0.010, 0.010, 0.010])
     desk.shelf.cost = lambda words: next(pings) if words[0] == b"PING" else 0.005
 
     await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"nothing")
 
-    assert min(counts(desk)) == Pace.LEAST
-
-
-async def test_it_rests_in_proportion_to_the_servers_work() -> None:
-    desk = await scan_that_costs(0.005)
-
-    work = 0.005 * len(desk.did(b"SCAN"))
-    assert sum(desk.slept) == pytest.approx(work * Pace.REST, abs=Pace.NAP)
-    assert min(desk.slept) >= Pace.NAP
+    assert counts(desk)[0] == int(Pace.SLICE / (Pace.LOOK + Pace.REMOVE))

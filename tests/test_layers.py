@@ -15,7 +15,7 @@ LAYERS = """
 braces errors gate glob log names nearcache patterns progress settings_file _kernel _kernel_py
 address http_body kernel loaded terminal
 resp
-kinds load_call load_demo load_redis load_url spec stats table
+kinds load_call load_demo load_redis load_url spec stats table waiting
 loader_settings
 config loaders
 channels dial facts hot locks metrics route slot

@@ -339,6 +339,7 @@ async def test_a_push_drops_the_key_in_all_dbs(world: World, client: Client) -> 
     await cached(world, client)
     other = await joined(world)
     other.session.rekey(other.session.key.with_db(3))
+    other.session.open_tracked()
     await world.settle()
     await cached(world, other, value=bulk(b"3"))
 

@@ -215,6 +215,7 @@ async def test_leases_go_before_values_come_in_one_piece() -> None:
         (b"DEL", b"lease:{a}", b"lease:{b}"),
         (b"SET", b"a", b"1", b"NX"),
         (b"SET", b"b", b"2", b"NX"),
+        ("void", b"a", b"b"),
     ]
     assert len(desk.shelf.pieces) == 1
     assert desk.shelf.held == {b"a": b"1", b"b": b"old"}

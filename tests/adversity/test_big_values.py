@@ -105,7 +105,7 @@ def test_an_upload_that_its_client_gives_up_changes_nothing(pair: Pair) -> None:
                 upload(client, "k", megabytes)
             assert other.ask("GET", "k") == bulk(b"old")
 
-        wait_for(lambda: b"\r\nconnected_clients:2\r\n" in direct.ask("INFO", "clients"), 3,
+        wait_for(lambda: b"\r\nconnected_clients:3\r\n" in direct.ask("INFO", "clients"), 3,
                  "the lanes of the uploads to be closed")  # fmt: skip
         assert direct.ask("GET", "k") == bulk(b"old")
 

@@ -145,7 +145,7 @@ def test_nobody_waits_for_a_client_that_does_not_read() -> None:
 
     with (
         fake(answer) as server,
-        nearhit(url(server.port), "--drain-timeout", "0s") as proxy,
+        nearhit(url(server.port), "--drain-timeout", "0s", "--near-cache", "off") as proxy,
         link(proxy.port, 4096) as silent,
         link(proxy.port) as other,
     ):

@@ -109,24 +109,25 @@ class Mixed:
 
     def run(self, target: Target, requests: int) -> float:
         selector, left = selectors.DefaultSelector(), requests // self.pipeline
-        for number in range(CLIENTS):
-            client = socket.create_connection((target.host, target.port))
+        began = time.monotonic()
+        clients = [socket.create_connection((target.host, target.port)) for _ in range(CLIENTS)]
+        for number, client in enumerate(clients):
             selector.register(client, selectors.EVENT_READ, [self._batch(number), 0])
             client.sendall(self._batch(number))
         try:
             while left > 0:
                 for ready, _ in selector.select():
+                    assert isinstance(ready.fileobj, socket.socket)
                     client, state = ready.fileobj, ready.data
-                    assert isinstance(client, socket.socket)
                     state[1] += len(client.recv(self.reply_bytes - state[1]))
                     if state[1] == self.reply_bytes:
                         state[1] = 0
                         left -= 1
                         client.sendall(state[0])
         finally:
-            for ready in list(selector.get_map().values()):
-                ready.fileobj.close()  # type: ignore[union-attr]  # sockets, all of them
-        return 0.0  # ours, not the server's
+            for client in clients:
+                client.close()
+        return requests / (time.monotonic() - began)
 
     def _batch(self, number: int) -> bytes:
         names = [key(number * 31 + n) for n in range(self.pipeline // 2)]
@@ -147,6 +148,11 @@ class Sample:
     def commands(self) -> float:
         """That the server executed for a request."""
         return sum(self.reached.values()) / self.requests
+
+    @property
+    def mix(self) -> str:
+        rows = (f"{count / self.requests:.3f} {name}" for name, count in self.reached.items())
+        return ", ".join(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +286,9 @@ def hot(bench: Bench) -> Iterator[Finding]:
         yield compared(
             f"hot {traffic}: throughput x direct", THROUGHPUT, ours, direct, bar, at_least=True
         )
-        reached = [sample.reached for sample in ours if sample.reached]
-        count = sum(sum(each.values()) for each in reached)
-        yield Finding(f"hot {traffic}: commands that reached the server", count, 0, False,
-                      f"{reached[:1] or ''} {median(CPU, ours):.2f} us")  # fmt: skip
+        count = sum(sum(sample.reached.values()) for sample in ours)
+        name, cpu = f"hot {traffic}: commands that reached the server", median(CPU, ours)
+        yield Finding(name, count, 0, made_of=f"{ours[-1].mix}  {cpu:.2f} us a request")
 
 
 def uniform_absent(bench: Bench) -> Iterator[Finding]:
@@ -311,8 +316,8 @@ def uniform(bench: Bench, which: str) -> Iterator[Finding]:
         plain, ours = bench.turns((off, traffic), (on, traffic))
         what = f"uniform {traffic}, keys {which}"
         yield compared(f"{what}: CPU x off", CPU, ours, plain, bar)
-        yield Finding(f"{what}: commands for a request", median(COMMANDS, ours), 1.05, False,
-                      f"{ {name: round(n / ours[-1].requests, 4) for name, n in ours[-1].reached.items()} }")  # fmt: skip
+        name = f"{what}: commands for a request"
+        yield Finding(name, median(COMMANDS, ours), 1.05, made_of=ours[-1].mix)
 
 
 def memory(bench: Bench) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from . import __main__ as bench
-from . import bars, load, procfs, report, targets, transactions
+from . import bars, load, near, procfs, report, targets, transactions
 from .load import Case
 from .report import Row
 
@@ -180,3 +180,45 @@ def test_a_transaction_is_right_only_with_all_four_replies() -> None:
     assert transactions.right(replies)
     assert not transactions.right(replies[:3])
     assert not transactions.right([*replies[:3], None])
+
+
+def test_the_only_row_gives_the_throughput_whatever_the_command_is_called() -> None:
+    head, row = CSV.splitlines()[1:3]
+
+    assert near.throughput(f"{head}\n{row}\n") == 416666.66
+    with pytest.raises(ValueError, match="no table"):
+        near.throughput("Could not connect\n")
+
+
+def test_commands_in_between_leave_out_what_clients_did_not_cause() -> None:
+    before = near.calls({"cmdstat_get": "calls=3,usec=1", "redis_version": "7"})
+    after = near.calls({"cmdstat_get": "calls=5,usec=9", "cmdstat_ping": "calls=2,usec=1"})
+
+    assert near.more(before, after) == {"get": 2}
+    assert near.Sample(1.0, 1.0, {"get": 2, "pttl": 2}, 4).commands == 1.0
+
+
+def sample(cpu: float) -> near.Sample:
+    return near.Sample(1.0, cpu, {}, 1)
+
+
+def test_sides_are_compared_round_by_round() -> None:
+    ours, other = [sample(2), sample(40), sample(3)], [sample(1), sample(10), sample(3)]
+
+    finding = near.compared("x", near.CPU, ours, other, 1.9)
+
+    assert finding.figure == 2
+    assert not finding.holds
+    assert finding.cells == ["x", "2.00", "<= 1.9", "NO", "3.00 / 3.00 us"]
+
+
+def test_a_finding_without_a_bar_holds() -> None:
+    assert near.Finding("x", 9.0).holds
+    assert near.Finding("x", 1.05, 1.05, at_least=True).holds
+    assert not near.Finding("x", 1.04, 1.05, at_least=True).holds
+
+
+def test_a_mixed_pipeline_answers_as_many_bytes_as_are_counted() -> None:
+    get, set_ = b"$64\r\n" + b"x" * 64 + b"\r\n", b"+OK\r\n"
+
+    assert near.Mixed.reply_bytes == len((get + set_) * 8)

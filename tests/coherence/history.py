@@ -17,8 +17,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-# A foreign write must show by then: two silent seconds, the one that noticed, and a noisy machine.
-BOUND: Final = 4.5
+# Seconds by which a foreign write must show: pushes travel, on a noisy machine;
+BOUND: Final = 1.5
+# where the tracked lane may fall silent: two seconds, the one that noticed, and the same machine.
+SILENT_BOUND: Final = 4.5
+# Seconds that a value may be read longer than its key lived: the way of one reply.
+LATE: Final = 0.25
 
 
 class Broken(AssertionError):
@@ -31,6 +35,7 @@ class Write:
     issued: float
     acknowledged: float = 0.0  # 0: not, or nobody knows
     by: str = ""
+    lives: float = 0.0  # seconds; 0: for ever
 
 
 @dataclass
@@ -40,7 +45,7 @@ class Keyed:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     writes: list[Write] = field(default_factory=list)
     nils: list[int] = field(default_factory=lambda: [0])  # versions that are nil, in order
-    values: set[int] = field(default_factory=set)
+    values: dict[int, Write] = field(default_factory=dict)
     # By proxy: the newest version that it has acknowledged.
     known: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -55,7 +60,10 @@ class Reader:
 
 
 class History:
-    def __init__(self, keys: Sequence[bytes], *, fleeting: bool = False) -> None:
+    def __init__(
+        self, keys: Sequence[bytes], *, fleeting: bool = False, bound: float = BOUND
+    ) -> None:
+        self.bound = bound
         self.keys = {key: Keyed() for key in keys}
         self.fleeting = fleeting  # keys may end at any time
         self.began = time.monotonic()
@@ -72,17 +80,17 @@ class History:
                 await stack.enter_async_context(self.keys[key].lock)
             yield
 
-    def issue(self, key: bytes, *, nil: bool = False, ends: bool = False) -> Write:
-        """A write is about to be sent. ``ends``: the key may end some time after it."""
+    def issue(self, key: bytes, *, nil: bool = False, lives: float = 0.0) -> Write:
+        """A write is about to be sent, of a value that lives for so many seconds."""
         self.last += 2
         keyed = self.keys[key]
-        write = Write(self.last, time.monotonic())
+        write = Write(self.last, time.monotonic(), lives=lives)
         keyed.writes.append(write)
         if nil:
             keyed.nils.append(write.version)
         else:
-            keyed.values.add(write.version)
-            if ends or self.fleeting:
+            keyed.values[write.version] = write
+            if lives or self.fleeting:
                 keyed.nils.append(write.version + 1)
         return write
 
@@ -91,11 +99,6 @@ class History:
         for keyed in self.keys.values():
             if keyed.writes and keyed.nils[-1] <= keyed.writes[-1].version:
                 keyed.nils.append(keyed.writes[-1].version + 1)
-
-    def may_end(self, key: bytes) -> None:
-        keyed = self.keys[key]
-        if keyed.writes and keyed.nils[-1] <= keyed.writes[-1].version:
-            keyed.nils.append(keyed.writes[-1].version + 1)
 
     def acknowledge(self, key: bytes, write: Write, by: str) -> None:
         write.acknowledged = time.monotonic()
@@ -125,6 +128,12 @@ class History:
             )
             raise Broken(self._told(rule, reader, key, value, least, sent, how))
         reader.seen[key] = version
+        if value is not None:
+            write = keyed.values[version]
+            over = sent - (write.acknowledged or sent) - write.lives
+            if write.lives and over > LATE:
+                rule = f"read {over * 1000:.0f} ms behind the end of its {write.lives * 1000:.0f}"
+                raise Broken(self._told(rule, reader, key, value, least, sent, how))
         if value is None:  # of several nils the newest may be meant
             version = keyed.nils[-1]
         self._lag(reader, keyed, key, value, version, sent, how)
@@ -158,8 +167,8 @@ class History:
                 lag = sent - write.acknowledged
         if lag:
             self.lags.append(lag)
-        if lag > BOUND and sent > self.grace:
-            rule = f"{lag * 1000:.0f} ms behind a foreign write, bound {BOUND * 1000:.0f} ms"
+        if lag > self.bound and sent > self.grace:
+            rule = f"{lag * 1000:.0f} ms behind a foreign write, bound {self.bound * 1000:.0f} ms"
             raise Broken(self._told(rule, reader, key, value, version, sent, how))
 
     def _told(

@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Final
 
 import hiredis
 
@@ -32,6 +32,8 @@ class Gone(Exception):
 class Link:
     """One connection of a client."""
 
+    open: ClassVar[set[Link]] = set()
+
     def __init__(self, port: int, resp: int = 2, db: int = 0) -> None:
         self.port = port
         self.resp = resp
@@ -46,6 +48,7 @@ class Link:
                 if self._streams is None:
                     self._reader = hiredis.Reader()
                     self._streams = await asyncio.open_connection(HOST, self.port)
+                    Link.open.add(self)
                     if self.resp == 3:
                         await self._exchange((("HELLO", "3"),))
                     if self.db:
@@ -79,6 +82,12 @@ class Link:
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
+            Link.open.discard(self)
+
+    @classmethod
+    def close_all(cls) -> None:
+        for link in list(cls.open):
+            link.close()
 
 
 def _words(words: tuple[object, ...]) -> tuple[bytes, ...]:
@@ -139,15 +148,15 @@ class Load:
         self.shown: list[float] = []  # seconds until a foreign write showed
         self.pace = 0.0
 
-    async def run(self, seconds: float, *clients: Awaitable[None]) -> None:
+    async def run(self, seconds: float, *clients: Coroutine[Any, Any, None]) -> None:
         """All clients for so long; the first broken rule ends it."""
         self.until = time.monotonic() + seconds
-        async with asyncio.TaskGroup() as group:
-            for client in clients:
-                group.create_task(self._guarded(client))
-
-    async def _guarded(self, client: Awaitable[None]) -> None:
-        await client
+        try:
+            async with asyncio.TaskGroup() as group:
+                for client in clients:
+                    group.create_task(client)
+        finally:
+            Link.close_all()
 
     @property
     def going(self) -> bool:
@@ -186,7 +195,7 @@ class Load:
         else:
             ttl = self.random.choice(self.ttls) if self.ttls else 0
             name = self.random.choice(list(WRITES))
-            write = self.history.issue(key, ends=bool(ttl))
+            write = self.history.issue(key, lives=ttl / 1000)
             value = b"%d" % write.version
             if name in ("INCRBY", "SETRANGE"):  # the key is away for a moment
                 self.history.keys[key].nils.insert(-1, write.version - 1)
@@ -252,11 +261,11 @@ class Load:
         """Reads, a write of our own, and reads behind it."""
         mine = keys[0]
         async with self.history.writing(mine):
-            write = self.history.issue(mine, ends=bool(self.ttls))
-            value = b"%d" % write.version
-            own: tuple[object, ...] = ("SET", mine, value)
-            if self.ttls:
-                own = (*own, "PX", self.random.choice(self.ttls))
+            ttl = self.random.choice(self.ttls) if self.ttls else 0
+            write = self.history.issue(mine, lives=ttl / 1000)
+            own: tuple[object, ...] = ("SET", mine, b"%d" % write.version)
+            if ttl:
+                own = (*own, "PX", ttl)
             gets: Requests = [("GET", key) for key in keys]
             await self._read(link, reader, keys, [*gets, own, *gets], mine, write)
 
