@@ -500,13 +500,15 @@ def _reset(session: Session, args: list[bytes]) -> bool:
         session.lane.tainted = bool(session.holds)
     session.unpin()
     _leave_multi(session, ~0)
+    skipped = session.mute & MUTE_SKIP
     session.mute = 0
     session.name = b""
     session.marks = ""
     session.redirect = -1
     session.blocking = 0
     session.rekey(session.context.lanes.primary_key)
-    session.say(b"+RESET\r\n")
+    if not skipped:
+        session.say(b"+RESET\r\n")
     return True
 
 

@@ -104,7 +104,7 @@ class Probe(Pending):
     def fail(self, line: bytes, inside: bool) -> None:
         if self.filling is not None:
             self.filling.give_up()
-        if self.begun and not self.nil and self.session.head is self:
+        if self.begun and not self.nil:
             self.session.abort("the server went away in the middle of a reply")
         self.fill(line)
 

@@ -29,7 +29,8 @@ def fresh(session: Session) -> tuple[Space, Lane] | None:
     if tracked.state is not LaneState.READY or not tracked.tracking or not space.open:
         session.open_tracked()
         return None
-    return (space, cast(Lane, tracked)) if tracked.done > session.behind else None
+    heard = tracked.done > session.behind and not tracked.paused
+    return (space, cast(Lane, tracked)) if heard else None
 
 
 def read_many(session: Session, args: list[bytes]) -> bool:
@@ -164,7 +165,7 @@ class Many(Run):
 
     def fail(self, line: bytes, inside: bool) -> None:
         self._give_up()
-        if not self.array and self.session.head is self:
+        if not self.array:
             self.session.abort("the server went away in the middle of a reply")
         self.want = 0
         Run.feed(self, line)

@@ -179,6 +179,8 @@ class Flights:
     def void(self, keys: Sequence[bytes]) -> None:
         if self.scope.near is not None:
             forget(self.scope.near, list(keys))
+        if not (self._flights or self._granted):
+            return
         for key in keys:
             flight = self._flights.pop(key, None)
             if flight is not None:

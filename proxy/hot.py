@@ -111,7 +111,7 @@ class Run:
         self.session.pushed(frame)
 
     def fail(self, line: bytes, inside: bool) -> None:
-        if inside and self.session.head is self:
+        if inside:  # also where others come before it: nothing can follow what it has given out
             self.session.abort("the server went away in the middle of a reply")
         want = self.want
         self.want = 0
@@ -150,9 +150,10 @@ def forget(cache: NearCache, keys: list[bytes] | None) -> None:
     if keys is None:
         cache.flush("flushed")
         return
-    for key in keys:
-        for space in cache.spaces.values():
-            space.written(key)
+    for space in cache.spaces.values():
+        if space.entries or space.tickets:
+            for key in keys:
+                space.written(key)
 
 
 class Lead:
@@ -220,7 +221,7 @@ class Fill(Run):
 
     def fail(self, line: bytes, inside: bool) -> None:
         self.space.give_up(self.lead.ticket)
-        if self.large and self.session.head is self:
+        if self.large:
             self.session.abort("the server went away in the middle of a reply")
         self.want = 0
         Run.feed(self, line)
@@ -574,6 +575,8 @@ class SessionCore:
             return pos
         if tracked is None or tracked.state is not READY or not tracked.tracking or not space.open:
             self.open_tracked()
+            return pos
+        if tracked.paused:  # for a client that does not read: what has changed is not heard of
             return pos
         names, turn = self.names, self.turn
         # From an empty queue on all is of one instant: no reply that is still to come can be of

@@ -272,7 +272,7 @@ class Scope:
         if lane is None or not (self.watches or (space is not None and space.entries)):
             return
         lane.idle_ticks = 0
-        if lane.state is not LaneState.READY:
+        if lane.state is not LaneState.READY or lane.paused:
             return
         if lane.heard == self._heard:
             # Half open, or the server is busy: what we have may be old (its bound: near-cache.md).

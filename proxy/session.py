@@ -261,7 +261,7 @@ class Session(SessionCore):
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self.wire = None
-        self.rest = b""
+        self.take_rest()
         for task in self.running:
             task.cancel()
         lane, self.lane = self.lane, None
@@ -691,7 +691,7 @@ class Session(SessionCore):
     def end(self) -> None:
         """Close when all that is outstanding has been answered."""
         self.stall(STALL_END)
-        self.rest = b""
+        self.take_rest()
         if self.head is None:
             self.close()
 
@@ -738,7 +738,7 @@ class Session(SessionCore):
             # What is still to come was meant for the state that is lost: none of it may run
             # elsewhere.
             self.stall(STALL_END)
-            self.rest = b""
+            self.take_rest()
 
     def lane_lost(self, lane: Lane, why: ProxyError) -> None:
         if self.lane is not lane:
