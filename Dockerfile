@@ -10,19 +10,20 @@ COPY . .
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python -m venv /opt/nearhit \
     && /opt/nearhit/bin/pip install --no-cache-dir /wheels/*.whl
-# The extension is optional for pip; an image without it would be slow and nobody would know.
+# What is compiled is optional for pip; an image without it would be slow and nobody would know.
 WORKDIR /
-RUN /opt/nearhit/bin/python -c "import nearhit.proxy._kernel"
+RUN /opt/nearhit/bin/python -c "import nearhit.proxy._kernel as a, nearhit.proxy.hot as b, nearhit.proxy.nearcache as c; assert all(m.__file__.endswith('.so') for m in (a, b, c))"
 
 FROM python:3.12-slim
 COPY --from=build /opt/nearhit /opt/nearhit
 ENV PATH=/opt/nearhit/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NEARHIT_LISTEN=0.0.0.0:6380 \
+    NEARHIT_HTTP=0.0.0.0:3000 \
     NEARHIT_ENV=production
 RUN useradd --system --no-create-home --uid 10001 nearhit
 USER nearhit
-EXPOSE 6380
+EXPOSE 6380 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
     CMD ["python", "-c", "import os, redis; redis.Redis(port=int(os.environ.get('PORT') or os.environ['NEARHIT_LISTEN'].rpartition(':')[2]), socket_timeout=2).ping()"]
 ENTRYPOINT ["nearhit"]

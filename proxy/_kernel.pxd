@@ -25,6 +25,11 @@ cdef class Names:
     cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
+    cpdef Py_ssize_t absent(
+        self, bytes data, Py_ssize_t pos, Py_ssize_t limit, unsigned char[::1] present,
+        unsigned short[::1] sights, Py_hash_t salt
+    )
+    cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
 
 
 cdef class Cutter:
@@ -43,3 +48,5 @@ cdef class Cutter:
     cdef bint requests
     cdef bint ended
     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=*)
+    cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
+    cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at)

@@ -5,6 +5,7 @@ The semantics are described once, in the compiled kernel's docstrings."""
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +14,7 @@ FULL: Final = -2
 ODD: Final = 0
 PLAIN: Final = 1
 READ: Final = 25
+NEAR: Final = 32
 TELL: Final = 35
 
 DRY: Final = 0
@@ -68,6 +70,39 @@ class Names:
         words, self.end = found
         self.words, self.verdict = len(words), self.get(words[0])
         return words[1]
+
+    def absent(
+        self,
+        data: bytes,
+        pos: int,
+        limit: int,
+        present: array[int],
+        sights: array[int],
+        salt: int,
+    ) -> int:
+        count, begin = 0, pos
+        while count < limit:
+            key = self.key(data, pos)
+            if key is None or self.words != 2 or self.verdict != NEAR:
+                break
+            mixed = hash(key) ^ salt
+            if present[mixed & (len(present) - 1)]:
+                break
+            at, mark = mixed & (len(sights) - 1), (mixed >> 40) & 0xFFF0
+            held = sights[at]
+            if held ^ mark > 15 and held & 15 > 1:
+                sights[at] = held - 1
+            elif 0 < held ^ mark <= 15:
+                break
+            else:
+                sights[at] = mark | 1
+            pos = self.end
+            count += 1
+        self.end = pos if count else begin
+        return count
+
+    def part(self, data: bytes, start: int, end: int) -> bytes:
+        return data[start:end]
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
         size, count, marks, self.verdict, self.tells = len(data), 0, bytearray(), MORE, False
@@ -211,6 +246,16 @@ class Cutter:
                     self.stop = DONE
                     return pos
         return pos
+
+    def part(self, data: bytes, start: int, end: int) -> bytes:
+        return data[start:end]
+
+    def flat(self, data: bytes, pos: int, at: int) -> bytes:
+        parts = []
+        for place in self.places or ():
+            parts += [data[pos:place], b"$-1"]
+            pos = place + 1
+        return b"".join([*parts, data[pos:at]])
 
     def _open(self, kind: int, pushes: bool) -> bool:
         """Take a type byte; False where the caller must stop."""

@@ -55,9 +55,6 @@ cdef class Fill(Run):
     cdef bytes _keep(self, bytes reply)
 
 
-cdef bytes old_nulls(bytes data, Py_ssize_t pos, Py_ssize_t at, list places)
-
-
 cdef class Muted(Run):
     cpdef feed(self, bytes chunk)
 
@@ -124,7 +121,7 @@ cdef class SessionCore:
     cdef public list outs
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t,
-        specials=int, names=CNames, far=bint
+        specials=int, names=CNames, far=bint, run=bytes
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)
@@ -132,7 +129,7 @@ cdef class SessionCore:
     @cython.locals(
         space=CSpace, tracked=LaneCore, names=CNames, turn=Turn, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
-        key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket
+        key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket, cache=CNearCache, count=Py_ssize_t
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(turn=Turn, tail=Run, slot=Run)

@@ -325,9 +325,9 @@ class LaneCore:
                         waiting.popleft()
                         self.done += 1
                     if run.flat and cutter.places:
-                        run.feed(old_nulls(data, pos, at, cutter.places))
+                        run.feed(cutter.flat(data, pos, at))
                     else:
-                        run.feed(data if at - pos == end else data[pos:at])
+                        run.feed(data if at - pos == end else cutter.part(data, pos, at))
                     pos = at
             else:
                 at = cutter.cut(data, pos, slot.want, False)
@@ -336,7 +336,7 @@ class LaneCore:
                     if not slot.want:
                         waiting.popleft()
                         self.done += 1
-                    slot.feed(data if at - pos == end else data[pos:at])
+                    slot.feed(data if at - pos == end else cutter.part(data, pos, at))
                     pos = at
             if self.waiting is not waiting:
                 return  # the slot just fed has closed the lane
@@ -383,17 +383,6 @@ class LaneCore:
 
     def resume_reading(self) -> None:
         raise NotImplementedError
-
-
-def old_nulls(data: bytes, pos: int, at: int, places: list[int]) -> bytes:
-    """data[pos:at] with RESP2's nulls in the places of RESP3's."""
-    parts = []
-    for place in places:
-        parts.append(data[pos:place])
-        parts.append(b"$-1")
-        pos = place + 1
-    parts.append(data[pos:at])
-    return b"".join(parts)
 
 
 class SessionCore:
@@ -489,9 +478,8 @@ class SessionCore:
                 if count:
                     if names.tells and not self.on_tracked:
                         self.read_far = True
-                    self._forward(
-                        data if at - pos == end else data[pos:at], count, names.reads, names.marks
-                    )
+                    run = data if at - pos == end else names.part(data, pos, at)
+                    self._forward(run, count, names.reads, names.marks)
                     pos = at
                 if verdict == _MORE:
                     if end - pos <= _UPLOAD_AT:
@@ -585,7 +573,18 @@ class SessionCore:
         end, begin, missed = len(data), pos, 0
         now = turn.clock()
         limit = self.window
+        cache = space.cache
         while pos < end and limit and not self.stalls:
+            if fresh:
+                count = names.absent(data, pos, limit, cache.present, cache.sights, space.salt)
+                if count:
+                    if not missed:
+                        begin = pos
+                    missed += count
+                    limit -= count
+                    space.misses += count
+                    pos = names.end
+                    continue
             key = names.key(data, pos)
             if key is None or names.words != 2 or names.verdict != _NEAR:
                 break
@@ -594,7 +593,7 @@ class SessionCore:
             entry = space.get(key, now) if fresh else None
             if entry is not None:
                 if missed:
-                    self._ask_tracked(data[begin:pos], missed)
+                    self._ask_tracked(names.part(data, begin, pos), missed)
                     missed = 0
                 self._say(entry.reply)
                 self.said += entry.size
@@ -604,16 +603,16 @@ class SessionCore:
                 ticket = space.admit(key) if fresh else None
                 if ticket is not None:
                     if missed:
-                        self._ask_tracked(data[begin:pos], missed)
+                        self._ask_tracked(names.part(data, begin, pos), missed)
                         missed = 0
-                    self._fill(data[pos:at], space, ticket, now)
+                    self._fill(names.part(data, pos, at), space, ticket, now)
                 else:
                     if not missed:
                         begin = pos
                     missed += 1
             pos = at
         if missed:
-            self._ask_tracked(data[begin:pos], missed)
+            self._ask_tracked(names.part(data, begin, pos), missed)
         return pos
 
     def _say(self, reply: bytes | None) -> None:
@@ -678,7 +677,7 @@ class SessionCore:
             pos = names.end
             count += 1
         if count:
-            self._forward_write(data[begin:pos], count, keys, 0)
+            self._forward_write(names.part(data, begin, pos), count, keys, 0)
         return pos
 
     def _forward_write(self, data: bytes, count: int, keys: list[bytes] | None, reads: int) -> None:

@@ -53,7 +53,7 @@ cdef class Space:
     cdef public dict tickets
     cdef public Py_ssize_t hits
     cdef public Py_ssize_t misses
-    @cython.locals(entry=Entry)
+    @cython.locals(entry=Entry, cache=NearCache)
     cpdef Entry get(self, bytes key, double now)
     @cython.locals(count=int)
     cpdef Ticket admit(self, bytes key)
@@ -87,8 +87,10 @@ cdef class NearCache:
     cdef public Queue small
     cdef public Queue main
     cdef public Py_ssize_t small_max
-    cdef unsigned short[::1] sights
+    cdef public unsigned short[::1] sights
     cdef Py_hash_t sights_mask
+    cdef public unsigned char[::1] present
+    cdef Py_hash_t present_mask
     cdef long long _salts
     cdef Py_ssize_t _past_hits
     cdef Py_ssize_t _past_misses
@@ -98,9 +100,11 @@ cdef class NearCache:
     cdef int _sight(self, Py_hash_t mixed)
     @cython.locals(at=Py_hash_t, mark=int, held=int)
     cdef _remember(self, Py_hash_t mixed, int count)
-    @cython.locals(size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry)
+    @cython.locals(
+        size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry, at=Py_hash_t
+    )
     cdef bint _store(self, Space space, Ticket ticket, bytes reply, double deadline, double now)
-    @cython.locals(space=Space)
+    @cython.locals(space=Space, at=Py_hash_t)
     cdef _drop(self, Entry entry)
     @cython.locals(chances=int, small=Queue, main=Queue, queue=Queue, entry=Entry)
     cdef _make_room(self, Py_ssize_t size, double now)

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 # What servers put behind an error that a script met: the client asked for no script.
 _WHERE: Final = re.compile(rb" script: \S*,? ?on @user_script:\d+\.?(?=\r\n$)")
+# A link that dies without a word is noticed by the second tick behind the last byte: PING, and no
+# answer by the next.
+STALE_MAX_MS: Final = 3000
 # What is read next is remembered for us (CLIENT TRACKING ON OPTIN).
 CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 _INVALIDATE: Final = b">2\r\n$10\r\ninvalidate\r\n"

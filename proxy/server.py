@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import hiredis
@@ -36,7 +37,7 @@ from .locks import Locks
 from .log import event
 from .nearcache import NearCache
 from .resp import Dialect
-from .scope import Scope
+from .scope import STALE_MAX_MS, Scope
 from .session import Context, Session
 from .spec import Call
 from .stats import Stats, info_section
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 511  # Redis's own tcp-backlog
 LEARN_EVERY: Final = 10.0  # seconds
+NEAR_FROM: Final = 7  # the version of Redis
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
 REFUSED: Final = 4  # exit code: terminal.EXIT_CODES
 
@@ -187,6 +189,14 @@ class Server:
         stats.counter("near_hits", lambda: near.hits)
         stats.counter("near_misses", lambda: near.misses)
         stats.counter("near_evictions", lambda: near.evictions)
+        stats.counter("near_fills", lambda: near.fills)
+        stats.counter("near_fills_refused", lambda: near.fills_refused)
+        stats.counter("near_invalidations", lambda: near.invalidations)
+        stats.counter("near_flushed_lost", lambda: near.flushes["lost"])
+        stats.counter("near_flushed_silent", lambda: near.flushes["silent"])
+        stats.counter("near_flushed_null", lambda: near.flushes["null"])
+        stats.counter("near_flushed_written", lambda: near.flushes["flushed"])
+        stats.gauge("near_stale_max_ms", lambda: STALE_MAX_MS)
         stats.gauge("near_entries", lambda: near.entries)
         stats.gauge("near_bytes", lambda: near.used)
         stats.gauge("clients", lambda: len(self.context.clients))
@@ -296,8 +306,15 @@ class Server:
                 self.context.dialect = Dialect.VALKEY
         elif "redis_version" in rows:
             self.version = f"Redis {rows['redis_version']}"
+            self._near_needs(int(rows["redis_version"].partition(".")[0]))
         elif not self.version:
             self.version = "no answer yet" if reply.startswith(b"-UPSTREAM") else "wants a login"
+
+    def _near_needs(self, major: int) -> None:
+        """Redis 6 puts pushes inside of other replies (redis#8935): nothing is read near there."""
+        if major < NEAR_FROM and self._ours.near:
+            self._ours = replace(self._ours, near=False)
+            event(log, logging.WARNING, "near cache off", server=self.version, needs=NEAR_FROM)
 
     def _take_commands(self, reply: bytes) -> None:
         try:

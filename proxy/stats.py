@@ -60,6 +60,14 @@ ROWS: Final = (
     Row("warmed", Kind.COUNTER, "Keys filled by WARM."),
     Row("waiting", Kind.GAUGE, "Requests that wait for a load or a lease."),
     Row("lock_waiters", Kind.GAUGE, "Requests that wait for a lock."),
+    Row("near_fills", Kind.COUNTER, "Replies put into the near cache."),
+    Row("near_fills_refused", Kind.COUNTER, "Replies not kept: the key changed meanwhile, say."),
+    Row("near_invalidations", Kind.COUNTER, "Pushes of the server that dropped something near."),
+    Row("near_stale_max_ms", Kind.GAUGE, "How old a near value may be when a link dies silently."),
+    Row("near_flushed_lost", Kind.COUNTER, "Flushes: the tracked connection was lost."),
+    Row("near_flushed_silent", Kind.COUNTER, "Flushes: the server did not answer a PING."),
+    Row("near_flushed_null", Kind.COUNTER, "Flushes: the server dropped everything (FLUSHALL)."),
+    Row("near_flushed_written", Kind.COUNTER, "Flushes: a write through the proxy of any key."),
 )
 
 # What a gauge says that nobody has been given yet.

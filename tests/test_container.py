@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.servers import free_port, upstream
@@ -57,8 +59,16 @@ def test_the_final_stage_has_no_compiler_and_copies_only_what_was_built() -> Non
     assert instruction(FINAL, "COPY") == ["--from=build /opt/nearhit /opt/nearhit"]
 
 
-def test_the_build_fails_without_the_compiled_kernel() -> None:
-    assert any("import nearhit.proxy._kernel" in text for text in instruction(BUILD, "RUN"))
+def test_the_build_fails_where_a_module_was_not_compiled() -> None:
+    modules = [one["name"] for one in PROJECT["tool"]["setuptools"]["ext-modules"]]
+    (check,) = (text for text in instruction(BUILD, "RUN") if "python -c" in text)
+
+    code = shlex.split(check)[-1]
+    compiled = all(find_spec(name).origin.endswith(".so") for name in modules)  # type: ignore[union-attr]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+
+    assert all(f"{name} as " in code for name in modules)
+    assert (done.returncode == 0) is compiled
 
 
 def test_it_runs_as_somebody_else_than_root() -> None:
@@ -74,8 +84,15 @@ def test_it_serves_when_started_without_arguments() -> None:
     assert json.loads(instruction(FINAL, "CMD")[-1]) == ["serve"]
 
 
-def test_the_exposed_port_is_the_one_it_listens_on() -> None:
-    assert environment()["NEARHIT_LISTEN"] == f"0.0.0.0:{instruction(FINAL, 'EXPOSE')[0]}"
+def exposed() -> list[str]:
+    (ports,) = instruction(FINAL, "EXPOSE")
+    return ports.split()
+
+
+def test_the_exposed_ports_are_those_it_listens_on() -> None:
+    listens = [environment()[name] for name in ("NEARHIT_LISTEN", "NEARHIT_HTTP")]
+
+    assert listens == [f"0.0.0.0:{port}" for port in exposed()]
 
 
 def test_the_health_check_asks_the_port_it_listens_on() -> None:
@@ -93,10 +110,10 @@ def test_the_health_check_asks_the_port_it_listens_on() -> None:
         assert healthy(answering.port)
 
 
-def test_compose_publishes_the_port_and_waits_for_a_healthy_redis() -> None:
-    port = instruction(FINAL, "EXPOSE")[0]
-
-    assert f'- "{port}:{port}"' in COMPOSE
+def test_compose_publishes_the_ports_and_waits_for_a_healthy_redis() -> None:
+    assert [line for line in COMPOSE.splitlines() if re.search(r'"\d+:\d+"', line)] == [
+        f'      - "{port}:{port}"' for port in exposed()
+    ]
     assert "REDIS_URL: redis://redis:6379" in COMPOSE
     assert re.search(r"depends_on:\s+redis:\s+condition: service_healthy", COMPOSE)
     assert 'test: ["CMD", "redis-cli", "ping"]' in COMPOSE

@@ -573,6 +573,7 @@ ELSEWHERE = {
     "MULTI GET EXEC in pieces": [["MULTI"], ["GET k"], ["EXEC"]],
     "GET behind WATCH": [["WATCH k"], ["GET k"], ["UNWATCH"]],
     "KEYS": [["KEYS *"]],
+    "a list that a writer fills last": [["BLPOP q 1"]],
     "COPY": [["COPY k b"]],
     "SET NX": [["SET k x NX"]],
 }
@@ -743,9 +744,7 @@ async def test_a_server_that_does_not_track_is_served_all_the_same(refused: byte
     await world.close()
 
 
-async def test_a_silent_server_is_asked_and_then_not_believed(
-    world: World, client: Client
-) -> None:
+async def test_a_silent_server_is_asked_and_then_not_believed(world: World, client: Client) -> None:
     await cached(world, client)
     world.context.commands.tick()
     assert await near(world, client)
@@ -891,9 +890,7 @@ async def test_large_hits_are_handed_out_over_turns() -> None:
     await here.close()
 
 
-async def test_a_client_that_reads_nothing_is_not_served_near(
-    world: World, client: Client
-) -> None:
+async def test_a_client_that_reads_nothing_is_not_served_near(world: World, client: Client) -> None:
     await cached(world, client)
     client.session.pause_writing()
     client.raw(gets(b"k", b"k"))
@@ -929,9 +926,7 @@ async def test_of_mget_only_the_misses_are_asked_for(
     assert wire.quiet
 
 
-async def test_mget_fills_what_nothing_was_said_of_meanwhile(
-    world: World, client: Client
-) -> None:
+async def test_mget_fills_what_nothing_was_said_of_meanwhile(world: World, client: Client) -> None:
     for key in (b"a", b"b", b"c"):
         await seen_once(world, client, key)
     writer = await joined(world)

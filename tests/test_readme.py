@@ -1,29 +1,42 @@
-"""README and docs: every command line is run or parsed, every table is compared with the code.
+"""README and docs: every example is run, every command line is run or parsed, every table is
+compared with the code.
 
-Port 6380 becomes a free port, port 6379 a server started here; ``.venv/bin/`` becomes the
-environment that runs the tests. A fence of a kind that no test here knows is a failure."""
+Port 6380 becomes a free port, and so does 3000; port 6379 a server started here; ``.venv/bin/`` the
+environment that runs the tests. What differs from run to run (tokens, times) is masked, and a token
+that is shown stands for the one that was given. A fence of a kind that no test here knows is a
+failure."""
 
 from __future__ import annotations
 
 import ast
+import http.server
 import importlib.util
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from nearhit.proxy import errors
+from nearhit.proxy.conduct_custom import IN_MULTI
 from nearhit.proxy.config import ROWS, VERSION, variable
+from nearhit.proxy.loader_settings import LOADER_ROWS
+from nearhit.proxy.metrics import Metrics
+from nearhit.proxy.stats import ROWS as STATS_ROWS
+from nearhit.proxy.stats import Stats
 from nearhit.proxy.terminal import EXIT_CODES
+from redis import Redis
 
 from tests.bench import __main__ as bench
-from tests.servers import HOST, Process, free_port, upstream
+from tests.clients import conftest as clients
+from tests.servers import HOST, Process, free_port, nearhit, upstream
 from tests.test_cli import environment, ping, serving, started, until_ready
 
 ROOT = Path(__file__).parent.parent
@@ -80,12 +93,19 @@ COMMANDS = [
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
-SESSIONS = [fence for fence in fences() if fence.kind == "console"]
+CONSOLES = [fence for fence in fences() if fence.kind == "console"]
+SESSIONS = [fence for fence in CONSOLES if fence.text.startswith("$ redis-cli ")]
+SHELLS = [fence for fence in CONSOLES if fence not in SESSIONS]
 FILES = [fence for fence in fences() if fence.kind == "toml"]
+MODULE = re.compile(r"# (\w+\.py)\n")  # the first line of what is no program, but a module
+PYTHON = [fence for fence in fences() if fence.kind == "python" and not MODULE.match(fence.text)]
+MODULES = [fence for fence in fences() if fence.kind == "python" and MODULE.match(fence.text)]
+JAVASCRIPT = [fence for fence in fences() if fence.kind == "javascript"]
 
 
 def test_every_fence_is_of_a_kind_that_is_tested() -> None:
-    assert {fence.kind for fence in fences()} <= {"sh", "console", "toml", "text"}
+    kinds = {"sh", "console", "toml", "python", "javascript", "text"}
+    assert {fence.kind for fence in fences()} <= kinds
     tested = {START, TESTS, *COMMANDS, *CHECKS, *BENCHES, *DOCKERS, *PINGS}
     assert set(lines()) == tested
 
@@ -141,7 +161,7 @@ def server() -> Iterator[Process]:
 @pytest.fixture
 def folder(tmp_path: Path, server: Process) -> Path:
     """A folder with README's nearhit.toml in it."""
-    (text,) = (fence.text for fence in FILES if fence.page == README)
+    text = next(fence.text for fence in FILES if fence.page == README)
     (tmp_path / "nearhit.toml").write_text(text.replace(":6379", f":{server.port}"))
     return tmp_path
 
@@ -162,7 +182,10 @@ def test_a_command_line_serves(line: str, folder: Path, server: Process) -> None
 
     with started(["sh", "-c", script], PORT=str(port)) as process:
         *_, ready = until_ready(process, folder / "log")
-        assert f"redis://{HOST}:{port} -> redis://{HOST}:{server.port}" in ready
+        named = f":{server.port}" in script or "--config" in command
+        there = f"redis://{HOST}:{server.port}" if named else "embedded Valkey"
+        assert f"redis://{HOST}:{port} -> {there}" in ready
+        assert ("near cache" in ready) == ("--near-cache off" not in command)
         assert ping((HOST, port)) == b"+PONG\r\n"
         process.terminate()
         process.communicate(timeout=15)
@@ -193,8 +216,86 @@ def test_a_toml_example_has_no_mistake(fence: Fence, tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "")
-    for name in tomllib.loads(fence.text):
+    given = dict(settings(tomllib.loads(fence.text)))
+    for name in given:
         assert re.search(rf"^{name} = .*# {re.escape(str(file))}:\d+$", done.stdout, re.MULTILINE)
+
+
+def settings(document: dict[str, object], head: str = "") -> Iterator[tuple[str, object]]:
+    """The settings of a file as check names them: ``loaders.users.ttl``."""
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from settings(value, f"{head}{name}.")
+        else:
+            yield f"{head}{name}", value
+
+
+# --- Loaders
+
+
+class Users(http.server.BaseHTTPRequestHandler):
+    """What README's loaders ask at port 8000."""
+
+    def do_GET(self) -> None:
+        found = self.path == "/users/1"
+        body = b"Ada" if found else b""
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def users() -> Iterator[int]:
+    """The port of an HTTP server with one user."""
+    with http.server.ThreadingHTTPServer((HOST, 0), Users) as serving:
+        thread = threading.Thread(target=serving.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield serving.server_port
+        finally:
+            serving.shutdown()
+            thread.join()
+
+
+def test_the_loaders_of_the_example_load(tmp_path: Path, server: Process) -> None:
+    (text,) = (fence.text for fence in FILES if "[loaders." in fence.text)
+    for fence in MODULES:
+        (tmp_path / MODULE.match(fence.text)[1]).write_text(fence.text)  # type: ignore[index]
+    with ExitStack() as stack:
+        old = stack.enter_context(upstream("valkey")).port
+        for shown, ours in ((6379, server.port), (8000, stack.enter_context(users())), (6378, old)):
+            assert f":{shown}" in text
+            text = text.replace(f":{shown}", f":{ours}")
+        (tmp_path / "nearhit.toml").write_text(text)
+        there = stack.enter_context(Redis(HOST, old, decode_responses=True))
+        there.set("session:1", "from the old server", px=50_000)
+        proxy = stack.enter_context(
+            nearhit(
+                None, "--config", str(tmp_path / "nearhit.toml"), env={"PYTHONPATH": str(tmp_path)}
+            )
+        )
+        cache = stack.enter_context(Redis(HOST, proxy.port, decode_responses=True))
+
+        assert cache.get("user:1") == "Ada"
+        assert cache.get("user:2") is None
+        assert cache.execute_command("GETORSET", "price:ch:7") == (
+            '{"item":"7","country":"ch","cents":1250}'
+        )
+        assert cache.execute_command("GETORSET", "session:1") == "from the old server"
+        assert cache.execute_command("GETORSET", "demo:1") == "demo value of demo:1"
+        assert 270_000 <= cache.pttl("user:1") <= 330_000
+        assert cache.pttl("session:1") <= 50_000
+
+
+def test_the_loader_settings_table_is_that_of_the_code() -> None:
+    assert table(README, "option", "default", "meaning") == [
+        [f"`{name}`", row.unset if row.default is None else f"`{row.default}`", row.meaning]
+        for name, row in LOADER_ROWS.items()
+    ]
 
 
 @pytest.mark.parametrize("line", BENCHES)
@@ -219,29 +320,72 @@ def test_a_docker_line_fits_the_image_and_the_compose_file(line: str) -> None:
     if words[1] == "build":
         assert words[2:] == ["-t", "nearhit", "."]
         return
-    port = re.findall(r"^EXPOSE (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
-    options = dict(zip(words[3:-1:2], words[4:-1:2], strict=True))
+    (ports,) = re.findall(r"^EXPOSE (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    *published, given = zip(words[3:-1:2], words[4:-1:2], strict=True)
     assert (words[1], words[2], words[-1]) == ("run", "--rm", "nearhit")
-    assert options["-p"] == f"{port}:{port}"
-    assert options["-e"].partition("=")[0] == ROWS["upstream"].env
+    assert published == [("-p", f"{port}:{port}") for port in ports.split()]
+    assert given[0] == "-e"
+    assert given[1].partition("=")[0] == ROWS["upstream"].env
 
 
-# --- redis-cli
+# --- Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a proxy serves, as the first command starts it."""
+
+    resp: int
+    http: int
+
+    def put(self, text: str) -> str:
+        """A text of ours with these ports for those that it shows."""
+        return text.replace("6380", str(self.resp)).replace(":3000", f":{self.http}")
 
 
 @pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Of a proxy as the first command starts it."""
-    port = free_port()
-    with serving(tmp_path_factory.mktemp("proxy"), PORT=str(port)):
-        yield port
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    ports = Ports(free_port(), free_port())
+    environ = {"PORT": str(ports.resp), "NEARHIT_HTTP": f"{HOST}:{ports.http}"}
+    with serving(tmp_path_factory.mktemp("proxy"), **environ):
+        yield ports
 
 
-needs_redis_cli = pytest.mark.skipif(
-    shutil.which("redis-cli") is None, reason="no redis-cli on PATH"
+def needs(tool: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"no {tool} on PATH")
+
+
+TOKEN = re.compile(r"\bt?[0-9a-f]{32}\b")
+# What differs from run to run, and what stands for it.
+DIFFERS = (
+    (TOKEN, "TOKEN"),
+    (re.compile(r"\b\d{16}\b"), "FENCE"),
+    (re.compile(r'(elapsed_ms"(?: => \(integer\)|:)) \d+'), r"\1 N"),
+    (re.compile(r"in \d+\.\d s, [\d,]+/s"), "in N s, N/s"),
 )
-PROMPT = re.compile(r"^127\.0\.0\.1:6380(?:\(TX\))?> (.+)$")
-PROMPT_ALONE = re.compile(r"^127\.0\.0\.1:6380> ", re.MULTILINE)
+# Of these all numbers differ.
+COUNTING = re.compile(r"CLIENT ID|TTL|STATS|LOCK ACQUIRE .* FENCE|LOCK INFO")
+
+
+def masked(command: str, output: str) -> list[str]:
+    for pattern, name in DIFFERS:
+        output = pattern.sub(name, output)
+    if COUNTING.match(command):
+        output = re.sub(r"\d[\d.]*", "N", output)
+    return [line.rstrip() for line in output.splitlines()]
+
+
+class Tokens:
+    """The tokens that were given, by those that are shown."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, str] = {}
+
+    def learn(self, shown: str, given: str) -> None:
+        self._given.update(zip(TOKEN.findall(shown), TOKEN.findall(given), strict=False))
+
+    def put(self, command: str) -> str:
+        return TOKEN.sub(lambda token: self._given.get(token[0], token[0]), command)
 
 
 @dataclass(slots=True)
@@ -251,55 +395,128 @@ class Block:
     commands: list[str] = field(default_factory=list)
     output: list[str] = field(default_factory=list)
 
-    def masked(self, output: list[str]) -> list[str]:
-        """Without what differs from run to run."""
-        if self.commands == ["CLIENT ID"]:
-            return [re.sub(r"\d+", "N", line) for line in output]
-        return output
+    def check(self, output: str) -> None:
+        """A last line of dots stands for as much as there is."""
+        shown, given = "\n".join(self.output), output
+        if self.output[-1:] == ["..."]:
+            shown = "\n".join(self.output[:-1])
+            given = "\n".join(output.splitlines()[: len(self.output) - 1])
+            assert len(output.splitlines()) >= len(self.output)
+        command = self.commands[-1]
+        assert masked(command, given) == masked(command, shown), self.commands
 
 
-def blocks(shown: list[str]) -> Iterator[Block]:
+def blocks(text: str, prompt: re.Pattern[str]) -> Iterator[Block]:
+    """``prompt`` matches the line of a command, and its group is that command."""
     block = Block()
-    for line, after in zip(shown, [*shown[1:], "127.0.0.1:6380> "], strict=True):
-        if (prompt := PROMPT.match(line)) is not None:
-            block.commands.append(prompt[1])
-        else:
+    for line in text.splitlines():
+        if (found := prompt.match(line)) is None:
             block.output.append(line)
-            if after.startswith("127.0.0.1:6380> "):
-                yield block
-                block = Block()
+            continue
+        if block.commands and "(TX)" not in line:
+            yield block
+            block = Block()
+        block.commands.append(found[1])
+    yield block
 
 
-@needs_redis_cli
+def converse(fence: Fence, shown: Iterator[Block], ask: Callable[[str], str]) -> None:
+    """Ask each command in its turn, and compare."""
+    tokens = Tokens()
+    for block in shown:
+        output = ask(tokens.put("\n".join(block.commands)))
+        tokens.learn("\n".join(block.output), output)
+        block.check(output)
+
+
+@needs("redis-cli")
 @pytest.mark.parametrize("fence", SESSIONS, ids=str)
-def test_a_redis_cli_session_answers_as_shown(fence: Fence, port: int) -> None:
-    first, *rest = fence.text.splitlines()
-    shown = list(blocks(rest))
-    # ECHO tells where the output of one block ends.
-    script = "".join("\n".join([*block.commands, "ECHO ----\n"]) for block in shown)
+def test_a_redis_cli_session_answers_as_shown(fence: Fence, ports: Ports) -> None:
+    first, _, rest = fence.text.partition("\n")
+    shown = blocks(rest, re.compile(r"127\.0\.0\.1:6380(?:\(TX\))?> (.+)"))
+    command = shlex.split(ports.put(first.removeprefix("$ ")))
 
-    done = subprocess.run(
-        ["redis-cli", "--no-raw", "-p", str(port)],
-        input=script, capture_output=True, text=True, timeout=15,
-    )  # fmt: skip
+    with subprocess.Popen(
+        [*command, "--no-raw"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as redis_cli:
+        stdin, stdout = redis_cli.stdin, redis_cli.stdout
+        assert stdin is not None
+        assert stdout is not None
 
-    answers = [answer.splitlines() for answer in done.stdout.split('"----"\n')[:-1]]
-    assert first == "$ redis-cli -p 6380"
-    assert len(answers) == len(shown) == len(PROMPT_ALONE.findall(fence.text))
-    for block, answer in zip(shown, answers, strict=True):
-        assert block.masked(answer) == block.masked(block.output), block.commands
+        def ask(commands: str) -> str:
+            # ECHO tells where the output of one block ends.
+            stdin.write(f"{commands}\nECHO ----\n")
+            stdin.flush()
+            return "".join(iter(stdout.readline, '"----"\n'))
+
+        converse(fence, shown, ask)
 
 
-@needs_redis_cli
+@needs("curl")
+@pytest.mark.parametrize("fence", SHELLS, ids=str)
+def test_a_shell_session_answers_as_shown(fence: Fence, ports: Ports) -> None:
+    def ask(command: str) -> str:
+        command = re.sub(
+            r"^(?:\.venv/bin/)?nearhit (warm|invalidate)",
+            rf"{BIN}/nearhit \1 --proxy redis://{HOST}:{ports.resp}",
+            ports.put(command),
+        )
+        done = subprocess.run(
+            ["sh", "-c", f"{command} 2>&1"], env=environment(), capture_output=True, text=True,
+            timeout=15,
+        )  # fmt: skip
+        return done.stdout
+
+    converse(fence, blocks(fence.text, re.compile(r"\$ (.+)")), ask)
+
+
+@needs("redis-cli")
 @pytest.mark.parametrize("line", PINGS)
-def test_the_health_check_answers(line: str, port: int) -> None:
+def test_the_health_check_answers(line: str, ports: Ports) -> None:
     def healthy(port: int) -> tuple[bool, str]:
         words = shlex.split(line.replace("6380", str(port)))
         done = subprocess.run(words, capture_output=True, text=True)
         return done.returncode == 0, done.stdout
 
-    assert healthy(port) == (True, "PONG\n")
+    assert healthy(ports.resp) == (True, "PONG\n")
     assert not healthy(free_port())[0]
+
+
+# --- Programs
+
+javascript = clients.javascript  # the npm packages of tests/clients/js
+
+
+def prints(text: str, comment: str) -> list[str]:
+    """What a program is said to print: the remark behind each line that prints."""
+    shown = rf"^ *(?:print|console\.log)\(.+\);? *{comment} (.+)$"
+    return re.findall(shown, text, re.MULTILINE)
+
+
+def printed(argv: list[str], folder: Path | None = None) -> list[str]:
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("fence", PYTHON, ids=str)
+def test_a_python_program_prints_what_it_says(fence: Fence, ports: Ports) -> None:
+    expected = prints(fence.text, "#")
+
+    assert expected
+    assert printed([sys.executable, "-c", ports.put(fence.text)]) == expected
+
+
+@pytest.mark.parametrize("fence", JAVASCRIPT, ids=str)
+def test_a_javascript_program_prints_what_it_says(
+    fence: Fence, ports: Ports, javascript: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(javascript / "node_modules")
+    (tmp_path / "program.mjs").write_text(ports.put(fence.text))
+    expected = prints(fence.text, "//")
+
+    assert expected
+    assert printed(["node", "program.mjs"], tmp_path) == expected
 
 
 # --- Tables
@@ -333,7 +550,7 @@ def test_every_event_is_explained() -> None:
 def logged() -> set[str]:
     """The names of all events that the code logs."""
     names: set[str] = set()
-    for file in ROOT.glob("proxy/*.py"):
+    for file in (*ROOT.glob("proxy/*.py"), *ROOT.glob("commands/*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call):
                 continue
@@ -349,14 +566,48 @@ def test_every_error_of_the_proxy_is_explained() -> None:
     rows = table(OPERATING, "error", "meaning", "may it be repeated")
     shown = {row[0].strip("`") for row in rows}
 
-    ours = [
-        errors.UpstreamDown("...").line,
-        errors.UpstreamLost("...").line,
-        errors.ProtocolError("...").line,
-        errors.ProtocolError("request too large for a command of the proxy").line,
-        errors.MAX_CLIENTS,
+    words = {re.sub(r"\d+", "N", line.decode().strip("-\r\n")) for line in our_errors()}
+    assert words <= shown
+
+
+def our_errors() -> list[bytes]:
+    """A line of each error that the proxy words itself."""
+    # Handed on in the server's words, or each of them worded by who raises it, as the server would.
+    theirs = {"UpstreamNotReady", "UpstreamRefused", "ServerError", "BadInput", "WrongArity"}
+    made = [
+        errors.UpstreamDown("..."),
+        errors.UpstreamLost("..."),
+        errors.ProtocolError("..."),
+        errors.ProtocolError("request too large for a command of the proxy"),
+        errors.NoLoader(b"..."),
+        errors.LoadError("...", "..."),
+        errors.LoadTimeout("...", 0),
+        errors.CacheBusy("..."),
+        errors.LockBusy("..."),
+        errors.BadInput(f"... {IN_MULTI}"),
     ]
-    assert {line.decode().strip("-\r\n") for line in ours} <= shown
+    kinds = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.ProxyError)
+    }
+    assert kinds - theirs <= {"ProxyError", *(type(error).__name__ for error in made)}
+    return [*(error.line for error in made), errors.MAX_CLIENTS]
+
+
+def test_every_metric_is_explained() -> None:
+    text = Metrics(Stats(), VERSION).text().decode()
+    served = re.findall(r"^# HELP (nearhit_(?!build)\w+) (.+)$", text, re.MULTILINE)
+
+    assert table(OPERATING, "metric", "meaning") == [[f"`{name}`", about] for name, about in served]
+
+
+def test_every_number_of_the_near_cache_is_explained() -> None:
+    rows = table(ROOT / "docs" / "near-cache.md", "STATS", "what it tells")
+    shown = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+
+    near = {row.name for row in STATS_ROWS if row.name.startswith("near_")}
+    assert shown == near | {"tracking"}
 
 
 # --- The rest
@@ -365,7 +616,7 @@ def test_every_error_of_the_proxy_is_explained() -> None:
 def test_links_and_paths_lead_somewhere() -> None:
     for page in PAGES:
         text = page.read_text()
-        for path in re.findall(r"`((?:\.ci|docs|proxy|tests)/[\w./*-]*)`", text):
+        for path in re.findall(r"`((?:\.ci|commands|docs|lua|proxy|tests)/[\w./*-]*)`", text):
             assert list(ROOT.glob(path)), f"{page.name}: {path}"
 
 

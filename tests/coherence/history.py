@@ -3,8 +3,9 @@
     writer ─ issue ─▶ send ─▶ reply ─ acknowledge            a write is one number, larger than all
     reader ─ floor ─▶ send ─▶ reply ─ look ─▶ Broken?        before it; nil has a number too
 
-Writes of one key are serial (its lock), so their numbers are in the server's order. Odd numbers are
-nils that nobody wrote: keys that ended, were evicted, or went with their server. Knows no socket."""
+Writes of one key are serial (its lock), so their numbers are in the server's order. Odd numbers
+are nils that nobody wrote: keys that ended, were evicted, or went with their server. Knows no
+socket."""
 
 from __future__ import annotations
 
@@ -95,10 +96,11 @@ class History:
         return write
 
     def ended(self) -> None:
-        """Whatever is stored now may be gone from now on."""
+        """The server is gone, and all that it stored. Nil stands behind each write: what was on its
+        way may have been done before the end, or in the next life."""
         for keyed in self.keys.values():
-            if keyed.writes and keyed.nils[-1] <= keyed.writes[-1].version:
-                keyed.nils.append(keyed.writes[-1].version + 1)
+            ends = (write.version + 1 for write in keyed.writes)
+            keyed.nils = sorted({*keyed.nils, *ends})
 
     def acknowledge(self, key: bytes, write: Write, by: str) -> None:
         write.acknowledged = time.monotonic()

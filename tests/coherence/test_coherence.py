@@ -20,7 +20,7 @@ import pytest
 
 from tests.servers import HOST, Kind, Process, nearhit, server_binary, upstream
 
-from .history import BOUND, SILENT_BOUND, History
+from .history import BOUND, LATE, SILENT_BOUND, History
 from .links import Links, links
 from .load import Gone, Link, Load
 
@@ -167,9 +167,7 @@ SCENARIOS = {
     "a slow tracked lane": Scenario(keys=3, trouble=slow_link),
     "CLIENT KILL of the tracked lane": Scenario(keys=5, trouble=kill_tracked),
     "cut links": Scenario(keys=5, trouble=cut_links),
-    "FLUSHALL, FLUSHDB, SWAPDB": Scenario(
-        keys=5, trouble=flush, proxies=("near",), probes=False
-    ),
+    "FLUSHALL, FLUSHDB, SWAPDB": Scenario(keys=5, trouble=flush, proxies=("near",), probes=False),
     "eviction": Scenario(
         keys=300,
         fleeting=True,
@@ -185,12 +183,8 @@ SCENARIOS = {
     "tracking-table-max-keys 10": Scenario(
         keys=100, config={"tracking-table-max-keys": ("10", "1000000")}
     ),
-    "a half-open tracked lane": Scenario(
-        keys=5, trouble=half_open, longer=2.2, bound=SILENT_BOUND
-    ),
-    "kill -9 and restart": Scenario(
-        keys=5, trouble=restart, longer=1.5, bound=SILENT_BOUND
-    ),
+    "a half-open tracked lane": Scenario(keys=5, trouble=half_open, longer=2.2, bound=SILENT_BOUND),
+    "kill -9 and restart": Scenario(keys=5, trouble=restart, longer=1.5, bound=SILENT_BOUND),
 }
 
 
@@ -274,6 +268,26 @@ async def test_versions_never_go_back(
         print(f"\n    {stage.kind}, {name}: {load.told()}; near hits {hits}")
     assert all(hits.values()), f"nothing was read near: {hits}"
     assert load.history.reads > 100 * SECONDS
+
+
+async def test_a_key_that_ends_in_silence_is_not_read_longer_than_it_lived(stage: Stage) -> None:
+    """Nobody but near reads touches it, and the server tells of no end that it has not noticed."""
+    direct, link = Link(stage.server.port), Link(stage.near.port)
+    assert await direct.one("DEBUG", "SET-ACTIVE-EXPIRE", 0) == b"OK"
+    try:
+        for number, ttl in enumerate((50, 200, 500)):
+            key = b"silent:%d" % number
+            await link.ask(("GET", key), ("GET", key))
+            assert await direct.one("SET", key, "v", "PX", ttl) == b"OK"
+            ends = time.monotonic() + ttl / 1000
+            while await link.one("GET", key) is None and time.monotonic() < ends:
+                pass  # the push of the SET is on its way
+            while await link.one("GET", key) == b"v":
+                last = time.monotonic()
+                assert last < ends + LATE, f"{key!r} of {ttl} ms: read {LATE} s behind its end"
+    finally:
+        await direct.one("DEBUG", "SET-ACTIVE-EXPIRE", 1)
+        Link.close_all()
 
 
 @pytest.mark.soak
