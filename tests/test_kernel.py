@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from array import array
 from types import ModuleType
 from typing import Any
 
@@ -626,3 +627,115 @@ def test_what_is_cut_as_a_request_is_one_for_the_scanner_too(
         if end >= 0:
             assert scan(kernel.Names(KINDS), stream[:end], 0, 9) == (1, end, MORE)
     assert len({max(end, -1) for end in found}) == 1  # one may see a break a line sooner
+
+
+# --- key, absent, part, flat: what the near cache asks
+
+NEARS = {**KINDS, b"GET": 32, b"SET": 33}
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (GET, (b"k", len(GET), 2, 32)),
+        (SET, (b"k", len(SET), 3, 33)),
+        (GET.replace(b"GET", b"get") + SET, (b"k", len(GET), 2, 32)),
+        (b"*2\r\n$3\r\nFOO\r\n$0\r\n\r\n", (b"", 19, 2, ODD)),
+        *[(GET[:end], None) for end in range(len(GET))],
+        (MULTI, None),
+        (b"*0\r\n", None),
+        (b"GET k\r\n", None),
+        (GET.replace(b"$1\r\nk", b"$2\r\nk"), None),
+        (GET.replace(b"$1", b"$01"), None),
+        (GET.replace(b"*2", b"*02"), None),
+    ],
+)
+def test_the_key_of_a_request_is_found(
+    kernel: Any, data: bytes, answer: tuple[bytes, int, int, int] | None
+) -> None:
+    names = kernel.Names(NEARS)
+
+    key = names.key(data, 0)
+
+    if answer is None:
+        assert key is None
+    else:
+        assert (key, names.end, names.words, names.verdict) == answer
+
+
+def get(key: bytes) -> bytes:
+    return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
+
+
+def tables() -> tuple[Any, Any]:
+    return array("B", bytes(256)), array("H", bytes(128))
+
+
+def test_what_is_certainly_absent_is_walked_and_noted(kernel: Any) -> None:
+    names, (present, sights) = kernel.Names(NEARS), tables()
+    data = get(b"a") + get(b"b") + SET
+
+    assert names.absent(data, 0, 10, present, sights, 7) == 2
+    assert names.end == len(get(b"a") + get(b"b"))
+    assert sum(map(bool, sights)) >= 1
+    # Seen before: it is for the slow way, which may keep it.
+    assert names.absent(get(b"b"), 0, 10, present, sights, 7) == 0
+    assert names.end == 0
+
+
+def test_what_may_be_there_is_not_walked(kernel: Any) -> None:
+    names, (present, sights) = kernel.Names(NEARS), tables()
+    present[(hash(b"b") ^ 7) & 255] = 1
+
+    assert names.absent(get(b"b"), 0, 10, present, sights, 7) == 0
+    assert not any(sights)
+
+
+@pytest.mark.parametrize("data", [get(b"k")[:end] for end in range(len(get(b"k")))])
+def test_what_is_not_whole_is_not_walked(kernel: Any, data: bytes) -> None:
+    names, (present, sights) = kernel.Names(NEARS), tables()
+
+    assert names.absent(data, 0, 10, present, sights, 7) == 0
+    assert names.absent(get(b"a") + data, 0, 10, present, sights, 7) == 1
+    assert names.absent(get(b"x"), 0, 0, present, sights, 7) == 0
+
+
+@needs_compiled
+@given(keys=st.lists(st.binary(max_size=3), max_size=60), salt=st.integers(-(2**60), 2**60))
+def test_both_kernels_see_and_note_the_same(keys: list[bytes], salt: int) -> None:
+    data = b"".join(map(get, keys))
+    seen = []
+    for module in (compiled, twin):
+        assert module is not None
+        names, (present, sights) = module.Names(NEARS), tables()
+        pos, steps = 0, []
+        while pos < len(data):
+            count = names.absent(data, pos, 5, present, sights, salt)
+            steps.append((count, names.end))
+            pos = names.end
+            if not count:
+                names.key(data, pos)
+                pos = names.end
+        seen.append((steps, sights.tolist()))
+
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("data", "flat"),
+    [
+        (b"_\r\n", b"$-1\r\n"),
+        (b"$2\r\n_\n\r\n_\r\n+OK\r\n", b"$2\r\n_\n\r\n$-1\r\n+OK\r\n"),
+        (b"*3\r\n_\r\n$1\r\n_\r\n_\r\n", b"*3\r\n$-1\r\n$1\r\n_\r\n$-1\r\n"),
+        (b":1\r\n", b":1\r\n"),
+    ],
+)
+def test_nulls_become_those_of_resp2(kernel: Any, data: bytes, flat: bytes) -> None:
+    for begin in (0, 4):
+        cutter = kernel.Cutter()
+        cutter.places = []
+        whole = b"#" * begin + data
+        at = cutter.cut(whole, begin, 9)
+
+        assert cutter.flat(whole, begin, at) == flat
+        assert cutter.part(whole, begin, at) == data

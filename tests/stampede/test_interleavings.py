@@ -19,7 +19,7 @@ import pytest
 from .scene import Caller, Scene
 
 AT_ONCE: Final = 60
-QUICK: Final = 60
+QUICK: Final = 24
 SOAK: Final = 1000
 # A writer comes so many seconds behind its reader; a load takes up to 0.02.
 LATE: Final = 0.02
