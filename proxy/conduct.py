@@ -544,6 +544,7 @@ ACTS: Final[Mapping[Path, Act]] = {
     Path.SHUTDOWN: _shutdown,
     Path.STICKY: sticky,
     Path.SUBSCRIBE: _subscribe,
+    Path.TELL: _plain,
     Path.TUNNEL: _tunnel,
     Path.UNSUBSCRIBE: _unsubscribe,
     Path.UNWATCH: _unwatch,

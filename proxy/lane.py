@@ -26,7 +26,7 @@ from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, Up
 from .hot import LaneCore, LaneState, Slot
 from .kernel import BROKEN, Cutter
 from .log import event
-from .resp import encode
+from .resp import encode, integer_of
 from .slot import Ask, Done
 
 log = logging.getLogger(__name__)
@@ -360,7 +360,7 @@ class Lane(LaneCore):
                 raise UpstreamRefused(reply, login=is_login)
         self.locked = replies[-1].startswith(b"-NOAUTH")
         identity = replies[-2]
-        self.client_id = int(identity[1:]) if identity.startswith(b":") else 0
+        self.client_id = integer_of(identity[1:-2]) or 0 if identity.startswith(b":") else 0
 
     async def _converse(self, requests: list[list[bytes]]) -> list[bytes]:
         """Ask on the new connection, before anybody else may."""

@@ -312,7 +312,7 @@ def test_the_ready_line_names_both_sides(tmp_path: Path) -> None:
         assert len(proxy.said) == 1
         assert re.fullmatch(
             rf"nearhit {VERSION} ready: redis://{HOST}:{port}, redis://{HOST}:[1-9]\d* -> "
-            rf"redis://:\*\*\*@{HOST}:{server.port}/0 \(Valkey 9\.\d+\.\d+\)",
+            rf"redis://:\*\*\*@{HOST}:{server.port}/0 \(Valkey 9\.\d+\.\d+\), near cache 64 MiB",
             proxy.said[0],
         )
 
@@ -347,7 +347,7 @@ def test_without_an_upstream_it_says_in_one_line_what_it_started(tmp_path: Path)
         r"--upstream URL uses yours",
         started,
     )
-    assert re.search(r"-> embedded Valkey 9\S+$", ready)
+    assert re.search(r"-> embedded Valkey 9\S+, near cache 64 MiB$", ready)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

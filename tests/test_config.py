@@ -82,6 +82,9 @@ def mistakes(
         ("offline_queue", "1kb", 1024),
         ("offline_queue", "16MB", 16 << 20),
         ("offline_queue", "1 gb", 1 << 30),
+        ("near_cache", "off", 0),
+        ("near_cache", "1mb", 1 << 20),
+        ("near_ttl", "10ms", 0.01),
         ("max_waiters", "1", 1),
         ("stats_key", "{app}:stats", "{app}:stats"),
         ("stats_key", "off", ""),
@@ -142,6 +145,9 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("offline_queue", "1.5mb"),
         ("offline_queue", "1tb"),
         ("offline_queue", "1073741825"),
+        ("near_cache", "0"),
+        ("near_cache", "7"),
+        ("near_ttl", "0"),
         ("max_waiters", "0"),
         ("max_waiters", "1000001"),
         ("stats_key", ""),
@@ -204,6 +210,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "config": "nearhit.toml",
         "log_level": "error",
         "env": "production",
+        "near_cache": "7mb",
     }
     text = samples.get(name, "7")
     value = getattr(loaded({name: text}, file=""), name)
@@ -444,6 +451,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["offline_queue", "=", "16mb", "#", "default"],
+        ["near_cache", "=", "64mb", "#", "default"],
+        ["near_ttl", "=", "60s", "#", "default"],
         ["max_waiters", "=", "10000", "#", "default"],
         ["stats_key", "=", "nearhit:stats", "#", "default"],
     ]

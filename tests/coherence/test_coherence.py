@@ -25,7 +25,7 @@ from .links import Links, links
 from .load import Gone, Link, Load
 
 PLAYS = itertools.count()
-SECONDS = float(os.environ.get("NEARHIT_COHERENCE_S", "2"))
+SECONDS = float(os.environ.get("NEARHIT_COHERENCE_S", "1"))
 SOAK = float(os.environ.get("NEARHIT_SOAK_S", "600"))
 
 
