@@ -15,7 +15,10 @@ local function next_fence()
   if type(last) == 'table' then
     return last -- no number: its error
   end
-  local time = redis.call('TIME')
+  local time = redis.pcall('TIME')
+  if time.err then
+    return time -- a user who may not ask: nothing is left behind
+  end
   local fence = math.max(last, time[1] * 1000000 + time[2])
   -- Below 2^53 a double is exact, and %.0f writes all of it; tostring would write 1.79e+15.
   redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[3])

@@ -312,9 +312,10 @@ class Server:
 
     def _near_needs(self, major: int) -> None:
         """Redis 6 puts pushes inside of other replies (redis#8935): nothing is read near there."""
-        if major < NEAR_FROM and self._ours.near:
-            self._ours = replace(self._ours, near=False)
+        near = self.near.active and major >= NEAR_FROM
+        if self.near.active and not near:
             event(log, logging.WARNING, "near cache off", server=self.version, needs=NEAR_FROM)
+        self._ours = replace(self._ours, near=near)
 
     def _take_commands(self, reply: bytes) -> None:
         try:

@@ -46,7 +46,8 @@ def port() -> Iterator[int]:
             port,
             [
                 sys.executable, "-c", SERVE, name, "serve",
-                "--listen", f"{HOST}:{port}", "--upstream", f"redis://{HOST}:{valkey.port}", "--http", "off",
+                "--listen", f"{HOST}:{port}", "--upstream", f"redis://{HOST}:{valkey.port}",
+                "--http", "off",
             ],
             folder,
             {"NEARHIT_ENV": "development"},
