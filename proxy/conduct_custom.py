@@ -18,8 +18,9 @@ from typing import Any, Final, cast
 
 from .conduct_near import fresh
 from .errors import BadInput, ProxyError
-from .hot import FILL, MUTE_SKIP, WINDOW_BYTES, Lead, Run
+from .hot import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
 from .kernel import PLAIN, Names
+from .lane import Lane
 from .nearcache import Space
 from .resp import Value, bulk, encode, error, null, reply
 from .session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
@@ -173,7 +174,9 @@ def _read(session: Session, key: bytes, word: bytes, command: CommandSpec | None
             filling = Filling(space, Lead(ticket, now))
     slot = Probe(session, key, command, filling)
     session.ask_own(slot)
-    lane = session.context.commands.lane(session.key)
+    lane = cast("Lane | None", session.tracked)
+    if lane is None or lane.state is LaneState.CLOSED:
+        lane = session.find_tracked()
     if filling is not None:
         lane.send(FILL + word, filling.lead)
     lane.send(_GET + word, slot)

@@ -10,7 +10,7 @@ from nearhit.proxy.nearcache cimport (
 cdef int _MORE, _FULL, _PUSH, _BROKEN
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
-cdef int _NEAR, _WRITE_ONE
+cdef int _NEAR, _WRITE_ONE, _GETORSET
 
 
 cdef class Run:
@@ -94,6 +94,8 @@ cdef class SessionCore:
     cdef public CNames far
     cdef public CNames home
     cdef public CNames near_only
+    cdef public bint asking
+    cdef public CNames waiting
     cdef public bint on_tracked
     cdef public bint read_far
     cdef public Py_ssize_t behind
@@ -132,6 +134,10 @@ cdef class SessionCore:
         key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket, cache=CNearCache, count=Py_ssize_t
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(
+        space=CSpace, tracked=LaneCore, names=CNames, usable=bint, key=bytes, entry=CEntry
+    )
+    cdef Py_ssize_t _near_hit(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(turn=Turn, tail=Run, slot=Run)
     cdef _say(self, bytes reply)
     cdef _ask_tracked(self, bytes data, Py_ssize_t count)

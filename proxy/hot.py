@@ -34,6 +34,7 @@ MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
 # stands behind the name.
 NEAR = 32
 WRITE_ONE = 33
+GETORSET = 27
 _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
 FILL = (
     b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"  # track what is read next:
@@ -61,7 +62,7 @@ _MORE, _FULL, _PUSH, _BROKEN = MORE, FULL, PUSH, BROKEN
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
-_NEAR, _WRITE_ONE = NEAR, WRITE_ONE
+_NEAR, _WRITE_ONE, _GETORSET = NEAR, WRITE_ONE, GETORSET
 
 
 class Slot(Protocol):
@@ -403,6 +404,8 @@ class SessionCore:
         self.home: Names = names  # what ``names`` is again when the tracked lane has answered
         self.near_only: Names = names  # what may follow reads on the tracked lane
         self.cache: NearCache | None = None  # what forgets the keys that this client writes
+        self.asking = False  # commands of the proxy's own are outstanding: others wait for them
+        self.waiting: Names = names  # what may follow those
         self.on_tracked = False  # what is outstanding was sent to the tracked lane
         self.read_far = False  # reads of strings went elsewhere: behind those ...
         self.behind = -1  # ... the tracked lane must have answered something sent later
@@ -495,6 +498,13 @@ class SessionCore:
                 elif verdict == _NEAR:
                     at = self._read_near(data, pos)
                     far = at == pos
+                    pos = at
+                elif verdict == _GETORSET:
+                    at = self._near_hit(data, pos)
+                    if at == pos:
+                        at = self.special(data, pos, verdict)
+                        if at < 0:
+                            break
                     pos = at
                 elif verdict == _WRITE_ONE and self.cache is not None:
                     at = self._write_one(data, pos)
@@ -614,6 +624,31 @@ class SessionCore:
         if missed:
             self._ask_tracked(names.part(data, begin, pos), missed)
         return pos
+
+    def _near_hit(self, data: bytes, pos: int) -> int:
+        """Answer the GETORSET key at pos out of the near cache; the offset behind it, the same
+        where it is not there."""
+        space, tracked = self.space, self.tracked
+        if self.head is not None or space is None or tracked is None or self.mute or self.asking:
+            return pos
+        usable = tracked.state is READY and tracked.tracking and space.open and not tracked.paused
+        if not usable or tracked.done <= self.behind:
+            return pos
+        names = self.names
+        key = names.key(data, pos)
+        if key is None or names.words != 2:
+            return pos
+        entry = space.entries.get(key)
+        if entry is None or entry.reply is None:
+            return pos
+        entry = space.get(key, self.turn.clock())
+        if entry is None:
+            return pos
+        self._say(entry.reply)
+        self.said += entry.size
+        if self.said > _WINDOW_BYTES:
+            self.yield_turn()
+        return names.end
 
     def _say(self, reply: bytes | None) -> None:
         """An answer out of the near cache, in its place."""
@@ -749,8 +784,8 @@ class SessionCore:
             self._resize_window()
         if slot is None:
             self.tail = None
-            if self.on_tracked:
-                self.on_tracked = False
+            if self.on_tracked or self.asking:
+                self.on_tracked = self.asking = False
                 self.names = self.home
             elif self.read_far:
                 self.read_far = False
@@ -785,6 +820,15 @@ class SessionCore:
 
     def go_tracked(self) -> None:
         self._go_tracked()
+
+    def ask_own(self, slot: Run) -> None:
+        """Take a place for a command of the proxy's own, which holds back what is not its like."""
+        self._push_slot(slot)
+        if not self.asking:
+            self.asking = True
+            if not self.on_tracked:
+                self.home = self.names
+            self.names = self.waiting
 
     def push_slot(self, slot: Run) -> None:
         self._push_slot(slot)

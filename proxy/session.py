@@ -37,7 +37,7 @@ from .hot import (
     SessionCore,
     Turn,
 )
-from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter
+from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
@@ -164,7 +164,7 @@ class Seen(Run):
 
 class Session(SessionCore):
     __slots__ = (
-        "_eof", "_paused", "_upload", "asking", "blocking", "born", "context", "holds", "id", "key",
+        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key",
         "library", "local", "marks", "name", "patches", "peer", "redirect", "running", "voids",
         "wrote",
     )  # fmt: skip
@@ -187,7 +187,6 @@ class Session(SessionCore):
             tuple[int, Callable[[bytes], bytes]]
         ] = []  # of EXEC's reply, by position
         self.blocking = 0  # blocking commands outstanding
-        self.asking = False  # commands of the proxy's own are outstanding: others wait for them
         self.running: set[asyncio.Task[None]] = set()  # what ends with us
         self.wrote: list[bytes] | None = []  # keys that EXEC writes, None: any
         self.voids: list[bytes] = []  # leases that EXEC must void before it writes their keys
@@ -426,14 +425,6 @@ class Session(SessionCore):
         if lane.choked:
             self.wait_for(lane)
 
-    def ask_own(self, slot: Run) -> None:
-        """Take a place for a command of the proxy's own, which holds back what is not its like."""
-        self.push_slot(slot)
-        self.at_drain = True
-        if not self.asking:
-            self.asking = True
-            self.choose_names()
-
     def open_tracked(self) -> None:
         """See that the tracked lane is there or on its way, and the space that it fills."""
         self.find_tracked().open()
@@ -536,9 +527,6 @@ class Session(SessionCore):
         self.at_drain = False
         if self.closed:
             return
-        if self.asking:
-            self.asking = False
-            self.choose_names()
         lane = self.lane
         if lane is not None and lane.lent:
             self.at_drain = True
@@ -638,6 +626,8 @@ class Session(SessionCore):
         elif lane is not None:
             self.unpin()
         self.key = key
+        if self.tracked is not None:
+            self.find_tracked()
         self.choose_names()
 
     def hold(self, why: int) -> None:
@@ -651,25 +641,28 @@ class Session(SessionCore):
     def choose_names(self) -> None:
         """Which requests the kernel may forward unseen, in the state we are in."""
         table = self.context.table
-        self.far, self.near_only = table.far, table.near_only
+        self.far, self.near_only, self.waiting = table.far, table.near_only, table.waiting
         self.flat = self.key.resp == 2
         self.cache = self.context.near
         self.space = None
-        if self.asking:
-            self.names = table.waiting
-        elif self.key.user is None and self.context.lanes.locked:
-            self.names = table.locked
-        elif self.holds & HOLD_MULTI:
-            self.names = table.queueing
-        elif self.holds & HOLD_SUBSCRIBED and self.key.resp == 2:
-            self.names = table.subscribed
-        elif self.holds or not table.ours.near:
-            self.names = table.far
-        else:
-            self.names = table.plain
+        names = self._names_of_state()
+        if names is table.plain:
             self.find_tracked()
-        if self.on_tracked and not self.asking:
-            self.names, self.home = table.near_only, self.names
+        if self.asking or self.on_tracked:
+            self.home = names
+            self.names = table.waiting if self.asking else table.near_only
+        else:
+            self.names = names
+
+    def _names_of_state(self) -> Names:
+        table = self.context.table
+        if self.key.user is None and self.context.lanes.locked:
+            return table.locked
+        if self.holds & HOLD_MULTI:
+            return table.queueing
+        if self.holds & HOLD_SUBSCRIBED and self.key.resp == 2:
+            return table.subscribed
+        return table.far if self.holds or not table.ours.near else table.plain
 
     def enter_tunnel(self) -> None:
         """From now on bytes pass both ways as they are, for as long as the connection lasts."""
