@@ -1,7 +1,8 @@
 """Two servers of each kind, started once: one reached directly, one behind the proxy.
 
 ``NEARHIT_WIRE=direct pytest tests/wire`` leaves the proxy out and compares the two servers with
-each other: that checks the scripts and masks, and must pass whatever state the proxy is in."""
+each other: that checks the scripts and masks, and must pass whatever state the proxy is in.
+``NEARHIT_WIRE_NEAR=off`` runs them without the near cache."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ import pytest
 from tests.servers import HOST, Kind, nearhit, server_binary, upstream
 
 from .link import Control
+
+NEAR = os.environ.get("NEARHIT_WIRE_NEAR", "64mb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,9 @@ def start_twins(stack: ExitStack, kind: Kind, password: str = "") -> Twins:
     controls = [stack.enter_context(closing(Control(port, password))) for port in ports]
     door = ports[1]
     if os.environ.get("NEARHIT_WIRE") != "direct":
-        door = stack.enter_context(nearhit(f"redis://{HOST}:{ports[1]}", "--stats-key", "off")).port
+        door = stack.enter_context(
+            nearhit(f"redis://{HOST}:{ports[1]}", "--stats-key", "off", "--near-cache", NEAR)
+        ).port
     return Twins(kind, Side("direct", ports[0], controls[0]), Side("proxy", door, controls[1]))
 
 
