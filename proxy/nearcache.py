@@ -15,9 +15,7 @@ the order of the wire (near-cache.md, 3.3). Whatever may change a key voids the 
 
 Eviction is S3-FIFO (Yang et al., SOSP'23) by bytes: newcomers pass through a small queue, and a
 scan never gets beyond it. A hit raises one counter. What is dropped leaves that counter among the
-sights, so that a key that was invalidated comes back as what it was. That makes 0.9 points of hit
-ratio (tests.bench.hit_ratio). The queues are linked through the entries: a dropped one leaves its
-queue at once and holds no memory."""
+sights, so that a key that was invalidated comes back as what it was."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def value_of(reply: bytes) -> Value:
 
 
 def _packed(words: tuple[bytes, ...]) -> bytes:
-    """A request; hiredis packs a long one ten times faster than resp.encode."""
+    """A request, packed in C: it may be long."""
     return cast(bytes, hiredis.pack_command(cast(Any, words)))  # its stub says: tuples of one
 
 
