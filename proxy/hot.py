@@ -660,6 +660,7 @@ class SessionCore:
             turn.hits += 1
         tail = self.tail
         if tail is None:
+            self.replies += 1
             self._write(reply)
         elif not tail.want and tail.parts is not None:
             tail.parts.append(reply)

@@ -1005,3 +1005,20 @@ async def test_another_user_has_entries_of_its_own(world: World, client: Client)
         wire.reply(push(b"k"))
         break
     assert await near(world, client) == b""
+
+
+# --- The window -------------------------------------------------------------------------------
+
+
+async def test_hits_do_not_narrow_the_window(world: World, client: Client) -> None:
+    await cached(world, client, value=bulk(b"v" * 1000))
+    client.session.window = 64
+    for _ in range(5000):  # 5 MB
+        client.send(b"GET", b"k")
+        client.took()
+        client.session.flush()
+
+    client.send(b"GET", b"other")
+    tracked(world).reply(b"_\r\n")
+
+    assert client.session.window >= 64
