@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -187,7 +188,10 @@ def test_without_a_proxy_one_is_started_for_it(
 
     assert done.returncode == 0, done.stderr
     assert "warmed 22 in " in done.stderr
-    assert ": 20 loaded, 1 skipped, 1 not found, 0 failed" in done.stderr
+    # user:0 comes twice: it waits for the load that runs, or finds what that has stored.
+    assert re.search(
+        r": (20 loaded, 1 skipped|21 loaded, 0 skipped), 1 not found, 0 failed", done.stderr
+    )
     assert sorted(direct.keys("user:*")) == sorted(b"user:%d" % number for number in range(20))
 
 
