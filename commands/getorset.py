@@ -12,7 +12,7 @@ from typing import cast
 from ..lua import script
 from ..proxy.names import lease_key
 from ..proxy.resp import Value
-from ..proxy.spec import EXPIRIES, Argument, Call, CommandSpec, Expiry, Options, expiry
+from ..proxy.spec import EXPIRIES, EXPIRY, Argument, Call, CommandSpec, Expiry, Options, expiry
 
 SCRIPT = script("getorset")
 
@@ -77,17 +77,7 @@ SPEC = CommandSpec(
             flags=("optional",),
             arguments=(
                 Argument("value", "string"),
-                Argument(
-                    "expiration",
-                    "oneof",
-                    flags=("optional",),
-                    arguments=(
-                        Argument("seconds", "integer", "EX"),
-                        Argument("milliseconds", "integer", "PX"),
-                        Argument("unix-time-seconds", "unix-time", "EXAT"),
-                        Argument("unix-time-milliseconds", "unix-time", "PXAT"),
-                    ),
-                ),
+                EXPIRY,
             ),
         ),
     ),

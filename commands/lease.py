@@ -13,6 +13,7 @@ from ..proxy.errors import BadInput
 from ..proxy.resp import Value
 from ..proxy.spec import (
     EXPIRIES,
+    EXPIRY,
     Argument,
     Call,
     CommandSpec,
@@ -115,17 +116,6 @@ def waits(request: object) -> bool:
     return isinstance(request, Get) and request.wait_ms > 0
 
 
-_EXPIRATION = Argument(
-    "expiration",
-    "oneof",
-    flags=("optional",),
-    arguments=(
-        Argument("seconds", "integer", "EX"),
-        Argument("milliseconds", "integer", "PX"),
-        Argument("unix-time-seconds", "unix-time", "EXAT"),
-        Argument("unix-time-milliseconds", "unix-time", "PXAT"),
-    ),
-)
 SPEC = CommandSpec(
     name=b"LEASE",
     arity=-2,
@@ -158,7 +148,7 @@ SPEC = CommandSpec(
                 Argument("key", "key"),
                 Argument("token", "string"),
                 Argument("value", "string"),
-                _EXPIRATION,
+                EXPIRY,
             ),
         ),
         Subcommand(

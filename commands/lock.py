@@ -15,6 +15,8 @@ from ..proxy.errors import BadInput
 from ..proxy.resp import Value
 from ..proxy.spec import (
     EXPIRIES,
+    TTL,
+    TTLS,
     Argument,
     Call,
     CommandSpec,
@@ -162,10 +164,6 @@ async def _run_acquire(call: Call, request: Acquire) -> Value:
 
 _RESOURCE = Argument("resource", "key")
 _TOKEN = Argument("token", "string")
-_TIMES = (
-    Argument("seconds", "integer", "EX"),
-    Argument("milliseconds", "integer", "PX"),
-)
 SPEC = CommandSpec(
     name=b"LOCK",
     arity=-2,
@@ -185,7 +183,7 @@ SPEC = CommandSpec(
             (2, 2, 1),
             (
                 _RESOURCE,
-                Argument("expiration", "oneof", flags=("optional",), arguments=_TIMES),
+                TTL,
                 Argument("wait-milliseconds", "integer", "WAIT", ("optional",)),
                 Argument("token", "string", "TOKEN", ("optional",)),
                 Argument("fence", "pure-token", "FENCE", ("optional",)),
@@ -203,7 +201,7 @@ SPEC = CommandSpec(
             "Lets the time of a resource begin anew, if the token holds it.",
             6,
             (2, 2, 1),
-            (_RESOURCE, _TOKEN, Argument("expiration", "oneof", arguments=_TIMES)),
+            (_RESOURCE, _TOKEN, Argument("expiration", "oneof", arguments=TTLS)),
         ),
         Subcommand(
             "INFO",

@@ -24,6 +24,7 @@ from ..proxy.spec import (
     EXPIRIES,
     MS_MAX,
     SYNTAX,
+    TTL,
     Argument,
     Call,
     CommandSpec,
@@ -302,15 +303,6 @@ def _words(words: Sequence[bytes]) -> bytes:
 
 # --- Facts ------------------------------------------------------------------------------------
 
-_EXPIRY: Final = Argument(
-    "expiration",
-    "oneof",
-    flags=("optional",),
-    arguments=(
-        Argument("seconds", "integer", token="EX"),
-        Argument("milliseconds", "integer", token="PX"),
-    ),
-)
 _LOADER: Final = Argument("loader", "string", token="LOADER", flags=("optional",))
 _CONCURRENCY: Final = Argument("concurrency", "integer", token="CONCURRENCY", flags=("optional",))
 _REFRESH: Final = Argument("refresh", "pure-token", token="REFRESH", flags=("optional",))
@@ -335,7 +327,7 @@ SPEC = CommandSpec(
                     "through-loaders",
                     "block",
                     arguments=(
-                        _EXPIRY,
+                        TTL,
                         Argument("loader", "string", token="LOADER", flags=("optional",)),
                         Argument(
                             "concurrency", "integer", token="CONCURRENCY", flags=("optional",)
@@ -348,7 +340,7 @@ SPEC = CommandSpec(
                     "with-values",
                     "block",
                     arguments=(
-                        _EXPIRY,
+                        TTL,
                         _REFRESH,
                         Argument(
                             "pair",

@@ -19,7 +19,6 @@ from typing import Any, Final, cast
 from .conduct_near import fresh
 from .errors import BadInput, ProxyError
 from .hot import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
-from .kernel import PLAIN, Names
 from .lane import Lane
 from .nearcache import Space
 from .resp import Value, bulk, encode, error, null, reply
@@ -31,9 +30,6 @@ log = logging.getLogger(__name__)
 NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
 IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send it on its own"
 
-_GETORSET: Final = Names({b"GETORSET": PLAIN})
-_HEAD: Final = b"*2\r\n$8\r\n"
-_BEHIND_NAME: Final = len(b"*2\r\n$8\r\nGETORSET\r\n")
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 
 
@@ -140,22 +136,21 @@ class Filling:
 def getorset(session: Session, data: bytes, pos: int) -> int:
     """Ask for the GETORSET key that begins at pos as a GET; the offset behind it, 0: it is none.
 
-    A hit is to cost no more than 1.6 times a GET: its bytes are reused, and no task is started."""
-    if not data.startswith(_HEAD, pos) or _GETORSET.scan(data, pos, 1) != 1:
-        return 0
+    A hit is to cost no more than 1.6 times a GET: no task is started for it."""
     table, names = session.context.table, session.names
     behind_its_like = names is table.waiting or names is table.near_only
     if not behind_its_like and (session.head is not None or names not in (table.plain, table.far)):
         return 0
-    end = _GETORSET.end
-    word = data[pos + _BEHIND_NAME : end]
-    key = word[word.index(b"\r\n") + 2 : -2]
-    _read(session, key, word, session.context.commands.specs[b"GETORSET"])
+    key = names.key(data, pos)
+    if key is None or names.words != 2:
+        return 0
+    end = names.end
+    _read(session, key, session.context.commands.specs[b"GETORSET"])
     return end
 
 
-def _read(session: Session, key: bytes, word: bytes, command: CommandSpec | None) -> None:
-    """Read a string near, or on the tracked lane. ``word``: the key as it stands in a request."""
+def _read(session: Session, key: bytes, command: CommandSpec | None) -> None:
+    """Read a string near, or on the tracked lane."""
     filling = None
     here = fresh(session)
     if here is not None:
@@ -177,6 +172,7 @@ def _read(session: Session, key: bytes, word: bytes, command: CommandSpec | None
     lane = cast("Lane | None", session.tracked)
     if lane is None or lane.state is LaneState.CLOSED:
         lane = session.find_tracked()
+    word = bulk(key)
     if filling is not None:
         lane.send(FILL + word, filling.lead)
     lane.send(_GET + word, slot)
@@ -266,14 +262,14 @@ def read_through(session: Session, args: list[bytes]) -> bool:
     own = session.lane is not None and session.lane.lent
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
         if session.names is session.context.table.plain and len(args) == 2 and session.idle():
-            _read(session, args[1], bulk(args[1]), None)
+            _read(session, args[1], None)
         else:
             session.forward(encode(args), 1, 1)
         return True
     if not session.idle():
         return False
     if len(args) == 2 and args[0].upper() == b"GET":
-        _read(session, args[1], bulk(args[1]), commands.specs[b"GETORSET"])
+        _read(session, args[1], commands.specs[b"GETORSET"])
         return True
     slot = Pending(session, bool(session.mute))
     session.mute &= ~MUTE_SKIP

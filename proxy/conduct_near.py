@@ -10,7 +10,7 @@ from .hot import FILL, WINDOW_BYTES, LaneState, Lead, Run
 from .kernel import Cutter
 from .lane import Lane
 from .nearcache import Space, Ticket
-from .resp import encode, null
+from .resp import bulk, encode, null
 from .session import Session
 
 # Beyond so many keys an MGET is asked as it is.
@@ -61,7 +61,7 @@ def read_many(session: Session, args: list[bytes]) -> bool:
     slot = Many(session, head, replies, missing, space, leads)
     session.push_slot(slot)
     for key, lead in leads.items():
-        lane.send(FILL + encode([key]).partition(b"\r\n")[2], lead)
+        lane.send(FILL + bulk(key), lead)
     lane.send(encode([b"MGET", *missing]), slot)
     if lane.choked:
         session.wait_for(lane)

@@ -11,7 +11,7 @@ from typing import Final
 
 from .errors import BadInput, WrongArity, shown
 from .flight import Flights
-from .lane import Key, Lane
+from .lane import Key
 from .locks import Locks
 from .resp import Value
 from .scope import Scope
@@ -67,10 +67,6 @@ class Commands:
             if value is not None:
                 return value
         return await self.run(spec, request, key)
-
-    def lane(self, key: Key) -> Lane:
-        """The tracked lane, for probes."""
-        return self.place(key).scope.lane()
 
     def place(self, key: Key) -> Place:
         """What the db and user of a session's key has."""

@@ -287,8 +287,7 @@ class NearCache:
     # --- Spaces -------------------------------------------------------------------------------
 
     def space(self, db: int, user: object) -> Space:
-        """The one space of that db and user. Beyond SPACES_MAX the one asked for longest ago goes,
-        one that nothing was read from since the last time it came to that if there is one."""
+        """The one space of that db and user. Beyond SPACES_MAX, that asked for longest ago goes."""
         found = self.spaces.pop((db, user), None)
         if found is None:
             if len(self.spaces) >= SPACES_MAX:

@@ -311,5 +311,18 @@ class Options:
         return self.words[self.at - 1]
 
 
+# The facts of those options, for COMMAND DOCS.
+TTLS: Final = (Argument("seconds", "integer", "EX"), Argument("milliseconds", "integer", "PX"))
+TTL: Final = Argument("expiration", "oneof", flags=("optional",), arguments=TTLS)
+EXPIRY: Final = Argument(
+    "expiration",
+    "oneof",
+    flags=("optional",),
+    arguments=(
+        *TTLS,
+        Argument("unix-time-seconds", "unix-time", "EXAT"),
+        Argument("unix-time-milliseconds", "unix-time", "PXAT"),
+    ),
+)
 # EX, PX, EXAT and PXAT exclude each other.
 EXPIRIES: Final = {b"EX": b"EX", b"PX": b"EX", b"EXAT": b"EX", b"PXAT": b"EX"}
