@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ..lua import script
-from ..proxy.names import lease_key
+from ..proxy.keys.ours import lease_key
 from ..proxy.resp import Value
 from ..proxy.spec import EXPIRIES, EXPIRY, Argument, Call, CommandSpec, Expiry, Options, expiry
 

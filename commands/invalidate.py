@@ -18,8 +18,8 @@ from math import inf
 from typing import Final, cast
 
 from ..proxy.errors import ProxyError, WrongArity
-from ..proxy.glob import closed, compile_glob, literal_prefix
-from ..proxy.names import FENCE, LEASE, LOCK, STATS_KEY, is_ours, lease_key, lease_keys
+from ..proxy.keys.glob import closed, compile_glob, literal_prefix
+from ..proxy.keys.ours import FENCE, LEASE, LOCK, STATS_KEY, is_ours, lease_key, lease_keys
 from ..proxy.resp import Value, encode
 from ..proxy.spec import Argument, Call, CommandSpec
 

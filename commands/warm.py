@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import ClassVar, Final
 
 from ..proxy.errors import BadInput, ProxyError, WrongArity
-from ..proxy.names import lease_keys
+from ..proxy.keys.ours import lease_keys
 from ..proxy.resp import Value, encode
 from ..proxy.spec import (
     EXPIRIES,

@@ -34,9 +34,9 @@ from .errors import (
     one_line,
 )
 from .hot import forget
+from .keys.ours import lease_key
 from .loaders import Loader, Loaders
 from .log import event
-from .names import lease_key
 from .scope import Scope, Unanswered, Watched
 from .spec import Expiry
 from .waiting import WaitingRoom

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from .keys.captures import Pattern, UrlTemplate
 from .kinds import (
     SWITCH,
     UPSTREAM,
@@ -27,7 +28,6 @@ from .kinds import (
     whole,
     wrong,
 )
-from .patterns import Pattern, UrlTemplate
 from .settings_file import SettingsFile
 
 SOURCES: Final = ("url", "call", "redis", "demo")

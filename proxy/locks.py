@@ -29,8 +29,8 @@ from typing import Any, Final, Protocol, cast
 from ..lua import script
 from .config import retry_delay
 from .errors import LockBusy, ProxyError, UpstreamLost, shown
+from .keys.ours import fence_key, lock_key
 from .log import event
-from .names import fence_key, lock_key
 from .resp import Value, integer_of
 from .spec import MS_MAX, Asking, Watch, Watching
 from .waiting import WaitingRoom

@@ -38,10 +38,10 @@ from .hot import (
     Turn,
 )
 from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
+from .keys.ours import lease_key
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
-from .names import lease_key
 from .nearcache import NearCache
 from .resp import Dialect, Partial, parse_request
 from .route import route

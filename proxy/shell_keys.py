@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from .braces import expand
 from .config import ConfigError, load
-from .glob import literal_prefix
+from .keys.braces import expand
+from .keys.glob import literal_prefix
 from .loader_settings import LoaderSettings
 from .reach import linked
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from nearhit.proxy.braces import expand
+from nearhit.proxy.keys.braces import expand
 
 EXPANDED = [
     ("user:1", "user:1"),

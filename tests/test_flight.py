@@ -26,11 +26,11 @@ from nearhit.proxy.errors import (
     UpstreamLost,
 )
 from nearhit.proxy.flight import JITTER, Flights, jittered
+from nearhit.proxy.keys.captures import Pattern
 from nearhit.proxy.loaded import Loaded, SourceError
 from nearhit.proxy.loader_settings import LoaderSettings
 from nearhit.proxy.loaders import Loader, Loaders
 from nearhit.proxy.nearcache import NearCache
-from nearhit.proxy.patterns import Pattern
 from nearhit.proxy.scope import Scope, Unanswered, Watched
 from nearhit.proxy.spec import Expiry
 from nearhit.proxy.waiting import WaitingRoom

@@ -9,8 +9,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nearhit.proxy.glob import closed, compile_glob, literal_prefix
-from nearhit.proxy.names import lease_key
+from nearhit.proxy.keys.glob import closed, compile_glob, literal_prefix
+from nearhit.proxy.keys.ours import lease_key
 
 from .servers import server_binary, upstream
 

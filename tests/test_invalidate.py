@@ -6,7 +6,7 @@ import pytest
 from nearhit.commands import invalidate
 from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
 from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
-from nearhit.proxy.glob import compile_glob
+from nearhit.proxy.keys.glob import compile_glob
 
 from .shelf import Desk
 

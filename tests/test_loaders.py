@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.errors import LoadError, StartError
+from nearhit.proxy.keys.captures import Pattern, UrlTemplate
 from nearhit.proxy.loader_settings import DEMO, LoaderSettings
 from nearhit.proxy.loaders import BAD_SETTINGS, Loaders
-from nearhit.proxy.patterns import Pattern, UrlTemplate
 
 
 def demo(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:

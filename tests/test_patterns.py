@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from nearhit.proxy.patterns import URL_MAX, Pattern, UrlTemplate
+from nearhit.proxy.keys.captures import URL_MAX, Pattern, UrlTemplate
 
 
 @pytest.mark.parametrize(

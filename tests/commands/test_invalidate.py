@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from nearhit.proxy.names import lease_key
+from nearhit.proxy.keys.ours import lease_key
 
 from tests.servers import HOST, Process, nearhit, server_binary, upstream
 
