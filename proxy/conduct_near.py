@@ -9,7 +9,7 @@ from typing import Final, cast
 from .hot import FILL, WINDOW_BYTES, LaneState, Lead, Run
 from .kernel import Cutter
 from .lane import Lane
-from .nearcache import Space, Ticket
+from .near.cache import Space, Ticket
 from .resp import bulk, encode, null
 from .session import Session
 

@@ -3,7 +3,7 @@
 
 cimport cython
 from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
-from nearhit.proxy.nearcache cimport (
+from nearhit.proxy.near.cache cimport (
     Entry as CEntry, NearCache as CNearCache, Space as CSpace, Ticket as CTicket,
 )
 

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from .kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
-from .nearcache import NearCache, Space, Ticket
+from .near.cache import NearCache, Space, Ticket
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512

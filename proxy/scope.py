@@ -25,7 +25,7 @@ from .hot import LaneState
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
-from .nearcache import NearCache, Space
+from .near.cache import NearCache, Space
 from .resp import Value
 from .slot import Ask, drop
 

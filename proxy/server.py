@@ -35,7 +35,7 @@ from .listen import Doors
 from .loaders import Loaders
 from .locks import Locks
 from .log import event
-from .nearcache import NearCache
+from .near.cache import NearCache
 from .resp import Dialect
 from .scope import STALE_MAX_MS, Scope
 from .session import Context, Session

@@ -42,7 +42,7 @@ from .keys.ours import lease_key
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
-from .nearcache import NearCache
+from .near.cache import NearCache
 from .resp import Dialect, Partial, parse_request
 from .route import route
 from .slot import drop

@@ -30,7 +30,7 @@ from nearhit.proxy.keys.captures import Pattern
 from nearhit.proxy.loaded import Loaded, SourceError
 from nearhit.proxy.loader_settings import LoaderSettings
 from nearhit.proxy.loaders import Loader, Loaders
-from nearhit.proxy.nearcache import NearCache
+from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.scope import Scope, Unanswered, Watched
 from nearhit.proxy.spec import Expiry
 from nearhit.proxy.waiting import WaitingRoom

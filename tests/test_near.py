@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.hot import WINDOW_MAX
 from nearhit.proxy.lane import User
-from nearhit.proxy.nearcache import NearCache
+from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp import encode
 
 from tests.fakes import Client, Upstream, World, requests

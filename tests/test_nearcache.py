@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
-import nearhit.proxy.nearcache
+import nearhit.proxy.near.cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def plain() -> ModuleType:
     return module
 
 
-MODULES = {"as installed": nearhit.proxy.nearcache, "plain": plain()}
+MODULES = {"as installed": nearhit.proxy.near.cache, "plain": plain()}
 
 
 @pytest.fixture(params=list(MODULES))
@@ -558,7 +558,7 @@ def test_nothing_old_is_ever_served_and_the_sums_are_right(name, steps) -> None:
 
 GROWTH = """
 import gc, resource, sys
-from nearhit.proxy.nearcache import NearCache
+from nearhit.proxy.near.cache import NearCache
 size, turnovers = int(sys.argv[1]), int(sys.argv[2])
 
 def resident():
@@ -579,7 +579,7 @@ print(cache.used / (resident() - before))
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 @pytest.mark.skipif(
-    str(nearhit.proxy.nearcache.__file__).endswith(".py"), reason="measured for the compiled form"
+    str(nearhit.proxy.near.cache.__file__).endswith(".py"), reason="measured for the compiled form"
 )
 @pytest.mark.parametrize("turnovers", [0, 3])
 @pytest.mark.parametrize("size", [64, 1024, 16384])

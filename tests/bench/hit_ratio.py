@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from nearhit.proxy.nearcache import NearCache
+from nearhit.proxy.near.cache import NearCache
 
 from . import report
 
