@@ -11,7 +11,7 @@ from typing import cast
 
 from ..lua import script
 from ..proxy.keys.ours import lease_key
-from ..proxy.resp import Value
+from ..proxy.resp.requests import Value
 from ..proxy.spec import EXPIRIES, EXPIRY, Argument, Call, CommandSpec, Expiry, Options, expiry
 
 SCRIPT = script("getorset")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..proxy.errors import BadInput
-from ..proxy.resp import Value
+from ..proxy.resp.requests import Value
 from ..proxy.spec import (
     EXPIRIES,
     EXPIRY,

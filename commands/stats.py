@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-from ..proxy.resp import Value
+from ..proxy.resp.requests import Value
 from ..proxy.spec import Call, CommandSpec, Subcommand, subcommand
 
 

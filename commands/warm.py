@@ -19,7 +19,7 @@ from typing import ClassVar, Final
 
 from ..proxy.errors import BadInput, ProxyError, WrongArity
 from ..proxy.keys.ours import lease_keys
-from ..proxy.resp import Value, encode
+from ..proxy.resp.requests import Value, encode
 from ..proxy.spec import (
     EXPIRIES,
     MS_MAX,

@@ -11,7 +11,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from .errors import ProxyError
 from .lane import Key, Lane
-from .resp import integer_of
+from .resp.requests import integer_of
 
 
 class Client(Protocol):

@@ -16,9 +16,9 @@ from .conduct_command import merge, merging
 from .conduct_custom import custom, read_through, refused
 from .conduct_near import read_many
 from .hot import MUTE_SKIP, Run, forget
-from .kernel import Cutter
 from .lane import Lane, User
-from .resp import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
+from .resp.kernel import Cutter
+from .resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from .session import (
     HOLD_BLOCKED,
     HOLD_MULTI,

@@ -16,7 +16,7 @@ from . import clients
 from .clients import BadFilter
 from .hot import MUTE_OFF, MUTE_SKIP, LaneState
 from .lane import Lane
-from .resp import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
+from .resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
 from .session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session
 
 Act = Callable[[Session, list[bytes]], bool]

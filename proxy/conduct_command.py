@@ -13,9 +13,9 @@ from typing import Final
 from .errors import BadInput
 from .facts import UNKNOWN, Facts, docs, facts_of, find, keys_alone, keys_and_flags, row
 from .hot import LAST_MAX
-from .kernel import Cutter
 from .keys.glob import compile_glob
-from .resp import bulk, encode, error, integer
+from .resp.kernel import Cutter
+from .resp.requests import bulk, encode, error, integer
 from .session import Session
 
 Answer = Callable[[bytes], bytes]

@@ -21,7 +21,7 @@ from .errors import BadInput, ProxyError
 from .hot import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
 from .lane import Lane
 from .near.cache import Space
-from .resp import Value, bulk, encode, error, null, reply
+from .resp.requests import Value, bulk, encode, error, null, reply
 from .session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
 from .spec import Call, CommandSpec, LoaderKeys
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from typing import Final, cast
 
 from .hot import FILL, WINDOW_BYTES, LaneState, Lead, Run
-from .kernel import Cutter
 from .lane import Lane
 from .near.cache import Space, Ticket
-from .resp import bulk, encode, null
+from .resp.kernel import Cutter
+from .resp.requests import bulk, encode, null
 from .session import Session
 
 # Beyond so many keys an MGET is asked as it is.

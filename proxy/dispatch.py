@@ -13,7 +13,7 @@ from .errors import BadInput, WrongArity, shown
 from .flight import Flights
 from .lane import Key
 from .locks import Locks
-from .resp import Value
+from .resp.requests import Value
 from .scope import Scope
 from .spec import Call, CommandSpec
 

@@ -23,7 +23,7 @@ import hiredis
 
 from .errors import BadInput, ProxyError, ServerError, UpstreamLost, shown
 from .log import event
-from .resp import Value, integer_of
+from .resp.requests import Value, integer_of
 from .slot import Done
 from .stats import Stats
 

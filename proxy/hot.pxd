@@ -2,7 +2,7 @@
 # The types of hot.py. The build finds this file through .names (pyproject.toml, cython-include-dirs).
 
 cimport cython
-from nearhit.proxy._kernel cimport Cutter as CCutter, Names as CNames
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter, Names as CNames
 from nearhit.proxy.near.cache cimport (
     Entry as CEntry, NearCache as CNearCache, Space as CSpace, Ticket as CTicket,
 )

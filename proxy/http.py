@@ -27,7 +27,7 @@ from aiohttp.typedefs import Handler
 from .errors import ProxyError, shown
 from .http_body import BODY_MAX, Reading, Refusal
 from .log import event
-from .resp import Value
+from .resp.requests import Value
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from typing import Final, Protocol, cast
 from .dial import Dial
 from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
 from .hot import LaneCore, LaneState, Slot
-from .kernel import BROKEN, Cutter
 from .log import event
-from .resp import encode, integer_of
+from .resp.kernel import BROKEN, Cutter
+from .resp.requests import encode, integer_of
 from .slot import Ask, Done
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from .loaded import NO_SUCH_THING, Loaded, SourceError, said
-from .resp import BULK_MAX
+from .resp.requests import BULK_MAX
 
 Function = Callable[..., object]
 

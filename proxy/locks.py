@@ -31,7 +31,7 @@ from .config import retry_delay
 from .errors import LockBusy, ProxyError, UpstreamLost, shown
 from .keys.ours import fence_key, lock_key
 from .log import event
-from .resp import Value, integer_of
+from .resp.requests import Value, integer_of
 from .spec import MS_MAX, Asking, Watch, Watching
 from .waiting import WaitingRoom
 

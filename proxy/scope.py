@@ -26,7 +26,7 @@ from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
 from .near.cache import NearCache, Space
-from .resp import Value
+from .resp.requests import Value
 from .slot import Ask, drop
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ from .loaders import Loaders
 from .locks import Locks
 from .log import event
 from .near.cache import NearCache
-from .resp import Dialect
+from .resp.requests import Dialect
 from .scope import STALE_MAX_MS, Scope
 from .session import Context, Session
 from .spec import Call

@@ -37,13 +37,13 @@ from .hot import (
     SessionCore,
     Turn,
 )
-from .kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
 from .keys.ours import lease_key
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event
 from .near.cache import NearCache
-from .resp import Dialect, Partial, parse_request
+from .resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
+from .resp.requests import Dialect, Partial, parse_request
 from .route import route
 from .slot import drop
 from .spec import CommandSpec, LoaderKeys

@@ -22,7 +22,7 @@ from nearhit.proxy.hot import Turn
 from nearhit.proxy.lane import Key, Lane
 from nearhit.proxy.lanes import Lanes
 from nearhit.proxy.near.cache import NearCache
-from nearhit.proxy.resp import Partial, encode, parse_request
+from nearhit.proxy.resp.requests import Partial, encode, parse_request
 from nearhit.proxy.scope import Scope
 from nearhit.proxy.session import Context, Session
 from nearhit.proxy.table import Ours, snapshot

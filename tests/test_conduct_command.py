@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from nearhit.proxy.facts import docs, facts_of, row
-from nearhit.proxy.resp import Value, bulk, encode
+from nearhit.proxy.resp.requests import Value, bulk, encode
 from nearhit.proxy.spec import Call, CommandSpec, Subcommand
 
 from tests.fakes import Client, World

@@ -18,7 +18,7 @@ from nearhit.proxy.facts import (
     keys_of,
     row,
 )
-from nearhit.proxy.resp import Value
+from nearhit.proxy.resp.requests import Value
 from nearhit.proxy.spec import Argument, Call, CommandSpec, Subcommand
 
 

@@ -26,7 +26,7 @@ from nearhit.proxy.errors import (
     UpstreamLost,
 )
 from nearhit.proxy.http import Api, Http, app
-from nearhit.proxy.resp import Value
+from nearhit.proxy.resp.requests import Value
 from yarl import URL
 
 JSON = {"Content-Type": "application/json"}

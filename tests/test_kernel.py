@@ -12,11 +12,11 @@ import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nearhit.proxy import _kernel_py as twin
+from nearhit.proxy.resp import _kernel_py as twin
 from nearhit.proxy.table import Path
 
 try:
-    compiled: ModuleType | None = importlib.import_module("nearhit.proxy._kernel")
+    compiled: ModuleType | None = importlib.import_module("nearhit.proxy.resp._kernel")
 except ImportError:
     compiled = None
 

@@ -9,7 +9,7 @@ import pytest
 from nearhit.proxy.channels import Channels
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.lane import Key, Lane, LaneState, User
-from nearhit.proxy.resp import encode
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
 

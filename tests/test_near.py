@@ -16,7 +16,7 @@ import pytest
 from nearhit.proxy.hot import WINDOW_MAX
 from nearhit.proxy.lane import User
 from nearhit.proxy.near.cache import NearCache
-from nearhit.proxy.resp import encode
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import Client, Upstream, World, requests
 

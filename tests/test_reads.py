@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.hot import WINDOW_MAX
-from nearhit.proxy.resp import encode
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import Client, Upstream, World
 

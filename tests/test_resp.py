@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.errors import ProtocolError
-from nearhit.proxy.resp import (
+from nearhit.proxy.resp.requests import (
     Dialect,
     Hello,
     Partial,

@@ -8,7 +8,7 @@ import pytest
 from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.lane import Key, LaneState, User
-from nearhit.proxy.resp import encode
+from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session import GATHER_MAX
 
 from tests.fakes import Client, Upstream, World

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 from nearhit.commands.stats import HELP, SPEC, Request
 from nearhit.proxy.errors import BadInput
-from nearhit.proxy.resp import Value
+from nearhit.proxy.resp.requests import Value
 from nearhit.proxy.spec import Asking, Call, Leases, Locks
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nearhit.proxy.channels import Channels
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.lane import Key, Lane, LaneState
-from nearhit.proxy.resp import encode
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import FakeDial, FakeHome, Tray, settle
 

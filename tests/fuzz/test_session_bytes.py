@@ -9,7 +9,7 @@ import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nearhit.proxy.resp import encode
+from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session import HOLD_TUNNEL, READ_AHEAD, STALL_REPLY
 
 from tests.fakes import Client, World

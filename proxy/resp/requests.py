@@ -15,7 +15,7 @@ from typing import Final, cast
 
 import hiredis
 
-from .errors import ProtocolError, ProxyError
+from ..errors import ProtocolError, ProxyError
 from .kernel import BROKEN, DONE, Cutter
 
 INLINE_MAX: Final = 64 * 1024
