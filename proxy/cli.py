@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import log
-from .address import Listen
-from .config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from .embedded import Embedded, find_server
 from .errors import StartError
 from .listen import Doors, bound, opened
+from .settings.address import Listen
+from .settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from .terminal import BAD_SETTINGS, Parser, complain, exit_codes, say
 from .workers import Ready, Workers
 

@@ -18,7 +18,7 @@ from .load_demo import DemoSource
 from .load_redis import RedisSource
 from .load_url import Http, UrlSource
 from .loaded import Loaded, Source, SourceError
-from .loader_settings import DEMO, LoaderSettings
+from .settings.loaders import DEMO, LoaderSettings
 
 BAD_SETTINGS: Final = 2  # exit code: see terminal.EXIT_CODES
 

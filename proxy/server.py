@@ -18,11 +18,9 @@ import hiredis
 
 from ..commands import COMMANDS
 from . import clients
-from .address import Upstream
 from .clients import Clients
 from .conduct import conduct
 from .conduct_custom import getorset
-from .config import VERSION, Config
 from .dial import ATTEMPTS, Dial, Retry
 from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
@@ -39,6 +37,8 @@ from .near.cache import NearCache
 from .resp.requests import Dialect
 from .scope import STALE_MAX_MS, Scope
 from .session import Context, Session
+from .settings.address import Upstream
+from .settings.config import VERSION, Config
 from .spec import Call
 from .stats import Stats, info_section
 from .table import Ours, snapshot, table_from_reply

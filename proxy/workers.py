@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from .address import Listen, Tcp, Unix
-from .config import retry_delay
 from .errors import StartError, one_line
 from .listen import Doors, bound, opened
 from .log import event
+from .settings.address import Listen, Tcp, Unix
+from .settings.config import retry_delay
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from nearhit.proxy.address import Upstream as Address
 from nearhit.proxy.clients import Clients
 from nearhit.proxy.conduct import conduct
 from nearhit.proxy.dial import Dial
@@ -25,6 +24,7 @@ from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import Partial, encode, parse_request
 from nearhit.proxy.scope import Scope
 from nearhit.proxy.session import Context, Session
+from nearhit.proxy.settings.address import Upstream as Address
 from nearhit.proxy.table import Ours, snapshot
 
 TABLE = snapshot()

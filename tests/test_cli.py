@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.config import ROWS, VERSION, flag, variable
+from nearhit.proxy.settings.config import ROWS, VERSION, flag, variable
 
 from tests.servers import HOST, free_port, upstream, wait_for
 from tests.test_embedded import is_gone

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.address import Tcp, Unix, Upstream
-from nearhit.proxy.config import (
+from nearhit.proxy.settings.address import Tcp, Unix, Upstream
+from nearhit.proxy.settings.config import (
     ROWS,
     VERSION,
     Config,

@@ -28,10 +28,10 @@ from nearhit.proxy.errors import (
 from nearhit.proxy.flight import JITTER, Flights, jittered
 from nearhit.proxy.keys.captures import Pattern
 from nearhit.proxy.loaded import Loaded, SourceError
-from nearhit.proxy.loader_settings import LoaderSettings
 from nearhit.proxy.loaders import Loader, Loaders
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.scope import Scope, Unanswered, Watched
+from nearhit.proxy.settings.loaders import LoaderSettings
 from nearhit.proxy.spec import Expiry
 from nearhit.proxy.waiting import WaitingRoom
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.config import Config, ConfigError, load
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
-from nearhit.proxy.loader_settings import DEMO, LOADER_ROWS, SOURCES, LoaderSettings
+from nearhit.proxy.settings.config import Config, ConfigError, load
+from nearhit.proxy.settings.loaders import DEMO, LOADER_ROWS, SOURCES, LoaderSettings
 
 
 def loaded(file: str) -> Config:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import LoadError, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
-from nearhit.proxy.loader_settings import DEMO, LoaderSettings
 from nearhit.proxy.loaders import BAD_SETTINGS, Loaders
+from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 
 
 def demo(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:

@@ -26,9 +26,9 @@ from pathlib import Path
 import pytest
 from nearhit.proxy import errors
 from nearhit.proxy.conduct_custom import IN_MULTI
-from nearhit.proxy.config import ROWS, VERSION, variable
-from nearhit.proxy.loader_settings import LOADER_ROWS
 from nearhit.proxy.metrics import Metrics
+from nearhit.proxy.settings.config import ROWS, VERSION, variable
+from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats import ROWS as STATS_ROWS
 from nearhit.proxy.stats import Stats
 from nearhit.proxy.terminal import EXIT_CODES

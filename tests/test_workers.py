@@ -25,7 +25,7 @@ PARENT = """
 import os, signal, sys, time
 from pathlib import Path
 from nearhit.proxy import log, workers
-from nearhit.proxy.address import Tcp, Unix
+from nearhit.proxy.settings.address import Tcp, Unix
 from nearhit.proxy.errors import StartError
 from nearhit.proxy.listen import Doors
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from ..log import redacted
 from .address import Listen, Upstream, listeners
-from .log import redacted
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

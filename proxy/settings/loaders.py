@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from .keys.captures import Pattern, UrlTemplate
-from .kinds import (
+from ..keys.captures import Pattern, UrlTemplate
+from .file import SettingsFile
+from .rows import (
     SWITCH,
     UPSTREAM,
     Given,
@@ -28,7 +29,6 @@ from .kinds import (
     whole,
     wrong,
 )
-from .settings_file import SettingsFile
 
 SOURCES: Final = ("url", "call", "redis", "demo")
 

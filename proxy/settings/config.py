@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 from .address import Listen
-from .kinds import (
+from .file import SettingsFile
+from .loaders import LoaderSettings, loaders_of
+from .rows import (
     KEY,
     LISTENERS,
     LISTENERS_OR_OFF,
@@ -35,8 +37,6 @@ from .kinds import (
     whole,
     wrong,
 )
-from .loader_settings import LoaderSettings, loaders_of
-from .settings_file import SettingsFile
 
 # Beside pyproject.toml's: asking the installed package costs 0.1 s at every start.
 VERSION = "0.1.0"
