@@ -30,7 +30,7 @@ from .session import (
     Session,
 )
 from .slot import drop
-from .table import READS, UNSAFE_IN_MULTI, Path
+from .table.table import READS, UNSAFE_IN_MULTI, Path
 
 Act = Callable[[Session, list[bytes]], bool]
 

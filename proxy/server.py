@@ -41,7 +41,7 @@ from .settings.address import Upstream
 from .settings.config import VERSION, Config
 from .spec import Call
 from .stats import Stats, info_section
-from .table import Ours, snapshot, table_from_reply
+from .table.table import Ours, snapshot, table_from_reply
 from .waiting import WaitingRoom
 
 if TYPE_CHECKING:

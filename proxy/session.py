@@ -44,10 +44,10 @@ from .log import event
 from .near.cache import NearCache
 from .resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
 from .resp.requests import Dialect, Partial, parse_request
-from .route import route
 from .slot import drop
 from .spec import CommandSpec, LoaderKeys
-from .table import Path, Table
+from .table.route import route
+from .table.table import Path, Table
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from nearhit.proxy.resp.requests import Partial, encode, parse_request
 from nearhit.proxy.scope import Scope
 from nearhit.proxy.session import Context, Session
 from nearhit.proxy.settings.address import Upstream as Address
-from nearhit.proxy.table import Ours, snapshot
+from nearhit.proxy.table.table import Ours, snapshot
 
 TABLE = snapshot()
 NEAR_TABLE = snapshot(Ours(near=True))

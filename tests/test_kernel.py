@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.resp import _kernel_py as twin
-from nearhit.proxy.table import Path
+from nearhit.proxy.table.table import Path
 
 try:
     compiled: ModuleType | None = importlib.import_module("nearhit.proxy.resp._kernel")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.route import route
-from nearhit.proxy.table import Path
+from nearhit.proxy.table.route import route
+from nearhit.proxy.table.table import Path
 
 
 @pytest.mark.parametrize(

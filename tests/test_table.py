@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hiredis
 import pytest
-from nearhit.proxy.table import (
+from nearhit.proxy.table.table import (
     OVERLAY,
     UNSAFE_IN_MULTI,
     Command,

@@ -14,7 +14,7 @@ from enum import IntEnum
 from importlib.resources import files
 from typing import Final
 
-from .resp.kernel import ODD, PLAIN, Names
+from ..resp.kernel import ODD, PLAIN, Names
 
 
 class Path(IntEnum):
