@@ -15,7 +15,7 @@ from .conduct_client import ask, client, queued, sticky
 from .conduct_command import merge, merging
 from .conduct_custom import custom, read_through, refused
 from .conduct_near import read_many
-from .hot import MUTE_SKIP, Run, forget
+from .hot.session import MUTE_SKIP, Run, forget
 from .lane import Lane, User
 from .resp.kernel import Cutter
 from .resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id

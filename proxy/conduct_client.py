@@ -14,7 +14,7 @@ from typing import Final
 
 from . import clients
 from .clients import BadFilter
-from .hot import MUTE_OFF, MUTE_SKIP, LaneState
+from .hot.session import MUTE_OFF, MUTE_SKIP, LaneState
 from .lane import Lane
 from .resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
 from .session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session

@@ -12,7 +12,7 @@ from typing import Final
 
 from .errors import BadInput
 from .facts import UNKNOWN, Facts, docs, facts_of, find, keys_alone, keys_and_flags, row
-from .hot import LAST_MAX
+from .hot.session import LAST_MAX
 from .keys.glob import compile_glob
 from .resp.kernel import Cutter
 from .resp.requests import bulk, encode, error, integer

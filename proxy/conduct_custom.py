@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from .conduct_near import fresh
 from .errors import BadInput, ProxyError
-from .hot import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
+from .hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
 from .lane import Lane
 from .near.cache import Space
 from .resp.requests import Value, bulk, encode, error, null, reply

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from .hot import FILL, WINDOW_BYTES, LaneState, Lead, Run
+from .hot.session import FILL, WINDOW_BYTES, LaneState, Lead, Run
 from .lane import Lane
 from .near.cache import Space, Ticket
 from .resp.kernel import Cutter

@@ -33,7 +33,7 @@ from .errors import (
     ProxyError,
     one_line,
 )
-from .hot import forget
+from .hot.session import forget
 from .keys.ours import lease_key
 from .loaders import Loader, Loaders
 from .log import event

@@ -23,7 +23,7 @@ from typing import Final, Protocol, cast
 
 from .dial import Dial
 from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
-from .hot import LaneCore, LaneState, Slot
+from .hot.session import LaneCore, LaneState, Slot
 from .log import event
 from .resp.kernel import BROKEN, Cutter
 from .resp.requests import encode, integer_of

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .dial import Dial
 from .errors import ProxyError, UpstreamRefused
-from .hot import LaneState
+from .hot.session import LaneState
 from .lane import Key, Lane, Owner
 from .log import event
 

@@ -21,7 +21,7 @@ import hiredis
 
 from ..lua import Script
 from .errors import ProxyError, ServerError, UpstreamLost
-from .hot import LaneState
+from .hot.session import LaneState
 from .lane import Key, Lane, Use
 from .lanes import Lanes
 from .log import event

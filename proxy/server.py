@@ -26,7 +26,7 @@ from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
 from .fleet import Fleet, Statistics
 from .flight import Flights
-from .hot import Turn
+from .hot.session import Turn
 from .lane import Key, Lane
 from .lanes import Lanes
 from .listen import Doors

@@ -25,7 +25,7 @@ from .clients import Clients
 from .dial import keep_alive
 from .dispatch import Commands
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
-from .hot import (
+from .hot.session import (
     MUTE_SKIP,
     STALL_WINDOW,
     UPLOAD_AT,

@@ -17,7 +17,7 @@ from nearhit.proxy.conduct import conduct
 from nearhit.proxy.dial import Dial
 from nearhit.proxy.dispatch import Commands, Place
 from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
-from nearhit.proxy.hot import Turn
+from nearhit.proxy.hot.session import Turn
 from nearhit.proxy.lane import Key, Lane
 from nearhit.proxy.lanes import Lanes
 from nearhit.proxy.near.cache import NearCache

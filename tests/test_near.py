@@ -13,7 +13,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.hot import WINDOW_MAX
+from nearhit.proxy.hot.session import WINDOW_MAX
 from nearhit.proxy.lane import User
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import encode

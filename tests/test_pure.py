@@ -21,8 +21,8 @@ import sys
 folder = sys.argv.pop(1)
 sys.path.insert(0, folder)
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
-import nearhit.proxy.hot, nearhit.proxy.resp.kernel, nearhit.proxy.near.cache
-assert nearhit.proxy.hot.__file__ == folder + "/nearhit/proxy/hot.py", nearhit.proxy.hot.__file__
+import nearhit.proxy.hot.session, nearhit.proxy.resp.kernel, nearhit.proxy.near.cache
+assert nearhit.proxy.hot.session.__file__ == folder + "/nearhit/proxy/hot/session.py", nearhit.proxy.hot.session.__file__
 assert nearhit.proxy.near.cache.__file__ == folder + "/nearhit/proxy/near/cache.py"
 assert nearhit.proxy.resp.kernel.Cutter.__module__ == "nearhit.proxy.resp._kernel_py"
 from nearhit.proxy.cli import main

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
-from .near.cache import NearCache, Space, Ticket
-from .resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
+from ..near.cache import NearCache, Space, Ticket
+from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
