@@ -10,9 +10,18 @@ from dataclasses import dataclass
 from typing import cast
 
 from ..lua import script
+from ..proxy.custom.spec import (
+    EXPIRIES,
+    EXPIRY,
+    Argument,
+    Call,
+    CommandSpec,
+    Expiry,
+    Options,
+    expiry,
+)
 from ..proxy.keys.ours import lease_key
 from ..proxy.resp.requests import Value
-from ..proxy.spec import EXPIRIES, EXPIRY, Argument, Call, CommandSpec, Expiry, Options, expiry
 
 SCRIPT = script("getorset")
 

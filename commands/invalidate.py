@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final, cast
 
+from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.errors import ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
 from ..proxy.keys.ours import FENCE, LEASE, LOCK, STATS_KEY, is_ours, lease_key, lease_keys
 from ..proxy.resp.requests import Value, encode
-from ..proxy.spec import Argument, Call, CommandSpec
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..proxy.errors import BadInput
-from ..proxy.resp.requests import Value
-from ..proxy.spec import (
+from ..proxy.custom.spec import (
     EXPIRIES,
     EXPIRY,
     Argument,
@@ -25,6 +23,8 @@ from ..proxy.spec import (
     subcommand,
     waiting,
 )
+from ..proxy.errors import BadInput
+from ..proxy.resp.requests import Value
 
 LEASE_MS = 10_000
 # A lease that outlives its holder keeps everybody else waiting.

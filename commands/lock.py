@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..proxy.errors import BadInput
-from ..proxy.resp.requests import Value
-from ..proxy.spec import (
+from ..proxy.custom.spec import (
     EXPIRIES,
     TTL,
     TTLS,
@@ -26,6 +24,8 @@ from ..proxy.spec import (
     subcommand,
     waiting,
 )
+from ..proxy.errors import BadInput
+from ..proxy.resp.requests import Value
 
 LOCK_MS = 30_000
 RESOURCE_MAX = 64 * 1024

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
+from ..proxy.custom.spec import Call, CommandSpec, Subcommand, subcommand
 from ..proxy.resp.requests import Value
-from ..proxy.spec import Call, CommandSpec, Subcommand, subcommand
 
 
 class Request(Enum):

@@ -17,10 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Final
 
-from ..proxy.errors import BadInput, ProxyError, WrongArity
-from ..proxy.keys.ours import lease_keys
-from ..proxy.resp.requests import Value, encode
-from ..proxy.spec import (
+from ..proxy.custom.spec import (
     EXPIRIES,
     MS_MAX,
     SYNTAX,
@@ -32,6 +29,9 @@ from ..proxy.spec import (
     integer,
     milliseconds,
 )
+from ..proxy.errors import BadInput, ProxyError, WrongArity
+from ..proxy.keys.ours import lease_keys
+from ..proxy.resp.requests import Value, encode
 
 CONCURRENCY: Final = 8
 CONCURRENCY_MOST: Final = 1024

@@ -10,8 +10,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from .custom.introspection import (
+    UNKNOWN,
+    Facts,
+    docs,
+    facts_of,
+    find,
+    keys_alone,
+    keys_and_flags,
+    row,
+)
 from .errors import BadInput
-from .facts import UNKNOWN, Facts, docs, facts_of, find, keys_alone, keys_and_flags, row
 from .hot.session import LAST_MAX
 from .keys.glob import compile_glob
 from .resp.kernel import Cutter

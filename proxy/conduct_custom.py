@@ -17,13 +17,13 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, cast
 
 from .conduct_near import fresh
+from .custom.spec import Call, CommandSpec, LoaderKeys
 from .errors import BadInput, ProxyError
 from .hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
 from .lane import Lane
 from .near.cache import Space
 from .resp.requests import Value, bulk, encode, error, null, reply
 from .session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
-from .spec import Call, CommandSpec, LoaderKeys
 
 log = logging.getLogger(__name__)
 

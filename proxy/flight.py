@@ -24,6 +24,7 @@ from enum import Enum
 from typing import Any, Final, Protocol, cast
 
 from ..lua import script
+from .custom.spec import Expiry
 from .errors import (
     BadInput,
     CacheBusy,
@@ -38,7 +39,6 @@ from .keys.ours import lease_key
 from .loaders import Loader, Loaders
 from .log import event
 from .scope import Scope, Unanswered, Watched
-from .spec import Expiry
 from .waiting import WaitingRoom
 
 log = logging.getLogger(__name__)

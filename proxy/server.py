@@ -21,6 +21,7 @@ from . import clients
 from .clients import Clients
 from .conduct import conduct
 from .conduct_custom import getorset
+from .custom.spec import Call
 from .dial import ATTEMPTS, Dial, Retry
 from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
@@ -39,7 +40,6 @@ from .scope import STALE_MAX_MS, Scope
 from .session import Context, Session
 from .settings.address import Upstream
 from .settings.config import VERSION, Config
-from .spec import Call
 from .stats import Stats, info_section
 from .table.table import Ours, snapshot, table_from_reply
 from .waiting import WaitingRoom

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, cast
 
 from .clients import Clients
+from .custom.spec import CommandSpec, LoaderKeys
 from .dial import keep_alive
 from .dispatch import Commands
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
@@ -45,7 +46,6 @@ from .near.cache import NearCache
 from .resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
 from .resp.requests import Dialect, Partial, parse_request
 from .slot import drop
-from .spec import CommandSpec, LoaderKeys
 from .table.route import route
 from .table.table import Path, Table
 

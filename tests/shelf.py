@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from nearhit.lua import Script
+from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.keys.glob import compile_glob
 from nearhit.proxy.resp.requests import Request, Value, parse_request
-from nearhit.proxy.spec import Call
 
 Words = list[bytes]
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from nearhit.proxy.facts import docs, facts_of, row
+from nearhit.proxy.custom.introspection import docs, facts_of, row
+from nearhit.proxy.custom.spec import Call, CommandSpec, Subcommand
 from nearhit.proxy.resp.requests import Value, bulk, encode
-from nearhit.proxy.spec import Call, CommandSpec, Subcommand
 
 from tests.fakes import Client, World
 

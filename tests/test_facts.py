@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import hiredis
 import pytest
-from nearhit.proxy.errors import BadInput
-from nearhit.proxy.facts import (
+from nearhit.proxy.custom.introspection import (
     SINCE,
     docs,
     facts_of,
@@ -18,8 +17,9 @@ from nearhit.proxy.facts import (
     keys_of,
     row,
 )
+from nearhit.proxy.custom.spec import Argument, Call, CommandSpec, Subcommand
+from nearhit.proxy.errors import BadInput
 from nearhit.proxy.resp.requests import Value
-from nearhit.proxy.spec import Argument, Call, CommandSpec, Subcommand
 
 
 async def run(call: Call) -> Value:

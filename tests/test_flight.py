@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from nearhit.lua import Script
+from nearhit.proxy.custom.spec import Expiry
 from nearhit.proxy.errors import (
     BadInput,
     CacheBusy,
@@ -32,7 +33,6 @@ from nearhit.proxy.loaders import Loader, Loaders
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.scope import Scope, Unanswered, Watched
 from nearhit.proxy.settings.loaders import LoaderSettings
-from nearhit.proxy.spec import Expiry
 from nearhit.proxy.waiting import WaitingRoom
 
 from tests.fakes import Tasks, settle

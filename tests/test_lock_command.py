@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 from nearhit.commands import lock
 from nearhit.commands.lock import Acquire, Extend, Help, Info, Release
+from nearhit.proxy.custom.spec import MS_MAX, WAIT_MAX, Call
 from nearhit.proxy.errors import BadInput
 from nearhit.proxy.locks import Grant
 from nearhit.proxy.resp.requests import Value, reply
-from nearhit.proxy.spec import MS_MAX, WAIT_MAX, Call
 
 
 def words(line: str) -> list[bytes]:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from nearhit.commands import warm
 from nearhit.commands.warm import BATCH, ERRORS_MOST, Loads, Values
+from nearhit.proxy.custom.spec import MS_MAX
 from nearhit.proxy.errors import (
     BadInput,
     LoadError,
@@ -15,7 +16,6 @@ from nearhit.proxy.errors import (
     ServerError,
     UpstreamLost,
 )
-from nearhit.proxy.spec import MS_MAX
 
 from .shelf import Desk, Words, only, pairs
 

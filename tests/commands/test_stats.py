@@ -5,9 +5,9 @@ from typing import cast
 
 import pytest
 from nearhit.commands.stats import HELP, SPEC, Request
+from nearhit.proxy.custom.spec import Asking, Call, Leases, Locks
 from nearhit.proxy.errors import BadInput
 from nearhit.proxy.resp.requests import Value
-from nearhit.proxy.spec import Asking, Call, Leases, Locks
 
 
 class Counts:

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .errors import BadInput, WrongArity, shown
-from .resp.requests import Value, integer_of
+from ..errors import BadInput, WrongArity, shown
+from ..resp.requests import Value, integer_of
 
 if TYPE_CHECKING:
-    from ..lua import Script
+    from ...lua import Script
 
 
 # --- Facts ------------------------------------------------------------------------------------

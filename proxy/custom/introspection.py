@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import BadInput, ProxyError
-from .resp.requests import bulk, integer
+from ..errors import BadInput, ProxyError
+from ..resp.requests import bulk, integer
 from .spec import Argument, CommandSpec
 
 # The version of Nearhit that the commands came with.
