@@ -45,7 +45,7 @@ from .table.table import Ours, snapshot, table_from_reply
 from .waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from .http import Http
+    from .http.api import Http
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class Server:
         self._learn()
         if doors.http:
             # Imported here: it costs 0.3 s, which those without HTTP need not pay.
-            from .http import Api, Http
+            from .http.api import Api, Http
             from .metrics import CONTENT_TYPE, Metrics
 
             metrics = Metrics(self._stats, VERSION)

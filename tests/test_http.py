@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from nearhit.proxy import http, http_body
 from nearhit.proxy.errors import (
     BadInput,
     CacheBusy,
@@ -25,7 +24,9 @@ from nearhit.proxy.errors import (
     UpstreamDown,
     UpstreamLost,
 )
-from nearhit.proxy.http import Api, Http, app
+from nearhit.proxy.http import api as http
+from nearhit.proxy.http import body as http_body
+from nearhit.proxy.http.api import Api, Http, app
 from nearhit.proxy.resp.requests import Value
 from yarl import URL
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from .errors import shown
+from ..errors import shown
 
 BODY_MAX: Final = 16 * 1024 * 1024
 BODIES_MAX: Final = 4 * BODY_MAX  # of all requests that are being read

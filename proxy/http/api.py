@@ -24,10 +24,10 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .errors import ProxyError, shown
-from .http_body import BODY_MAX, Reading, Refusal
-from .log import event
-from .resp.requests import Value
+from ..errors import ProxyError, shown
+from ..log import event
+from ..resp.requests import Value
+from .body import BODY_MAX, Reading, Refusal
 
 log = logging.getLogger(__name__)
 
