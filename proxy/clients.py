@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from .errors import ProxyError
-from .lane import Key, Lane
 from .resp.requests import integer_of
+from .upstream.lane import Key, Lane
 
 
 class Client(Protocol):

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from .channels import Channels
 from .conduct_client import ask, client, queued, sticky
 from .conduct_command import merge, merging
 from .conduct_custom import custom, read_through, refused
 from .conduct_near import read_many
 from .hot.session import MUTE_SKIP, Run, forget
-from .lane import Lane, User
 from .resp.kernel import Cutter
 from .resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from .session import (
@@ -29,8 +27,10 @@ from .session import (
     STALL_REPLY,
     Session,
 )
-from .slot import drop
 from .table.table import READS, UNSAFE_IN_MULTI, Path
+from .upstream.ask import drop
+from .upstream.lane import Lane, User
+from .upstream.subscriptions import Channels
 
 Act = Callable[[Session, list[bytes]], bool]
 

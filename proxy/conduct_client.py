@@ -15,9 +15,9 @@ from typing import Final
 from . import clients
 from .clients import BadFilter
 from .hot.session import MUTE_OFF, MUTE_SKIP, LaneState
-from .lane import Lane
 from .resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
 from .session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session
+from .upstream.lane import Lane
 
 Act = Callable[[Session, list[bytes]], bool]
 Answer = Callable[[bytes], bytes]

@@ -20,10 +20,10 @@ from .conduct_near import fresh
 from .custom.spec import Call, CommandSpec, LoaderKeys
 from .errors import BadInput, ProxyError
 from .hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
-from .lane import Lane
 from .near.cache import Space
 from .resp.requests import Value, bulk, encode, error, null, reply
 from .session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
+from .upstream.lane import Lane
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Final, cast
 
 from .hot.session import FILL, WINDOW_BYTES, LaneState, Lead, Run
-from .lane import Lane
 from .near.cache import Space, Ticket
 from .resp.kernel import Cutter
 from .resp.requests import bulk, encode, null
 from .session import Session
+from .upstream.lane import Lane
 
 # Beyond so many keys an MGET is asked as it is.
 KEYS_MAX: Final = 1024

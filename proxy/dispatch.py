@@ -12,10 +12,10 @@ from typing import Final
 from .custom.spec import Call, CommandSpec
 from .errors import BadInput, WrongArity, shown
 from .flight import Flights
-from .lane import Key
 from .locks import Locks
 from .resp.requests import Value
-from .scope import Scope
+from .upstream.lane import Key
+from .upstream.tracked import Scope
 
 # A db and user that nobody has asked for in so many seconds is forgotten, if nothing runs there.
 IDLE_TICKS: Final = 60

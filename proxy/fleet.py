@@ -24,8 +24,8 @@ import hiredis
 from .errors import BadInput, ProxyError, ServerError, UpstreamLost, shown
 from .log import event
 from .resp.requests import Value, integer_of
-from .slot import Done
 from .stats import Stats
+from .upstream.ask import Done
 
 log = logging.getLogger(__name__)
 

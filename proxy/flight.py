@@ -38,7 +38,7 @@ from .hot.session import forget
 from .keys.ours import lease_key
 from .loaders import Loader, Loaders
 from .log import event
-from .scope import Scope, Unanswered, Watched
+from .upstream.tracked import Scope, Unanswered, Watched
 from .waiting import WaitingRoom
 
 log = logging.getLogger(__name__)

@@ -22,26 +22,26 @@ from .clients import Clients
 from .conduct import conduct
 from .conduct_custom import getorset
 from .custom.spec import Call
-from .dial import ATTEMPTS, Dial, Retry
 from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
 from .fleet import Fleet, Statistics
 from .flight import Flights
 from .hot.session import Turn
-from .lane import Key, Lane
-from .lanes import Lanes
 from .listen import Doors
 from .loaders import Loaders
 from .locks import Locks
 from .log import event
 from .near.cache import NearCache
 from .resp.requests import Dialect
-from .scope import STALE_MAX_MS, Scope
 from .session import Context, Session
 from .settings.address import Upstream
 from .settings.config import VERSION, Config
 from .stats import Stats, info_section
 from .table.table import Ours, snapshot, table_from_reply
+from .upstream.dial import ATTEMPTS, Dial, Retry
+from .upstream.lane import Key, Lane
+from .upstream.lanes import Lanes
+from .upstream.tracked import STALE_MAX_MS, Scope
 from .waiting import WaitingRoom
 
 if TYPE_CHECKING:

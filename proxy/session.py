@@ -23,7 +23,6 @@ from typing import Any, Final, Protocol, cast
 
 from .clients import Clients
 from .custom.spec import CommandSpec, LoaderKeys
-from .dial import keep_alive
 from .dispatch import Commands
 from .errors import MAX_CLIENTS, ProtocolError, ProxyError
 from .hot.session import (
@@ -39,15 +38,16 @@ from .hot.session import (
     Turn,
 )
 from .keys.ours import lease_key
-from .lane import Key, Lane, Use
-from .lanes import Lanes
 from .log import event
 from .near.cache import NearCache
 from .resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
 from .resp.requests import Dialect, Partial, parse_request
-from .slot import drop
 from .table.route import route
 from .table.table import Path, Table
+from .upstream.ask import drop
+from .upstream.dial import keep_alive
+from .upstream.lane import Key, Lane, Use
+from .upstream.lanes import Lanes
 
 log = logging.getLogger(__name__)
 

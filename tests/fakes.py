@@ -14,18 +14,18 @@ from typing import Any
 
 from nearhit.proxy.clients import Clients
 from nearhit.proxy.conduct import conduct
-from nearhit.proxy.dial import Dial
 from nearhit.proxy.dispatch import Commands, Place
 from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
 from nearhit.proxy.hot.session import Turn
-from nearhit.proxy.lane import Key, Lane
-from nearhit.proxy.lanes import Lanes
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import Partial, encode, parse_request
-from nearhit.proxy.scope import Scope
 from nearhit.proxy.session import Context, Session
 from nearhit.proxy.settings.address import Upstream as Address
 from nearhit.proxy.table.table import Ours, snapshot
+from nearhit.proxy.upstream.dial import Dial
+from nearhit.proxy.upstream.lane import Key, Lane
+from nearhit.proxy.upstream.lanes import Lanes
+from nearhit.proxy.upstream.tracked import Scope
 
 TABLE = snapshot()
 NEAR_TABLE = snapshot(Ours(near=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.channels import Channels, Confirmed
+from nearhit.proxy.upstream.subscriptions import Channels, Confirmed
 
 
 class Head:

@@ -13,7 +13,7 @@ from nearhit.proxy.clients import (
     filters,
     line,
 )
-from nearhit.proxy.lane import Key, Lane, User
+from nearhit.proxy.upstream.lane import Key, Lane, User
 
 
 @dataclass(eq=False)

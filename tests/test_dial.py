@@ -8,8 +8,8 @@ import ssl
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.dial import ATTEMPTS, DELAY_DOWN, Dial, Retry, keep_alive
 from nearhit.proxy.settings.address import Upstream
+from nearhit.proxy.upstream.dial import ATTEMPTS, DELAY_DOWN, Dial, Retry, keep_alive
 
 
 def dial(url: str) -> Dial:

@@ -31,8 +31,8 @@ from nearhit.proxy.keys.captures import Pattern
 from nearhit.proxy.loaded import Loaded, SourceError
 from nearhit.proxy.loaders import Loader, Loaders
 from nearhit.proxy.near.cache import NearCache
-from nearhit.proxy.scope import Scope, Unanswered, Watched
 from nearhit.proxy.settings.loaders import LoaderSettings
+from nearhit.proxy.upstream.tracked import Scope, Unanswered, Watched
 from nearhit.proxy.waiting import WaitingRoom
 
 from tests.fakes import Tasks, settle

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.channels import Channels
 from nearhit.proxy.errors import ProxyError
-from nearhit.proxy.lane import Key, Lane, LaneState, User
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.upstream.lane import Key, Lane, LaneState, User
+from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
 

@@ -23,7 +23,7 @@ from nearhit.proxy import locks as locks_module
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamDown, UpstreamLost
 from nearhit.proxy.locks import Grant, Locks
 from nearhit.proxy.resp.requests import Value
-from nearhit.proxy.scope import Watched
+from nearhit.proxy.upstream.tracked import Watched
 from nearhit.proxy.waiting import WaitingRoom
 
 KEY = b"lock:{r}"

@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.hot.session import WINDOW_MAX
-from nearhit.proxy.lane import User
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.upstream.lane import User
 
 from tests.fakes import Client, Upstream, World, requests
 

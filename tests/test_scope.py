@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from nearhit.lua import Script
 from nearhit.proxy.errors import ProxyError, ServerError
-from nearhit.proxy.lane import Key
-from nearhit.proxy.scope import Scope, Unanswered, Watched, invalidated, value_of
+from nearhit.proxy.upstream.lane import Key
+from nearhit.proxy.upstream.tracked import Scope, Unanswered, Watched, invalidated, value_of
 
 from tests.fakes import Upstream, World
 

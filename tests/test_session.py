@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot.session import WINDOW_MAX, WINDOW_START
-from nearhit.proxy.lane import Key, LaneState, User
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session import GATHER_MAX
+from nearhit.proxy.upstream.lane import Key, LaneState, User
 
 from tests.fakes import Client, Upstream, World
 

@@ -6,10 +6,10 @@ import asyncio
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nearhit.proxy.channels import Channels
 from nearhit.proxy.errors import ProxyError
-from nearhit.proxy.lane import Key, Lane, LaneState
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.upstream.lane import Key, Lane, LaneState
+from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, settle
 

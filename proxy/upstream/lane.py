@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, Protocol, cast
 
+from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
+from ..hot.session import LaneCore, LaneState, Slot
+from ..log import event
+from ..resp.kernel import BROKEN, Cutter
+from ..resp.requests import encode, integer_of
+from .ask import Ask, Done
 from .dial import Dial
-from .errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
-from .hot.session import LaneCore, LaneState, Slot
-from .log import event
-from .resp.kernel import BROKEN, Cutter
-from .resp.requests import encode, integer_of
-from .slot import Ask, Done
 
 log = logging.getLogger(__name__)
 

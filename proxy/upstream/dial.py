@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from .settings.address import Upstream
-from .settings.config import retry_delay
+from ..settings.address import Upstream
+from ..settings.config import retry_delay
 
 DELAY_DOWN: Final = 2.0
 CONNECT_TIMEOUT: Final = 5.0

@@ -15,11 +15,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from itertools import chain, count
 from typing import Any, Final
 
+from ..errors import ProxyError, UpstreamRefused
+from ..hot.session import LaneState
+from ..log import event
 from .dial import Dial
-from .errors import ProxyError, UpstreamRefused
-from .hot.session import LaneState
 from .lane import Key, Lane, Owner
-from .log import event
 
 log = logging.getLogger(__name__)
 

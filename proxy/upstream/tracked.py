@@ -19,15 +19,15 @@ from typing import Any, Final, Self, cast
 
 import hiredis
 
-from ..lua import Script
-from .errors import ProxyError, ServerError, UpstreamLost
-from .hot.session import LaneState
+from ...lua import Script
+from ..errors import ProxyError, ServerError, UpstreamLost
+from ..hot.session import LaneState
+from ..log import event
+from ..near.cache import NearCache, Space
+from ..resp.requests import Value
+from .ask import Ask, drop
 from .lane import Key, Lane, Use
 from .lanes import Lanes
-from .log import event
-from .near.cache import NearCache, Space
-from .resp.requests import Value
-from .slot import Ask, drop
 
 log = logging.getLogger(__name__)
 
