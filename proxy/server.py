@@ -29,7 +29,7 @@ from .flight import Flights
 from .hot.session import Turn
 from .listen import Doors
 from .loaders import Loaders
-from .locks import Locks
+from .locking.locks import Locks
 from .log import event
 from .near.cache import NearCache
 from .resp.requests import Dialect

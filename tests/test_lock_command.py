@@ -11,7 +11,7 @@ from nearhit.commands import lock
 from nearhit.commands.lock import Acquire, Extend, Help, Info, Release
 from nearhit.proxy.custom.spec import MS_MAX, WAIT_MAX, Call
 from nearhit.proxy.errors import BadInput
-from nearhit.proxy.locks import Grant
+from nearhit.proxy.locking.locks import Grant
 from nearhit.proxy.resp.requests import Value, reply
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy import locks as locks_module
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamDown, UpstreamLost
-from nearhit.proxy.locks import Grant, Locks
+from nearhit.proxy.locking import locks as locks_module
+from nearhit.proxy.locking.locks import Grant, Locks
 from nearhit.proxy.resp.requests import Value
 from nearhit.proxy.upstream.tracked import Watched
 from nearhit.proxy.waiting import WaitingRoom
