@@ -11,7 +11,7 @@ from typing import Final
 
 from .custom.spec import Call, CommandSpec
 from .errors import BadInput, WrongArity, shown
-from .flight import Flights
+from .loading.flights import Flights
 from .locking.locks import Locks
 from .resp.requests import Value
 from .upstream.lane import Key

@@ -25,10 +25,10 @@ from .custom.spec import Call
 from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
 from .fleet import Fleet, Statistics
-from .flight import Flights
 from .hot.session import Turn
 from .listen import Doors
-from .loaders import Loaders
+from .loading.flights import Flights
+from .loading.loaders import Loaders
 from .locking.locks import Locks
 from .log import event
 from .near.cache import NearCache

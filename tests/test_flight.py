@@ -26,10 +26,10 @@ from nearhit.proxy.errors import (
     ServerError,
     UpstreamLost,
 )
-from nearhit.proxy.flight import JITTER, Flights, jittered
 from nearhit.proxy.keys.captures import Pattern
-from nearhit.proxy.loaded import Loaded, SourceError
-from nearhit.proxy.loaders import Loader, Loaders
+from nearhit.proxy.loading.flights import JITTER, Flights, jittered
+from nearhit.proxy.loading.loaders import Loader, Loaders
+from nearhit.proxy.loading.source import Loaded, SourceError
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.settings.loaders import LoaderSettings
 from nearhit.proxy.upstream.tracked import Scope, Unanswered, Watched

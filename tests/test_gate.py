@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.gate import Gate
+from nearhit.proxy.loading.gate import Gate
 
 from tests.fakes import Tasks, settle
 

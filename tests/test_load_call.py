@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.load_call import CallSource, Function, encoded, imported
-from nearhit.proxy.loaded import NO_SUCH_THING, Loaded, SourceError, said
+from nearhit.proxy.loading.call import CallSource, Function, encoded, imported
+from nearhit.proxy.loading.source import NO_SUCH_THING, Loaded, SourceError, said
 
 MODULE = """
 import asyncio, functools
@@ -234,7 +234,7 @@ async def test_threads_end_when_they_are_closed() -> None:
 def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
     script = """
 import asyncio, time
-from nearhit.proxy.load_call import CallSource
+from nearhit.proxy.loading.call import CallSource
 async def main():
     calls = CallSource("time:sleep", lambda: time.sleep(600), 1)
     try:

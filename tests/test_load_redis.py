@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from nearhit.proxy.load_redis import RedisSource
-from nearhit.proxy.loaded import NO_SUCH_THING, Loaded, SourceError
+from nearhit.proxy.loading.redis import RedisSource
+from nearhit.proxy.loading.source import NO_SUCH_THING, Loaded, SourceError
 from redis.asyncio import Redis
 
 from tests.servers import HOST, Process, free_port, upstream

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from nearhit.proxy import load_url
 from nearhit.proxy.keys.captures import UrlTemplate
-from nearhit.proxy.load_url import Http, UrlSource, kept_ms
-from nearhit.proxy.loaded import NO_SUCH_THING, Loaded, SourceError
+from nearhit.proxy.loading import url as load_url
+from nearhit.proxy.loading.source import NO_SUCH_THING, Loaded, SourceError
+from nearhit.proxy.loading.url import Http, UrlSource, kept_ms
 
 from tests.servers import free_port
 

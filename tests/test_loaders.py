@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import LoadError, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
-from nearhit.proxy.loaders import BAD_SETTINGS, Loaders
+from nearhit.proxy.loading.loaders import BAD_SETTINGS, Loaders
 from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 
 

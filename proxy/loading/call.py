@@ -18,8 +18,8 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 
-from .loaded import NO_SUCH_THING, Loaded, SourceError, said
-from .resp.requests import BULK_MAX
+from ..resp.requests import BULK_MAX
+from .source import NO_SUCH_THING, Loaded, SourceError, said
 
 Function = Callable[..., object]
 

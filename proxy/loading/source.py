@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from .log import redacted
+from ..log import redacted
 
 WHY_MAX: Final = 300
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Protocol, cast
 
-from ..lua import script
-from .custom.spec import Expiry
-from .errors import (
+from ...lua import script
+from ..custom.spec import Expiry
+from ..errors import (
     BadInput,
     CacheBusy,
     LoadError,
@@ -34,12 +34,12 @@ from .errors import (
     ProxyError,
     one_line,
 )
-from .hot.session import forget
-from .keys.ours import lease_key
+from ..hot.session import forget
+from ..keys.ours import lease_key
+from ..log import event
+from ..upstream.tracked import Scope, Unanswered, Watched
+from ..waiting import WaitingRoom
 from .loaders import Loader, Loaders
-from .log import event
-from .upstream.tracked import Scope, Unanswered, Watched
-from .waiting import WaitingRoom
 
 log = logging.getLogger(__name__)
 

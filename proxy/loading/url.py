@@ -12,8 +12,8 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from .keys.captures import UrlTemplate
-from .loaded import NO_SUCH_THING, Loaded, SourceError
+from ..keys.captures import UrlTemplate
+from .source import NO_SUCH_THING, Loaded, SourceError
 
 BODY_MAX: Final = 64 * 1024 * 1024
 REDIRECTS_MAX: Final = 5

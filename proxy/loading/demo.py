@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from .loaded import Loaded
+from .source import Loaded
 
 DELAY_S: Final = 0.05
 

@@ -14,8 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from .loaded import NO_SUCH_THING, Loaded, SourceError, said
-from .settings.address import Upstream
+from ..settings.address import Upstream
+from .source import NO_SUCH_THING, Loaded, SourceError, said
 
 NO_KEY: Final = -2
 NO_EXPIRY: Final = -1

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .errors import LoadError, StartError
+from ..errors import LoadError, StartError
+from ..settings.loaders import DEMO, LoaderSettings
+from .call import CallSource, imported
+from .demo import DemoSource
 from .gate import Gate
-from .load_call import CallSource, imported
-from .load_demo import DemoSource
-from .load_redis import RedisSource
-from .load_url import Http, UrlSource
-from .loaded import Loaded, Source, SourceError
-from .settings.loaders import DEMO, LoaderSettings
+from .redis import RedisSource
+from .source import Loaded, Source, SourceError
+from .url import Http, UrlSource
 
 BAD_SETTINGS: Final = 2  # exit code: see terminal.EXIT_CODES
 
