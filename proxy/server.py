@@ -24,7 +24,6 @@ from .conduct_custom import getorset
 from .custom.spec import Call
 from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
-from .fleet import Fleet, Statistics
 from .hot.session import Turn
 from .listen import Doors
 from .loading.flights import Flights
@@ -36,7 +35,8 @@ from .resp.requests import Dialect
 from .session import Context, Session
 from .settings.address import Upstream
 from .settings.config import VERSION, Config
-from .stats import Stats, info_section
+from .stats.counters import Stats, info_section
+from .stats.fleet import Fleet, Statistics
 from .table.table import Ours, snapshot, table_from_reply
 from .upstream.dial import ATTEMPTS, Dial, Retry
 from .upstream.lane import Key, Lane
@@ -222,7 +222,7 @@ class Server:
         if doors.http:
             # Imported here: it costs 0.3 s, which those without HTTP need not pay.
             from .http.api import Api, Http
-            from .metrics import CONTENT_TYPE, Metrics
+            from .stats.prometheus import CONTENT_TYPE, Metrics
 
             metrics = Metrics(self._stats, VERSION)
             self._http = Http(

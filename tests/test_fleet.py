@@ -5,10 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
-from nearhit.proxy import fleet as module
 from nearhit.proxy.errors import ProxyError
-from nearhit.proxy.fleet import REST_TICKS, Fleet, Statistics
-from nearhit.proxy.stats import Stats
+from nearhit.proxy.stats import fleet as module
+from nearhit.proxy.stats.counters import Stats
+from nearhit.proxy.stats.fleet import REST_TICKS, Fleet, Statistics
 
 NOT_SENT = b"-UPSTREAM no connection to the server: refused\r\n"
 UNKNOWN = (

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from nearhit.proxy.metrics import Metrics
-from nearhit.proxy.stats import READS, ROWS, Kind, Stats
+from nearhit.proxy.stats.counters import READS, ROWS, Kind, Stats
+from nearhit.proxy.stats.prometheus import Metrics
 from prometheus_client.parser import text_string_to_metric_families
 
 

@@ -26,11 +26,11 @@ from pathlib import Path
 import pytest
 from nearhit.proxy import errors
 from nearhit.proxy.conduct_custom import IN_MULTI
-from nearhit.proxy.metrics import Metrics
 from nearhit.proxy.settings.config import ROWS, VERSION, variable
 from nearhit.proxy.settings.loaders import LOADER_ROWS
-from nearhit.proxy.stats import ROWS as STATS_ROWS
-from nearhit.proxy.stats import Stats
+from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
+from nearhit.proxy.stats.counters import Stats
+from nearhit.proxy.stats.prometheus import Metrics
 from nearhit.proxy.terminal import EXIT_CODES
 from redis import Redis
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.stats import READS, ROWS, Kind, Stats, hit_ratio, info_section
+from nearhit.proxy.stats.counters import READS, ROWS, Kind, Stats, hit_ratio, info_section
 
 # commands.md, STATS; what is ours alone stands behind.
 CONTRACT = [

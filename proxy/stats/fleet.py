@@ -21,11 +21,11 @@ from typing import Final, Protocol
 
 import hiredis
 
-from .errors import BadInput, ProxyError, ServerError, UpstreamLost, shown
-from .log import event
-from .resp.requests import Value, integer_of
-from .stats import Stats
-from .upstream.ask import Done
+from ..errors import BadInput, ProxyError, ServerError, UpstreamLost, shown
+from ..log import event
+from ..resp.requests import Value, integer_of
+from ..upstream.ask import Done
+from .counters import Stats
 
 log = logging.getLogger(__name__)
 
