@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ..commands import COMMANDS
-from . import clients
-from .clients import Clients
-from .conduct import conduct
-from .conduct_custom import getorset
 from .custom.spec import Call
-from .dispatch import Commands, Place
 from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
 from .hot.session import Turn
 from .listen import Doors
@@ -32,7 +27,12 @@ from .locking.locks import Locks
 from .log import event
 from .near.cache import NearCache
 from .resp.requests import Dialect
-from .session import Context, Session
+from .session import clients
+from .session.acts.conduct import conduct
+from .session.acts.own import getorset
+from .session.clients import Clients
+from .session.dispatch import Commands, Place
+from .session.session import Context, Session
 from .settings.address import Upstream
 from .settings.config import VERSION, Config
 from .stats.counters import Stats, info_section

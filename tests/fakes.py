@@ -12,14 +12,14 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from nearhit.proxy.clients import Clients
-from nearhit.proxy.conduct import conduct
-from nearhit.proxy.dispatch import Commands, Place
 from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
 from nearhit.proxy.hot.session import Turn
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import Partial, encode, parse_request
-from nearhit.proxy.session import Context, Session
+from nearhit.proxy.session.acts.conduct import conduct
+from nearhit.proxy.session.clients import Clients
+from nearhit.proxy.session.dispatch import Commands, Place
+from nearhit.proxy.session.session import Context, Session
 from nearhit.proxy.settings.address import Upstream as Address
 from nearhit.proxy.table.table import Ours, snapshot
 from nearhit.proxy.upstream.dial import Dial

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from nearhit.proxy.clients import (
+from nearhit.proxy.session.clients import (
     FIELDS,
     BadFilter,
     Clients,

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy import errors
-from nearhit.proxy.conduct_custom import IN_MULTI
+from nearhit.proxy.session.acts.own import IN_MULTI
 from nearhit.proxy.settings.config import ROWS, VERSION, variable
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS

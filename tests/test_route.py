@@ -37,7 +37,7 @@ def test_arguments_refine_the_path(path: Path, request_: bytes, taken: Path) -> 
 
 
 def test_every_path_that_is_taken_has_an_act() -> None:
-    from nearhit.proxy.conduct import ACTS
+    from nearhit.proxy.session.acts.conduct import ACTS
 
     refined = {Path.BLOCK_OPTION, Path.DEBUG, Path.SCRIPT}
 

@@ -8,7 +8,7 @@ import pytest
 from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot.session import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.session import GATHER_MAX
+from nearhit.proxy.session.session import GATHER_MAX
 from nearhit.proxy.upstream.lane import Key, LaneState, User
 
 from tests.fakes import Client, Upstream, World

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.session import HOLD_TUNNEL, READ_AHEAD, STALL_REPLY
+from nearhit.proxy.session.session import HOLD_TUNNEL, READ_AHEAD, STALL_REPLY
 
 from tests.fakes import Client, World
 

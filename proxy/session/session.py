@@ -21,11 +21,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, cast
 
-from .clients import Clients
-from .custom.spec import CommandSpec, LoaderKeys
-from .dispatch import Commands
-from .errors import MAX_CLIENTS, ProtocolError, ProxyError
-from .hot.session import (
+from ..custom.spec import CommandSpec, LoaderKeys
+from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
+from ..hot.session import (
     MUTE_SKIP,
     STALL_WINDOW,
     UPLOAD_AT,
@@ -37,17 +35,19 @@ from .hot.session import (
     SessionCore,
     Turn,
 )
-from .keys.ours import lease_key
-from .log import event
-from .near.cache import NearCache
-from .resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
-from .resp.requests import Dialect, Partial, parse_request
-from .table.route import route
-from .table.table import Path, Table
-from .upstream.ask import drop
-from .upstream.dial import keep_alive
-from .upstream.lane import Key, Lane, Use
-from .upstream.lanes import Lanes
+from ..keys.ours import lease_key
+from ..log import event
+from ..near.cache import NearCache
+from ..resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
+from ..resp.requests import Dialect, Partial, parse_request
+from ..table.route import route
+from ..table.table import Path, Table
+from ..upstream.ask import drop
+from ..upstream.dial import keep_alive
+from ..upstream.lane import Key, Lane, Use
+from ..upstream.lanes import Lanes
+from .clients import Clients
+from .dispatch import Commands
 
 log = logging.getLogger(__name__)
 

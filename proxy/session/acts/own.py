@@ -16,14 +16,14 @@ import logging
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, cast
 
-from .conduct_near import fresh
-from .custom.spec import Call, CommandSpec, LoaderKeys
-from .errors import BadInput, ProxyError
-from .hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
-from .near.cache import Space
-from .resp.requests import Value, bulk, encode, error, null, reply
-from .session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
-from .upstream.lane import Lane
+from ...custom.spec import Call, CommandSpec, LoaderKeys
+from ...errors import BadInput, ProxyError
+from ...hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
+from ...near.cache import Space
+from ...resp.requests import Value, bulk, encode, error, null, reply
+from ...upstream.lane import Lane
+from ..session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
+from .mget import fresh
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from .errors import ProxyError
-from .resp.requests import integer_of
-from .upstream.lane import Key, Lane
+from ..errors import ProxyError
+from ..resp.requests import integer_of
+from ..upstream.lane import Key, Lane
 
 
 class Client(Protocol):

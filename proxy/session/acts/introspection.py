@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from .custom.introspection import (
+from ...custom.introspection import (
     UNKNOWN,
     Facts,
     docs,
@@ -20,12 +20,12 @@ from .custom.introspection import (
     keys_and_flags,
     row,
 )
-from .errors import BadInput
-from .hot.session import LAST_MAX
-from .keys.glob import compile_glob
-from .resp.kernel import Cutter
-from .resp.requests import bulk, encode, error, integer
-from .session import Session
+from ...errors import BadInput
+from ...hot.session import LAST_MAX
+from ...keys.glob import compile_glob
+from ...resp.kernel import Cutter
+from ...resp.requests import bulk, encode, error, integer
+from ..session import Session
 
 Answer = Callable[[bytes], bytes]
 

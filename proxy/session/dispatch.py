@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .custom.spec import Call, CommandSpec
-from .errors import BadInput, WrongArity, shown
-from .loading.flights import Flights
-from .locking.locks import Locks
-from .resp.requests import Value
-from .upstream.lane import Key
-from .upstream.tracked import Scope
+from ..custom.spec import Call, CommandSpec
+from ..errors import BadInput, WrongArity, shown
+from ..loading.flights import Flights
+from ..locking.locks import Locks
+from ..resp.requests import Value
+from ..upstream.lane import Key
+from ..upstream.tracked import Scope
 
 # A db and user that nobody has asked for in so many seconds is forgotten, if nothing runs there.
 IDLE_TICKS: Final = 60

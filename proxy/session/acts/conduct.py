@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from .conduct_client import ask, client, queued, sticky
-from .conduct_command import merge, merging
-from .conduct_custom import custom, read_through, refused
-from .conduct_near import read_many
-from .hot.session import MUTE_SKIP, Run, forget
-from .resp.kernel import Cutter
-from .resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
-from .session import (
+from ...hot.session import MUTE_SKIP, Run, forget
+from ...resp.kernel import Cutter
+from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
+from ...table.table import READS, UNSAFE_IN_MULTI, Path
+from ...upstream.ask import drop
+from ...upstream.lane import Lane, User
+from ...upstream.subscriptions import Channels
+from ..session import (
     HOLD_BLOCKED,
     HOLD_MULTI,
     HOLD_STICKY,
@@ -27,10 +27,10 @@ from .session import (
     STALL_REPLY,
     Session,
 )
-from .table.table import READS, UNSAFE_IN_MULTI, Path
-from .upstream.ask import drop
-from .upstream.lane import Lane, User
-from .upstream.subscriptions import Channels
+from .client import ask, client, queued, sticky
+from .introspection import merge, merging
+from .mget import read_many
+from .own import custom, read_through, refused
 
 Act = Callable[[Session, list[bytes]], bool]
 

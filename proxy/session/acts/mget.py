@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from .hot.session import FILL, WINDOW_BYTES, LaneState, Lead, Run
-from .near.cache import Space, Ticket
-from .resp.kernel import Cutter
-from .resp.requests import bulk, encode, null
-from .session import Session
-from .upstream.lane import Lane
+from ...hot.session import FILL, WINDOW_BYTES, LaneState, Lead, Run
+from ...near.cache import Space, Ticket
+from ...resp.kernel import Cutter
+from ...resp.requests import bulk, encode, null
+from ...upstream.lane import Lane
+from ..session import Session
 
 # Beyond so many keys an MGET is asked as it is.
 KEYS_MAX: Final = 1024
