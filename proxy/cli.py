@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import log
-from .embedded import Embedded, find_server
 from .errors import StartError
-from .listen import Doors, bound, opened
+from .process.embedded import Embedded, find_server
+from .process.listen import Doors, bound, opened
+from .process.workers import Ready, Workers
 from .settings.address import Listen
 from .settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from .terminal import BAD_SETTINGS, Parser, complain, exit_codes, say
-from .workers import Ready, Workers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +120,7 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
 
     import uvloop
 
-    from .server import serve
+    from .process.server import serve
 
     def run(upstream: str, doors: Doors[socket.socket], ready: Ready) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

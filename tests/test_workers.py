@@ -24,10 +24,11 @@ from tests.test_embedded import is_gone
 PARENT = """
 import os, signal, sys, time
 from pathlib import Path
-from nearhit.proxy import log, workers
+from nearhit.proxy.process import workers
+from nearhit.proxy import log
 from nearhit.proxy.settings.address import Tcp, Unix
 from nearhit.proxy.errors import StartError
-from nearhit.proxy.listen import Doors
+from nearhit.proxy.process.listen import Doors
 
 def say(*words):
     sys.stdout.write(" ".join(map(str, words)) + "\\n")

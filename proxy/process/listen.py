@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from .errors import StartError
-from .log import event
-from .settings.address import Listen, Tcp, Unix
+from ..errors import StartError
+from ..log import event
+from ..settings.address import Listen, Tcp, Unix
 
 log = logging.getLogger(__name__)
 

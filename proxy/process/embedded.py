@@ -23,9 +23,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from .errors import StartError
-from .log import event
-from .settings.config import retry_delay
+from ..errors import StartError
+from ..log import event
+from ..settings.config import retry_delay
 
 log = logging.getLogger(__name__)
 

@@ -16,36 +16,36 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import hiredis
 
-from ..commands import COMMANDS
-from .custom.spec import Call
-from .errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
-from .hot.session import Turn
+from ...commands import COMMANDS
+from ..custom.spec import Call
+from ..errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
+from ..hot.session import Turn
+from ..loading.flights import Flights
+from ..loading.loaders import Loaders
+from ..locking.locks import Locks
+from ..log import event
+from ..near.cache import NearCache
+from ..resp.requests import Dialect
+from ..session import clients
+from ..session.acts.conduct import conduct
+from ..session.acts.own import getorset
+from ..session.clients import Clients
+from ..session.dispatch import Commands, Place
+from ..session.session import Context, Session
+from ..settings.address import Upstream
+from ..settings.config import VERSION, Config
+from ..stats.counters import Stats, info_section
+from ..stats.fleet import Fleet, Statistics
+from ..table.table import Ours, snapshot, table_from_reply
+from ..upstream.dial import ATTEMPTS, Dial, Retry
+from ..upstream.lane import Key, Lane
+from ..upstream.lanes import Lanes
+from ..upstream.tracked import STALE_MAX_MS, Scope
+from ..waiting import WaitingRoom
 from .listen import Doors
-from .loading.flights import Flights
-from .loading.loaders import Loaders
-from .locking.locks import Locks
-from .log import event
-from .near.cache import NearCache
-from .resp.requests import Dialect
-from .session import clients
-from .session.acts.conduct import conduct
-from .session.acts.own import getorset
-from .session.clients import Clients
-from .session.dispatch import Commands, Place
-from .session.session import Context, Session
-from .settings.address import Upstream
-from .settings.config import VERSION, Config
-from .stats.counters import Stats, info_section
-from .stats.fleet import Fleet, Statistics
-from .table.table import Ours, snapshot, table_from_reply
-from .upstream.dial import ATTEMPTS, Dial, Retry
-from .upstream.lane import Key, Lane
-from .upstream.lanes import Lanes
-from .upstream.tracked import STALE_MAX_MS, Scope
-from .waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from .http.api import Http
+    from ..http.api import Http
 
 log = logging.getLogger(__name__)
 
@@ -221,8 +221,8 @@ class Server:
         self._learn()
         if doors.http:
             # Imported here: it costs 0.3 s, which those without HTTP need not pay.
-            from .http.api import Api, Http
-            from .stats.prometheus import CONTENT_TYPE, Metrics
+            from ..http.api import Api, Http
+            from ..stats.prometheus import CONTENT_TYPE, Metrics
 
             metrics = Metrics(self._stats, VERSION)
             self._http = Http(

@@ -27,11 +27,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from .errors import StartError, one_line
+from ..errors import StartError, one_line
+from ..log import event
+from ..settings.address import Listen, Tcp, Unix
+from ..settings.config import retry_delay
 from .listen import Doors, bound, opened
-from .log import event
-from .settings.address import Listen, Tcp, Unix
-from .settings.config import retry_delay
 
 log = logging.getLogger(__name__)
 
