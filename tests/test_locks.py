@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
+from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamDown, UpstreamLost
 from nearhit.proxy.locking import locks as locks_module
 from nearhit.proxy.locking.locks import Grant, Locks
 from nearhit.proxy.resp.requests import Value
 from nearhit.proxy.upstream.tracked import Watched
-from nearhit.proxy.waiting import WaitingRoom
 
 KEY = b"lock:{r}"
 LATENCY = 1 / 1024  # of a round trip, in seconds, and exact as a float

@@ -25,7 +25,7 @@ import nearhit.proxy.hot.session, nearhit.proxy.resp.kernel, nearhit.proxy.near.
 assert nearhit.proxy.hot.session.__file__ == folder + "/nearhit/proxy/hot/session.py", nearhit.proxy.hot.session.__file__
 assert nearhit.proxy.near.cache.__file__ == folder + "/nearhit/proxy/near/cache.py"
 assert nearhit.proxy.resp.kernel.Cutter.__module__ == "nearhit.proxy.resp._kernel_py"
-from nearhit.proxy.cli import main
+from nearhit.proxy.cli.main import main
 sys.exit(main())
 """
 

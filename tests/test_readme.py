@@ -25,13 +25,13 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy import errors
+from nearhit.proxy.cli.terminal import EXIT_CODES
 from nearhit.proxy.session.acts.own import IN_MULTI
 from nearhit.proxy.settings.config import ROWS, VERSION, variable
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
 from nearhit.proxy.stats.counters import Stats
 from nearhit.proxy.stats.prometheus import Metrics
-from nearhit.proxy.terminal import EXIT_CODES
 from redis import Redis
 
 from tests.bench import __main__ as bench

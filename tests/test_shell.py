@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nearhit.proxy import shell
-from nearhit.proxy.progress import Progress
-from nearhit.proxy.reach import Refused
-from nearhit.proxy.shell import BATCH_MOST, SHOWN, Batches, Invalidate, Tally, Warm
-from nearhit.proxy.shell_keys import Keys, Loaders, Mistake, keys_of
-from nearhit.proxy.shell_words import parser
+from nearhit.proxy.cli import bulk as shell
+from nearhit.proxy.cli.bulk import BATCH_MOST, SHOWN, Batches, Invalidate, Tally, Warm
+from nearhit.proxy.cli.bulk_keys import Keys, Loaders, Mistake, keys_of
+from nearhit.proxy.cli.bulk_words import parser
+from nearhit.proxy.cli.progress import Progress
+from nearhit.proxy.cli.reach import Refused
 
 CONFIG = """
 [loaders.old]

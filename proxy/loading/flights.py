@@ -24,6 +24,7 @@ from enum import Enum
 from typing import Any, Final, Protocol, cast
 
 from ...lua import script
+from ..bounds import WaitingRoom
 from ..custom.spec import Expiry
 from ..errors import (
     BadInput,
@@ -38,7 +39,6 @@ from ..hot.session import forget
 from ..keys.ours import lease_key
 from ..log import event
 from ..upstream.tracked import Scope, Unanswered, Watched
-from ..waiting import WaitingRoom
 from .loaders import Loader, Loaders
 
 log = logging.getLogger(__name__)

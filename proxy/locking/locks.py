@@ -27,13 +27,13 @@ from itertools import count
 from typing import Any, Final, Protocol, cast
 
 from ...lua import script
+from ..bounds import WaitingRoom
 from ..custom.spec import MS_MAX, Asking, Watch, Watching
 from ..errors import LockBusy, ProxyError, UpstreamLost, shown
 from ..keys.ours import fence_key, lock_key
 from ..log import event
 from ..resp.requests import Value, integer_of
 from ..settings.config import retry_delay
-from ..waiting import WaitingRoom
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import hiredis
 
 from ...commands import COMMANDS
+from ..bounds import WaitingRoom
 from ..custom.spec import Call
 from ..errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
 from ..hot.session import Turn
@@ -41,7 +42,6 @@ from ..upstream.dial import ATTEMPTS, Dial, Retry
 from ..upstream.lane import Key, Lane
 from ..upstream.lanes import Lanes
 from ..upstream.tracked import STALE_MAX_MS, Scope
-from ..waiting import WaitingRoom
 from .listen import Doors
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
-from .errors import StartError, one_line
-from .log import redacted
-from .process.embedded import dying_with_us
+from ..errors import StartError, one_line
+from ..log import redacted
+from ..process.embedded import dying_with_us
 from .terminal import REFUSED, UNREACHABLE
 
 _CONNECT_TIMEOUT: Final = 5.0

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, cast
 
-from .errors import StartError, shown
+from ..errors import StartError, shown
+from .bulk_keys import Loaders, Mistake, keys_of
+from .bulk_words import parser
 from .progress import Progress
 from .reach import Link, Refused, linked, own_proxy
-from .shell_keys import Loaders, Mistake, keys_of
-from .shell_words import parser
 from .terminal import ALL_DONE, BAD_SETTINGS, SOME_FAILED, complain
 
 BATCH_MOST: Final = 500

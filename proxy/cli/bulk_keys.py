@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from .keys.braces import expand
-from .keys.glob import literal_prefix
+from ..keys.braces import expand
+from ..keys.glob import literal_prefix
+from ..settings.config import ConfigError, load
+from ..settings.loaders import LoaderSettings
 from .reach import linked
-from .settings.config import ConfigError, load
-from .settings.loaders import LoaderSettings
 
 _WILD: Final = "*?["
 

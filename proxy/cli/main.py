@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from . import log
-from .errors import StartError
-from .process.embedded import Embedded, find_server
-from .process.listen import Doors, bound, opened
-from .process.workers import Ready, Workers
-from .settings.address import Listen
-from .settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
+from .. import log
+from ..errors import StartError
+from ..process.embedded import Embedded, find_server
+from ..process.listen import Doors, bound, opened
+from ..process.workers import Ready, Workers
+from ..settings.address import Listen
+from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from .terminal import BAD_SETTINGS, Parser, complain, exit_codes, say
 
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in ("warm", "invalidate"):
         # Imported here: they bring redis-py and rich along, a third of a second.
-        from .shell import run
+        from .bulk import run
 
         return run(words[0], words[1:])
     command, flags = _asked(words)
@@ -120,7 +120,7 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
 
     import uvloop
 
-    from .process.server import serve
+    from ..process.server import serve
 
     def run(upstream: str, doors: Doors[socket.socket], ready: Ready) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

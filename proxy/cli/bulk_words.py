@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from .settings.config import VERSION
-from .settings.rows import UPSTREAM, Kind, duration, whole
+from ..settings.config import VERSION
+from ..settings.rows import UPSTREAM, Kind, duration, whole
 from .terminal import Parser, exit_codes
 
 DEFAULT: Final = "redis://127.0.0.1:6380"

@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import Final, NoReturn
 
-from . import log
+from .. import log
 
 ALL_DONE: Final = 0
 SOME_FAILED: Final = 1
