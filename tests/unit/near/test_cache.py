@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 REPLY = b"$5\r\nhello\r\n"
 MEGABYTE = 1024 * 1024
 BUDGET = MEGABYTE

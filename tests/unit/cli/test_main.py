@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy.settings.config import ROWS, VERSION, flag, variable
+from tests.test_embedded import is_gone
 
 from tests.servers import HOST, free_port, upstream, wait_for
-from tests.test_embedded import is_gone
 
 COMMAND = [sys.executable, "-m", "nearhit.proxy"]
 
@@ -143,7 +143,7 @@ def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
 
 
 def test_the_console_script_is_this_command() -> None:
-    project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text())
+    project = tomllib.loads(Path(__file__).parents[2].parent.joinpath("pyproject.toml").read_text())
 
     assert project["project"]["scripts"]["nearhit"] == "nearhit.proxy.cli.main:main"
 

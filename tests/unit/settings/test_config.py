@@ -503,6 +503,6 @@ def test_the_retry_rule() -> None:
 
 
 def test_the_version_is_the_one_of_the_package() -> None:
-    project = tomllib.loads(Path(__file__).parent.parent.joinpath("pyproject.toml").read_text())
+    project = tomllib.loads(Path(__file__).parents[2].parent.joinpath("pyproject.toml").read_text())
 
     assert project["project"]["version"] == VERSION
