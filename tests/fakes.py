@@ -18,14 +18,14 @@ from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import Partial, encode, parse_request
 from nearhit.proxy.session.acts.conduct import conduct
 from nearhit.proxy.session.clients import Clients
-from nearhit.proxy.session.dispatch import Commands, Place
+from nearhit.proxy.session.scopes import Scope, Scopes
 from nearhit.proxy.session.session import Context, Session
 from nearhit.proxy.settings.address import Upstream as Address
 from nearhit.proxy.table.table import Ours, snapshot
 from nearhit.proxy.upstream.dial import Dial
-from nearhit.proxy.upstream.lane import Key, Lane
+from nearhit.proxy.upstream.lane import Lane, LaneKey
 from nearhit.proxy.upstream.lanes import Lanes
-from nearhit.proxy.upstream.tracked import Scope
+from nearhit.proxy.upstream.tracked import TrackedLane
 
 TABLE = snapshot()
 NEAR_TABLE = snapshot(Ours(near=True))
@@ -251,7 +251,7 @@ class NoFlights:
     def tick(self) -> None: ...
 
 
-def _nowhere(key: Key) -> Place:
+def _nowhere(key: LaneKey) -> Scope:
     raise AssertionError(f"no command of our own is known, and {key} was asked for")
 
 
@@ -282,18 +282,18 @@ class World:
             table=TABLE if near is None else NEAR_TABLE,
             conduct=conduct,
             turn=Turn(self.loop.call_soon, 100.0, lambda: self.now),
-            commands=Commands((), _nowhere if near is None else self._place),
+            commands=Scopes((), _nowhere if near is None else self._place),
             loaders=NoKeys(),
             start=self.tasks.start,
             learn=self._learn,
             near=near,
         )
 
-    def _place(self, key: Key) -> Place:
+    def _place(self, key: LaneKey) -> Scope:
         """A db's tracked lane and its space of the near cache; it runs no commands of our own."""
         nothing: Any = None
         flights: Any = NoFlights()
-        return Place(Scope(self.lanes, key, self.near), flights, nothing, nothing)
+        return Scope(TrackedLane(self.lanes, key, self.near), flights, nothing, nothing)
 
     def _learn(self) -> None:
         self.learnt += 1

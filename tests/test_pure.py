@@ -22,7 +22,7 @@ folder = sys.argv.pop(1)
 sys.path.insert(0, folder)
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
 import nearhit.proxy.hot.session, nearhit.proxy.resp.kernel, nearhit.proxy.near.cache
-assert nearhit.proxy.hot.session.__file__ == folder + "/nearhit/proxy/hot/session.py", nearhit.proxy.hot.session.__file__
+assert nearhit.proxy.hot.session.__file__ == folder + "/nearhit/proxy/hot/session.py"
 assert nearhit.proxy.near.cache.__file__ == folder + "/nearhit/proxy/near/cache.py"
 assert nearhit.proxy.resp.kernel.Cutter.__module__ == "nearhit.proxy.resp._kernel_py"
 from nearhit.proxy.cli.main import main
@@ -36,9 +36,7 @@ def port() -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="nearhit-pure-") as name, upstream("valkey") as valkey:
         folder = Path(name)
         package = folder / "nearhit" / "proxy"
-        package.mkdir(parents=True)
-        for path in [*PROXY.glob("*.py"), PROXY / "snapshot.json"]:
-            shutil.copy(path, package)
+        shutil.copytree(PROXY, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         for name_of in ("commands", "lua"):
             shutil.copytree(PROXY.parent / name_of, package.parent / name_of)
         port = free_port()

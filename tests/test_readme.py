@@ -33,11 +33,11 @@ from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
 from nearhit.proxy.stats.counters import Stats
 from nearhit.proxy.stats.prometheus import Metrics
 from redis import Redis
-from tests.test_cli import environment, ping, serving, started, until_ready
 
 from tests.bench import __main__ as bench
 from tests.clients import conftest as clients
 from tests.servers import HOST, Process, free_port, nearhit, upstream
+from tests.unit.cli.test_main import environment, ping, serving, started, until_ready
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -1,8 +1,8 @@
 # cython: language_level=3
-# The types of hot.py. The build finds this file through .names (pyproject.toml, cython-include-dirs).
+# The types of session.py. The build finds this file through .names (pyproject.toml, cython-include-dirs).
 
 cimport cython
-from nearhit.proxy.resp._kernel cimport Cutter as CCutter, Names as CNames
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap
 from nearhit.proxy.near.cache cimport (
     Entry as CEntry, NearCache as CNearCache, Space as CSpace, Ticket as CTicket,
 )
@@ -26,7 +26,7 @@ cdef class Run:
     cpdef feed(self, bytes chunk)
 
 
-cdef class Wrote(Run):
+cdef class WriteSlot(Run):
     cdef public CNearCache cache
     cdef public list keys
     cdef public bint muted
@@ -37,7 +37,7 @@ cdef class Wrote(Run):
 cpdef forget(CNearCache cache, list keys)
 
 
-cdef class Lead:
+cdef class PttlSlot:
     cdef public Py_ssize_t want
     cdef public CTicket ticket
     cdef public double asked
@@ -47,7 +47,7 @@ cdef class Lead:
 
 cdef class Fill(Run):
     cdef public CSpace space
-    cdef public Lead lead
+    cdef public PttlSlot lead
     cdef public bytes got
     cdef public bint large
     cpdef feed(self, bytes chunk)
@@ -55,7 +55,7 @@ cdef class Fill(Run):
     cdef bytes _keep(self, bytes reply)
 
 
-cdef class Muted(Run):
+cdef class MutedSlot(Run):
     cpdef feed(self, bytes chunk)
 
 
@@ -69,11 +69,11 @@ cdef class LaneCore:
     cdef public Py_ssize_t heard
     cdef public bint paused
     cdef public bint choked
-    cdef public bint held
+    cdef public bint flush_deferred
     cdef public bint tracking
     cdef public Py_ssize_t sent
     cdef public Py_ssize_t done
-    cdef public bint whole
+    cdef public bint plain_framing
     cdef public object call_soon
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=Run, turn=Turn)
     cpdef data_received(self, bytes data)
@@ -83,7 +83,7 @@ cdef class LaneCore:
 
 
 cdef class SessionCore:
-    cdef public CNames names
+    cdef public CRouteMap routes
     cdef public Turn turn
     cdef public double active
     cdef public bytes last
@@ -91,15 +91,15 @@ cdef class SessionCore:
     cdef public CSpace space
     cdef public LaneCore tracked
     cdef public CNearCache cache
-    cdef public CNames far
-    cdef public CNames home
-    cdef public CNames near_only
+    cdef public CRouteMap far
+    cdef public CRouteMap home
+    cdef public CRouteMap near_only
     cdef public bint asking
-    cdef public CNames waiting
+    cdef public CRouteMap waiting
     cdef public bint on_tracked
     cdef public bint read_far
-    cdef public Py_ssize_t behind
-    cdef public Py_ssize_t said
+    cdef public Py_ssize_t fresh_after
+    cdef public Py_ssize_t near_bytes
     cdef public bint flat
     cdef public Run head
     cdef public Run tail
@@ -122,34 +122,34 @@ cdef class SessionCore:
     cdef public bytes out
     cdef public list outs
     @cython.locals(
-        end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, verdict=int, limit=Py_ssize_t,
-        specials=int, names=CNames, far=bint, run=bytes
+        end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, route=int, limit=Py_ssize_t,
+        specials=int, routes=CRouteMap, far=bint, run=bytes
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(slot=Run, lane=LaneCore)
     cdef _forward(self, bytes data, Py_ssize_t count, Py_ssize_t reads, bytes marks)
     @cython.locals(
-        space=CSpace, tracked=LaneCore, names=CNames, turn=Turn, fresh=bint, end=Py_ssize_t,
+        space=CSpace, tracked=LaneCore, routes=CRouteMap, turn=Turn, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
         key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket, cache=CNearCache, count=Py_ssize_t
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(
-        space=CSpace, tracked=LaneCore, names=CNames, usable=bint, key=bytes, entry=CEntry
+        space=CSpace, tracked=LaneCore, routes=CRouteMap, usable=bint, key=bytes, entry=CEntry
     )
     cdef Py_ssize_t _near_hit(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(turn=Turn, tail=Run, slot=Run)
     cdef _say(self, bytes reply)
     cdef _ask_tracked(self, bytes data, Py_ssize_t count)
-    @cython.locals(lane=LaneCore, lead=Lead, slot=Fill)
+    @cython.locals(lane=LaneCore, lead=PttlSlot, slot=Fill)
     cdef _fill(self, bytes data, CSpace space, CTicket ticket, double now)
     cdef _go_tracked(self)
     @cython.locals(
-        names=CNames, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
+        routes=CRouteMap, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
         keys=list, key=bytes
     )
     cdef Py_ssize_t _write_one(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(slot=Wrote, lane=LaneCore)
+    @cython.locals(slot=WriteSlot, lane=LaneCore)
     cdef _forward_write(self, bytes data, Py_ssize_t count, list keys, Py_ssize_t reads)
     cdef _push_slot(self, Run slot)
     @cython.locals(turn=Turn)

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from ..near.cache import NearCache, Space, Ticket
-from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, Names
+from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -92,7 +92,7 @@ class Run:
         self.count = want
         self.reads = 0  # of strings: their hits and misses are counted
         self.flat = False  # RESP2's null is to stand where RESP3's comes
-        self.marks: bytes | None = None  # where only some are, which (Names.marks)
+        self.marks: bytes | None = None  # where only some are, which (RouteMap.marks)
         self.parts: list[bytes] | None = None
         self.following: Run | None = None
 
@@ -119,7 +119,7 @@ class Run:
         self.feed(line * want)
 
 
-class Wrote(Run):
+class WriteSlot(Run):
     """Replies to writes, whose keys the near cache forgets again before the client learns of
     them: what was filled since they were sent may be older."""
 
@@ -157,7 +157,7 @@ def forget(cache: NearCache, keys: list[bytes] | None) -> None:
                 space.written(key)
 
 
-class Lead:
+class PttlSlot:
     """The replies before that of a GET that fills the near cache: CLIENT CACHING's and PTTL's."""
 
     def __init__(self, ticket: Ticket, now: float) -> None:
@@ -182,7 +182,7 @@ class Lead:
 class Fill(Run):
     """The reply to a GET that fills the near cache, in order with the invalidations around it."""
 
-    def __init__(self, session: SessionCore, space: Space, lead: Lead) -> None:
+    def __init__(self, session: SessionCore, space: Space, lead: PttlSlot) -> None:
         super().__init__(session, 1)
         self.space = space
         self.lead = lead
@@ -228,7 +228,7 @@ class Fill(Run):
         Run.feed(self, line)
 
 
-class Muted(Run):
+class MutedSlot(Run):
     """Replies that the client asked not to get (CLIENT REPLY OFF, SKIP)."""
 
     def feed(self, chunk: bytes) -> None:
@@ -254,11 +254,13 @@ class LaneCore:
         self.heard = 0  # reads from the socket, for tick()
         self.paused = False  # not reading: the only client that waits does not read
         self.choked = False  # takes no more for now: see Owner.lane_writable
-        self.held = False  # the flush was put off by a turn
+        self.flush_deferred = False  # the flush was put off by a turn
         self.tracking = False  # the server tells here of changes to what is read here
         self.sent = 0  # slots that were sent, and those that were answered,
         self.done = 0  # in the same order
-        self.whole = True  # replies are told apart by their ends alone: no tunnel, no subscriptions
+        self.plain_framing = (
+            True  # replies are told apart by their ends alone: no tunnel, no subscriptions
+        )
         self.call_soon = call_soon
 
     def _send(self, data: bytes, slot: Slot) -> None:
@@ -282,19 +284,19 @@ class LaneCore:
     def flush(self) -> None:
         wire = self.wire
         if self.out and wire is not None and self.state is READY:
-            if not self.held and len(self.waiting) > len(self.out):
+            if not self.flush_deferred and len(self.waiting) > len(self.out):
                 # Others are on their way already: one more look at the clients makes the batch
                 # a sixth larger, and throughput a tenth (tests.bench, P=1, 50 connections).
-                self.held = True
+                self.flush_deferred = True
                 self.call_soon(self.flush)
                 return
-            self.held = False
+            self.flush_deferred = False
             wire.write(b"".join(self.out) if len(self.out) > 1 else self.out[0])
             self.out.clear()
 
     def data_received(self, data: bytes) -> None:
         self.heard += 1
-        if not self.whole:
+        if not self.plain_framing:
             self.odd_received(data, 0)
             return
         pos = 0
@@ -314,7 +316,7 @@ class LaneCore:
                     at = cutter.cut(data, pos, run.want, False)
                     if run.reads:
                         # Each value and each nil once, in the read that completes it. What goes
-                        # another way is not counted: Muted, uploads, MULTI, subscribed lanes.
+                        # another way is not counted: MutedSlot, uploads, MULTI, subscribed lanes.
                         turn = run.session.turn
                         turn.hits += cutter.bulks
                         turn.misses += cutter.nulls
@@ -346,7 +348,7 @@ class LaneCore:
             elif cutter.stop == _BROKEN:
                 self.lose("bytes that are not RESP")
                 return
-            if not self.whole:
+            if not self.plain_framing:
                 # The reply just handed over changed how this connection speaks.
                 if pos < end:
                     self.odd_received(data, pos)
@@ -390,8 +392,8 @@ class SessionCore:
     """Bytes in, runs of requests out, replies to the client. See session.py for the drawing and the
     rest."""
 
-    def __init__(self, names: Names, turn: Turn) -> None:
-        self.names = names
+    def __init__(self, routes: RouteMap, turn: Turn) -> None:
+        self.routes = routes
         self.turn = turn
         self.active = turn.now
         self.last = b""  # the bytes of the last small run, for CLIENT LIST's cmd=
@@ -400,16 +402,16 @@ class SessionCore:
         # cache then serves can never be older than what a client has read there before.
         self.space: Space | None = None  # None: this client reads nothing out of the near cache
         self.tracked: LaneCore | None = None
-        self.far: Names = names  # the same names, where GET is a read like others
-        self.home: Names = names  # what ``names`` is again when the tracked lane has answered
-        self.near_only: Names = names  # what may follow reads on the tracked lane
+        self.far: RouteMap = routes  # the same routes, where GET is a read like others
+        self.home: RouteMap = routes  # what ``routes`` is again when the tracked lane has answered
+        self.near_only: RouteMap = routes  # what may follow reads on the tracked lane
         self.cache: NearCache | None = None  # what forgets the keys that this client writes
         self.asking = False  # commands of the proxy's own are outstanding: others wait for them
-        self.waiting: Names = names  # what may follow those
+        self.waiting: RouteMap = routes  # what may follow those
         self.on_tracked = False  # what is outstanding was sent to the tracked lane
         self.read_far = False  # reads of strings went elsewhere: behind those ...
-        self.behind = -1  # ... the tracked lane must have answered something sent later
-        self.said = 0  # bytes out of the near cache that were not handed to the socket yet
+        self.fresh_after = -1  # ... the tracked lane must have answered something sent later
+        self.near_bytes = 0  # bytes out of the near cache that were not handed to the socket yet
         self.flat = True  # the client speaks RESP2
         self.head: Run | None = None
         self.tail: Run | None = None
@@ -473,48 +475,48 @@ class SessionCore:
         try:
             while pos < end and not self.stalls:
                 limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
-                names = self.far if far else self.names
+                routes = self.far if far else self.routes
                 far = False
-                count = names.scan(data, pos, limit)
-                at = names.end
-                verdict = names.verdict
+                count = routes.scan(data, pos, limit)
+                at = routes.end
+                route = routes.route
                 if count:
-                    if names.tells and not self.on_tracked:
+                    if routes.tells and not self.on_tracked:
                         self.read_far = True
-                    run = data if at - pos == end else names.part(data, pos, at)
-                    self._forward(run, count, names.reads, names.marks)
+                    run = data if at - pos == end else routes.part(data, pos, at)
+                    self._forward(run, count, routes.reads, routes.marks)
                     pos = at
-                if verdict == _MORE:
+                if route == _MORE:
                     if end - pos <= _UPLOAD_AT:
                         break
                     at = self.upload(data, pos)
                     if at < 0:
                         break
                     pos = at
-                elif verdict == _FULL:
+                elif route == _FULL:
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
                         self.at_drain = True
-                elif verdict == _NEAR:
+                elif route == _NEAR:
                     at = self._read_near(data, pos)
                     far = at == pos
                     pos = at
-                elif verdict == _GETORSET:
+                elif route == _GETORSET:
                     at = self._near_hit(data, pos)
                     if at == pos:
-                        at = self.special(data, pos, verdict)
+                        at = self.special(data, pos, route)
                         if at < 0:
                             break
                     pos = at
-                elif verdict == _WRITE_ONE and self.cache is not None:
+                elif route == _WRITE_ONE and self.cache is not None:
                     at = self._write_one(data, pos)
                     if at == pos:
-                        at = self.special(data, pos, verdict)
+                        at = self.special(data, pos, route)
                         if at < 0:
                             break
                     pos = at
                 elif not self.stalls:
-                    at = self.special(data, pos, verdict)
+                    at = self.special(data, pos, route)
                     if at < 0:
                         break
                     pos = at
@@ -535,7 +537,7 @@ class SessionCore:
         slot: Run
         lane: LaneCore | None
         if self.mute:
-            slot = Muted(self, count)
+            slot = MutedSlot(self, count)
             self.mute &= ~_MUTE_SKIP
         else:
             slot = Run.__new__(Run)  # without the call of __init__: 0.1 us of every request
@@ -576,53 +578,53 @@ class SessionCore:
             return pos
         if tracked.paused:  # for a client that does not read: what has changed is not heard of
             return pos
-        names, turn = self.names, self.turn
+        routes, turn = self.routes, self.turn
         # From an empty queue on all is of one instant: no reply that is still to come can be of
         # an older one.
-        fresh = tracked.done > self.behind
+        fresh = tracked.done > self.fresh_after
         end, begin, missed = len(data), pos, 0
         now = turn.clock()
         limit = self.window
         cache = space.cache
         while pos < end and limit and not self.stalls:
             if fresh:
-                count = names.absent(data, pos, limit, cache.present, cache.sights, space.salt)
+                count = routes.absent(data, pos, limit, cache.present, cache.sights, space.salt)
                 if count:
                     if not missed:
                         begin = pos
                     missed += count
                     limit -= count
                     space.misses += count
-                    pos = names.end
+                    pos = routes.end
                     continue
-            key = names.key(data, pos)
-            if key is None or names.words != 2 or names.verdict != _NEAR:
+            key = routes.key(data, pos)
+            if key is None or routes.words != 2 or routes.route != _NEAR:
                 break
-            at = names.end
+            at = routes.end
             limit -= 1
             entry = space.get(key, now) if fresh else None
             if entry is not None:
                 if missed:
-                    self._ask_tracked(names.part(data, begin, pos), missed)
+                    self._ask_tracked(routes.part(data, begin, pos), missed)
                     missed = 0
                 self._say(entry.reply)
-                self.said += entry.size
-                if self.said > _WINDOW_BYTES:  # the client may not read so much
+                self.near_bytes += entry.size
+                if self.near_bytes > _WINDOW_BYTES:  # the client may not read so much
                     self.yield_turn()
             else:
                 ticket = space.admit(key) if fresh else None
                 if ticket is not None:
                     if missed:
-                        self._ask_tracked(names.part(data, begin, pos), missed)
+                        self._ask_tracked(routes.part(data, begin, pos), missed)
                         missed = 0
-                    self._fill(names.part(data, pos, at), space, ticket, now)
+                    self._fill(routes.part(data, pos, at), space, ticket, now)
                 else:
                     if not missed:
                         begin = pos
                     missed += 1
             pos = at
         if missed:
-            self._ask_tracked(names.part(data, begin, pos), missed)
+            self._ask_tracked(routes.part(data, begin, pos), missed)
         return pos
 
     def _near_hit(self, data: bytes, pos: int) -> int:
@@ -632,11 +634,11 @@ class SessionCore:
         if self.head is not None or space is None or tracked is None or self.mute or self.asking:
             return pos
         usable = tracked.state is READY and tracked.tracking and space.open and not tracked.paused
-        if not usable or tracked.done <= self.behind:
+        if not usable or tracked.done <= self.fresh_after:
             return pos
-        names = self.names
-        key = names.key(data, pos)
-        if key is None or names.words != 2:
+        routes = self.routes
+        key = routes.key(data, pos)
+        if key is None or routes.words != 2:
             return pos
         entry = space.entries.get(key)
         if entry is None or entry.reply is None:
@@ -645,10 +647,10 @@ class SessionCore:
         if entry is None:
             return pos
         self._say(entry.reply)
-        self.said += entry.size
-        if self.said > _WINDOW_BYTES:
+        self.near_bytes += entry.size
+        if self.near_bytes > _WINDOW_BYTES:
             self.yield_turn()
-        return names.end
+        return routes.end
 
     def _say(self, reply: bytes | None) -> None:
         """An answer out of the near cache, in its place."""
@@ -682,7 +684,7 @@ class SessionCore:
         self._go_tracked()
         lane = self.tracked
         assert lane is not None
-        lead = Lead(ticket, now)
+        lead = PttlSlot(ticket, now)
         slot = Fill(self, space, lead)
         self._push_slot(slot)
         lane._send(FILL + data[_GET_HEAD:], lead)
@@ -696,31 +698,31 @@ class SessionCore:
         """What follows waits, unless it is a read too: it would be on another lane."""
         if not self.on_tracked:
             self.on_tracked = True
-            self.home = self.names
-            self.names = self.near_only
+            self.home = self.routes
+            self.routes = self.near_only
 
     def _write_one(self, data: bytes, pos: int) -> int:
         """Forward the writes of one key each that begin at pos; the offset behind them."""
-        names = self.names
+        routes = self.routes
         end, begin, count = len(data), pos, 0
         limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
         keys: list[bytes] = []
         while pos < end and count < limit:
-            key = names.key(data, pos)
-            if key is None or names.verdict != _WRITE_ONE:
+            key = routes.key(data, pos)
+            if key is None or routes.route != _WRITE_ONE:
                 break
             keys.append(key)
-            pos = names.end
+            pos = routes.end
             count += 1
         if count:
-            self._forward_write(names.part(data, begin, pos), count, keys, 0)
+            self._forward_write(routes.part(data, begin, pos), count, keys, 0)
         return pos
 
     def _forward_write(self, data: bytes, count: int, keys: list[bytes] | None, reads: int) -> None:
         """Send whole requests that write these keys, None: any."""
         assert self.cache is not None
         forget(self.cache, keys)
-        slot = Wrote(self, count, self.cache, keys)
+        slot = WriteSlot(self, count, self.cache, keys)
         slot.reads = reads
         self.mute &= ~_MUTE_SKIP
         if len(data) < _LAST_MAX:
@@ -766,7 +768,7 @@ class SessionCore:
             return
         data = self.out if self.outs is None else b"".join(self.outs)
         self.out = self.outs = None
-        self.said = 0
+        self.near_bytes = 0
         if self.wire is not None:
             self.wire.write(data)
 
@@ -787,11 +789,11 @@ class SessionCore:
             self.tail = None
             if self.on_tracked or self.asking:
                 self.on_tracked = self.asking = False
-                self.names = self.home
+                self.routes = self.home
             elif self.read_far:
                 self.read_far = False
                 if self.tracked is not None:
-                    self.behind = self.tracked.sent
+                    self.fresh_after = self.tracked.sent
             if self.at_drain:
                 self.drained()
         elif self.stalls & _STALL_WINDOW and self.owed * 2 <= self.window:
@@ -828,8 +830,8 @@ class SessionCore:
         if not self.asking:
             self.asking = True
             if not self.on_tracked:
-                self.home = self.names
-            self.names = self.waiting
+                self.home = self.routes
+            self.routes = self.waiting
 
     def push_slot(self, slot: Run) -> None:
         self._push_slot(slot)
@@ -851,7 +853,7 @@ class SessionCore:
     def upload(self, data: bytes, pos: int) -> int:
         raise NotImplementedError
 
-    def special(self, data: bytes, pos: int, verdict: int) -> int:
+    def special(self, data: bytes, pos: int, route: int) -> int:
         raise NotImplementedError
 
     def yield_turn(self) -> None:

@@ -38,7 +38,7 @@ from ..errors import (
 from ..hot.session import forget
 from ..keys.ours import lease_key
 from ..log import event
-from ..upstream.tracked import Scope, Unanswered, Watched
+from ..upstream.tracked import TrackedLane, Unanswered, Watched
 from .loaders import Loader, Loaders
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Flights:
 
     def __init__(
         self,
-        scope: Scope,
+        scope: TrackedLane,
         loaders: Loaders,
         *,
         start: Start,

@@ -31,7 +31,7 @@ from ..session import clients
 from ..session.acts.conduct import conduct
 from ..session.acts.own import getorset
 from ..session.clients import Clients
-from ..session.dispatch import Commands, Place
+from ..session.scopes import Scope, Scopes
 from ..session.session import Context, Session
 from ..settings.address import Upstream
 from ..settings.config import VERSION, Config
@@ -39,9 +39,9 @@ from ..stats.counters import Stats, info_section
 from ..stats.fleet import Fleet, Statistics
 from ..table.table import Ours, snapshot, table_from_reply
 from ..upstream.dial import ATTEMPTS, Dial, Retry
-from ..upstream.lane import Key, Lane
+from ..upstream.lane import Lane, LaneKey
 from ..upstream.lanes import Lanes
-from ..upstream.tracked import STALE_MAX_MS, Scope
+from ..upstream.tracked import STALE_MAX_MS, TrackedLane
 from .listen import Doors
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Server:
             hits=lambda: self._stats.running("hits"),
             misses=lambda: self._stats.running("misses"),
         )
-        self.commands = Commands(COMMANDS, self._place)
+        self.commands = Scopes(COMMANDS, self._place)
         self.near = NearCache(config.near_cache, ttl_max=config.near_ttl)
         self._ours = Ours(
             commands=frozenset(self.commands.specs),
@@ -149,9 +149,9 @@ class Server:
         self._read_gauges()
         self._http: Http | None = None
 
-    def _place(self, key: Key) -> Place:
+    def _place(self, key: LaneKey) -> Scope:
         """What commands have in a db that is asked for the first time."""
-        scope = Scope(self.lanes, key, self.context.near)
+        scope = TrackedLane(self.lanes, key, self.context.near)
         flights = Flights(
             scope,
             self._loaders,
@@ -178,7 +178,7 @@ class Server:
             now=self._loop.time,
             sleep=asyncio.sleep,
         )
-        return Place(scope, flights, locks, call)
+        return Scope(scope, flights, locks, call)
 
     def _read_gauges(self) -> None:
         """Where the numbers are that are not counted but looked at."""
@@ -244,7 +244,7 @@ class Server:
             )
 
     @property
-    def _here(self) -> Scope:
+    def _here(self) -> TrackedLane:
         """Where HTTP asks: the db and user of the upstream's URL."""
         return self.commands.place(self.lanes.primary_key).scope
 
@@ -279,7 +279,7 @@ class Server:
         elif lane.key.user is not None and why.login:
             # The server has dropped this user or its password: so do we drop its clients.
             for session in self.context.clients:
-                if session.key.user == lane.key.user:
+                if session.lane_key.user == lane.key.user:
                     session.close()
 
     def _learn_again(self) -> None:
@@ -326,7 +326,7 @@ class Server:
             )
             return
         for session in self.context.clients:
-            session.choose_names()
+            session.choose_routes()
 
     def _take_fields(self, reply: bytes) -> None:
         self.context.fields = clients.fields_of(reply)

@@ -11,18 +11,18 @@ cdef struct Row:
     int kind
 
 
-cdef class Names:
+cdef class RouteMap:
     cdef Row *rows
     cdef unsigned int mask
     cdef readonly Py_ssize_t end
-    cdef readonly int verdict
+    cdef readonly int route
     cdef readonly Py_ssize_t words
     cdef readonly bint tells
     cdef readonly Py_ssize_t reads
     cdef readonly bytes marks
     cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
-    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, Py_ssize_t reads)
+    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
     cpdef Py_ssize_t absent(

@@ -12,14 +12,14 @@ DONE: Final[int]
 PUSH: Final[int]
 BROKEN: Final[int]
 
-class Names:
+class RouteMap:
     end: int
-    verdict: int
+    route: int
     reads: int
     marks: bytes | None
     words: int
     tells: bool
-    def __init__(self, kinds: Mapping[bytes, int]) -> None: ...
+    def __init__(self, routes: Mapping[bytes, int]) -> None: ...
     def get(self, name: bytes) -> int: ...
     def scan(self, data: bytes, pos: int, limit: int) -> int: ...
     def key(self, data: bytes, pos: int) -> bytes | None: ...

@@ -8,7 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-# Verdicts of Names.scan below zero; from zero up the verdict is the next request's class.
+# Routes of RouteMap.scan below zero; from zero up the route is the next request's class.
 MORE = -1
 FULL = -2
 ODD = 0
@@ -83,19 +83,19 @@ cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_s
     return at + 2
 
 
-cdef class Names:
+cdef class RouteMap:
     """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown."""
 
-    def __cinit__(self, kinds):
+    def __cinit__(self, routes):
         cdef unsigned int size = 64
         cdef unsigned int at
-        while size < 4 * len(kinds):
+        while size < 4 * len(routes):
             size *= 2
         self.rows = <Row *>calloc(size, sizeof(Row))
         if self.rows == NULL:
             raise MemoryError()
         self.mask = size - 1
-        for name, kind in kinds.items():
+        for name, kind in routes.items():
             if not 0 < len(name) <= NAME_MAX or name != name.upper():
                 raise ValueError(f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}")
             at = _hash(PyBytes_AS_STRING(name), len(name)) & self.mask
@@ -129,9 +129,9 @@ cdef class Names:
         """The class of a command name; ODD when unknown."""
         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 
-    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int verdict, Py_ssize_t reads):
+    cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):
         self.end = end
-        self.verdict = verdict
+        self.route = route
         self.reads = reads
         self.marks = PyBytes_FromStringAndSize(self.classes, count) if 0 < reads < count else None
         return count
@@ -139,7 +139,7 @@ cdef class Names:
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
         """Walk whole canonical PLAIN, READ and TELL requests from pos, at most RUN_MAX; how many. Sets `end` (the
         offset behind them), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
-        a READ; else None), `tells` (whether there is a TELL) and `verdict`: MORE (the bytes end inside a request),
+        a READ; else None), `tells` (whether there is a TELL) and `route`: MORE (the bytes end inside a request),
         FULL (limit reached), or the class of the request at the offset: ODD for an unknown command, an inline one,
         or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
         are."""
@@ -195,7 +195,7 @@ cdef class Names:
 
     cpdef bytes key(self, bytes data, Py_ssize_t pos):
         """The word behind the name in the whole canonical request at pos, None where there is none such.
-        Sets `end` (the offset behind the request), `words` (how many it has) and `verdict` (its class)."""
+        Sets `end` (the offset behind the request), `words` (how many it has) and `route` (its class)."""
         cdef const char *p = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t at, args, size = 0, start = 0, length = -1
@@ -214,7 +214,7 @@ cdef class Names:
             if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
                 return None
             if i == 0:
-                self.verdict = self.find(p + at, size)
+                self.route = self.find(p + at, size)
             elif i == 1:
                 start = at
                 length = size
@@ -414,7 +414,7 @@ cdef class Cutter:
         return pos
 
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):
-        """As Names.part."""
+        """As RouteMap.part."""
         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 
     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at):

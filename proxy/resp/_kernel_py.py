@@ -45,30 +45,30 @@ _LINES: Final = frozenset(b"+-:_#,(")
 _BULKS: Final = frozenset(b"$=!")
 
 
-class Names:
-    def __init__(self, kinds: Mapping[bytes, int]) -> None:
-        for name in kinds:
+class RouteMap:
+    def __init__(self, routes: Mapping[bytes, int]) -> None:
+        for name in routes:
             if not 0 < len(name) <= NAME_MAX or name != name.upper():
                 raise ValueError(
                     f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
                 )
-        self._kinds = dict(kinds)
+        self._routes = dict(routes)
         self.end = 0
-        self.verdict = MORE
+        self.route = MORE
         self.words = 0
         self.tells = False
         self.reads = 0
         self.marks: bytes | None = None
 
     def get(self, name: bytes) -> int:
-        return self._kinds.get(name.upper(), ODD)
+        return self._routes.get(name.upper(), ODD)
 
     def key(self, data: bytes, pos: int) -> bytes | None:
         found = _words(data, pos)
         if found is None or len(found[0]) < 2:
             return None
         words, self.end = found
-        self.words, self.verdict = len(words), self.get(words[0])
+        self.words, self.route = len(words), self.get(words[0])
         return words[1]
 
     def absent(
@@ -83,7 +83,7 @@ class Names:
         count, begin = 0, pos
         while count < limit:
             key = self.key(data, pos)
-            if key is None or self.words != 2 or self.verdict != NEAR:
+            if key is None or self.words != 2 or self.route != NEAR:
                 break
             mixed = hash(key) ^ salt
             if present[mixed & (len(present) - 1)]:
@@ -105,20 +105,20 @@ class Names:
         return data[start:end]
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
-        size, count, marks, self.verdict, self.tells = len(data), 0, bytearray(), MORE, False
+        size, count, marks, self.route, self.tells = len(data), 0, bytearray(), MORE, False
         limit = min(limit, RUN_MAX)
         while pos < size:
             if count >= limit:
-                self.verdict = FULL
+                self.route = FULL
                 break
-            behind, self.verdict = _one(data, pos, size, self)
+            behind, self.route = _one(data, pos, size, self)
             if behind == pos:
                 break
-            marks.append(self.verdict == READ)
-            self.tells |= self.verdict == TELL
+            marks.append(self.route == READ)
+            self.tells |= self.route == TELL
             pos = behind
             count += 1
-            self.verdict = MORE
+            self.route = MORE
         self.end, self.reads = pos, sum(marks)
         self.marks = bytes(marks) if 0 < self.reads < count else None
         return count
@@ -153,9 +153,9 @@ def _count(data: bytes, at: int) -> tuple[int, int]:
     return 0, -1 if head.end() == len(data) else -2
 
 
-def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
+def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
     """The request at pos: (offset behind it, its class) where it is PLAIN or READ, or (pos,
-    verdict)."""
+    route)."""
     if data[pos] != 0x2A:
         return pos, ODD
     args, at = _count(data, pos + 1)
@@ -179,7 +179,7 @@ def _one(data: bytes, pos: int, end: int, names: Names) -> tuple[int, int]:
         if data[at + size : at + size + 2] != b"\r\n":
             return pos, ODD
         if i == 0:
-            kind = names.get(data[at : at + size])
+            kind = routes.get(data[at : at + size])
             if kind not in (PLAIN, READ, TELL):
                 return pos, kind
         at += size + 2

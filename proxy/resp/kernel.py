@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from ._kernel import BROKEN, DONE, DRY, FULL, MORE, ODD, PLAIN, PUSH, READ, Cutter, Names
+    from ._kernel import BROKEN, DONE, DRY, FULL, MORE, ODD, PLAIN, PUSH, READ, Cutter, RouteMap
 except ImportError:
     from ._kernel_py import (  # type: ignore[assignment]  # the twin has the same shape
         BROKEN,
@@ -16,7 +16,7 @@ except ImportError:
         PUSH,
         READ,
         Cutter,
-        Names,
+        RouteMap,
     )
 
 __all__ = [
@@ -30,5 +30,5 @@ __all__ = [
     "PUSH",
     "READ",
     "Cutter",
-    "Names",
+    "RouteMap",
 ]

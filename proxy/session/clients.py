@@ -11,14 +11,14 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from ..errors import ProxyError
 from ..resp.requests import integer_of
-from ..upstream.lane import Key, Lane
+from ..upstream.lane import Lane, LaneKey
 
 
 class Client(Protocol):
     """What a session shows of itself."""
 
     id: int
-    key: Key
+    lane_key: LaneKey
     name: bytes
     library: tuple[bytes, bytes]
     peer: str
@@ -185,7 +185,7 @@ def line(client: Client, now: float, fields: Sequence[bytes], command: str | Non
         b"age": int(now - client.born),
         b"idle": int(now - client.active),
         b"flags": client.flags,
-        b"db": client.key.db,
+        b"db": client.lane_key.db,
         b"sub": sub,
         b"psub": psub,
         b"ssub": ssub,
@@ -195,7 +195,7 @@ def line(client: Client, now: float, fields: Sequence[bytes], command: str | Non
         b"cmd": command or _command(client.last),
         b"user": client.user.decode("utf-8", "replace"),
         b"redir": client.redirect,
-        b"resp": client.key.resp,
+        b"resp": client.lane_key.resp,
         b"lib-name": client.library[0].decode("utf-8", "replace"),
         b"lib-ver": client.library[1].decode("utf-8", "replace"),
     }

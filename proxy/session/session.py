@@ -2,9 +2,9 @@
 now.
 What a command does to the session is in conduct.py; which commands stop the kernel is in table.py.
 
-    client bytes ─▶ rest ─▶ scan ─ run of PLAIN ─▶ lane.send(slice, Run)    Run joins the queue:
-                             │                                           head ▶ Run ▶ Text ◀ tail
-                             └─ anything else ─▶ conduct (may stall)        filled from the front
+    client bytes ─▶ rest ─▶ scan ─ run of PLAIN ─▶ lane.send(slice, Run)   Run joins the queue:
+                             │                                          head ▶ Run ▶ TextSlot ◀ tail
+                             └─ anything else ─▶ conduct (may stall)       filled from the front
 
 Order: a session uses one lane at a time. While a slot is outstanding on it, further requests follow
 their predecessors there; another lane may be taken only when the queue is empty (stall DRAIN).
@@ -38,16 +38,16 @@ from ..hot.session import (
 from ..keys.ours import lease_key
 from ..log import event
 from ..near.cache import NearCache
-from ..resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, Names
+from ..resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, RouteMap
 from ..resp.requests import Dialect, Partial, parse_request
-from ..table.route import route
-from ..table.table import Path, Table
+from ..table.route import refined
+from ..table.table import Route, Table
 from ..upstream.ask import drop
 from ..upstream.dial import keep_alive
-from ..upstream.lane import Key, Lane, Use
+from ..upstream.lane import Lane, LaneKey, Use
 from ..upstream.lanes import Lanes
 from .clients import Clients
-from .dispatch import Commands
+from .scopes import Scopes
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ HOLDS_STATE: Final = ~HOLD_BLOCKED
 class Conduct(Protocol):
     """What requests other than PLAIN do (conduct.py)."""
 
-    def __call__(self, session: Session, path: Path, args: list[bytes]) -> bool:
+    def __call__(self, session: Session, route: Route, args: list[bytes]) -> bool:
         """Act on the request; False where it must wait: the session has been stalled, nothing was
         done."""
 
@@ -105,7 +105,7 @@ class Context:
     table: Table
     conduct: Conduct
     turn: Turn
-    commands: Commands
+    commands: Scopes
     loaders: LoaderKeys
     start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     learn: Callable[
@@ -119,7 +119,7 @@ class Context:
     near: NearCache | None = None
 
 
-class Text(Run):
+class TextSlot(Run):
     """An answer of the proxy itself, behind what is outstanding."""
 
     __slots__ = ()
@@ -130,7 +130,7 @@ class Text(Run):
         self.parts = [text]
 
 
-class Seen(Run):
+class PeekSlot(Run):
     """One reply that the session looks at, whole, when it arrives; what it returns goes to the
     client."""
 
@@ -164,16 +164,16 @@ class Seen(Run):
 
 class Session(SessionCore):
     __slots__ = (
-        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "key",
+        "_eof", "_paused", "_upload", "blocking", "born", "context", "holds", "id", "lane_key",
         "library", "local", "marks", "name", "patches", "peer", "redirect", "running", "voids",
         "wrote",
     )  # fmt: skip
     lane: Lane | None
 
-    def __init__(self, context: Context, key: Key) -> None:
+    def __init__(self, context: Context, key: LaneKey) -> None:
         super().__init__(context.table.plain, context.turn)
         self.context = context
-        self.key = key
+        self.lane_key = key
         self.id = 0
         self.name = b""
         self.library = (b"", b"")  # CLIENT SETINFO lib-name, lib-ver
@@ -196,7 +196,7 @@ class Session(SessionCore):
 
     def __repr__(self) -> str:
         state = f"owed={self.owed} stalls={self.stalls} holds={self.holds}"
-        return f"<Session {self.id} db={self.key.db} {state}>"
+        return f"<Session {self.id} db={self.lane_key.db} {state}>"
 
     @property
     def subscriptions(self) -> tuple[int, int, int]:
@@ -207,8 +207,8 @@ class Session(SessionCore):
     @property
     def user(self) -> bytes:
         """The upstream user that our commands run as."""
-        if self.key.user is not None:
-            return self.key.user.name
+        if self.lane_key.user is not None:
+            return self.lane_key.user.name
         return (self.context.lanes.dial.upstream.username or "default").encode()
 
     @property
@@ -231,7 +231,7 @@ class Session(SessionCore):
         self.wire = wire = cast(asyncio.Transport, transport)
         self.peer = _address(wire.get_extra_info("peername"), wire.get_extra_info("sockname"))
         self.local = _address(wire.get_extra_info("sockname"), None)
-        self.choose_names()
+        self.choose_routes()
         keep_alive(wire, CLIENT_KEEP_ALIVE)
         wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         if not self.context.clients.join(self):
@@ -296,7 +296,7 @@ class Session(SessionCore):
         """Hold unparsed bytes; past the bound, the client waits in its own socket buffer."""
         self.rest = data
         self.gathered = len(data)
-        if not self.stalls and self.names is self.context.table.locked:
+        if not self.stalls and self.routes is self.context.table.locked:
             self.special(data, 0, ODD)  # a request that is not whole may be too large already
         # A blocked client's end must be seen, and it only shows behind what it sent before.
         bound = BLOCKED_READ_AHEAD if self.holds & HOLD_BLOCKED else READ_AHEAD
@@ -304,25 +304,25 @@ class Session(SessionCore):
             self._paused = True
             self.wire.pause_reading()
 
-    def special(self, data: bytes, pos: int, verdict: int) -> int:
+    def special(self, data: bytes, pos: int, route: int) -> int:
         """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has
         come."""
         if data[pos] in b"\r\n":
             blank = _blank_lines(data, pos)
             if blank:
                 return pos + blank
-        if verdict == Path.GETORSET:
+        if route == Route.GETORSET:
             behind = self.context.getorset(self, data, pos)
             if behind:
                 return behind
         if self.asking or self.on_tracked:
             self.stall(STALL_DRAIN)
             return -1
-        if verdict == Path.MULTI:
+        if route == Route.MULTI:
             behind = self._whole_transaction(data, pos)
             if behind:
                 return behind
-        locked = self.names is self.context.table.locked
+        locked = self.routes is self.context.table.locked
         try:
             request = parse_request(data, pos, locked, self.context.dialect)
         except ProtocolError as error:
@@ -330,13 +330,13 @@ class Session(SessionCore):
             self.end()
             return -1
         if isinstance(request, Partial):
-            return self._incomplete(data, pos, verdict, request.need)
+            return self._incomplete(data, pos, route, request.need)
         args = request.args
         if args:
-            names = self.context.table.plain if locked else self.names
-            path = Path(verdict) if verdict > PLAIN else Path(names.get(args[0]))
+            routes = self.context.table.plain if locked else self.routes
+            named = Route(route) if route > PLAIN else Route(routes.get(args[0]))
             try:
-                if not self.context.conduct(self, route(path, args), args):
+                if not self.context.conduct(self, refined(named, args), args):
                     return -1
             except Exception:
                 # A defect of ours must cost this client its connection, and nobody else anything.
@@ -350,13 +350,13 @@ class Session(SessionCore):
 
         In one piece it needs no lane of our own: nothing comes between, EXEC always ends it."""
         table = self.context.table
-        names = table.inside
+        routes = table.inside
         begin = _MULTI.match(data, pos)
         own = self.lane is not None and self.lane.lent
-        if begin is None or own or self.mute or self.names not in (table.plain, table.far):
+        if begin is None or own or self.mute or self.routes not in (table.plain, table.far):
             return 0
-        count = names.scan(data, begin.end(), WINDOW_MAX)
-        end = _EXEC.match(data, names.end)
+        count = routes.scan(data, begin.end(), WINDOW_MAX)
+        end = _EXEC.match(data, routes.end)
         if end is None:
             return 0
         keys = self._keys_written(data, begin.end(), end.start()) if self.cache else []
@@ -368,24 +368,24 @@ class Session(SessionCore):
 
     def _keys_written(self, data: bytes, pos: int, end: int) -> list[bytes]:
         """By the plain requests in data[pos:end]."""
-        names, keys = self.context.table.plain, []
+        routes, keys = self.context.table.plain, []
         while pos < end:
-            key = names.key(data, pos)
-            if key is not None and names.verdict == WRITE_ONE:
+            key = routes.key(data, pos)
+            if key is not None and routes.route == WRITE_ONE:
                 keys.append(key)
-                pos = names.end
+                pos = routes.end
             else:
                 pos = Cutter(True).cut(data, pos, 1)
         return keys
 
-    def _incomplete(self, data: bytes, pos: int, verdict: int, need: int) -> int:
+    def _incomplete(self, data: bytes, pos: int, route: int, need: int) -> int:
         """A request that is not whole: stream it, or gather it until it is."""
         table, size = self.context.table, len(data) - pos
         most = GATHER_MAX
-        if data[pos : pos + 1] == b"*" and self.names is not table.locked:
+        if data[pos : pos + 1] == b"*" and self.routes is not table.locked:
             # Where a load may run for one of its keys it must be read before it is sent.
-            unread = verdict in (ODD, Path.SCRIPTED) and not (table.ours.voids or table.ours.near)
-            writes = verdict in (Path.WRITE, Path.WRITE_ONE) and not self.holds
+            unread = route in (ODD, Route.SCRIPTED) and not (table.ours.voids or table.ours.near)
+            writes = route in (Route.WRITE, Route.WRITE_ONE) and not self.holds
             if size <= UPLOAD_AT and (unread or writes):
                 most = UPLOAD_AT
             elif unread:
@@ -395,7 +395,7 @@ class Session(SessionCore):
                 if key is not None and table.writes_one(name):
                     return self.upload(data, pos, [key])
         if size > GATHER_MAX:
-            written = verdict in (Path.WRITE, Path.WRITE_ONE, Path.SCRIPTED)
+            written = route in (Route.WRITE, Route.WRITE_ONE, Route.SCRIPTED)
             if written and not table.ours.voids:
                 return self.upload(data, pos, None)  # whatever keys it has
             self.say(ProtocolError("request too large for a command of the proxy").line)
@@ -410,14 +410,14 @@ class Session(SessionCore):
 
     def attach(self) -> Lane:
         """The shared lane of our key, from now on."""
-        lane = self.lane = self.context.lanes.shared(self.key)
+        lane = self.lane = self.context.lanes.shared(self.lane_key)
         lane.users += 1
         return lane
 
-    def watch(self, data: bytes, seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
+    def peek(self, data: bytes, seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
         """Send one request and look at its reply before the client does."""
         self.read_far = True
-        slot = Seen(self, seen, bool(self.mute))
+        slot = PeekSlot(self, seen, bool(self.mute))
         self.mute &= ~MUTE_SKIP
         self.push_slot(slot)
         lane = lane or self.lane or self.attach()
@@ -432,11 +432,11 @@ class Session(SessionCore):
     def find_tracked(self) -> Lane:
         """The tracked lane and the space that it fills, of the db and user that we have now."""
         before = self.tracked
-        scope = self.context.commands.place(self.key).scope
+        scope = self.context.commands.place(self.lane_key).scope
         self.space, lane = scope.filled()
         self.tracked = lane
         if before is not None and before is not self.tracked:
-            self.behind = lane.sent  # what it has learnt by way of another is not forgotten
+            self.fresh_after = lane.sent  # what it has learnt by way of another is not forgotten
         return lane
 
     def wait_for(self, lane: LaneCore) -> None:
@@ -482,7 +482,7 @@ class Session(SessionCore):
         """These keys are about to be written: no load of them may be joined from now on. Their
         leases, if they may have any: they must be deleted before."""
         context = self.context
-        context.commands.void(self.key, keys)
+        context.commands.void(self.lane_key, keys)
         leases = [lease_key(key) for key in keys if context.loaders.manages(key)]
         if leases and not self.holds & HOLD_MULTI:
             lane = self.lane or self.attach()
@@ -519,7 +519,7 @@ class Session(SessionCore):
         elif self.head is None:
             self.write(text)
         else:
-            self.push_slot(Text(self, text))
+            self.push_slot(TextSlot(self, text))
 
     def drained(self) -> None:
         """Nothing is outstanding: a lane that nothing holds goes back, what waited for this goes
@@ -537,7 +537,7 @@ class Session(SessionCore):
                 self.unpin()
         elif lane is not None and lane.key.use is Use.SCRIPTS:
             self.unpin()
-            self.choose_names()
+            self.choose_routes()
         if self.stalls & STALL_END or (self._eof and not self.rest):
             self.close()
             return
@@ -584,7 +584,7 @@ class Session(SessionCore):
         self.stall(STALL_DRAIN)
         return False
 
-    def pin(self, key: Key | None = None) -> bool:
+    def pin(self, key: LaneKey | None = None) -> bool:
         """Take a lane of our own; False: not yet, something is outstanding on a shared one."""
         lane = self.lane
         if lane is not None and lane.lent:
@@ -593,17 +593,17 @@ class Session(SessionCore):
             return False
         if lane is not None:
             lane.users -= 1
-        self.lane = self.context.lanes.borrow(key or self.key, self)
+        self.lane = self.context.lanes.borrow(key or self.lane_key, self)
         self.at_drain = True
         return True
 
     def run_scripts(self) -> None:
         """Go to the lane for scripts until all is answered; nothing is outstanding now."""
         self.unpin()
-        self.lane = self.context.lanes.shared(replace(self.key, use=Use.SCRIPTS))
+        self.lane = self.context.lanes.shared(replace(self.lane_key, use=Use.SCRIPTS))
         self.lane.users += 1
-        if self.names in (self.context.table.plain, self.context.table.far):
-            self.names = self.context.table.scripting
+        if self.routes in (self.context.table.plain, self.context.table.far):
+            self.routes = self.context.table.scripting
         self.at_drain = True
 
     def unpin(self) -> None:
@@ -616,7 +616,7 @@ class Session(SessionCore):
         else:
             lane.users -= 1
 
-    def rekey(self, key: Key) -> None:
+    def rekey(self, key: LaneKey) -> None:
         """Go on under another db, RESP version or user; a lane of our own has changed with us."""
         lane = self.lane
         if lane is not None and lane.lent:
@@ -625,42 +625,42 @@ class Session(SessionCore):
                 lane.framing.resp = key.resp
         elif lane is not None:
             self.unpin()
-        self.key = key
+        self.lane_key = key
         if self.tracked is not None:
             self.find_tracked()
-        self.choose_names()
+        self.choose_routes()
 
     def hold(self, why: int) -> None:
         self.holds |= why
-        self.choose_names()
+        self.choose_routes()
 
     def let_go(self, why: int) -> None:
         self.holds &= ~why
-        self.choose_names()
+        self.choose_routes()
 
-    def choose_names(self) -> None:
+    def choose_routes(self) -> None:
         """Which requests the kernel may forward unseen, in the state we are in."""
         table = self.context.table
         self.far, self.near_only, self.waiting = table.far, table.near_only, table.waiting
-        self.flat = self.key.resp == 2
+        self.flat = self.lane_key.resp == 2
         self.cache = self.context.near
         self.space = None
-        names = self._names_of_state()
-        if names is table.plain:
+        routes = self._routes_of_state()
+        if routes is table.plain:
             self.find_tracked()
         if self.asking or self.on_tracked:
-            self.home = names
-            self.names = table.waiting if self.asking else table.near_only
+            self.home = routes
+            self.routes = table.waiting if self.asking else table.near_only
         else:
-            self.names = names
+            self.routes = routes
 
-    def _names_of_state(self) -> Names:
+    def _routes_of_state(self) -> RouteMap:
         table = self.context.table
-        if self.key.user is None and self.context.lanes.locked:
+        if self.lane_key.user is None and self.context.lanes.locked:
             return table.locked
         if self.holds & HOLD_MULTI:
             return table.queueing
-        if self.holds & HOLD_SUBSCRIBED and self.key.resp == 2:
+        if self.holds & HOLD_SUBSCRIBED and self.lane_key.resp == 2:
             return table.subscribed
         return table.far if self.holds or not table.ours.near else table.plain
 
@@ -717,7 +717,7 @@ class Session(SessionCore):
 
     def pushed(self, frame: bytes) -> None:
         """A push that precedes one of our replies on a shared lane."""
-        if self.key.resp == 3:
+        if self.lane_key.resp == 3:
             self.write(frame)
 
     def lane_pushed(self, lane: Lane, frame: bytes) -> None:

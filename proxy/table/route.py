@@ -1,4 +1,4 @@
-"""Which path one request takes: a pure function of its words, where its name alone does not tell.
+"""Which route one request takes: a pure function of its words, where its name alone does not tell.
 
 Called off the hot path only, for the requests at which the kernel stopped."""
 
@@ -7,23 +7,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .table import Path
+from .table import Route
 
 # KILL must reach a server whose other connections wait behind the script: it gets a lane of its
 # own.
-SCRIPT_SUBCOMMANDS: Final = {b"DEBUG": Path.TUNNEL, b"KILL": Path.BLOCK}
+SCRIPT_SUBCOMMANDS: Final = {b"DEBUG": Route.TUNNEL, b"KILL": Route.BLOCK}
 
 
-def route(path: Path, args: Sequence[bytes]) -> Path:
-    """Refine the path of the command's name by its arguments."""
-    if path is Path.BLOCK_OPTION:
-        return Path.BLOCK if _has_block(args) else Path.PLAIN
-    if path is Path.DEBUG:
+def refined(route: Route, args: Sequence[bytes]) -> Route:
+    """Refine the route of the command's name by its arguments."""
+    if route is Route.BLOCK_OPTION:
+        return Route.BLOCK if _has_block(args) else Route.PLAIN
+    if route is Route.DEBUG:
         # DEBUG PROTOCOL PUSH pushes to the connection that asked.
-        return Path.STICKY if len(args) > 1 and args[1].upper() == b"PROTOCOL" else Path.PLAIN
-    if path is Path.SCRIPT:
-        return SCRIPT_SUBCOMMANDS.get(args[1].upper() if len(args) > 1 else b"", Path.PLAIN)
-    return path
+        return Route.STICKY if len(args) > 1 and args[1].upper() == b"PROTOCOL" else Route.PLAIN
+    if route is Route.SCRIPT:
+        return SCRIPT_SUBCOMMANDS.get(args[1].upper() if len(args) > 1 else b"", Route.PLAIN)
+    return route
 
 
 def _has_block(args: Sequence[bytes]) -> bool:

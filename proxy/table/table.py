@@ -14,10 +14,10 @@ from enum import IntEnum
 from importlib.resources import files
 from typing import Final
 
-from ..resp.kernel import ODD, PLAIN, Names
+from ..resp.kernel import ODD, PLAIN, RouteMap
 
 
-class Path(IntEnum):
+class Route(IntEnum):
     """How a request travels. The kernel forwards runs of PLAIN and stops at everything else."""
 
     ODD = ODD  # unknown command, or bytes that are not a canonical request
@@ -58,54 +58,54 @@ class Path(IntEnum):
     TELL = 35  # PLAIN, and what it tells of strings may be newer than what the near cache has
 
 
-OVERLAY: Final[Mapping[bytes, Path]] = {
-    b"ASKING": Path.STICKY,
-    b"AUTH": Path.AUTH,
-    b"CLIENT": Path.CLIENT,
-    b"COMMAND": Path.COMMAND,
-    b"DEBUG": Path.DEBUG,
-    b"DISCARD": Path.DISCARD,
-    b"EVAL": Path.SCRIPTED,
-    b"EVALSHA": Path.SCRIPTED,
-    b"EVALSHA_RO": Path.SCRIPTED,
-    b"EVAL_RO": Path.SCRIPTED,
-    b"EXEC": Path.EXEC,
-    b"FCALL": Path.SCRIPTED,
-    b"FCALL_RO": Path.SCRIPTED,
-    b"FUNCTION": Path.SCRIPT,
-    b"HELLO": Path.HELLO,
-    b"INFO": Path.INFO,
-    b"MONITOR": Path.MONITOR,
-    b"MULTI": Path.MULTI,
-    b"PSUBSCRIBE": Path.SUBSCRIBE,
-    b"PSYNC": Path.TUNNEL,
-    b"PUNSUBSCRIBE": Path.UNSUBSCRIBE,
-    b"QUIT": Path.QUIT,
-    b"READONLY": Path.STICKY,
-    b"READWRITE": Path.STICKY,
-    b"REPLCONF": Path.TUNNEL,
-    b"RESET": Path.RESET,
-    b"SCRIPT": Path.SCRIPT,
-    b"SELECT": Path.SELECT,
-    b"SHUTDOWN": Path.SHUTDOWN,
-    b"SSUBSCRIBE": Path.SUBSCRIBE,
-    b"SUBSCRIBE": Path.SUBSCRIBE,
-    b"SUNSUBSCRIBE": Path.UNSUBSCRIBE,
-    b"SYNC": Path.TUNNEL,
-    b"UNSUBSCRIBE": Path.UNSUBSCRIBE,
-    b"UNWATCH": Path.UNWATCH,
-    b"WAIT": Path.WAIT,
-    b"WAITAOF": Path.WAIT,
-    b"WATCH": Path.WATCH,
-    b"XREAD": Path.BLOCK_OPTION,
-    b"XREADGROUP": Path.BLOCK_OPTION,
+OVERLAY: Final[Mapping[bytes, Route]] = {
+    b"ASKING": Route.STICKY,
+    b"AUTH": Route.AUTH,
+    b"CLIENT": Route.CLIENT,
+    b"COMMAND": Route.COMMAND,
+    b"DEBUG": Route.DEBUG,
+    b"DISCARD": Route.DISCARD,
+    b"EVAL": Route.SCRIPTED,
+    b"EVALSHA": Route.SCRIPTED,
+    b"EVALSHA_RO": Route.SCRIPTED,
+    b"EVAL_RO": Route.SCRIPTED,
+    b"EXEC": Route.EXEC,
+    b"FCALL": Route.SCRIPTED,
+    b"FCALL_RO": Route.SCRIPTED,
+    b"FUNCTION": Route.SCRIPT,
+    b"HELLO": Route.HELLO,
+    b"INFO": Route.INFO,
+    b"MONITOR": Route.MONITOR,
+    b"MULTI": Route.MULTI,
+    b"PSUBSCRIBE": Route.SUBSCRIBE,
+    b"PSYNC": Route.TUNNEL,
+    b"PUNSUBSCRIBE": Route.UNSUBSCRIBE,
+    b"QUIT": Route.QUIT,
+    b"READONLY": Route.STICKY,
+    b"READWRITE": Route.STICKY,
+    b"REPLCONF": Route.TUNNEL,
+    b"RESET": Route.RESET,
+    b"SCRIPT": Route.SCRIPT,
+    b"SELECT": Route.SELECT,
+    b"SHUTDOWN": Route.SHUTDOWN,
+    b"SSUBSCRIBE": Route.SUBSCRIBE,
+    b"SUBSCRIBE": Route.SUBSCRIBE,
+    b"SUNSUBSCRIBE": Route.UNSUBSCRIBE,
+    b"SYNC": Route.TUNNEL,
+    b"UNSUBSCRIBE": Route.UNSUBSCRIBE,
+    b"UNWATCH": Route.UNWATCH,
+    b"WAIT": Route.WAIT,
+    b"WAITAOF": Route.WAIT,
+    b"WATCH": Route.WATCH,
+    b"XREAD": Route.BLOCK_OPTION,
+    b"XREADGROUP": Route.BLOCK_OPTION,
 }
 
 # Answered with a bulk or nil for each key, and nothing else but an error: what is a hit and what a
 # miss shows in the framing alone.
 READS: Final = frozenset({b"GET", b"GETDEL", b"GETEX", b"MGET"})
 
-NEAR_READS: Final = {b"GET": Path.NEAR, b"MGET": Path.NEAR_MANY}
+NEAR_READS: Final = {b"GET": Route.NEAR, b"MGET": Route.NEAR_MANY}
 # By their answers a client learns how new a string is.
 TELLS: Final = frozenset(
     b"BITCOUNT BITFIELD_RO BITPOS DBSIZE DUMP EXISTS EXPIRETIME GETBIT GETRANGE KEYS LCS OBJECT "
@@ -118,46 +118,46 @@ WRITES_ALL: Final = frozenset({b"FLUSHALL", b"FLUSHDB", b"SWAPDB"})
 # to complete.
 UNSAFE_IN_MULTI: Final = frozenset(
     {
-        Path.AUTH,
-        Path.CLIENT,
-        Path.COMMAND,
-        Path.CUSTOM,
-        Path.GETORSET,
-        Path.HELLO,
-        Path.INFO,
-        Path.MONITOR,
-        Path.SELECT,
-        Path.STICKY,
-        Path.SUBSCRIBE,
-        Path.TUNNEL,
-        Path.UNSUBSCRIBE,
+        Route.AUTH,
+        Route.CLIENT,
+        Route.COMMAND,
+        Route.CUSTOM,
+        Route.GETORSET,
+        Route.HELLO,
+        Route.INFO,
+        Route.MONITOR,
+        Route.SELECT,
+        Route.STICKY,
+        Route.SUBSCRIBE,
+        Route.TUNNEL,
+        Route.UNSUBSCRIBE,
     }
 )
 # What is answered at once inside MULTI, and not queued.
 _NOT_QUEUED: Final = frozenset(
-    {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
+    {Route.DISCARD, Route.EXEC, Route.MULTI, Route.QUIT, Route.RESET, Route.WATCH}
 )
 
 
-_INSIDE: Final = frozenset({Path.NEAR, Path.NEAR_MANY, Path.READ, Path.TELL, Path.WRITE_ONE})
+_INSIDE: Final = frozenset({Route.NEAR, Route.NEAR_MANY, Route.READ, Route.TELL, Route.WRITE_ONE})
 
 
-def _queued(path: Path) -> Path:
+def _queued(route: Route) -> Route:
     """Of a command inside MULTI."""
-    if path in (Path.BLOCK, Path.SCRIPTED, Path.WRITE, Path.WRITE_ONE):
-        return Path.WRITE
-    return path if path in UNSAFE_IN_MULTI | _NOT_QUEUED else Path.PLAIN
+    if route in (Route.BLOCK, Route.SCRIPTED, Route.WRITE, Route.WRITE_ONE):
+        return Route.WRITE
+    return route if route in UNSAFE_IN_MULTI | _NOT_QUEUED else Route.PLAIN
 
 
 # What RESP2 subscribe mode takes, and what of our own is to be refused in it.
 _SUBSCRIBED: Final = frozenset(
     {
-        Path.CUSTOM,
-        Path.GETORSET,
-        Path.QUIT,
-        Path.RESET,
-        Path.SUBSCRIBE,
-        Path.UNSUBSCRIBE,
+        Route.CUSTOM,
+        Route.GETORSET,
+        Route.QUIT,
+        Route.RESET,
+        Route.SUBSCRIBE,
+        Route.UNSUBSCRIBE,
     }
 )
 
@@ -194,71 +194,71 @@ class Table:
     def __init__(self, commands: Mapping[bytes, Command], ours: Ours) -> None:
         self.commands = commands
         self.ours = ours
-        paths = {name: self._path(command) for name, command in commands.items()}
+        routes = {name: self._route(command) for name, command in commands.items()}
         for name in ours.commands:
-            paths[name] = Path.GETORSET if name == b"GETORSET" else Path.CUSTOM
-        self.plain = Names({name: path for name, path in paths.items() if len(name) <= 32})
+            routes[name] = Route.GETORSET if name == b"GETORSET" else Route.CUSTOM
+        self.plain = RouteMap({name: route for name, route in routes.items() if len(name) <= 32})
         # The same for clients that read nothing near: GET and MGET are reads like others.
-        self.far = Names(
+        self.far = RouteMap(
             {
-                name: Path.READ if path in (Path.NEAR, Path.NEAR_MANY) else path
-                for name, path in paths.items()
+                name: Route.READ if route in (Route.NEAR, Route.NEAR_MANY) else route
+                for name, route in routes.items()
                 if len(name) <= 32
             }
         )
         # Behind reads on the tracked lane.
-        self.near_only = Names({b"GET": Path.READ, b"GETORSET": Path.GETORSET})
+        self.near_only = RouteMap({b"GET": Route.READ, b"GETORSET": Route.GETORSET})
         # What a transaction that is here whole may hold.
-        self.inside = Names(
+        self.inside = RouteMap(
             {
-                name: Path.PLAIN if path in _INSIDE else path
-                for name, path in paths.items()
+                name: Route.PLAIN if route in _INSIDE else route
+                for name, route in routes.items()
                 if len(name) <= 32
             }
         )
-        self.queueing = Names(
-            {name: _queued(path) for name, path in paths.items() if len(name) <= 32}
+        self.queueing = RouteMap(
+            {name: _queued(route) for name, route in routes.items() if len(name) <= 32}
         )
-        self.scripting = Names(
+        self.scripting = RouteMap(
             {
                 # A script's keys must be looked at where a load may run for them.
-                name: Path.PLAIN
-                if path is Path.SCRIPTED and not (ours.voids or ours.near)
-                else path
-                for name, path in paths.items()
+                name: Route.PLAIN
+                if route is Route.SCRIPTED and not (ours.voids or ours.near)
+                else route
+                for name, route in routes.items()
                 if len(name) <= 32
             }
         )
         # Behind a command of the proxy's own: whatever is not its like waits.
-        self.waiting = Names({b"GETORSET": Path.GETORSET})
+        self.waiting = RouteMap({b"GETORSET": Route.GETORSET})
         # Before AUTH the server's limits on a request are narrow: each is looked at.
-        self.locked = Names({})
+        self.locked = RouteMap({})
         # RESP2 subscribe mode: the server itself refuses all but these.
-        self.subscribed = Names(
+        self.subscribed = RouteMap(
             {
-                name: path if path in _SUBSCRIBED else Path.PLAIN
-                for name, path in paths.items()
+                name: route if route in _SUBSCRIBED else Route.PLAIN
+                for name, route in routes.items()
                 if len(name) <= 32
             }
         )
 
-    def _path(self, command: Command) -> Path:
+    def _route(self, command: Command) -> Route:
         if self.ours.reads_through and command.name in (b"GET", b"MGET"):
-            return Path.READ_THROUGH
-        path = OVERLAY.get(command.name)
-        if path is not None:
-            return path
+            return Route.READ_THROUGH
+        route = OVERLAY.get(command.name)
+        if route is not None:
+            return route
         if b"blocking" in command.flags:
-            return Path.BLOCK
+            return Route.BLOCK
         if b"write" in command.flags and (self.ours.voids or self.ours.near):
             quick = not self.ours.voids and command.name not in READS
             quick = quick and self.writes_one(command.name)
-            return Path.WRITE_ONE if quick else Path.WRITE
+            return Route.WRITE_ONE if quick else Route.WRITE
         if self.ours.near and command.name in NEAR_READS:
             return NEAR_READS[command.name]
         if self.ours.near and command.name in TELLS:
-            return Path.TELL
-        return Path.READ if command.name in READS else Path.PLAIN
+            return Route.TELL
+        return Route.READ if command.name in READS else Route.PLAIN
 
     def writes_one(self, name: bytes) -> bool:
         """Whether the word behind the name is the only key of a command."""

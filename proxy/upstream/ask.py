@@ -8,7 +8,7 @@ from collections.abc import Callable
 Done = Callable[[bytes], None]
 
 
-class Ask:
+class AskSlot:
     """Replies for the proxy itself, in one piece; one error line when they do not all come."""
 
     __slots__ = ("done", "parts", "want")
@@ -29,4 +29,4 @@ class Ask:
 
 
 def drop(_reply: bytes) -> None:
-    """For an Ask whose reply nobody needs."""
+    """For an AskSlot whose reply nobody needs."""

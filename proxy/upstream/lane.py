@@ -26,7 +26,7 @@ from ..hot.session import LaneCore, LaneState, Slot
 from ..log import event
 from ..resp.kernel import BROKEN, Cutter
 from ..resp.requests import encode, integer_of
-from .ask import Ask, Done
+from .ask import AskSlot, Done
 from .dial import Dial
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Use(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class LaneKey:
     """What the commands of a session depend on: lanes are shared by sessions of equal keys.
 
     No user: the proxy's own, out of the upstream URL."""
@@ -73,13 +73,13 @@ class Key:
     user: User | None = None
     use: Use = Use.REQUESTS
 
-    def with_db(self, db: int) -> Key:
+    def with_db(self, db: int) -> LaneKey:
         return replace(self, db=db)
 
-    def with_resp(self, resp: int) -> Key:
+    def with_resp(self, resp: int) -> LaneKey:
         return replace(self, resp=resp)
 
-    def with_user(self, user: User | None) -> Key:
+    def with_user(self, user: User | None) -> LaneKey:
         return replace(self, user=user)
 
 
@@ -168,7 +168,7 @@ class Lane(LaneCore):
     def __init__(
         self,
         number: int,
-        key: Key,
+        key: LaneKey,
         dial: Dial,
         home: Home,
         *,
@@ -246,7 +246,7 @@ class Lane(LaneCore):
 
     def ask(self, done: Done, *args: bytes) -> None:
         """Send one request of the proxy itself; ``done`` gets the whole reply, or an error line."""
-        self.send(encode(args), Ask(done))
+        self.send(encode(args), AskSlot(done))
 
     # --- Life ---------------------------------------------------------------------------------
 
@@ -374,7 +374,7 @@ class Lane(LaneCore):
             if len(replies) == len(requests) and not answered.done():
                 answered.set_result(None)
 
-        self.waiting.extend(Ask(take) for _ in requests)
+        self.waiting.extend(AskSlot(take) for _ in requests)
         self.wire.write(b"".join(map(encode, requests)))
         try:
             await answered
@@ -466,7 +466,7 @@ class Lane(LaneCore):
     def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
         """Fill slots whose replies will not come; the first may have had a part of its reply."""
         # Pushes and the frames of a subscribed lane are handed over whole.
-        inside = self.cutter.inside and not self.frame and self.whole
+        inside = self.cutter.inside and not self.frame and self.plain_framing
         for slot in slots:
             slot.fail(why.line, inside)
             inside = False
@@ -587,7 +587,7 @@ class Lane(LaneCore):
         """Take what comes as tunnel or subscriptions want it; the handshake is always plain
         replies."""
         odd = self.tunnel or self.framing is not None
-        self.whole = self.state is not LaneState.READY or not odd
+        self.plain_framing = self.state is not LaneState.READY or not odd
 
     def _framed(self, data: bytes, pos: int) -> None:
         """A subscribed lane: look at every frame, whole."""

@@ -19,7 +19,7 @@ from ..errors import ProxyError, UpstreamRefused
 from ..hot.session import LaneState
 from ..log import event
 from .dial import Dial
-from .lane import Key, Lane, Owner
+from .lane import Lane, LaneKey, Owner
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +46,15 @@ class Lanes:
     ) -> None:
         self.dial = dial
         self.down: ProxyError | None = None
-        self.primary_key = Key(db=dial.upstream.db)
+        self.primary_key = LaneKey(db=dial.upstream.db)
         self._start = start
         self._timeout_s = timeout_s
         self._offline_max = offline_max
         self._on_ready = on_ready
         self._on_refused = on_refused
         self._numbers = count(1)
-        self._shared: dict[Key, Lane] = {}
-        self._warm: defaultdict[Key, list[Lane]] = defaultdict(list)
+        self._shared: dict[LaneKey, Lane] = {}
+        self._warm: defaultdict[LaneKey, list[Lane]] = defaultdict(list)
         self._lent: set[Lane] = set()
         self._asking: Lane | None = None
 
@@ -71,7 +71,7 @@ class Lanes:
 
     # --- Lending ------------------------------------------------------------------------------
 
-    def shared(self, key: Key) -> Lane:
+    def shared(self, key: LaneKey) -> Lane:
         """The lane that all sessions of the key share."""
         lane = self._shared.get(key)
         if lane is None:
@@ -93,14 +93,14 @@ class Lanes:
         primary = self._shared.get(self.primary_key)
         return primary is not None and primary.locked
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: LaneKey) -> None:
         """Drop a shared lane that the server refused, if nobody else uses it."""
         lane = self._shared.get(key)
         if lane is not None and not (lane.users or lane.waiting or lane.offline or key.db == 0):
             del self._shared[key]
             lane.close()
 
-    def borrow(self, key: Key, owner: Owner) -> Lane:
+    def borrow(self, key: LaneKey, owner: Owner) -> Lane:
         """A lane for the owner alone: a warm one, or a new one that takes requests while it
         connects."""
         warm = self._warm.get(key)
@@ -132,10 +132,10 @@ class Lanes:
     def asking(self) -> Lane:
         """The lane for AUTH and HELLO ... AUTH: what it becomes matters to nobody."""
         if self._asking is None or self._asking.state is LaneState.CLOSED:
-            self._asking = self._new(Key(), bare=True)
+            self._asking = self._new(LaneKey(), bare=True)
         return self._asking
 
-    def _new(self, key: Key, owner: Owner | None = None, *, bare: bool = False) -> Lane:
+    def _new(self, key: LaneKey, owner: Owner | None = None, *, bare: bool = False) -> Lane:
         return Lane(
             next(self._numbers),
             key,

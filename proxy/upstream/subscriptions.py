@@ -1,7 +1,7 @@
 """The subscriptions of one lane, and which of its frames are messages.
 
 On a subscribed connection replies and messages mix. RESP3 marks messages and confirmations as
-pushes; in RESP2 they are plain arrays, and only their first word tells. Confirmations come one for
+pushes; in RESP2 they are plain arrays, and only their first word tells. SubscribeSlot come one for
 each channel, also for ``UNSUBSCRIBE`` without names, whose number only the subscriptions at that
 moment tell. https://redis.io/docs/latest/develop/interact/pubsub/"""
 

@@ -25,8 +25,8 @@ from ..hot.session import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
 from ..resp.requests import Value
-from .ask import Ask, drop
-from .lane import Key, Lane, Use
+from .ask import AskSlot, drop
+from .lane import Lane, LaneKey, Use
 from .lanes import Lanes
 
 log = logging.getLogger(__name__)
@@ -178,10 +178,10 @@ class Asker:
             if not answered.done():
                 answered.set_result(reply)
 
-        slot = _Answer(done, count)
+        slot = AnswerSlot(done, count)
         lane = self._lane()
         if tracks:
-            lane.send(CACHING, Ask(drop))
+            lane.send(CACHING, AskSlot(drop))
         lane.send(request, slot)
         reply = await answered
         if slot.lost:
@@ -201,7 +201,7 @@ class Unanswered(ProxyError):
         return str(self).startswith(str(UpstreamLost("")).partition("(")[0])
 
 
-class _Answer(Ask):
+class AnswerSlot(AskSlot):
     __slots__ = ("lost",)
 
     def __init__(self, done: Callable[[bytes], None], want: int) -> None:
@@ -213,10 +213,10 @@ class _Answer(Ask):
         super().fail(line, inside)
 
 
-class Scope:
+class TrackedLane:
     """What spec.Watching says, the two askers, and the near cache's space that the lane fills."""
 
-    def __init__(self, lanes: Lanes, key: Key, near: NearCache | None = None) -> None:
+    def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
         self._space: Space | None = None
         self._heard = -1  # reads of the lane at the last tick
@@ -231,7 +231,7 @@ class Scope:
 
     def __repr__(self) -> str:
         state = "on" if self.tracking else "off"
-        return f"<Scope db={self.key.db} tracking={state} watches={len(self.watches)}>"
+        return f"<TrackedLane db={self.key.db} tracking={state} watches={len(self.watches)}>"
 
     def lane(self) -> Lane:
         """The tracked lane, as it is now."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.upstream.lane import Key, Lane, LaneState
+from nearhit.proxy.upstream.lane import Lane, LaneKey, LaneState
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, settle
@@ -60,7 +60,9 @@ async def run(chunks: list[bytes], wants: list[int], lent: bool, subscribed: boo
     home, dial, owner = FakeHome(), FakeDial(), Owner()
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    lane = Lane(1, Key(), dial, home, offline_max=1000, timeout_s=4, owner=owner if lent else None)
+    lane = Lane(
+        1, LaneKey(), dial, home, offline_max=1000, timeout_s=4, owner=owner if lent else None
+    )
     trays = [Tray(want) for want in wants]
     for tray in trays:
         lane.send(encode([b"PING"]) * tray.want, tray)
@@ -117,7 +119,7 @@ async def shake(chunks: list[bytes]) -> None:
     dial.mute = True
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-    lane = Lane(1, Key(db=1, resp=3), dial, home, offline_max=1000, timeout_s=4)
+    lane = Lane(1, LaneKey(db=1, resp=3), dial, home, offline_max=1000, timeout_s=4)
     tray = Tray()
     lane.send(encode([b"PING"]), tray)
     await settle()

@@ -2,7 +2,7 @@
 
 The server is still asked wherever it can be without harm, so that its ACL, its arity and its
 wording decide; only a reply that is no error is replaced by ours. A subcommand that nobody here
-knows is taken to leave state behind (Path.STICKY).
+knows is taken to leave state behind (Route.STICKY).
 https://redis.io/docs/latest/commands/?group=connection"""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def ask(
         return text
 
     session.stall(STALL_REPLY)
-    session.watch(encode(args), resumed, lane)
+    session.peek(encode(args), resumed, lane)
 
 
 def sticky(session: Session, args: list[bytes]) -> bool:
@@ -71,7 +71,7 @@ def client(session: Session, args: list[bytes]) -> bool:
     if sub in ANSWERS and known:
         return _replaced(session, args, ANSWERS[sub](session, args))
     act = SUBCOMMANDS.get(sub)
-    if session.names is table.locked:
+    if session.routes is table.locked:
         return sticky(session, args)  # the server has a word for strangers
     if act is not None and known:
         return act(session, args)
@@ -89,7 +89,7 @@ def _replaced(session: Session, args: list[bytes], answer: Answer) -> bool:
             return reply
         return answer(reply)
 
-    session.watch(encode(args), seen)
+    session.peek(encode(args), seen)
     return True
 
 
@@ -99,7 +99,7 @@ def _id(session: Session, args: list[bytes]) -> Answer:
 
 def _getname(session: Session, args: list[bytes]) -> Answer:
     name = session.name  # as it is now: a SETNAME behind us acts before we are answered
-    return lambda _: bulk(name) if name else null(session.key.resp)
+    return lambda _: bulk(name) if name else null(session.lane_key.resp)
 
 
 def _getredir(session: Session, args: list[bytes]) -> Answer:
@@ -119,7 +119,7 @@ def _info(session: Session, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         fields = clients.fields_of(reply)
         text = clients.line(session, session.context.turn.now, fields, "client|info")
-        return verbatim(text + b"\n", session.key.resp)
+        return verbatim(text + b"\n", session.lane_key.resp)
 
     return answer
 
@@ -138,7 +138,7 @@ def _list(session: Session, args: list[bytes]) -> Answer:
             for one in session.context.clients
             if all(test(one) for test in tests)
         ]
-        return verbatim(b"".join(lines), session.key.resp)
+        return verbatim(b"".join(lines), session.lane_key.resp)
 
     return answer
 

@@ -1,4 +1,4 @@
-"""What each request that is not PLAIN does to its session: one function for each path of table.py.
+"""What each request that is not PLAIN does to its session: one function for each route of table.py.
 
 A function acts and returns True, or finds that it must wait, stalls the session and returns False
 with nothing done; the session then offers it the same request again. Those that ask the server look
@@ -13,7 +13,7 @@ from typing import Final
 from ...hot.session import MUTE_SKIP, Run, forget
 from ...resp.kernel import Cutter
 from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
-from ...table.table import READS, UNSAFE_IN_MULTI, Path
+from ...table.table import READS, UNSAFE_IN_MULTI, Route
 from ...upstream.ask import drop
 from ...upstream.lane import Lane, User
 from ...upstream.subscriptions import Channels
@@ -35,25 +35,25 @@ from .own import custom, read_through, refused
 Act = Callable[[Session, list[bytes]], bool]
 
 
-def conduct(session: Session, path: Path, args: list[bytes]) -> bool:
+def conduct(session: Session, route: Route, args: list[bytes]) -> bool:
     """Act on one request (session.Conduct)."""
-    if session.holds & HOLD_MULTI and path in UNSAFE_IN_MULTI:
-        return _queue(session, path, args)
-    return ACTS[path](session, args)
+    if session.holds & HOLD_MULTI and route in UNSAFE_IN_MULTI:
+        return _queue(session, route, args)
+    return ACTS[route](session, args)
 
 
-def _queue(session: Session, path: Path, args: list[bytes]) -> bool:
+def _queue(session: Session, route: Route, args: list[bytes]) -> bool:
     """Inside MULTI: what EXEC answers for this request is ours to say, or the connection the
     client's alone."""
-    if path is Path.CLIENT:
+    if route is Route.CLIENT:
         words, patch = queued(session, args)
-    elif path is Path.SELECT:
+    elif route is Route.SELECT:
         words, patch = args, _selected(session, args)
-    elif path in (Path.COMMAND, Path.INFO):
+    elif route in (Route.COMMAND, Route.INFO):
         words, patch = args, merging(session, args)
         if patch is None:
             return _plain(session, args)
-    elif path in (Path.CUSTOM, Path.GETORSET):
+    elif route in (Route.CUSTOM, Route.GETORSET):
         return refused(session, args)
     else:
         words, patch = args, None
@@ -69,7 +69,7 @@ def _queue(session: Session, path: Path, args: list[bytes]) -> bool:
 def _selected(session: Session, args: list[bytes]) -> Callable[[bytes], bytes]:
     def patch(reply: bytes) -> bytes:
         if reply.startswith(b"+"):
-            session.rekey(session.key.with_db(int(args[1])))
+            session.rekey(session.lane_key.with_db(int(args[1])))
         return reply
 
     return patch
@@ -136,12 +136,12 @@ def _tunnel(session: Session, args: list[bytes]) -> bool:
     if not session.idle() or not session.pin():
         return False
     assert session.lane is not None
-    session.lane.send(encode(args), _Lost())
+    session.lane.send(encode(args), TunnelSlot())
     session.enter_tunnel()
     return True
 
 
-class _Lost:
+class TunnelSlot:
     """In a tunnel replies are not counted; the slot only keeps its request until the lane is
     ready."""
 
@@ -208,7 +208,7 @@ def _multi(session: Session, args: list[bytes]) -> bool:
             _leave_multi(session, 0)
         return reply
 
-    session.watch(encode(args), seen)
+    session.peek(encode(args), seen)
     session.hold(HOLD_MULTI)
     session.queued = 0
     return True
@@ -235,7 +235,7 @@ def _exec(session: Session, args: list[bytes]) -> bool:
         # On a lane that is not in MULTI, and answered before EXEC is sent.
         leases, session.voids = session.voids, []
         session.stall(STALL_REPLY)
-        lane = session.context.lanes.shared(session.key)
+        lane = session.context.lanes.shared(session.lane_key)
         lane.ask(lambda _: session.resume(STALL_REPLY), b"DEL", *leases)
         return False
     # Inside MULTI whatever EXEC answers ends it, a wrong number of arguments included (EXECABORT).
@@ -251,7 +251,7 @@ def _exec(session: Session, args: list[bytes]) -> bool:
 
         if cache is not None:
             forget(cache, keys)
-        session.watch(encode(args), seen)
+        session.peek(encode(args), seen)
         return True
     if cache is None or keys == []:
         return _plain(session, args)
@@ -292,7 +292,7 @@ def _unwatch(session: Session, args: list[bytes]) -> bool:
             session.hold(HOLD_WATCH)
         return reply
 
-    session.watch(encode(args), seen)
+    session.peek(encode(args), seen)
     session.let_go(HOLD_WATCH)
     return True
 
@@ -303,7 +303,7 @@ def _unwatch(session: Session, args: list[bytes]) -> bool:
 def _block(session: Session, args: list[bytes]) -> bool:
     kill = args[0].upper() in (b"SCRIPT", b"FUNCTION")
     # A server that is busy with a script knows KILL, but not SELECT.
-    if not session.pin(session.key.with_db(0) if kill else None):
+    if not session.pin(session.lane_key.with_db(0) if kill else None):
         return False
     if session.leaving:  # or an element would be popped for nobody
         session.end()
@@ -327,7 +327,7 @@ def _block(session: Session, args: list[bytes]) -> bool:
     session.blocking += 1
     lane.patient = True
     session.hold(HOLD_BLOCKED)
-    session.watch(encode(args), seen)
+    session.peek(encode(args), seen)
     if kill:
         session.stall(STALL_DRAIN)  # this lane is of db 0: what follows goes elsewhere
     return True
@@ -344,7 +344,7 @@ def _wait(session: Session, args: list[bytes]) -> bool:
     return _block(session, args)
 
 
-class _Last(Run):
+class ShutdownSlot(Run):
     """SHUTDOWN: no reply and a closed connection is its success."""
 
     __slots__ = ()
@@ -360,7 +360,7 @@ def _shutdown(session: Session, args: list[bytes]) -> bool:
     if not session.idle() or not session.pin():
         return False
     assert session.lane is not None
-    slot = _Last(session, 1)
+    slot = ShutdownSlot(session, 1)
     session.push_slot(slot)
     session.lane.send(encode(args), slot)
     session.stall(STALL_DRAIN)
@@ -370,7 +370,7 @@ def _shutdown(session: Session, args: list[bytes]) -> bool:
 # --- Pub/sub --------------------------------------------------------------------------------------
 
 
-class Confirmations(Run):
+class SubscribeSlot(Run):
     """The replies to SUBSCRIBE and its kin: one for each channel (channels.Confirmed)."""
 
     __slots__ = ("bare", "word")
@@ -395,9 +395,9 @@ def _unsubscribe(session: Session, args: list[bytes]) -> bool:
         session.end()
         return True
     if session.lane.framing is None:
-        session.lane.subscribe(Channels(session.key.resp))
+        session.lane.subscribe(Channels(session.lane_key.resp))
     session.hold(HOLD_SUBSCRIBED)
-    slot = Confirmations(session, args[0].lower(), len(args) - 1)
+    slot = SubscribeSlot(session, args[0].lower(), len(args) - 1)
     session.mute &= ~MUTE_SKIP
     session.push_slot(slot)
     session.lane.send(encode(args), slot)
@@ -414,9 +414,9 @@ def _select(session: Session, args: list[bytes]) -> bool:
         return _plain(session, args)
     if not session.idle():
         return False  # an answer still to come may change the db
-    if db == session.key.db:
+    if db == session.lane_key.db:
         return _plain(session, args)
-    key = session.key.with_db(db)
+    key = session.lane_key.with_db(db)
     lane = _lane_of_state(session)
     if lane is None:
         # The shared lane of that db has selected it, or been told by the server why it cannot.
@@ -454,15 +454,17 @@ def _hello(session: Session, args: list[bytes]) -> bool:
         return True
     lane = _lane_of_state(session)
     if lane is None:
-        lane = lanes.asking() if hello.login else lanes.shared(session.key.with_resp(hello.resp))
+        lane = (
+            lanes.asking() if hello.login else lanes.shared(session.lane_key.with_resp(hello.resp))
+        )
 
     def seen(reply: bytes) -> bytes:
         if reply.startswith(b"-"):
             return reply
-        user = User(*hello.login) if hello.login else session.key.user
+        user = User(*hello.login) if hello.login else session.lane_key.user
         if hello.name is not None:
             session.name = hello.name
-        session.rekey(session.key.with_resp(hello.resp).with_user(user))
+        session.rekey(session.lane_key.with_resp(hello.resp).with_user(user))
         return patch_id(reply, session.id)
 
     ask(session, _without_name(hello), seen, lane)
@@ -470,7 +472,7 @@ def _hello(session: Session, args: list[bytes]) -> bool:
 
 
 def _without_name(hello: Hello) -> list[bytes]:
-    """Names are the proxy's own: the lane's stays."""
+    """RouteMap are the proxy's own: the lane's stays."""
     return [b"HELLO", b"%d" % hello.resp, *((b"AUTH", *hello.login) if hello.login else ())]
 
 
@@ -483,7 +485,7 @@ def _auth(session: Session, args: list[bytes]) -> bool:
 
     def seen(reply: bytes) -> bytes:
         if reply.startswith(b"+"):
-            session.rekey(session.key.with_user(user))
+            session.rekey(session.lane_key.with_user(user))
         return reply
 
     lane = _lane_of_state(session) or session.context.lanes.asking()
@@ -518,38 +520,38 @@ def _quit(session: Session, args: list[bytes]) -> bool:
     return True
 
 
-ACTS: Final[Mapping[Path, Act]] = {
-    Path.ODD: _odd,
-    Path.PLAIN: _plain,
-    Path.READ: _plain,
-    Path.AUTH: _auth,
-    Path.BLOCK: _block,
-    Path.CLIENT: client,
-    Path.COMMAND: merge,
-    Path.CUSTOM: custom,
-    Path.DISCARD: _discard,
-    Path.EXEC: _exec,
-    Path.GETORSET: custom,
-    Path.HELLO: _hello,
-    Path.INFO: merge,
-    Path.MONITOR: _monitor,
-    Path.MULTI: _multi,
-    Path.NEAR: _plain,
-    Path.NEAR_MANY: read_many,
-    Path.QUIT: _quit,
-    Path.READ_THROUGH: read_through,
-    Path.RESET: _reset,
-    Path.SCRIPTED: _scripted,
-    Path.SELECT: _select,
-    Path.SHUTDOWN: _shutdown,
-    Path.STICKY: sticky,
-    Path.SUBSCRIBE: _subscribe,
-    Path.TELL: _plain,
-    Path.TUNNEL: _tunnel,
-    Path.UNSUBSCRIBE: _unsubscribe,
-    Path.UNWATCH: _unwatch,
-    Path.WAIT: _wait,
-    Path.WATCH: _watch,
-    Path.WRITE: _write,
-    Path.WRITE_ONE: _write,
+ACTS: Final[Mapping[Route, Act]] = {
+    Route.ODD: _odd,
+    Route.PLAIN: _plain,
+    Route.READ: _plain,
+    Route.AUTH: _auth,
+    Route.BLOCK: _block,
+    Route.CLIENT: client,
+    Route.COMMAND: merge,
+    Route.CUSTOM: custom,
+    Route.DISCARD: _discard,
+    Route.EXEC: _exec,
+    Route.GETORSET: custom,
+    Route.HELLO: _hello,
+    Route.INFO: merge,
+    Route.MONITOR: _monitor,
+    Route.MULTI: _multi,
+    Route.NEAR: _plain,
+    Route.NEAR_MANY: read_many,
+    Route.QUIT: _quit,
+    Route.READ_THROUGH: read_through,
+    Route.RESET: _reset,
+    Route.SCRIPTED: _scripted,
+    Route.SELECT: _select,
+    Route.SHUTDOWN: _shutdown,
+    Route.STICKY: sticky,
+    Route.SUBSCRIBE: _subscribe,
+    Route.TELL: _plain,
+    Route.TUNNEL: _tunnel,
+    Route.UNSUBSCRIBE: _unsubscribe,
+    Route.UNWATCH: _unwatch,
+    Route.WAIT: _wait,
+    Route.WATCH: _watch,
+    Route.WRITE: _write,
+    Route.WRITE_ONE: _write,
 }

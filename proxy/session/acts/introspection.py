@@ -38,7 +38,7 @@ SECTIONS: Final = frozenset({b"ALL", b"DEFAULT", b"EVERYTHING", b"NEARHIT"})
 
 
 def merge(session: Session, args: list[bytes]) -> bool:
-    """Ask the server, and answer with what it and we have to say (Path.COMMAND, Path.INFO)."""
+    """Ask the server, and answer with what it and we have to say (Route.COMMAND, Route.INFO)."""
     request = encode(args)
     answer = merging(session, args)
     if answer is None:
@@ -46,7 +46,7 @@ def merge(session: Session, args: list[bytes]) -> bool:
         return True
     if len(request) < LAST_MAX:
         session.last = request
-    session.watch(request, answer)
+    session.peek(request, answer)
     return True
 
 
@@ -94,7 +94,7 @@ def _with(reply: bytes, more: list[bytes], each: int = 1) -> bytes:
 
 
 def _all(session: Session, args: list[bytes]) -> Answer:
-    return lambda reply: _with(reply, [row(one, session.key.resp) for one in _ours(session)])
+    return lambda reply: _with(reply, [row(one, session.lane_key.resp) for one in _ours(session)])
 
 
 def _count(session: Session, args: list[bytes]) -> Answer:
@@ -139,7 +139,7 @@ def _info(session: Session, args: list[bytes]) -> Answer | None:
         cutter, parts, pos = Cutter(), [head[0]], head.end()
         for one in found:
             end = cutter.cut(reply, pos, 1, True)
-            parts.append(reply[pos:end] if one is None else row(one, session.key.resp))
+            parts.append(reply[pos:end] if one is None else row(one, session.lane_key.resp))
             pos = end
         return b"".join(parts)
 
@@ -150,7 +150,7 @@ def _docs(session: Session, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         named = [find(session.context.customs, name) for name in args[2:]]
         rows = [one for one in named if one is not None] if named else _ours(session)
-        entries = [docs(one, session.key.resp) for one in rows]
+        entries = [docs(one, session.lane_key.resp) for one in rows]
         return _with(reply, entries, 1 if reply.startswith(b"%") else 2)
 
     return answer
@@ -168,7 +168,7 @@ def _keys(session: Session, args: list[bytes]) -> Answer | None:
         try:
             if args[1].upper() == b"GETKEYS":
                 return keys_alone(spec, words)
-            return keys_and_flags(spec, words, session.key.resp)
+            return keys_and_flags(spec, words, session.lane_key.resp)
         except BadInput as bad:
             return bad.line
 

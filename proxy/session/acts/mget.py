@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from ...hot.session import FILL, WINDOW_BYTES, LaneState, Lead, Run
+from ...hot.session import FILL, WINDOW_BYTES, LaneState, PttlSlot, Run
 from ...near.cache import Space, Ticket
 from ...resp.kernel import Cutter
 from ...resp.requests import bulk, encode, null
@@ -29,7 +29,7 @@ def fresh(session: Session) -> tuple[Space, Lane] | None:
     if tracked.state is not LaneState.READY or not tracked.tracking or not space.open:
         session.open_tracked()
         return None
-    heard = tracked.done > session.behind and not tracked.paused
+    heard = tracked.done > session.fresh_after and not tracked.paused
     return (space, cast(Lane, tracked)) if heard else None
 
 
@@ -46,7 +46,7 @@ def read_many(session: Session, args: list[bytes]) -> bool:
     if sum(entry.size for entry in found if entry is not None) > WINDOW_BYTES:
         session.forward(encode(args), 1, 1)  # from there it comes piece by piece
         return True
-    nil = null(session.key.resp)
+    nil = null(session.lane_key.resp)
     replies = [None if entry is None else entry.reply or nil for entry in found]
     nils = sum(reply is nil for reply in replies)
     missing = [key for key, reply in zip(args[1:], replies, strict=True) if reply is None]
@@ -58,7 +58,7 @@ def read_many(session: Session, args: list[bytes]) -> bool:
         return True
     leads = _leads(space, missing, now)
     session.go_tracked()
-    slot = Many(session, head, replies, missing, space, leads)
+    slot = MgetSlot(session, head, replies, missing, space, leads)
     session.push_slot(slot)
     for key, lead in leads.items():
         lane.send(FILL + bulk(key), lead)
@@ -68,7 +68,7 @@ def read_many(session: Session, args: list[bytes]) -> bool:
     return True
 
 
-class Many(Run):
+class MgetSlot(Run):
     """The reply to an MGET of what was missing, with what was there put in its places, as it
     comes."""
 
@@ -84,7 +84,7 @@ class Many(Run):
         replies: list[bytes | None],
         missing: list[bytes],
         space: Space,
-        leads: dict[bytes, Lead],
+        leads: dict[bytes, PttlSlot],
     ) -> None:
         super().__init__(session, 1)
         self.array = b"*%d\r\n" % len(missing)
@@ -92,7 +92,7 @@ class Many(Run):
         self.missing = iter(missing)
         self.space = space
         self.leads = leads
-        self.nil = null(session.key.resp)
+        self.nil = null(session.lane_key.resp)
         self.cutter = Cutter()
         self.element = b""  # of what came, until it is whole; it is too large to keep: nothing
         self.fills = True
@@ -171,7 +171,7 @@ class Many(Run):
         Run.feed(self, line)
 
 
-def _leads(space: Space, keys: list[bytes], now: float) -> dict[bytes, Lead]:
+def _leads(space: Space, keys: list[bytes], now: float) -> dict[bytes, PttlSlot]:
     """For the keys whose values are to be kept."""
     tickets: dict[bytes, Ticket] = {}
     for key in keys:
@@ -179,4 +179,4 @@ def _leads(space: Space, keys: list[bytes], now: float) -> dict[bytes, Lead]:
             ticket = space.admit(key)
             if ticket is not None:
                 tickets[key] = ticket
-    return {key: Lead(ticket, now) for key, ticket in tickets.items()}
+    return {key: PttlSlot(ticket, now) for key, ticket in tickets.items()}

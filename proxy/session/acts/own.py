@@ -1,9 +1,9 @@
 """What sessions do with the commands of the proxy's own: start them, keep their places in the
 queue, answer.
 
-    GETORSET k  ─▶ Probe, on the tracked lane as GET k ─ a value ─▶ client
+    GETORSET k  ─▶ GetOrSetSlot, on the tracked lane as GET k ─ a value ─▶ client
                                                        └ nil ─▶ a task loads ─▶ client
-    others      ─▶ Pending ─ a task runs ─▶ client
+    others      ─▶ TaskSlot ─ a task runs ─▶ client
 
 Such a command starts when nothing is outstanding, and holds back what follows until it is answered:
 it runs on other lanes, where it could be overtaken. Only one kind may follow its like unanswered:
@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...errors import BadInput, ProxyError
-from ...hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, Lead, Run
+from ...hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, PttlSlot, Run
 from ...near.cache import Space
 from ...resp.requests import Value, bulk, encode, error, null, reply
 from ...upstream.lane import Lane
@@ -33,7 +33,7 @@ IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 
 
-class Pending(Run):
+class TaskSlot(Run):
     """The place of a command that a task runs."""
 
     __slots__ = ("muted",)
@@ -48,7 +48,7 @@ class Pending(Run):
         self.feed(b"" if self.muted else text)
 
 
-class Probe(Pending):
+class GetOrSetSlot(TaskSlot):
     """The place of a read that is the answer; with a ``command``, unless it is nil: then that is
     run. A value is passed on as it comes."""
 
@@ -89,7 +89,7 @@ class Probe(Pending):
         if self.filling is not None:
             self.filling.give_up()
         if self.command is None:
-            self.fill(null(self.session.key.resp))
+            self.fill(null(self.session.lane_key.resp))
             return
         self.want = 1  # it is still to be filled
         _begin(self, self.command)
@@ -111,7 +111,7 @@ class Filling:
 
     __slots__ = ("lead", "parts", "size", "space")
 
-    def __init__(self, space: Space, lead: Lead) -> None:
+    def __init__(self, space: Space, lead: PttlSlot) -> None:
         self.space = space
         self.lead = lead
         self.parts: list[bytes] = []
@@ -137,14 +137,14 @@ def getorset(session: Session, data: bytes, pos: int) -> int:
     """Ask for the GETORSET key that begins at pos as a GET; the offset behind it, 0: it is none.
 
     A hit is to cost no more than 1.6 times a GET: no task is started for it."""
-    table, names = session.context.table, session.names
-    behind_its_like = names is table.waiting or names is table.near_only
-    if not behind_its_like and (session.head is not None or names not in (table.plain, table.far)):
+    table, routes = session.context.table, session.routes
+    behind_its_like = routes is table.waiting or routes is table.near_only
+    if not behind_its_like and (session.head is not None or routes not in (table.plain, table.far)):
         return 0
-    key = names.key(data, pos)
-    if key is None or names.words != 2:
+    key = routes.key(data, pos)
+    if key is None or routes.words != 2:
         return 0
-    end = names.end
+    end = routes.end
     _read(session, key, session.context.commands.specs[b"GETORSET"])
     return end
 
@@ -160,14 +160,14 @@ def _read(session: Session, key: bytes, command: CommandSpec | None) -> None:
         if entry is not None and entry.reply is not None:
             session.turn.hits += 1
             session.say(entry.reply)
-            session.said += entry.size
-            if session.said > WINDOW_BYTES:
+            session.near_bytes += entry.size
+            if session.near_bytes > WINDOW_BYTES:
                 session.yield_turn()
             return
         ticket = space.admit(key)
         if ticket is not None:
-            filling = Filling(space, Lead(ticket, now))
-    slot = Probe(session, key, command, filling)
+            filling = Filling(space, PttlSlot(ticket, now))
+    slot = GetOrSetSlot(session, key, command, filling)
     session.ask_own(slot)
     lane = cast("Lane | None", session.tracked)
     if lane is None or lane.state is LaneState.CLOSED:
@@ -182,10 +182,10 @@ def _read(session: Session, key: bytes, command: CommandSpec | None) -> None:
 
 def custom(session: Session, args: list[bytes]) -> bool:
     """Run any other command of the proxy's own."""
-    if session.names is session.context.table.locked:
+    if session.routes is session.context.table.locked:
         session.say(NOAUTH)
         return True
-    if session.holds & HOLD_SUBSCRIBED and session.key.resp == 2:
+    if session.holds & HOLD_SUBSCRIBED and session.lane_key.resp == 2:
         name = args[0].decode("latin-1").lower()
         session.say(
             error(
@@ -202,10 +202,10 @@ def custom(session: Session, args: list[bytes]) -> bool:
     except ProxyError as refused:
         session.say(refused.line)
         return True
-    slot = Pending(session, bool(session.mute))
+    slot = TaskSlot(session, bool(session.mute))
     session.mute &= ~MUTE_SKIP
     session.ask_own(slot)
-    work: Awaitable[Value] = commands.probe_and_run(spec, request, session.key)
+    work: Awaitable[Value] = commands.probe_and_run(spec, request, session.lane_key)
     if spec.waits(request):
         # It waits for the future, and for nobody when its client leaves or the process stops.
         session.hold(HOLD_BLOCKED)
@@ -221,18 +221,18 @@ async def _unblocked(session: Session, work: Awaitable[Value]) -> Value:
         session.let_go(HOLD_BLOCKED)  # before it is answered: what follows may block on its own
 
 
-def _begin(slot: Probe, command: CommandSpec) -> None:
+def _begin(slot: GetOrSetSlot, command: CommandSpec) -> None:
     """Run a command whose probe found nothing."""
     session = slot.session
     if session.closed:
         return
     _, request = session.context.commands.parse([command.name, slot.key])
-    work = session.context.commands.run(command, request, session.key)
+    work = session.context.commands.run(command, request, session.lane_key)
     _run(slot, session, _answer(slot, command.name.decode(), work))
 
 
 def _run(
-    slot: Pending, session: Session, answer: Coroutine[Any, Any, None], finishes: bool = False
+    slot: TaskSlot, session: Session, answer: Coroutine[Any, Any, None], finishes: bool = False
 ) -> None:
     """Run it as a task, which ends with the client unless it has to finish."""
     task = session.context.start(answer)
@@ -241,10 +241,10 @@ def _run(
         task.add_done_callback(session.running.discard)
 
 
-async def _answer(slot: Pending, what: str, work: Awaitable[Value]) -> None:
+async def _answer(slot: TaskSlot, what: str, work: Awaitable[Value]) -> None:
     text = error("the proxy stops")
     try:
-        text = reply(await work, slot.session.key.resp)
+        text = reply(await work, slot.session.lane_key.resp)
     except ProxyError as failed:
         text = failed.line
     except Exception:
@@ -261,7 +261,7 @@ def read_through(session: Session, args: list[bytes]) -> bool:
     # Behind WATCH only what that connection reads is watched.
     own = session.lane is not None and session.lane.lent
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
-        if session.names is session.context.table.plain and len(args) == 2 and session.idle():
+        if session.routes is session.context.table.plain and len(args) == 2 and session.idle():
             _read(session, args[1], None)
         else:
             session.forward(encode(args), 1, 1)
@@ -271,10 +271,10 @@ def read_through(session: Session, args: list[bytes]) -> bool:
     if len(args) == 2 and args[0].upper() == b"GET":
         _read(session, args[1], commands.specs[b"GETORSET"])
         return True
-    slot = Pending(session, bool(session.mute))
+    slot = TaskSlot(session, bool(session.mute))
     session.mute &= ~MUTE_SKIP
     session.ask_own(slot)
-    read = _read_all(commands.place(session.key).call, loaders, args[1:])
+    read = _read_all(commands.place(session.lane_key).call, loaders, args[1:])
     _run(slot, session, _answer(slot, "MGET", read))
     return True
 
@@ -306,5 +306,5 @@ def refused(session: Session, args: list[bytes]) -> bool:
     def seen(answer: bytes) -> bytes:
         return line if answer.startswith(b"-") and not answer.startswith(b"-UPSTREAM") else answer
 
-    session.watch(encode([b"NEARHIT." + args[0]]), seen)
+    session.peek(encode([b"NEARHIT." + args[0]]), seen)
     return True

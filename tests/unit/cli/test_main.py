@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy.settings.config import ROWS, VERSION, flag, variable
-from tests.test_embedded import is_gone
 
 from tests.servers import HOST, free_port, upstream, wait_for
+from tests.unit.process.test_embedded import is_gone
 
 COMMAND = [sys.executable, "-m", "nearhit.proxy"]
 

@@ -8,7 +8,7 @@ from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
 from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.keys.glob import compile_glob
 
-from .shelf import Desk
+from tests.shelf import Desk
 
 ARITY = "ERR wrong number of arguments for '{}' command"
 

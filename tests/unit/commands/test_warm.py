@@ -17,7 +17,7 @@ from nearhit.proxy.errors import (
     UpstreamLost,
 )
 
-from .shelf import Desk, Words, only, pairs
+from tests.shelf import Desk, Words, only, pairs
 
 
 async def settle() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nearhit.proxy.keys.glob import closed, compile_glob, literal_prefix
 from nearhit.proxy.keys.ours import lease_key
 
-from .servers import server_binary, upstream
+from tests.servers import server_binary, upstream
 
 MATCHES = [
     (b"", [b""], [b"a"]),

@@ -33,7 +33,7 @@ from nearhit.proxy.loading.loaders import Loader, Loaders
 from nearhit.proxy.loading.source import Loaded, SourceError
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.settings.loaders import LoaderSettings
-from nearhit.proxy.upstream.tracked import Scope, Unanswered, Watched
+from nearhit.proxy.upstream.tracked import TrackedLane, Unanswered, Watched
 
 from tests.fakes import Tasks, settle
 
@@ -165,7 +165,7 @@ class Air:
         row = LoaderSettings(name="x", match=Pattern.parse("k{id}"), demo=True, **settings)
         self.loader = Loader(row, self.source)
         self.flights = Flights(
-            cast(Scope, self.scope),
+            cast(TrackedLane, self.scope),
             cast(Loaders, OneLoader(self.loader)),
             start=self.tasks.start,
             clock=lambda: self.now,

@@ -22,9 +22,9 @@ BUDGET = MEGABYTE
 
 
 def plain() -> ModuleType:
-    """nearcache.py as it is, whether or not there is a compiled form."""
-    path = ROOT / "proxy" / "nearcache.py"
-    spec = importlib.util.spec_from_file_location("nearcache_plain", path)
+    """cache.py as it is, whether or not there is a compiled form."""
+    path = ROOT / "proxy" / "near" / "cache.py"
+    spec = importlib.util.spec_from_file_location("near_cache_plain", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from tests.test_cli import Served, ping, serving, started
-from tests.test_embedded import is_gone
 
 from tests.servers import HOST, free_port, wait_for
+from tests.unit.cli.test_main import Served, ping, serving, started
+from tests.unit.process.test_embedded import is_gone
 
 # The parent as cli runs it, with work that a test makes up.
 PARENT = """

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.resp import _kernel_py as twin
-from nearhit.proxy.table.table import Path
+from nearhit.proxy.table.table import Route
 
 try:
     compiled: ModuleType | None = importlib.import_module("nearhit.proxy.resp._kernel")
@@ -40,9 +40,9 @@ def kernel(request: pytest.FixtureRequest) -> Any:
 
 
 def scan(names: Any, data: bytes, pos: int, limit: int) -> tuple[int, int, int]:
-    """(how many, offset behind them, verdict)."""
+    """(how many, offset behind them, route)."""
     count = names.scan(data, pos, limit)
-    return count, names.end, names.verdict
+    return count, names.end, names.route
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def scan(names: Any, data: bytes, pos: int, limit: int) -> tuple[int, int, int]:
 def test_scan_counts_plain_requests_and_says_why_it_stops(
     kernel: Any, data: bytes, answer: tuple[int, int, int]
 ) -> None:
-    names = kernel.Names(KINDS)
+    names = kernel.RouteMap(KINDS)
 
     assert scan(names, data, 0, 100) == answer
 
 
 @pytest.mark.parametrize("request_", [GET, SET], ids=["get", "set"])
 def test_scan_asks_for_more_at_every_byte_of_a_request(kernel: Any, request_: bytes) -> None:
-    names = kernel.Names(KINDS)
+    names = kernel.RouteMap(KINDS)
 
     for end in range(1, len(request_)):
         assert scan(names, request_[:end], 0, 9) == (0, 0, MORE), request_[:end]
@@ -121,7 +121,7 @@ def test_scan_asks_for_more_at_every_byte_of_a_request(kernel: Any, request_: by
     ],
 )
 def test_scan_stops_at_the_limit(kernel: Any, limit: int, answer: tuple[int, int, int]) -> None:
-    assert scan(kernel.Names(KINDS), GET * 2, 0, limit) == answer
+    assert scan(kernel.RouteMap(KINDS), GET * 2, 0, limit) == answer
 
 
 @pytest.mark.parametrize(
@@ -148,21 +148,21 @@ def test_scan_stops_at_the_limit(kernel: Any, limit: int, answer: tuple[int, int
 def test_scan_says_which_requests_are_reads(
     kernel: Any, data: bytes, answer: tuple[int, int, int], reads: int, marks: bytes | None
 ) -> None:
-    names = kernel.Names(SPLIT)
+    names = kernel.RouteMap(SPLIT)
 
     assert scan(names, data, 0, 4) == answer
     assert (names.reads, names.marks) == (reads, marks)
 
 
 def test_one_scan_walks_at_most_as_many_as_it_can_mark(kernel: Any) -> None:
-    names = kernel.Names(SPLIT)
+    names = kernel.RouteMap(SPLIT)
 
     assert scan(names, GET * 299 + SET, 0, 1000) == (256, 256 * len(GET), FULL)
     assert names.reads == 256
 
 
 def test_a_scan_of_nothing_forgets_the_reads_before_it(kernel: Any) -> None:
-    names = kernel.Names(SPLIT)
+    names = kernel.RouteMap(SPLIT)
 
     names.scan(GET + SET, 0, 9)
     names.scan(GET[:-1], 0, 9)
@@ -171,18 +171,18 @@ def test_a_scan_of_nothing_forgets_the_reads_before_it(kernel: Any) -> None:
 
 
 def test_the_classes_of_the_kernel_are_those_of_the_table(kernel: Any) -> None:
-    assert (kernel.ODD, kernel.PLAIN, kernel.READ) == (Path.ODD, Path.PLAIN, Path.READ)
+    assert (kernel.ODD, kernel.PLAIN, kernel.READ) == (Route.ODD, Route.PLAIN, Route.READ)
 
 
 def test_scan_starts_where_it_is_told(kernel: Any) -> None:
-    names = kernel.Names(KINDS)
+    names = kernel.RouteMap(KINDS)
 
     assert scan(names, b"junk" + GET, 4, 9) == (1, 4 + len(GET), MORE)
     assert scan(names, GET, len(GET), 0) == (0, len(GET), MORE)
 
 
 def test_a_name_is_found_in_any_case_and_alone(kernel: Any) -> None:
-    names = kernel.Names(KINDS)
+    names = kernel.RouteMap(KINDS)
 
     assert [names.get(name) for name in (b"get", b"GET", b"gEt", b"MULTI")] == [1, 1, 1, 10]
     assert [names.get(name) for name in (b"", b"GE", b"GETS", b"A" * 33, b"[ET")] == [0] * 5
@@ -191,12 +191,12 @@ def test_a_name_is_found_in_any_case_and_alone(kernel: Any) -> None:
 @pytest.mark.parametrize("name", [b"", b"get", b"A" * 33])
 def test_names_are_upper_case_and_of_1_to_32_bytes(kernel: Any, name: bytes) -> None:
     with pytest.raises(ValueError, match="not a command name"):
-        kernel.Names({name: 1})
+        kernel.RouteMap({name: 1})
 
 
 def test_many_names_are_kept_apart(kernel: Any) -> None:
     kinds = {b"NAME%d" % number: number for number in range(1, 1000)}
-    names = kernel.Names(kinds)
+    names = kernel.RouteMap(kinds)
 
     assert all(names.get(name.lower()) == kind for name, kind in kinds.items())
 
@@ -477,7 +477,7 @@ streams = st.lists(st.one_of(fragments, st.binary(max_size=6)), max_size=12).map
 def test_any_bytes_are_scanned_alike(data: bytes, pos: int, limit: int) -> None:
     assert compiled is not None
     for kinds in (KINDS, SPLIT):
-        our_names, their_names = compiled.Names(kinds), twin.Names(kinds)
+        our_names, their_names = compiled.RouteMap(kinds), twin.RouteMap(kinds)
 
         ours = scan(our_names, data, pos, limit)
         theirs = scan(their_names, data, pos, limit)
@@ -625,7 +625,7 @@ def test_what_is_cut_as_a_request_is_one_for_the_scanner_too(
             base += len(chunk)
         found.append(end)
         if end >= 0:
-            assert scan(kernel.Names(KINDS), stream[:end], 0, 9) == (1, end, MORE)
+            assert scan(kernel.RouteMap(KINDS), stream[:end], 0, 9) == (1, end, MORE)
     assert len({max(end, -1) for end in found}) == 1  # one may see a break a line sooner
 
 
@@ -653,14 +653,14 @@ NEARS = {**KINDS, b"GET": 32, b"SET": 33}
 def test_the_key_of_a_request_is_found(
     kernel: Any, data: bytes, answer: tuple[bytes, int, int, int] | None
 ) -> None:
-    names = kernel.Names(NEARS)
+    names = kernel.RouteMap(NEARS)
 
     key = names.key(data, 0)
 
     if answer is None:
         assert key is None
     else:
-        assert (key, names.end, names.words, names.verdict) == answer
+        assert (key, names.end, names.words, names.route) == answer
 
 
 def get(key: bytes) -> bytes:
@@ -672,7 +672,7 @@ def tables() -> tuple[Any, Any]:
 
 
 def test_what_is_certainly_absent_is_walked_and_noted(kernel: Any) -> None:
-    names, (present, sights) = kernel.Names(NEARS), tables()
+    names, (present, sights) = kernel.RouteMap(NEARS), tables()
     data = get(b"a") + get(b"b") + SET
 
     assert names.absent(data, 0, 10, present, sights, 7) == 2
@@ -684,7 +684,7 @@ def test_what_is_certainly_absent_is_walked_and_noted(kernel: Any) -> None:
 
 
 def test_what_may_be_there_is_not_walked(kernel: Any) -> None:
-    names, (present, sights) = kernel.Names(NEARS), tables()
+    names, (present, sights) = kernel.RouteMap(NEARS), tables()
     present[(hash(b"b") ^ 7) & 255] = 1
 
     assert names.absent(get(b"b"), 0, 10, present, sights, 7) == 0
@@ -693,7 +693,7 @@ def test_what_may_be_there_is_not_walked(kernel: Any) -> None:
 
 @pytest.mark.parametrize("data", [get(b"k")[:end] for end in range(len(get(b"k")))])
 def test_what_is_not_whole_is_not_walked(kernel: Any, data: bytes) -> None:
-    names, (present, sights) = kernel.Names(NEARS), tables()
+    names, (present, sights) = kernel.RouteMap(NEARS), tables()
 
     assert names.absent(data, 0, 10, present, sights, 7) == 0
     assert names.absent(get(b"a") + data, 0, 10, present, sights, 7) == 1
@@ -707,7 +707,7 @@ def test_both_kernels_see_and_note_the_same(keys: list[bytes], salt: int) -> Non
     seen = []
     for module in (compiled, twin):
         assert module is not None
-        names, (present, sights) = module.Names(NEARS), tables()
+        names, (present, sights) = module.RouteMap(NEARS), tables()
         pos, steps = 0, []
         while pos < len(data):
             count = names.absent(data, pos, 5, present, sights, salt)

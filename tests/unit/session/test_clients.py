@@ -13,7 +13,7 @@ from nearhit.proxy.session.clients import (
     filters,
     line,
 )
-from nearhit.proxy.upstream.lane import Key, Lane, User
+from nearhit.proxy.upstream.lane import Lane, LaneKey, User
 
 
 @dataclass(eq=False)
@@ -21,7 +21,7 @@ class Someone:
     """What a session shows of itself."""
 
     id: int = 0
-    key: Key = field(default_factory=Key)
+    lane_key: LaneKey = field(default_factory=LaneKey)
     name: bytes = b""
     library: tuple[bytes, bytes] = (b"", b"")
     peer: str = "10.0.0.1:5000"
@@ -41,7 +41,7 @@ class Someone:
 
     @property
     def user(self) -> bytes:
-        return self.key.user.name if self.key.user else b"default"
+        return self.lane_key.user.name if self.lane_key.user else b"default"
 
     def end(self) -> None:
         self.ended = True
@@ -56,7 +56,7 @@ def clients() -> Clients[Someone]:
     for one in (
         Someone(name=b"a"),
         Someone(name=b"b", peer="10.0.0.9:1", subscriptions=(1, 0, 0), born=150.0, active=200.0),
-        Someone(key=Key(user=User(b"alice", b"p")), local="10.0.0.3:1"),
+        Someone(lane_key=LaneKey(user=User(b"alice", b"p")), local="10.0.0.3:1"),
     ):
         assert clients.join(one)
     return clients
@@ -196,7 +196,7 @@ def test_who_kills_itself_is_counted_but_gets_its_answer_first(
 
 def test_a_line_has_the_fields_of_redis_7_in_their_order() -> None:
     me = Someone(id=7, name=b"me", queued=2, flags="x", last=b"*1\r\n$4\r\nPING\r\n")
-    me.key = Key(db=3, resp=3)
+    me.lane_key = LaneKey(db=3, resp=3)
     me.active = 108.0
 
     assert line(me, 110.9, FIELDS) == (

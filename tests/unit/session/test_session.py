@@ -9,7 +9,7 @@ from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot.session import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session.session import GATHER_MAX
-from nearhit.proxy.upstream.lane import Key, LaneState, User
+from nearhit.proxy.upstream.lane import LaneKey, LaneState, User
 
 from tests.fakes import Client, Upstream, World
 
@@ -496,7 +496,7 @@ async def test_a_select_in_a_transaction_moves_the_session(world: World, client:
     await asked(world, client, b"SELECT", b"4", reply=b"+QUEUED\r\n")
     await asked(world, client, b"EXEC", reply=b"*1\r\n+OK\r\n")
 
-    assert client.session.key.db == 4
+    assert client.session.lane_key.db == 4
     await asked(world, client, b"GET", b"k", reply=b"+v\r\n")
     assert world.dial.wires[-1].handshake is not None
     assert world.dial.wires[-1].handshake[0] == [b"SELECT", b"4"]
@@ -781,12 +781,12 @@ async def test_select_moves_the_session_only_when_the_server_agrees(
     other = await world.upstream(1)
     other.expect(b"SELECT", b"5")
     assert other.quiet
-    assert client.session.key.db == 0
+    assert client.session.lane_key.db == 0
 
     other.reply(OK)
     await world.settle()
 
-    assert client.session.key.db == 5
+    assert client.session.lane_key.db == 5
     other.expect(b"GET", b"k")
 
 
@@ -799,7 +799,7 @@ async def test_a_refused_select_changes_nothing(world: World, client: Client) ->
     await world.settle()
 
     assert client.took() == b"-ERR DB index is out of range\r\n"
-    assert client.session.key.db == 0
+    assert client.session.lane_key.db == 0
     wire.expect(b"GET", b"k")
     assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
 
@@ -811,20 +811,20 @@ async def test_hello_changes_the_protocol_only_when_the_server_agrees(
     client.send(b"HELLO", b"3", b"SETNAME", b"me")
     wire = await world.upstream(0)
     wire.expect(b"HELLO", b"3")
-    assert (client.session.key.resp, client.session.name) == (2, b"")
+    assert (client.session.lane_key.resp, client.session.name) == (2, b"")
 
     wire.reply(reply)
     await world.settle()
 
     assert client.took() == reply.replace(b":101", b":1")
-    assert (client.session.key.resp, client.session.name) == (3, b"me")
+    assert (client.session.lane_key.resp, client.session.name) == (3, b"me")
 
 
 async def test_a_refused_hello_changes_nothing(world: World, client: Client) -> None:
     got = await asked(world, client, b"HELLO", b"9", reply=b"-NOPROTO unsupported\r\n")
 
     assert got == b"-NOPROTO unsupported\r\n"
-    assert client.session.key == Key()
+    assert client.session.lane_key == LaneKey()
 
 
 async def test_auth_is_asked_apart_and_changes_the_user_only_when_right(
@@ -834,10 +834,10 @@ async def test_auth_is_asked_apart_and_changes_the_user_only_when_right(
 
     got = await asked(world, client, b"AUTH", b"alice", b"bad", reply=b"-WRONGPASS no\r\n")
     assert got == b"-WRONGPASS no\r\n"
-    assert client.session.key.user is None
+    assert client.session.lane_key.user is None
     assert await asked(world, client, b"AUTH", b"alice", b"good", reply=OK) == OK
 
-    assert client.session.key.user == User(b"alice", b"good")
+    assert client.session.lane_key.user == User(b"alice", b"good")
     assert wire.quiet
     client.raw(GET)
     await world.settle()
@@ -856,7 +856,11 @@ async def test_reset_makes_everything_as_at_first(world: World, client: Client) 
     await world.settle()
 
     assert client.took() == b"+RESET\r\n"
-    assert (client.session.key, client.session.name, client.session.holds) == (Key(), b"", 0)
+    assert (client.session.lane_key, client.session.name, client.session.holds) == (
+        LaneKey(),
+        b"",
+        0,
+    )
     assert world.dial.wires[-1].end == "aborted"
 
 

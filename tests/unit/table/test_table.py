@@ -8,7 +8,7 @@ from nearhit.proxy.table.table import (
     OVERLAY,
     UNSAFE_IN_MULTI,
     Command,
-    Path,
+    Route,
     Table,
     snapshot,
     snapshot_rows,
@@ -47,7 +47,7 @@ def test_a_row_becomes_a_command(table: Table) -> None:
 
 def test_a_row_of_redis_6_does(table: Table) -> None:
     assert table.commands[b"BLPOP"].keys == (1, -2, 1)
-    assert table.plain.get(b"blpop") == Path.BLOCK
+    assert table.plain.get(b"blpop") == Route.BLOCK
 
 
 def test_words_may_be_text_as_with_status_replies() -> None:
@@ -75,7 +75,7 @@ def test_a_name_that_the_kernel_cannot_hold_is_known_all_the_same() -> None:
     table = table_from_reply([[name, 1, [], 0, 0, 0]])
 
     assert name.upper() in table.commands
-    assert table.plain.get(name) == Path.ODD
+    assert table.plain.get(name) == Route.ODD
 
 
 @pytest.mark.parametrize(
@@ -123,26 +123,26 @@ def test_the_overlay_names_only_commands_that_a_server_has(shipped: Table) -> No
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        (b"GET", Path.READ),
-        (b"mget", Path.READ),
-        (b"GETEX", Path.READ),
-        (b"GETDEL", Path.READ),
-        (b"GETSET", Path.PLAIN),  # its reply is no read's: the old value of a write
-        (b"PING", Path.PLAIN),
-        (b"FLUSHALL", Path.PLAIN),
-        (b"BLPOP", Path.BLOCK),
-        (b"BZMPOP", Path.BLOCK),
-        (b"XREAD", Path.BLOCK_OPTION),
-        (b"WAIT", Path.WAIT),
-        (b"MULTI", Path.MULTI),
-        (b"EVAL", Path.SCRIPTED),
-        (b"MONITOR", Path.MONITOR),
-        (b"ssubscribe", Path.SUBSCRIBE),
-        (b"client", Path.CLIENT),
-        (b"NO.SUCH", Path.ODD),
+        (b"GET", Route.READ),
+        (b"mget", Route.READ),
+        (b"GETEX", Route.READ),
+        (b"GETDEL", Route.READ),
+        (b"GETSET", Route.PLAIN),  # its reply is no read's: the old value of a write
+        (b"PING", Route.PLAIN),
+        (b"FLUSHALL", Route.PLAIN),
+        (b"BLPOP", Route.BLOCK),
+        (b"BZMPOP", Route.BLOCK),
+        (b"XREAD", Route.BLOCK_OPTION),
+        (b"WAIT", Route.WAIT),
+        (b"MULTI", Route.MULTI),
+        (b"EVAL", Route.SCRIPTED),
+        (b"MONITOR", Route.MONITOR),
+        (b"ssubscribe", Route.SUBSCRIBE),
+        (b"client", Route.CLIENT),
+        (b"NO.SUCH", Route.ODD),
     ],
 )
-def test_names_have_their_paths(shipped: Table, name: bytes, path: Path) -> None:
+def test_names_have_their_paths(shipped: Table, name: bytes, path: Route) -> None:
     assert shipped.plain.get(name) == path
 
 
@@ -150,39 +150,39 @@ def test_every_blocking_command_leaves_the_shared_lane(shipped: Table) -> None:
     blocking = [c.name for c in shipped.commands.values() if b"blocking" in c.flags]
 
     assert len(blocking) > 8
-    assert all(shipped.plain.get(name) != Path.PLAIN for name in blocking)
+    assert all(shipped.plain.get(name) != Route.PLAIN for name in blocking)
 
 
 def test_inside_multi_all_is_queued_but_what_ends_it_or_changes_the_connection(
     shipped: Table,
 ) -> None:
-    seen = {Path(shipped.queueing.get(name)) for name in shipped.commands}
-    never = {Path.DISCARD, Path.EXEC, Path.MULTI, Path.QUIT, Path.RESET, Path.WATCH}
+    seen = {Route(shipped.queueing.get(name)) for name in shipped.commands}
+    never = {Route.DISCARD, Route.EXEC, Route.MULTI, Route.QUIT, Route.RESET, Route.WATCH}
 
-    own = {Path.CUSTOM, Path.GETORSET}  # commands that this server does not have
-    assert seen == (UNSAFE_IN_MULTI - own) | never | {Path.PLAIN, Path.WRITE}
-    assert shipped.queueing.get(b"GET") == Path.PLAIN
-    assert shipped.queueing.get(b"BLPOP") == Path.WRITE  # queued too, and its keys are noted
-    assert shipped.queueing.get(b"EVAL") == Path.WRITE
-    assert shipped.queueing.get(b"SELECT") == Path.SELECT
-    assert shipped.queueing.get(b"NO.SUCH") == Path.ODD
+    own = {Route.CUSTOM, Route.GETORSET}  # commands that this server does not have
+    assert seen == (UNSAFE_IN_MULTI - own) | never | {Route.PLAIN, Route.WRITE}
+    assert shipped.queueing.get(b"GET") == Route.PLAIN
+    assert shipped.queueing.get(b"BLPOP") == Route.WRITE  # queued too, and its keys are noted
+    assert shipped.queueing.get(b"EVAL") == Route.WRITE
+    assert shipped.queueing.get(b"SELECT") == Route.SELECT
+    assert shipped.queueing.get(b"NO.SUCH") == Route.ODD
 
 
 def test_in_resp2_subscribe_mode_the_server_refuses_the_rest_itself(shipped: Table) -> None:
-    seen = {Path(shipped.subscribed.get(name)) for name in shipped.commands}
+    seen = {Route(shipped.subscribed.get(name)) for name in shipped.commands}
 
-    assert seen == {Path.SUBSCRIBE, Path.UNSUBSCRIBE, Path.QUIT, Path.RESET, Path.PLAIN}
+    assert seen == {Route.SUBSCRIBE, Route.UNSUBSCRIBE, Route.QUIT, Route.RESET, Route.PLAIN}
 
 
 def test_among_scripts_only_scripts_are_plain_in_addition(shipped: Table) -> None:
-    assert shipped.scripting.get(b"EVAL") == Path.PLAIN
+    assert shipped.scripting.get(b"EVAL") == Route.PLAIN
     for name in shipped.commands:
-        if shipped.plain.get(name) != Path.SCRIPTED:
+        if shipped.plain.get(name) != Route.SCRIPTED:
             assert shipped.scripting.get(name) == shipped.plain.get(name)
 
 
 def test_of_strangers_every_request_is_looked_at(shipped: Table) -> None:
-    assert {shipped.locked.get(name) for name in shipped.commands} == {Path.ODD}
+    assert {shipped.locked.get(name) for name in shipped.commands} == {Route.ODD}
 
 
 def test_a_table_says_how_much_it_knows(table: Table) -> None:

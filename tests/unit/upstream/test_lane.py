@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.upstream.lane import Key, Lane, LaneState, User
+from nearhit.proxy.upstream.lane import Lane, LaneKey, LaneState, User
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
@@ -54,11 +54,11 @@ class Bench:
         self.owner = Owner()
         self.lanes: list[Lane] = []
 
-    def lane(self, key: Key | None = None, *, lent: bool = False, bare: bool = False) -> Lane:
+    def lane(self, key: LaneKey | None = None, *, lent: bool = False, bare: bool = False) -> Lane:
         owner = self.owner if lent else None
         lane = Lane(
             1,
-            key or Key(),
+            key or LaneKey(),
             self.dial,
             self.home,
             offline_max=100,
@@ -69,7 +69,9 @@ class Bench:
         self.lanes.append(lane)
         return lane
 
-    async def ready(self, key: Key | None = None, *, lent: bool = False) -> tuple[Lane, Upstream]:
+    async def ready(
+        self, key: LaneKey | None = None, *, lent: bool = False
+    ) -> tuple[Lane, Upstream]:
         lane = self.lane(key, lent=lent)
         lane.open()
         await settle()
@@ -378,20 +380,20 @@ async def test_requests_wait_for_the_handshake(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("key", "bare", "asked"),
     [
-        (Key(), False, []),
-        (Key(db=3), False, [[b"SELECT", b"3"]]),
-        (Key(resp=3), False, [[b"HELLO", b"3"]]),
-        (Key(user=User(b"u", b"p")), False, [[b"AUTH", b"u", b"p"]]),
+        (LaneKey(), False, []),
+        (LaneKey(db=3), False, [[b"SELECT", b"3"]]),
+        (LaneKey(resp=3), False, [[b"HELLO", b"3"]]),
+        (LaneKey(user=User(b"u", b"p")), False, [[b"AUTH", b"u", b"p"]]),
         (
-            Key(db=1, resp=3, user=User(b"u", b"p")),
+            LaneKey(db=1, resp=3, user=User(b"u", b"p")),
             False,
             [[b"AUTH", b"u", b"p"], [b"HELLO", b"3"], [b"SELECT", b"1"]],
         ),
-        (Key(), True, []),
+        (LaneKey(), True, []),
     ],
 )
 async def test_the_handshake_makes_the_lane_what_its_key_says(
-    bench: Bench, key: Key, bare: bool, asked: list[list[bytes]]
+    bench: Bench, key: LaneKey, bare: bool, asked: list[list[bytes]]
 ) -> None:
     lane = bench.lane(key, bare=bare)
     lane.open()
@@ -414,7 +416,7 @@ async def test_a_server_that_wants_a_login_is_noticed(bench: Bench) -> None:
 
 async def test_a_refused_handshake_gives_its_words_to_what_waits(bench: Bench) -> None:
     bench.dial.handshake = {b"SELECT": b"-ERR DB index is out of range\r\n"}
-    lane = bench.lane(Key(db=99))
+    lane = bench.lane(LaneKey(db=99))
 
     (tray,) = send(lane)
     await settle()
@@ -427,7 +429,7 @@ async def test_a_refused_handshake_gives_its_words_to_what_waits(bench: Bench) -
 
 async def test_a_refused_login_is_known_as_one(bench: Bench) -> None:
     bench.dial.handshake = {b"AUTH": b"-WRONGPASS no\r\n"}
-    lane = bench.lane(Key(user=User(b"u", b"old")))
+    lane = bench.lane(LaneKey(user=User(b"u", b"old")))
 
     (tray,) = send(lane)
     await settle()
@@ -438,7 +440,7 @@ async def test_a_refused_login_is_known_as_one(bench: Bench) -> None:
 
 async def test_after_a_refusal_the_next_request_asks_again(bench: Bench) -> None:
     bench.dial.handshake = {b"AUTH": b"-WRONGPASS no\r\n"}
-    lane = bench.lane(Key(user=User(b"u", b"p")))
+    lane = bench.lane(LaneKey(user=User(b"u", b"p")))
     send(lane)
     await settle()
     bench.dial.handshake = {}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from nearhit.lua import Script
 from nearhit.proxy.errors import ProxyError, ServerError
-from nearhit.proxy.upstream.lane import Key
-from nearhit.proxy.upstream.tracked import Scope, Unanswered, Watched, invalidated, value_of
+from nearhit.proxy.upstream.lane import LaneKey
+from nearhit.proxy.upstream.tracked import TrackedLane, Unanswered, Watched, invalidated, value_of
 
 from tests.fakes import Upstream, World
 
@@ -37,7 +37,7 @@ class Stage:
         self.world = World()
         # Tracking is asked for in the handshake: OK to everything with CLIENT but ID.
         self.world.dial.handshake[b"CLIENT"] = b"+OK\r\n"
-        self.scope = Scope(self.world.lanes, Key())
+        self.scope = TrackedLane(self.world.lanes, LaneKey())
 
     def ask(self, work: Any) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(work)
@@ -328,7 +328,7 @@ async def test_a_server_without_tracking_serves_all_the_same() -> None:
 
 async def test_each_says_what_it_is() -> None:
     async with stage() as here:
-        assert repr(here.scope) == "<Scope db=0 tracking=off watches=0>"
+        assert repr(here.scope) == "<TrackedLane db=0 tracking=off watches=0>"
         await ready(here)
         with here.scope.watch(b"a"):
-            assert repr(here.scope) == "<Scope db=0 tracking=on watches=1>"
+            assert repr(here.scope) == "<TrackedLane db=0 tracking=on watches=1>"

@@ -14,32 +14,32 @@ from ..errors import BadInput, WrongArity, shown
 from ..loading.flights import Flights
 from ..locking.locks import Locks
 from ..resp.requests import Value
-from ..upstream.lane import Key
-from ..upstream.tracked import Scope
+from ..upstream.lane import LaneKey
+from ..upstream.tracked import TrackedLane
 
 # A db and user that nobody has asked for in so many seconds is forgotten, if nothing runs there.
 IDLE_TICKS: Final = 60
 
 
 @dataclass(slots=True)
-class Place:
+class Scope:
     """What one db and user has: the call to hand to commands, but for its request."""
 
-    scope: Scope
+    scope: TrackedLane
     flights: Flights
     locks: Locks
     call: Call
     idle_ticks: int = 0
 
 
-class Commands:
-    def __init__(self, specs: Sequence[CommandSpec], build: Callable[[Key], Place]) -> None:
+class Scopes:
+    def __init__(self, specs: Sequence[CommandSpec], build: Callable[[LaneKey], Scope]) -> None:
         self.specs: Mapping[bytes, CommandSpec] = {spec.name: spec for spec in specs}
         self._build = build
-        self._places: dict[Key, Place] = {}
+        self._scopes: dict[LaneKey, Scope] = {}
 
     def __repr__(self) -> str:
-        return f"<Commands {len(self.specs)} places={len(self._places)}>"
+        return f"<Scopes {len(self.specs)} places={len(self._scopes)}>"
 
     def parse(self, words: Sequence[bytes]) -> tuple[CommandSpec, object]:
         """The command and its request. BadInput in Redis's words."""
@@ -50,15 +50,15 @@ class Commands:
             raise WrongArity(spec.name.decode())
         return spec, spec.parse(words)
 
-    async def run(self, spec: CommandSpec, request: object, key: Key) -> Value:
+    async def run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:
         """Run a parsed request; its probe, if it has one, has been asked already."""
         return await spec.run(replace(self.place(key).call, request=request))
 
-    async def ask(self, words: Sequence[bytes], key: Key) -> Value:
+    async def ask(self, words: Sequence[bytes], key: LaneKey) -> Value:
         """Run one request. ProxyError with the line that a client would get."""
         return await self.probe_and_run(*self.parse(words), key)
 
-    async def probe_and_run(self, spec: CommandSpec, request: object, key: Key) -> Value:
+    async def probe_and_run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:
         probe = spec.probe(request)
         if probe is not None:
             call = self.place(key).call
@@ -68,31 +68,31 @@ class Commands:
                 return value
         return await self.run(spec, request, key)
 
-    def place(self, key: Key) -> Place:
+    def place(self, key: LaneKey) -> Scope:
         """What the db and user of a session's key has."""
-        here = Key(db=key.db, user=key.user)
-        place = self._places.get(here)
+        here = LaneKey(db=key.db, user=key.user)
+        place = self._scopes.get(here)
         if place is None:
-            place = self._places[here] = self._build(here)
+            place = self._scopes[here] = self._build(here)
         place.idle_ticks = 0
         return place
 
-    def void(self, key: Key, keys: Sequence[bytes]) -> None:
+    def void(self, key: LaneKey, keys: Sequence[bytes]) -> None:
         """Keys that a plain write changes: their loads must not be joined any more."""
-        for here, place in self._places.items():
+        for here, place in self._scopes.items():
             if here.db == key.db:  # whoever loads it there
                 place.flights.void(keys)
 
     @property
     def tracking(self) -> bool:
         """Whether any server that we asked tells us of changes."""
-        return any(place.scope.tracking for place in self._places.values())
+        return any(place.scope.tracking for place in self._scopes.values())
 
     def tick(self) -> None:
         """Once a second."""
-        for key, place in list(self._places.items()):
+        for key, place in list(self._scopes.items()):
             place.scope.tick()
             place.flights.tick()
             place.idle_ticks = place.idle_ticks + 1 if place.scope.idle else 0
             if place.idle_ticks > IDLE_TICKS:
-                del self._places[key]
+                del self._scopes[key]
