@@ -5,7 +5,12 @@ from __future__ import annotations
 
 
 class ProxyError(Exception):
-    """Something a client is told about; ``line`` is the RESP error, without its CRLF."""
+    """Something a client is told about; ``line`` is the RESP error, with its CRLF.
+
+    ``outcome_unknown``: the request was sent, and nobody knows whether it was executed. Of any
+    other error it is known that it was not."""
+
+    outcome_unknown = False
 
     def __init__(self, line: bytes) -> None:
         super().__init__(line.decode("utf-8", "replace").removeprefix("-"))
@@ -29,6 +34,8 @@ class UpstreamDown(ProxyError):
 class UpstreamLost(ProxyError):
     """A lane died with this command sent and not answered: its outcome is unknown, it is not sent
     twice."""
+
+    outcome_unknown = True
 
     def __init__(self, why: str) -> None:
         super().__init__(

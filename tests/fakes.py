@@ -363,9 +363,9 @@ class Tray:
         if not self.want:
             self.filled += 1
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         assert not self.filled, "failed after it was filled"
-        self.error = line
+        self.error = why.line
         self.inside = inside
         self.want = 0
         self.filled += 1

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
+from ..errors import ProxyError
 from ..near.cache import NearCache, Space, Ticket
 from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap
 
@@ -77,8 +78,8 @@ class Slot(Protocol):
         """Bytes of the replies owed, in any split; ``want`` is already what is still owed after
         them."""
 
-    def fail(self, line: bytes, inside: bool) -> None:
-        """The lane is gone: ``want`` replies will not come, ``line`` stands for each.
+    def fail(self, why: ProxyError, inside: bool) -> None:
+        """The lane is gone: ``want`` replies will not come, ``why`` stands for each.
 
         ``inside``: a part of the first of them has been fed already."""
 
@@ -111,12 +112,12 @@ class Run:
         """A push that precedes one of these replies."""
         self.session.pushed(frame)
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         if inside:  # also where others come before it: nothing can follow what it has given out
             self.session.abort("the server went away in the middle of a reply")
         want = self.want
         self.want = 0
-        self.feed(line * want)
+        self.feed(why.line * want)
 
 
 class WriteSlot(Run):
@@ -175,7 +176,7 @@ class PttlSlot:
         if caching == b"+OK" and ttl.startswith(b":"):
             self.ttl_ms = int(ttl[1:])
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self.want = 0
 
 
@@ -220,12 +221,12 @@ class Fill(Run):
             self.space.give_up(ticket)
         return reply
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self.space.give_up(self.lead.ticket)
         if self.large:
             self.session.abort("the server went away in the middle of a reply")
         self.want = 0
-        Run.feed(self, line)
+        Run.feed(self, why.line)
 
 
 class MutedSlot(Run):
@@ -235,7 +236,7 @@ class MutedSlot(Run):
         if not self.want and self.session.head is self:
             self.session.advance()
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self.want = 0
         self.feed(b"")
 

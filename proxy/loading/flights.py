@@ -38,7 +38,7 @@ from ..errors import (
 from ..hot.session import forget
 from ..keys.ours import lease_key
 from ..log import event
-from ..upstream.tracked import TrackedLane, Unanswered, Watched
+from ..upstream.tracked import TrackedLane, Watched
 from .loaders import Loader, Loaders
 
 log = logging.getLogger(__name__)
@@ -304,8 +304,8 @@ class Flights:
         args = token, b"%d" % ms, how, b"quiet" if quiet else b""
         try:
             reply = await self.scope.upstream.run(TAKE, (key, lease_key(key)), args)
-        except Unanswered as lost:
-            if lost.sent:  # a lease that was granted would be nobody's
+        except ProxyError as lost:
+            if lost.outcome_unknown:  # a lease that was granted would be nobody's
                 self._start(self._give_up(key, token))
             raise
         number, *rest = cast("list[object]", reply)

@@ -29,7 +29,7 @@ from typing import Any, Final, Protocol, cast
 from ...lua import script
 from ..bounds import WaitingRoom
 from ..custom.spec import MS_MAX, Asking, Watch, Watching
-from ..errors import LockBusy, ProxyError, UpstreamLost, shown
+from ..errors import LockBusy, ProxyError, shown
 from ..keys.ours import fence_key, lock_key
 from ..log import event
 from ..resp.requests import Value, integer_of
@@ -62,9 +62,6 @@ LONGEST: Final = 60.0
 
 LINE_MAX: Final = 10_000
 RETURNING_MAX: Final = 10_000
-
-# What UpstreamLost's line begins with: the attempt was sent, and what became of it is unknown.
-_LOST: Final = UpstreamLost("").line.partition(b"(")[0]
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -331,7 +328,7 @@ class Locks:
         try:
             reply = await self._upstream.run(ACQUIRE, _keys(caller.resource), args)
         except Exception as error:
-            if isinstance(error, ProxyError) and error.line.startswith(_LOST) and not caller.named:
+            if isinstance(error, ProxyError) and error.outcome_unknown and not caller.named:
                 self._give_back(caller)
             if not answered.done():
                 answered.set_exception(error)

@@ -38,6 +38,7 @@ from ..settings.config import VERSION, Config
 from ..stats.counters import Stats, info_section
 from ..stats.fleet import Fleet, Statistics
 from ..table.table import Ours, snapshot, table_from_reply
+from ..upstream.ask import Reply
 from ..upstream.dial import ATTEMPTS, Dial, Retry
 from ..upstream.lane import Lane, LaneKey
 from ..upstream.lanes import Lanes
@@ -293,7 +294,10 @@ class Server:
         self._primary.ask(self._take_commands, b"COMMAND")
         self._primary.ask(self._take_fields, b"CLIENT", b"INFO")
 
-    def _take_info(self, reply: bytes) -> None:
+    def _take_info(self, reply: Reply) -> None:
+        if isinstance(reply, ProxyError):
+            self.version = self.version or "no answer yet"
+            return
         rows = dict(
             row.split(":", 1)
             for row in reply.decode("utf-8", "replace").split("\r\n")
@@ -308,7 +312,7 @@ class Server:
             self.version = f"Redis {rows['redis_version']}"
             self._near_needs(int(rows["redis_version"].partition(".")[0]))
         elif not self.version:
-            self.version = "no answer yet" if reply.startswith(b"-UPSTREAM") else "wants a login"
+            self.version = "wants a login"
 
     def _near_needs(self, major: int) -> None:
         """Redis 6 puts pushes inside of other replies (redis#8935): nothing is read near there."""
@@ -317,7 +321,8 @@ class Server:
             event(log, logging.WARNING, "near cache off", server=self.version, needs=NEAR_FROM)
         self._ours = replace(self._ours, near=near)
 
-    def _take_commands(self, reply: bytes) -> None:
+    def _take_commands(self, answer: Reply) -> None:
+        reply = answer.line if isinstance(answer, ProxyError) else answer
         try:
             self.context.table = table_from_reply(_parsed(reply), self._ours)
         except ValueError:
@@ -328,8 +333,9 @@ class Server:
         for session in self.context.clients:
             session.choose_routes()
 
-    def _take_fields(self, reply: bytes) -> None:
-        self.context.fields = clients.fields_of(reply)
+    def _take_fields(self, reply: Reply) -> None:
+        if isinstance(reply, bytes):
+            self.context.fields = clients.fields_of(reply)
         self._answered.set()
 
     # --- End ----------------------------------------------------------------------------------

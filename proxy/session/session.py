@@ -131,14 +131,21 @@ class TextSlot(Run):
 
 
 class PeekSlot(Run):
-    """One reply that the session looks at, whole, when it arrives; what it returns goes to the
-    client."""
+    """One reply that the session looks at, whole, when it arrives; what ``seen`` returns goes to
+    the client, or what ``lost`` returns where none will arrive."""
 
-    __slots__ = ("got", "muted", "seen")
+    __slots__ = ("got", "lost", "muted", "seen")
 
-    def __init__(self, session: Session, seen: Callable[[bytes], bytes], muted: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        seen: Callable[[bytes], bytes],
+        lost: Callable[[ProxyError], bytes],
+        muted: bool,
+    ) -> None:
         super().__init__(session, 1)
         self.seen = seen
+        self.lost = lost
         self.muted = muted
         self.got: list[bytes] = []
 
@@ -146,20 +153,27 @@ class PeekSlot(Run):
         self.got.append(chunk)
         if not self.want:
             reply = b"".join(self.got)
-            self.got.clear()
-            try:
-                text = self.seen(reply)
-            except Exception:
-                # A defect of ours must cost this client its connection, not everybody the lane.
-                log.exception("looking at a reply failed")
-                self.session.abort("a defect in the proxy")
-                text = b""
-            super().feed(b"" if self.muted else text)
+            self._answer(lambda: self.seen(reply))
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self.want = 0
+        self._answer(lambda: self.lost(why))
+
+    def _answer(self, text_of: Callable[[], bytes]) -> None:
         self.got.clear()
-        self.feed(line)
+        try:
+            text = text_of()
+        except Exception:
+            # A defect of ours must cost this client its connection, not everybody the lane.
+            log.exception("looking at a reply failed")
+            self.session.abort("a defect in the proxy")
+            text = b""
+        Run.feed(self, b"" if self.muted else text)
+
+
+def line_of(why: ProxyError) -> bytes:
+    """What a client gets for a reply that will not come."""
+    return why.line
 
 
 class Session(SessionCore):
@@ -414,10 +428,16 @@ class Session(SessionCore):
         lane.users += 1
         return lane
 
-    def peek(self, data: bytes, seen: Callable[[bytes], bytes], lane: Lane | None = None) -> None:
+    def peek(
+        self,
+        data: bytes,
+        seen: Callable[[bytes], bytes],
+        lane: Lane | None = None,
+        lost: Callable[[ProxyError], bytes] = line_of,
+    ) -> None:
         """Send one request and look at its reply before the client does."""
         self.read_far = True
-        slot = PeekSlot(self, seen, bool(self.mute))
+        slot = PeekSlot(self, seen, lost, bool(self.mute))
         self.mute &= ~MUTE_SKIP
         self.push_slot(slot)
         lane = lane or self.lane or self.attach()

@@ -21,10 +21,10 @@ from typing import Final, Protocol
 
 import hiredis
 
-from ..errors import BadInput, ProxyError, ServerError, UpstreamLost, shown
+from ..errors import BadInput, ProxyError, ServerError, UpstreamLost, UpstreamRefused, shown
 from ..log import event
 from ..resp.requests import Value, integer_of
-from ..upstream.ask import Done
+from ..upstream.ask import Done, Reply
 from .counters import Stats
 
 log = logging.getLogger(__name__)
@@ -51,12 +51,12 @@ class Outcome(Enum):
     REFUSED = auto()
 
 
-def outcome(reply: bytes) -> Outcome:
-    if not reply.startswith(b"-"):
-        return Outcome.COUNTED
-    if reply.startswith(b"-UPSTREAM no connection"):
-        return Outcome.NOT_SENT
-    return Outcome.UNKNOWN if reply.startswith(b"-UPSTREAM") else Outcome.REFUSED
+def outcome(reply: Reply) -> Outcome:
+    if isinstance(reply, bytes):
+        return Outcome.REFUSED if reply.startswith(b"-") else Outcome.COUNTED
+    if reply.outcome_unknown:
+        return Outcome.UNKNOWN
+    return Outcome.REFUSED if isinstance(reply, UpstreamRefused) else Outcome.NOT_SENT
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class Fleet:
                 answered = partial(self._answered, share, due)
                 self._ask(answered, b"HINCRBY", self._key, share.field, b"%d" % due)
 
-    def _answered(self, share: Share, due: int, reply: bytes) -> None:
+    def _answered(self, share: Share, due: int, reply: Reply) -> None:
         self._unanswered -= 1
         came = outcome(reply)
         if came in (Outcome.NOT_SENT, Outcome.REFUSED):
@@ -121,7 +121,7 @@ class Fleet:
             self._rest = REST_TICKS
             if not self._complained:
                 self._complained = True
-                why = reply.decode("utf-8", "replace").strip().removeprefix("-")
+                why = ServerError(reply) if isinstance(reply, bytes) else reply
                 event(
                     log,
                     logging.WARNING,
@@ -166,16 +166,16 @@ class Fleet:
             return
         try:
             await self._reply(b"DEL", self._key)
-        except ServerError as error:
-            if outcome(error.line) is not Outcome.UNKNOWN:
+        except ProxyError as error:
+            if not error.outcome_unknown:
                 for share, due in dropped:
                     share.sent -= due
             raise
 
     async def _reply(self, *words: bytes) -> bytes:
-        answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-        def take(reply: bytes) -> None:
+        def take(reply: Reply) -> None:
             if not answered.done():  # the time may be over
                 answered.set_result(reply)
 
@@ -185,6 +185,8 @@ class Fleet:
                 reply = await answered
         except TimeoutError:
             raise UpstreamLost(f"no answer in {ANSWER_S:g} s") from None
+        if isinstance(reply, ProxyError):
+            raise reply
         if reply.startswith(b"-"):
             raise ServerError(reply)
         return reply

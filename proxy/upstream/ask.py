@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Done = Callable[[bytes], None]
+from ..errors import ProxyError
+
+# Replies, whole, or why they will not all come.
+Reply = bytes | ProxyError
+Done = Callable[[Reply], None]
 
 
 class AskSlot:
-    """Replies for the proxy itself, in one piece; one error line when they do not all come."""
+    """Replies for the proxy itself, in one piece; one error when they do not all come."""
 
     __slots__ = ("done", "parts", "want")
 
@@ -23,10 +27,10 @@ class AskSlot:
         if not self.want:
             self.done(b"".join(self.parts))
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self.want = 0
-        self.done(line)
+        self.done(why)
 
 
-def drop(_reply: bytes) -> None:
+def drop(_reply: Reply) -> None:
     """For an AskSlot whose reply nobody needs."""

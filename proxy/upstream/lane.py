@@ -26,7 +26,7 @@ from ..hot.session import LaneCore, LaneState, Slot
 from ..log import event
 from ..resp.kernel import BROKEN, Cutter
 from ..resp.requests import encode, integer_of
-from .ask import AskSlot, Done
+from .ask import AskSlot, Done, Reply
 from .dial import Dial
 
 log = logging.getLogger(__name__)
@@ -223,9 +223,9 @@ class Lane(LaneCore):
         """Keep a request until the lane is READY, or fail it where that is known not to come."""
         down = self._home.down
         if self.state is LaneState.CLOSED:
-            slot.fail(self._why.line, False)
+            slot.fail(self._why, False)
         elif self.state is LaneState.DOWN and down is not None:
-            slot.fail(down.line, False)
+            slot.fail(down, False)
         else:
             self.offline.append((data, slot))
             self.offline_bytes += len(data)
@@ -245,7 +245,8 @@ class Lane(LaneCore):
             self.choked = self.offline_bytes > self._offline_max
 
     def ask(self, done: Done, *args: bytes) -> None:
-        """Send one request of the proxy itself; ``done`` gets the whole reply, or an error line."""
+        """Send one request of the proxy itself; ``done`` gets the whole reply, or why none
+        will come."""
         self.send(encode(args), AskSlot(done))
 
     # --- Life ---------------------------------------------------------------------------------
@@ -278,7 +279,8 @@ class Lane(LaneCore):
                 attempt = 0
                 continue
             except (OSError, ProxyError) as error:
-                self._failed(attempt, error)
+                if not self._over():
+                    self._failed(attempt, error)
                 if self._over():
                     return
                 await asyncio.sleep(self._dial.retry.delay(attempt))
@@ -369,8 +371,11 @@ class Lane(LaneCore):
         replies: list[bytes] = []
         answered: asyncio.Future[None] = self._loop.create_future()
 
-        def take(reply: bytes) -> None:
-            replies.append(reply)
+        def take(reply: Reply) -> None:
+            if isinstance(reply, bytes):
+                replies.append(reply)
+            elif not answered.done():
+                answered.set_result(None)
             if len(replies) == len(requests) and not answered.done():
                 answered.set_result(None)
 
@@ -380,8 +385,8 @@ class Lane(LaneCore):
             await answered
         finally:
             self.waiting.clear()
-        if self._gone is None or self._gone.done():
-            if replies[0].startswith(b"-") and not replies[0].startswith(b"-UPSTREAM"):
+        if len(replies) < len(requests) or self._gone is None or self._gone.done():
+            if replies and replies[0].startswith(b"-"):
                 raise UpstreamNotReady(replies[0])  # max number of clients reached, say
             raise UpstreamDown("connection lost during the handshake")
         return replies
@@ -468,13 +473,13 @@ class Lane(LaneCore):
         # Pushes and the frames of a subscribed lane are handed over whole.
         inside = self.cutter.inside and not self.frame and self.plain_framing
         for slot in slots:
-            slot.fail(why.line, inside)
+            slot.fail(why, inside)
             inside = False
 
     def _fail_offline(self, why: ProxyError) -> None:
         offline, self.offline, self.offline_bytes = self.offline, deque(), 0
         for _, slot in offline:
-            slot.fail(why.line, False)
+            slot.fail(why, False)
         self._unchoke()
 
     def _end(self, why: ProxyError) -> None:

@@ -20,12 +20,12 @@ from typing import Any, Final, Self, cast
 import hiredis
 
 from ...lua import Script
-from ..errors import ProxyError, ServerError, UpstreamLost
+from ..errors import ProxyError, ServerError
 from ..hot.session import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
 from ..resp.requests import Value
-from .ask import AskSlot, drop
+from .ask import AskSlot, Reply, drop
 from .lane import Lane, LaneKey, Use
 from .lanes import Lanes
 
@@ -170,47 +170,22 @@ class Asker:
         tracks: bool = False,
     ) -> bytes:
         """The bytes of the replies. The error that says so, where they do not all come."""
-        answered: asyncio.Future[bytes] = self._loop.create_future()
+        answered: asyncio.Future[Reply] = self._loop.create_future()
 
-        def done(reply: bytes) -> None:
+        def done(reply: Reply) -> None:
             if seen is not None:
                 seen()
             if not answered.done():
                 answered.set_result(reply)
 
-        slot = AnswerSlot(done, count)
         lane = self._lane()
         if tracks:
             lane.send(CACHING, AskSlot(drop))
-        lane.send(request, slot)
+        lane.send(request, AskSlot(done, count))
         reply = await answered
-        if slot.lost:
-            raise Unanswered(reply)
+        if isinstance(reply, ProxyError):
+            raise reply
         return reply
-
-
-class Unanswered(ProxyError):
-    """The lane was down, or was lost with the request on it: its line says which."""
-
-    def __init__(self, line: bytes) -> None:
-        super().__init__(line.rstrip(b"\r\n"))
-
-    @property
-    def sent(self) -> bool:
-        """Whether the server may have executed it."""
-        return str(self).startswith(str(UpstreamLost("")).partition("(")[0])
-
-
-class AnswerSlot(AskSlot):
-    __slots__ = ("lost",)
-
-    def __init__(self, done: Callable[[bytes], None], want: int) -> None:
-        super().__init__(done, want)
-        self.lost = False
-
-    def fail(self, line: bytes, inside: bool) -> None:
-        self.lost = True
-        super().fail(line, inside)
 
 
 class TrackedLane:

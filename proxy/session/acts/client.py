@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ...errors import ProxyError
 from ...hot.session import MUTE_OFF, MUTE_SKIP, LaneState
 from ...resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
 from ...upstream.lane import Lane
 from .. import clients
 from ..clients import BadFilter
-from ..session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session
+from ..session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session, line_of
 
 Act = Callable[[Session, list[bytes]], bool]
 Answer = Callable[[bytes], bytes]
@@ -31,18 +32,23 @@ NOBODY: Final = b"%d" % (2**63 - 1)
 
 
 def ask(
-    session: Session, args: list[bytes], seen: Callable[[bytes], bytes], lane: Lane | None = None
+    session: Session,
+    args: list[bytes],
+    seen: Callable[[bytes], bytes],
+    lane: Lane | None = None,
+    lost: Callable[[ProxyError], bytes] = line_of,
 ) -> None:
     """Send the request, and parse no further until its reply has told how to go on."""
 
-    def resumed(reply: bytes) -> bytes:
-        text = seen(reply)
+    def resumed(text: bytes) -> bytes:
         session.stall(STALL_DRAIN)
         session.resume(STALL_REPLY)
         return text
 
     session.stall(STALL_REPLY)
-    session.peek(encode(args), resumed, lane)
+    session.peek(
+        encode(args), lambda reply: resumed(seen(reply)), lane, lambda why: resumed(lost(why))
+    )
 
 
 def sticky(session: Session, args: list[bytes]) -> bool:
@@ -85,11 +91,9 @@ def _replaced(session: Session, args: list[bytes], answer: Answer) -> bool:
     """Ask the server the same; where it would answer, or cannot be reached, answer ourselves."""
 
     def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"-") and not reply.startswith(b"-UPSTREAM"):
-            return reply
-        return answer(reply)
+        return reply if reply.startswith(b"-") else answer(reply)
 
-    session.peek(encode(args), seen)
+    session.peek(encode(args), seen, lost=lambda why: answer(why.line))
     return True
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ...errors import ProxyError
 from ...hot.session import MUTE_SKIP, Run, forget
 from ...resp.kernel import Cutter
 from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
@@ -117,10 +118,15 @@ def _odd(session: Session, args: list[bytes]) -> bool:
     if cache is not None:
         forget(cache, args[1:])
 
+    def lost(why: ProxyError) -> bytes:
+        if cache is not None:
+            forget(cache, args[1:])
+        return why.line
+
     def seen(reply: bytes) -> bytes:
         if cache is not None:
             forget(cache, args[1:])
-        if not reply.startswith((b"-ERR unknown command", b"-NOPERM", b"-NOAUTH", b"-UPSTREAM")):
+        if not reply.startswith((b"-ERR unknown command", b"-NOPERM", b"-NOAUTH")):
             # It exists after all, and nobody knows what it leaves on the connection.
             if session.lane is not None:
                 session.lane.tainted = True
@@ -128,7 +134,7 @@ def _odd(session: Session, args: list[bytes]) -> bool:
             session.context.learn()
         return reply
 
-    ask(session, args, seen)
+    ask(session, args, seen, lost=lost)
     return True
 
 
@@ -149,7 +155,7 @@ class TunnelSlot:
 
     def feed(self, chunk: bytes) -> None: ...
 
-    def fail(self, line: bytes, inside: bool) -> None: ...
+    def fail(self, why: ProxyError, inside: bool) -> None: ...
 
 
 def _monitor(session: Session, args: list[bytes]) -> bool:
@@ -200,7 +206,7 @@ def _multi(session: Session, args: list[bytes]) -> bool:
         return False
 
     def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"-") and not reply.startswith(b"-UPSTREAM"):  # NOPERM
+        if reply.startswith(b"-"):  # NOPERM
             if session.patches:
                 session.end()  # what was sent for the transaction has run, and changed the lane
             if session.lane is not None:
@@ -249,9 +255,14 @@ def _exec(session: Session, args: list[bytes]) -> bool:
                 forget(cache, keys)
             return _patched(reply, patches)
 
+        def lost(why: ProxyError) -> bytes:
+            if cache is not None:
+                forget(cache, keys)
+            return why.line
+
         if cache is not None:
             forget(cache, keys)
-        session.peek(encode(args), seen)
+        session.peek(encode(args), seen, lost=lost)
         return True
     if cache is None or keys == []:
         return _plain(session, args)
@@ -292,7 +303,11 @@ def _unwatch(session: Session, args: list[bytes]) -> bool:
             session.hold(HOLD_WATCH)
         return reply
 
-    session.peek(encode(args), seen)
+    def lost(why: ProxyError) -> bytes:
+        session.hold(HOLD_WATCH)
+        return why.line
+
+    session.peek(encode(args), seen, lost=lost)
     session.let_go(HOLD_WATCH)
     return True
 
@@ -315,19 +330,26 @@ def _block(session: Session, args: list[bytes]) -> bool:
     if cache is not None:
         forget(cache, keys)
 
-    def seen(reply: bytes) -> bytes:
+    def over() -> None:
         session.blocking -= 1
         if cache is not None:
             forget(cache, keys)
         if not session.blocking:
             lane.patient = False
             session.let_go(HOLD_BLOCKED)
+
+    def seen(reply: bytes) -> bytes:
+        over()
         return reply
+
+    def lost(why: ProxyError) -> bytes:
+        over()
+        return why.line
 
     session.blocking += 1
     lane.patient = True
     session.hold(HOLD_BLOCKED)
-    session.peek(encode(args), seen)
+    session.peek(encode(args), seen, lost=lost)
     if kill:
         session.stall(STALL_DRAIN)  # this lane is of db 0: what follows goes elsewhere
     return True
@@ -350,7 +372,7 @@ class ShutdownSlot(Run):
     __slots__ = ()
     session: Session
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self.want = 0
         self.session.end()
         self.session.advance()
@@ -429,7 +451,11 @@ def _select(session: Session, args: list[bytes]) -> bool:
             session.context.lanes.forget(key)
         return reply
 
-    ask(session, args, seen, lane)
+    def lost(why: ProxyError) -> bytes:
+        session.context.lanes.forget(key)
+        return why.line
+
+    ask(session, args, seen, lane, lost)
     return True
 
 

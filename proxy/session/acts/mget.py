@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
+from ...errors import ProxyError
 from ...hot.session import FILL, WINDOW_BYTES, LaneState, PttlSlot, Run
 from ...near.cache import Space, Ticket
 from ...resp.kernel import Cutter
@@ -163,12 +164,12 @@ class MgetSlot(Run):
             self.space.give_up(lead.ticket)
         self.leads.clear()
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         self._give_up()
         if not self.array:
             self.session.abort("the server went away in the middle of a reply")
         self.want = 0
-        Run.feed(self, line)
+        Run.feed(self, why.line)
 
 
 def _leads(space: Space, keys: list[bytes], now: float) -> dict[bytes, PttlSlot]:

@@ -98,12 +98,12 @@ class GetOrSetSlot(TaskSlot):
         self.want = 0
         Run.feed(self, b"" if self.muted else text)
 
-    def fail(self, line: bytes, inside: bool) -> None:
+    def fail(self, why: ProxyError, inside: bool) -> None:
         if self.filling is not None:
             self.filling.give_up()
         if self.begun and not self.nil:
             self.session.abort("the server went away in the middle of a reply")
-        self.fill(line)
+        self.fill(why.line)
 
 
 class Filling:
@@ -304,7 +304,7 @@ def refused(session: Session, args: list[bytes]) -> bool:
     line = BadInput(f"{name} {IN_MULTI}").line
 
     def seen(answer: bytes) -> bytes:
-        return line if answer.startswith(b"-") and not answer.startswith(b"-UPSTREAM") else answer
+        return line if answer.startswith(b"-") else answer
 
     session.peek(encode([b"NEARHIT." + args[0]]), seen)
     return True

@@ -33,7 +33,7 @@ from nearhit.proxy.loading.loaders import Loader, Loaders
 from nearhit.proxy.loading.source import Loaded, SourceError
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.settings.loaders import LoaderSettings
-from nearhit.proxy.upstream.tracked import TrackedLane, Unanswered, Watched
+from nearhit.proxy.upstream.tracked import TrackedLane, Watched
 
 from tests.fakes import Tasks, settle
 
@@ -500,7 +500,7 @@ async def test_a_fill_whose_outcome_is_unknown_is_taken_back() -> None:
         await here.loaded(b"v")
         fill = await here.server.next("fill")
         here.scope.drop()
-        fill.lose(Unanswered(UpstreamLost("cut").line))
+        fill.lose(UpstreamLost("cut"))
 
         assert await caller == b"v"
         await here.server.answer("settle", 0)
@@ -513,7 +513,7 @@ async def test_a_lease_whose_grant_was_lost_is_given_up() -> None:
         caller = here.load()
         take = await here.server.next("take")
         here.scope.drop()
-        take.lose(Unanswered(UpstreamLost("cut").line))
+        take.lose(UpstreamLost("cut"))
 
         assert (await failure(caller, ProxyError)).line.startswith(b"-UPSTREAM")
         settled = await here.server.answer("settle", 1)

@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import pytest
-from nearhit.proxy.errors import ProxyError
+from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamLost
 from nearhit.proxy.stats import fleet as module
 from nearhit.proxy.stats.counters import Stats
 from nearhit.proxy.stats.fleet import REST_TICKS, Fleet, Statistics
+from nearhit.proxy.upstream.ask import Done, Reply
 
-NOT_SENT = b"-UPSTREAM no connection to the server: refused\r\n"
-UNKNOWN = (
-    b"-UPSTREAM connection to the server lost (reset); "
-    b"the command may or may not have been executed\r\n"
-)
+NOT_SENT = UpstreamDown("refused")
+UNKNOWN = UpstreamLost("reset")
 REFUSED = b"-NOPERM this user has no permissions\r\n"
 
 
@@ -22,12 +20,12 @@ class Lane:
     """The primary lane: keeps what is asked until the test answers, first come first served."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Callable[[bytes], None], bytes]] = []
+        self.asked: list[tuple[Done, bytes]] = []
 
-    def ask(self, done: Callable[[bytes], None], *words: bytes) -> None:
+    def ask(self, done: Done, *words: bytes) -> None:
         self.asked.append((done, b" ".join(words)))
 
-    def answer(self, **replies: bytes) -> list[bytes]:
+    def answer(self, **replies: Reply) -> list[bytes]:
         """Answer everything that waits, by its first word; what it was."""
         asked, self.asked = self.asked, []
         for done, request in asked:
@@ -51,7 +49,7 @@ class Proxy:
         self.stats.add("misses", misses)
 
 
-async def wait(lane: Lane, work: Awaitable[object], **replies: bytes) -> tuple[object, list[bytes]]:
+async def wait(lane: Lane, work: Awaitable[object], **replies: Reply) -> tuple[object, list[bytes]]:
     """What the work gives, and what it had asked."""
     task = asyncio.ensure_future(work)
     await asyncio.sleep(0)
@@ -216,12 +214,14 @@ async def test_without_a_key_totals_are_this_process_own() -> None:
     assert proxy.lane.asked == []
 
 
-@pytest.mark.parametrize("line", [NOT_SENT, UNKNOWN, REFUSED])
-async def test_totals_fail_with_the_words_of_the_failure(line: bytes) -> None:
+@pytest.mark.parametrize(
+    ("reply", "line"), [(NOT_SENT, NOT_SENT.line), (UNKNOWN, UNKNOWN.line), (REFUSED, REFUSED)]
+)
+async def test_totals_fail_with_the_words_of_the_failure(reply: Reply, line: bytes) -> None:
     proxy = Proxy()
 
     with pytest.raises(ProxyError) as caught:
-        await wait(proxy.lane, proxy.fleet.totals(), HMGET=line)
+        await wait(proxy.lane, proxy.fleet.totals(), HMGET=reply)
 
     assert caught.value.line == line
 
@@ -289,7 +289,7 @@ async def test_at_the_end_what_is_due_is_sent_and_failures_are_none_of_its_busin
     proxy = Proxy()
     proxy.read(hits=1)
 
-    _, asked = await wait(proxy.lane, proxy.fleet.finish(), HMGET=line)
+    _, asked = await wait(proxy.lane, proxy.fleet.finish(), HMGET=reply)
 
     assert asked[0] == b"HINCRBY stats hits 1"
 

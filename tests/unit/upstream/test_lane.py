@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.errors import ProxyError
+from nearhit.proxy.errors import ProxyError, UpstreamLost
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.upstream.ask import Reply
 from nearhit.proxy.upstream.lane import Lane, LaneKey, LaneState, User
 from nearhit.proxy.upstream.subscriptions import Channels
 
@@ -729,7 +730,7 @@ async def test_parts_of_a_request_wait_with_it_for_the_connection(bench: Bench) 
 
 async def test_an_answer_to_the_proxy_itself_comes_whole_or_as_an_error(bench: Bench) -> None:
     lane, wire = await bench.ready()
-    got: list[bytes] = []
+    got: list[Reply] = []
     lane.ask(got.append, b"INFO")
     lane.ask(got.append, b"INFO")
     await settle()
@@ -738,7 +739,7 @@ async def test_an_answer_to_the_proxy_itself_comes_whole_or_as_an_error(bench: B
     wire.lose()
 
     assert got[0] == b"$4\r\nabcd\r\n"
-    assert got[1].startswith(LOST)
+    assert isinstance(got[1], UpstreamLost)
     assert len(got) == 2
 
 
