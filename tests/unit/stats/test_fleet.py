@@ -289,7 +289,7 @@ async def test_at_the_end_what_is_due_is_sent_and_failures_are_none_of_its_busin
     proxy = Proxy()
     proxy.read(hits=1)
 
-    _, asked = await wait(proxy.lane, proxy.fleet.finish(), HMGET=reply)
+    _, asked = await wait(proxy.lane, proxy.fleet.finish(), HMGET=line)
 
     assert asked[0] == b"HINCRBY stats hits 1"
 
