@@ -13,13 +13,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from nearhit.proxy.errors import ProtocolError, ProxyError, UpstreamRefused
-from nearhit.proxy.hot.session import Turn
+from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import Partial, encode, parse_request
-from nearhit.proxy.session.acts.conduct import conduct
+from nearhit.proxy.session.acts.conduct import ALL_ACTS
 from nearhit.proxy.session.clients import Clients
+from nearhit.proxy.session.context import Context
 from nearhit.proxy.session.scopes import Scope, Scopes
-from nearhit.proxy.session.session import Context, Session
+from nearhit.proxy.session.session import Session
 from nearhit.proxy.settings.address import Upstream as Address
 from nearhit.proxy.table.table import Ours, snapshot
 from nearhit.proxy.upstream.dial import Dial
@@ -192,7 +193,7 @@ class Client:
     """A client of the proxy and its session."""
 
     def __init__(self, context: Context) -> None:
-        self.session = Session(context, context.lanes.primary_key)
+        self.session = Session(context, ALL_ACTS, context.lanes.primary_key)
         self.wire = Wire(self.session)
         self.session.connection_made(self.wire)
 
@@ -280,9 +281,8 @@ class World:
             lanes=self.lanes,
             clients=Clients(1000, lambda: None),
             table=TABLE if near is None else NEAR_TABLE,
-            conduct=conduct,
             turn=Turn(self.loop.call_soon, 100.0, lambda: self.now),
-            commands=Scopes((), _nowhere if near is None else self._place),
+            scopes=Scopes((), _nowhere if near is None else self._place),
             loaders=NoKeys(),
             start=self.tasks.start,
             learn=self._learn,

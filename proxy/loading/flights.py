@@ -35,7 +35,7 @@ from ..errors import (
     ProxyError,
     one_line,
 )
-from ..hot.session import forget
+from ..hot.fills import forget
 from ..keys.ours import lease_key
 from ..log import event
 from ..upstream.tracked import TrackedLane, Watched

@@ -20,7 +20,7 @@ from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..custom.spec import Call
 from ..errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
-from ..hot.session import Turn
+from ..hot.answers import Turn
 from ..loading.flights import Flights
 from ..loading.loaders import Loaders
 from ..locking.locks import Locks
@@ -28,11 +28,11 @@ from ..log import event
 from ..near.cache import NearCache
 from ..resp.requests import Dialect
 from ..session import clients
-from ..session.acts.conduct import conduct
-from ..session.acts.own import getorset
+from ..session.acts.conduct import ALL_ACTS
 from ..session.clients import Clients
+from ..session.context import Context
 from ..session.scopes import Scope, Scopes
-from ..session.session import Context, Session
+from ..session.session import Session
 from ..settings.address import Upstream
 from ..settings.config import VERSION, Config
 from ..stats.counters import Stats, info_section
@@ -136,13 +136,11 @@ class Server:
             lanes=self.lanes,
             clients=Clients(config.max_clients, self._client_left),
             table=snapshot(self._ours),
-            conduct=conduct,
             learn=self._learn_again,
             turn=self._turn,
-            commands=self.commands,
+            scopes=self.commands,
             loaders=self._loaders,
             start=self._work.start,
-            getorset=getorset,
             customs=self.commands.specs,
             info=lambda: info_section(self._stats.here()),
             near=self.near if self.near.active else None,
@@ -247,7 +245,7 @@ class Server:
     @property
     def _here(self) -> TrackedLane:
         """Where HTTP asks: the db and user of the upstream's URL."""
-        return self.commands.place(self.lanes.primary_key).scope
+        return self.commands.scope(self.lanes.primary_key).tracked
 
     async def _get(self, key: bytes) -> bytes | None:
         value = cast("bytes | None", await self._here.upstream.ask(b"GET", key))
@@ -257,7 +255,7 @@ class Server:
 
     def _session(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
-        return cast(asyncio.Protocol, Session(self.context, self.lanes.primary_key))
+        return cast(asyncio.Protocol, Session(self.context, ALL_ACTS, self.lanes.primary_key))
 
     async def _tick(self) -> None:
         """The clock: everything that happens once a second."""
@@ -280,7 +278,7 @@ class Server:
         elif lane.key.user is not None and why.login:
             # The server has dropped this user or its password: so do we drop its clients.
             for session in self.context.clients:
-                if session.lane_key.user == lane.key.user:
+                if session.berth.lane_key.user == lane.key.user:
                     session.close()
 
     def _learn_again(self) -> None:
@@ -331,7 +329,7 @@ class Server:
             )
             return
         for session in self.context.clients:
-            session.choose_routes()
+            session.berth.choose_mode()
 
     def _take_fields(self, reply: Reply) -> None:
         if isinstance(reply, bytes):

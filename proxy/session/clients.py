@@ -7,81 +7,87 @@ are Redis 7.0's plus Valkey's: https://redis.io/docs/latest/commands/client-list
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Protocol
 
 from ..errors import ProxyError
 from ..resp.requests import integer_of
 from ..upstream.lane import Lane, LaneKey
+from .identity import Identity
 
 
-class Client(Protocol):
-    """What a session shows of itself."""
+class Berthed(Protocol):
+    """Where a client's requests go (berth.py)."""
 
-    id: int
     lane_key: LaneKey
-    name: bytes
-    library: tuple[bytes, bytes]
-    peer: str
-    local: str
-    born: float
-    active: float
-    last: bytes
-    lane: Lane | None
     blocking: int
-    queued: int
-    mute: int
-    redirect: int
 
+    @property
+    def lane(self) -> Lane | None: ...
     @property
     def user(self) -> bytes: ...
-
     @property
     def flags(self) -> str: ...
-
     @property
     def subscriptions(self) -> tuple[int, int, int]: ...
 
-    def end(self) -> None: ...
+    def pin(self) -> bool: ...
+    def hold(self, why: int) -> None: ...
+    def choose_mode(self) -> None: ...
 
+
+class Client(Protocol):
+    """What a session shows of itself, and how it is ended."""
+
+    active: float
+    last: bytes
+    queued: int
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def berth(self) -> Berthed: ...
+
+    def stall(self, reason: int) -> object: ...
     def abort(self, why: str) -> None: ...
+    def close(self) -> None: ...
+    def drain(self) -> bool: ...
 
 
-C = TypeVar("C", bound=Client)
 Test = Callable[[Client], bool]
 
 
-class Clients(Generic[C]):
+class Clients:
     """Sessions by id; ids only grow, as Redis's do."""
 
     def __init__(self, limit: int, left: Callable[[], None]) -> None:
         self.limit = limit
         self._left = left
-        self._by_id: dict[int, C] = {}
+        self._by_id: dict[int, Client] = {}
         self._last_id = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __iter__(self) -> Iterator[C]:
+    def __iter__(self) -> Iterator[Client]:
         return iter(list(self._by_id.values()))
 
     def __repr__(self) -> str:
         return f"<Clients {len(self)}/{self.limit}>"
 
-    def join(self, client: C) -> bool:
+    def join(self, client: Client) -> bool:
         """Number the client; False when the limit is reached."""
         self._last_id += 1
-        client.id = self._last_id
+        client.identity.id = self._last_id
         if len(self._by_id) >= self.limit:
             return False
-        self._by_id[client.id] = client
+        self._by_id[client.identity.id] = client
         return True
 
-    def leave(self, client: C) -> None:
-        self._by_id.pop(client.id, None)
+    def leave(self, client: Client) -> None:
+        self._by_id.pop(client.identity.id, None)
         self._left()
 
-    def get(self, number: int) -> C | None:
+    def get(self, number: int) -> Client | None:
         return self._by_id.get(number)
 
     def kill(self, tests: Iterable[Test], by: Client) -> int:
@@ -145,25 +151,27 @@ def _test(option: bytes, value: bytes, ids: list[bytes], by: Client) -> Test:
         wanted = {integer_of(word) or 0 for word in ids}
         if min(wanted) <= 0:
             raise BadFilter("client-id should be greater than 0")
-        return lambda client: client.id in wanted
+        return lambda client: client.identity.id in wanted
     if option == b"TYPE":
         if value.upper() not in _TYPES:
             raise BadFilter(f"Unknown client type '{text}'")
         subscribed = _TYPES[value.upper()]
-        return lambda client: subscribed is not None and any(client.subscriptions) is subscribed
+        return lambda client: (
+            subscribed is not None and any(client.berth.subscriptions) is subscribed
+        )
     if option == b"ADDR":
-        return lambda client: client.peer == text
+        return lambda client: client.identity.peer == text
     if option == b"LADDR":
-        return lambda client: client.local == text
+        return lambda client: client.identity.local == text
     if option == b"NAME":
-        return lambda client: client.name == value
+        return lambda client: client.identity.name == value
     if option == b"USER":
-        return lambda client: client.user == value
+        return lambda client: client.berth.user == value
     if option == b"MAXAGE":
         age = integer_of(value)
         if age is None:
             raise BadFilter("maxage is not an integer or out of range")
-        return lambda client: by.active - client.born >= age
+        return lambda client: by.active - client.identity.born >= age
     raise BadFilter("syntax error")
 
 
@@ -175,17 +183,18 @@ def _command(last: bytes) -> str:
 
 def line(client: Client, now: float, fields: Sequence[bytes], command: str | None = None) -> bytes:
     """One client as CLIENT LIST shows it, with the fields that the upstream's own lines have."""
-    sub, psub, ssub = client.subscriptions
+    who, berth = client.identity, client.berth
+    sub, psub, ssub = berth.subscriptions
     values = {
-        b"id": client.id,
-        b"addr": client.peer,
-        b"laddr": client.local,
-        b"fd": client.id,
-        b"name": client.name.decode("utf-8", "replace"),
-        b"age": int(now - client.born),
+        b"id": who.id,
+        b"addr": who.peer,
+        b"laddr": who.local,
+        b"fd": who.id,
+        b"name": who.name.decode("utf-8", "replace"),
+        b"age": int(now - who.born),
         b"idle": int(now - client.active),
-        b"flags": client.flags,
-        b"db": client.lane_key.db,
+        b"flags": berth.flags,
+        b"db": berth.lane_key.db,
         b"sub": sub,
         b"psub": psub,
         b"ssub": ssub,
@@ -193,11 +202,11 @@ def line(client: Client, now: float, fields: Sequence[bytes], command: str | Non
         b"watch": 0,
         b"events": "r",
         b"cmd": command or _command(client.last),
-        b"user": client.user.decode("utf-8", "replace"),
-        b"redir": client.redirect,
-        b"resp": client.lane_key.resp,
-        b"lib-name": client.library[0].decode("utf-8", "replace"),
-        b"lib-ver": client.library[1].decode("utf-8", "replace"),
+        b"user": berth.user.decode("utf-8", "replace"),
+        b"redir": who.redirect,
+        b"resp": berth.lane_key.resp,
+        b"lib-name": who.library[0].decode("utf-8", "replace"),
+        b"lib-ver": who.library[1].decode("utf-8", "replace"),
     }
     return b" ".join(b"%b=%b" % (name, str(values.get(name, 0)).encode()) for name in fields)
 

@@ -25,7 +25,7 @@ IDLE_TICKS: Final = 60
 class Scope:
     """What one db and user has: the call to hand to commands, but for its request."""
 
-    scope: TrackedLane
+    tracked: TrackedLane
     flights: Flights
     locks: Locks
     call: Call
@@ -39,7 +39,7 @@ class Scopes:
         self._scopes: dict[LaneKey, Scope] = {}
 
     def __repr__(self) -> str:
-        return f"<Scopes {len(self.specs)} places={len(self._scopes)}>"
+        return f"<Scopes {len(self.specs)} scopes={len(self._scopes)}>"
 
     def parse(self, words: Sequence[bytes]) -> tuple[CommandSpec, object]:
         """The command and its request. BadInput in Redis's words."""
@@ -52,7 +52,7 @@ class Scopes:
 
     async def run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:
         """Run a parsed request; its probe, if it has one, has been asked already."""
-        return await spec.run(replace(self.place(key).call, request=request))
+        return await spec.run(replace(self.scope(key).call, request=request))
 
     async def ask(self, words: Sequence[bytes], key: LaneKey) -> Value:
         """Run one request. ProxyError with the line that a client would get."""
@@ -61,38 +61,38 @@ class Scopes:
     async def probe_and_run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:
         probe = spec.probe(request)
         if probe is not None:
-            call = self.place(key).call
+            call = self.scope(key).call
             value = await call.upstream.ask(*probe)
             call.stats.read(hit=value is not None)
             if value is not None:
                 return value
         return await self.run(spec, request, key)
 
-    def place(self, key: LaneKey) -> Scope:
+    def scope(self, key: LaneKey) -> Scope:
         """What the db and user of a session's key has."""
         here = LaneKey(db=key.db, user=key.user)
-        place = self._scopes.get(here)
-        if place is None:
-            place = self._scopes[here] = self._build(here)
-        place.idle_ticks = 0
-        return place
+        scope = self._scopes.get(here)
+        if scope is None:
+            scope = self._scopes[here] = self._build(here)
+        scope.idle_ticks = 0
+        return scope
 
     def void(self, key: LaneKey, keys: Sequence[bytes]) -> None:
         """Keys that a plain write changes: their loads must not be joined any more."""
-        for here, place in self._scopes.items():
+        for here, scope in self._scopes.items():
             if here.db == key.db:  # whoever loads it there
-                place.flights.void(keys)
+                scope.flights.void(keys)
 
     @property
     def tracking(self) -> bool:
         """Whether any server that we asked tells us of changes."""
-        return any(place.scope.tracking for place in self._scopes.values())
+        return any(scope.tracked.tracking for scope in self._scopes.values())
 
     def tick(self) -> None:
         """Once a second."""
-        for key, place in list(self._scopes.items()):
-            place.scope.tick()
-            place.flights.tick()
-            place.idle_ticks = place.idle_ticks + 1 if place.scope.idle else 0
-            if place.idle_ticks > IDLE_TICKS:
+        for key, scope in list(self._scopes.items()):
+            scope.tracked.tick()
+            scope.flights.tick()
+            scope.idle_ticks = scope.idle_ticks + 1 if scope.tracked.idle else 0
+            if scope.idle_ticks > IDLE_TICKS:
                 del self._scopes[key]

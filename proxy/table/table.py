@@ -242,6 +242,18 @@ class Table:
             }
         )
 
+        # By Mode.
+        self.maps = [
+            self.locked,
+            self.plain,
+            self.far,
+            self.queueing,
+            self.subscribed,
+            self.scripting,
+            self.near_only,
+            self.waiting,
+        ]
+
     def _route(self, command: Command) -> Route:
         if self.ours.reads_through and command.name in (b"GET", b"MGET"):
             return Route.READ_THROUGH

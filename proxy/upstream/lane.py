@@ -22,7 +22,8 @@ from enum import Enum, auto
 from typing import Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
-from ..hot.session import LaneCore, LaneState, Slot
+from ..hot.answers import Slot
+from ..hot.lane import LaneCore, LaneState
 from ..log import event
 from ..resp.kernel import BROKEN, Cutter
 from ..resp.requests import encode, integer_of

@@ -16,7 +16,7 @@ from itertools import chain, count
 from typing import Any, Final
 
 from ..errors import ProxyError, UpstreamRefused
-from ..hot.session import LaneState
+from ..hot.lane import LaneState
 from ..log import event
 from .dial import Dial
 from .lane import Lane, LaneKey, Owner

@@ -21,7 +21,7 @@ import hiredis
 
 from ...lua import Script
 from ..errors import ProxyError, ServerError
-from ..hot.session import LaneState
+from ..hot.lane import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
 from ..resp.requests import Value

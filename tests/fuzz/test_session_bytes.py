@@ -98,7 +98,7 @@ async def run(chunks: list[list[bytes]], ends: bool) -> None:
 
 def check(client: Client) -> None:
     got = client.took()
-    if not client.session.holds & HOLD_TUNNEL:
+    if not client.session.berth.holds & HOLD_TUNNEL:
         assert whole_replies(got), got
     if not client.wire.end:
         assert client.session.owed >= 0

@@ -12,16 +12,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ...errors import ProxyError
-from ...hot.session import MUTE_OFF, MUTE_SKIP, LaneState
+from ...hot.lane import LaneState
+from ...hot.session import MUTE_OFF, MUTE_SKIP
+from ...resp.modes import Mode
 from ...resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
-from ...upstream.lane import Lane
 from .. import clients
-from ..clients import BadFilter
-from ..session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session, line_of
-
-Act = Callable[[Session, list[bytes]], bool]
-Answer = Callable[[bytes], bytes]
+from ..clients import BadFilter, Client
+from ..conducted import Conducted
+from ..reasons import HOLD_STICKY, HOLD_TRACKING, STALL_END, STALL_REPLY
+from .odd import sticky
+from .plain import Act, Answer, ask, forward
 
 BAD_NAME: Final = error("Client names cannot contain spaces, newlines or special characters.")
 _REDIRECT: Final = re.compile(rb"\$8\r\nredirect\r\n:-?\d+\r\n")
@@ -31,63 +31,23 @@ NO_SUCH_CLIENT: Final = error("No such client")
 NOBODY: Final = b"%d" % (2**63 - 1)
 
 
-def ask(
-    session: Session,
-    args: list[bytes],
-    seen: Callable[[bytes], bytes],
-    lane: Lane | None = None,
-    lost: Callable[[ProxyError], bytes] = line_of,
-) -> None:
-    """Send the request, and parse no further until its reply has told how to go on."""
-
-    def resumed(text: bytes) -> bytes:
-        session.stall(STALL_DRAIN)
-        session.resume(STALL_REPLY)
-        return text
-
-    session.stall(STALL_REPLY)
-    session.peek(
-        encode(args), lambda reply: resumed(seen(reply)), lane, lambda why: resumed(lost(why))
-    )
-
-
-def sticky(session: Session, args: list[bytes]) -> bool:
-    """Where the server accepts it, the lane stays this session's until its end."""
-    if not session.idle() or not session.pin():
-        return False
-
-    def seen(reply: bytes) -> bytes:
-        if not reply.startswith(b"-") and session.lane is not None:
-            session.lane.tainted = True
-            session.hold(HOLD_STICKY)
-            mark = MARKS.get(args[1].upper()) if len(args) > 2 else None
-            if mark is not None:
-                session.marks = session.marks.replace(mark, "")
-                session.marks += mark if args[2].upper() == b"ON" else ""
-        return reply
-
-    ask(session, args, seen)
-    return True
-
-
-def client(session: Session, args: list[bytes]) -> bool:
+def client(session: Conducted, args: list[bytes]) -> bool:
     sub = args[1].upper() if len(args) > 1 else b""
     table = session.context.table
     known = table.knows(b"CLIENT", sub) or not table.commands[b"CLIENT"].subcommands
     if sub in ANSWERS and known:
         return _replaced(session, args, ANSWERS[sub](session, args))
     act = SUBCOMMANDS.get(sub)
-    if session.routes is table.locked:
+    if session.berth.mode == Mode.LOCKED:
         return sticky(session, args)  # the server has a word for strangers
     if act is not None and known:
         return act(session, args)
     if sub in STATELESS or (sub == b"SETINFO" and not known):
-        session.forward(encode(args), 1)
-        return True
+        return forward(session, args)
     return sticky(session, args)
 
 
-def _replaced(session: Session, args: list[bytes], answer: Answer) -> bool:
+def _replaced(session: Conducted, args: list[bytes], answer: Answer) -> bool:
     """Ask the server the same; where it would answer, or cannot be reached, answer ourselves."""
 
     def seen(reply: bytes) -> bytes:
@@ -97,57 +57,59 @@ def _replaced(session: Session, args: list[bytes], answer: Answer) -> bool:
     return True
 
 
-def _id(session: Session, args: list[bytes]) -> Answer:
-    return lambda _: integer(session.id)
+def _id(session: Conducted, args: list[bytes]) -> Answer:
+    return lambda _: integer(session.identity.id)
 
 
-def _getname(session: Session, args: list[bytes]) -> Answer:
-    name = session.name  # as it is now: a SETNAME behind us acts before we are answered
-    return lambda _: bulk(name) if name else null(session.lane_key.resp)
+def _getname(session: Conducted, args: list[bytes]) -> Answer:
+    name = session.identity.name  # as it is now: a SETNAME behind us acts before we are answered
+    return lambda _: bulk(name) if name else null(session.berth.lane_key.resp)
 
 
-def _getredir(session: Session, args: list[bytes]) -> Answer:
-    return lambda reply: integer(session.redirect) if session.redirect > 0 else reply
+def _getredir(session: Conducted, args: list[bytes]) -> Answer:
+    who = session.identity
+    return lambda reply: integer(who.redirect) if who.redirect > 0 else reply
 
 
-def _trackinginfo(session: Session, args: list[bytes]) -> Answer:
+def _trackinginfo(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
-        if session.redirect <= 0:
+        redirect = session.identity.redirect
+        if redirect <= 0:
             return reply
-        return _REDIRECT.sub(b"$8\r\nredirect\r\n:%d\r\n" % session.redirect, reply, count=1)
+        return _REDIRECT.sub(b"$8\r\nredirect\r\n:%d\r\n" % redirect, reply, count=1)
 
     return answer
 
 
-def _info(session: Session, args: list[bytes]) -> Answer:
+def _info(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         fields = clients.fields_of(reply)
-        text = clients.line(session, session.context.turn.now, fields, "client|info")
-        return verbatim(text + b"\n", session.lane_key.resp)
+        text = clients.line(session.client, session.context.turn.now, fields, "client|info")
+        return verbatim(text + b"\n", session.berth.lane_key.resp)
 
     return answer
 
 
-def _list(session: Session, args: list[bytes]) -> Answer:
+def _list(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         try:
             # LIST shows the asker too; its filters are KILL's.
-            tests = clients.filters([*args[2:], b"SKIPME", b"NO"], session)
+            tests = clients.filters([*args[2:], b"SKIPME", b"NO"], session.client)
         except BadFilter as bad:
             return bad.line
         fields = session.context.fields or clients.FIELDS
         now = session.context.turn.now
         lines = [
-            clients.line(one, now, fields, "client|list" if one is session else None) + b"\n"
+            clients.line(one, now, fields, "client|list" if one is session.client else None) + b"\n"
             for one in session.context.clients
             if all(test(one) for test in tests)
         ]
-        return verbatim(b"".join(lines), session.lane_key.resp)
+        return verbatim(b"".join(lines), session.berth.lane_key.resp)
 
     return answer
 
 
-def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | None]:
+def queued(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer | None]:
     """Inside MULTI: the request to queue and what makes EXEC's element of it ours; None: it cannot
     be."""
     sub = args[1].upper() if len(args) > 1 else b""
@@ -162,49 +124,49 @@ def queued(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer | N
         def named(reply: bytes) -> bytes:
             if not is_name(args[2]):
                 return BAD_NAME
-            session.name = args[2]
+            session.identity.name = args[2]
             return OK
 
         return [b"CLIENT", b"GETNAME"], named
     return args, (lambda reply: reply) if sub in STATELESS else None
 
 
-def _setname(session: Session, args: list[bytes]) -> bool:
+def _setname(session: Conducted, args: list[bytes]) -> bool:
     if len(args) != 3:
-        session.forward(encode(args), 1)
+        session.forward(encode(args))
     elif not is_name(args[2]):
         session.say(BAD_NAME)
     else:
-        session.name = args[2]
+        session.identity.name = args[2]
         session.say(OK)
     return True
 
 
-def _setinfo(session: Session, args: list[bytes]) -> bool:
+def _setinfo(session: Conducted, args: list[bytes]) -> bool:
     option = args[2].lower() if len(args) == 4 else b""
     if option not in (b"lib-name", b"lib-ver"):
-        session.forward(encode(args), 1)  # arity, or an option that the server does not know either
+        session.forward(encode(args))  # arity, or an option that the server does not know either
         return True
     if not is_name(args[3]):
         session.say(
             error(f"{args[2].decode()} cannot contain spaces, newlines or special characters.")
         )
         return True
-    name, version = session.library
-    session.library = (args[3], version) if option == b"lib-name" else (name, args[3])
+    name, version = session.identity.library
+    session.identity.library = (args[3], version) if option == b"lib-name" else (name, args[3])
     session.say(OK)
     return True
 
 
-def _kill(session: Session, args: list[bytes]) -> bool:
+def _kill(session: Conducted, args: list[bytes]) -> bool:
     if len(args) < 3:
-        session.forward(encode(args), 1)
+        session.forward(encode(args))
         return True
     words, answer = _killing(session, args)
     return _replaced(session, words, answer)
 
 
-def _killing(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer]:
+def _killing(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer]:
     """What to ask the server, which judges the filters and has nobody to kill, and what to do
     then."""
     old_form = len(args) == 3
@@ -212,16 +174,16 @@ def _killing(session: Session, args: list[bytes]) -> tuple[list[bytes], Answer]:
     tests: list[clients.Test] = []
     bad: BadFilter | None = None
     try:
-        tests = clients.filters(words, session)
+        tests = clients.filters(words, session.client)
     except BadFilter as error:
         bad = error
 
     def answer(_reply: bytes) -> bytes:
         if bad is not None:
             return bad.line
-        killed = session.context.clients.kill(tests, session)
-        if all(test(session) for test in tests):
-            session.end()
+        killed = session.context.clients.kill(tests, session.client)
+        if all(test(session.client) for test in tests):
+            session.stall(STALL_END)
         if old_form:
             return OK if killed else NO_SUCH_CLIENT
         return integer(killed)
@@ -246,18 +208,17 @@ def _without_ids(words: list[bytes]) -> list[bytes]:
     return kept
 
 
-def _unblock(session: Session, args: list[bytes]) -> bool:
+def _unblock(session: Conducted, args: list[bytes]) -> bool:
     number = integer_of(args[2]) if len(args) > 2 else None
     target = session.context.clients.get(number) if number is not None else None
     words = list(args)
     if number is not None:
-        blocked = target is not None and target.blocking and target.lane is not None
-        words[2] = b"%d" % target.lane.client_id if blocked and target and target.lane else NOBODY
-    session.forward(encode(words), 1)
-    return True
+        lane = target.berth.lane if target is not None and target.berth.blocking else None
+        words[2] = b"%d" % lane.client_id if lane is not None else NOBODY
+    return forward(session, words)
 
 
-def _reply(session: Session, args: list[bytes]) -> bool:
+def _reply(session: Conducted, args: list[bytes]) -> bool:
     mode = args[2].upper() if len(args) == 3 else b""
     if mode == b"ON":
         session.mute = 0
@@ -267,60 +228,66 @@ def _reply(session: Session, args: list[bytes]) -> bool:
     elif mode == b"SKIP":
         session.mute = session.mute or MUTE_SKIP
     else:
-        session.forward(encode(args), 1)
+        session.forward(encode(args))
     return True
 
 
-def _tracking(session: Session, args: list[bytes]) -> bool:
+def _tracking(session: Conducted, args: list[bytes]) -> bool:
     """The lane is this session's while tracking is on: invalidations come where the reads went."""
-    if not session.idle() or not session.pin():
+    if not session.berth.idle() or not session.berth.pin():
         return False
     words = list(args)
-    target: Session | None = None
+    target: Client | None = None
     for at, word in enumerate(words[:-1]):
         if word.upper() == b"REDIRECT":
             number = integer_of(words[at + 1])
             if number is None:
                 continue  # the server says what is wrong with it
             target = session.context.clients.get(number)
-            if target is not None and target is not session and not _has_identity(session, target):
+            if (
+                target is not None
+                and target is not session.client
+                and not _has_identity(session, target)
+            ):
                 return False
-            words[at + 1] = b"%d" % target.lane.client_id if target and target.lane else NOBODY
+            lane = target.berth.lane if target is not None else None
+            words[at + 1] = b"%d" % lane.client_id if lane is not None else NOBODY
 
     def seen(reply: bytes) -> bytes:
         if reply.startswith(b"+"):
             if len(args) > 2 and args[2].upper() == b"ON":
-                session.hold(HOLD_TRACKING)
-                session.redirect = target.id if target is not None else -1
+                session.berth.hold(HOLD_TRACKING)
+                session.identity.redirect = target.identity.id if target is not None else -1
             else:
-                session.let_go(HOLD_TRACKING)
-                session.redirect = -1
+                session.berth.let_go(HOLD_TRACKING)
+                session.identity.redirect = -1
         return reply
 
     ask(session, words, seen)
     return True
 
 
-def _has_identity(session: Session, target: Session) -> bool:
+def _has_identity(session: Conducted, target: Client) -> bool:
     """Whether the target has a lane of its own with a known id; if not, it gets one and we wait for
     it."""
-    lane = target.lane
+    berth = target.berth
+    lane = berth.lane
     if lane is not None and lane.lent and (lane.client_id or lane.state is LaneState.READY):
         lane.tainted = True
-        target.hold(HOLD_STICKY)
+        berth.hold(HOLD_STICKY)
         return True
-    session.stall(STALL_REPLY)
-    if target.pin() and target.lane is not None:
-        target.lane.tainted = True
-        target.hold(HOLD_STICKY)
-        target.lane.ask(lambda _: session.resume(STALL_REPLY), b"PING")
+    resume = session.stall(STALL_REPLY)
+    if berth.pin() and berth.lane is not None:
+        berth.lane.tainted = True
+        berth.hold(HOLD_STICKY)
+        berth.lane.ask(lambda _: resume(), b"PING")
     else:
-        asyncio.get_running_loop().call_later(0.01, session.resume, STALL_REPLY)
+        asyncio.get_running_loop().call_later(0.01, resume)
     return False
 
 
 # What these answer is of our clients: the server is asked the same, and its answer replaced.
-ANSWERS: Final[Mapping[bytes, Callable[[Session, list[bytes]], Answer]]] = {
+ANSWERS: Final[Mapping[bytes, Callable[[Conducted, list[bytes]], Answer]]] = {
     b"GETNAME": _getname,
     b"GETREDIR": _getredir,
     b"ID": _id,
@@ -336,6 +303,5 @@ SUBCOMMANDS: Final[Mapping[bytes, Act]] = {
     b"TRACKING": _tracking,
     b"UNBLOCK": _unblock,
 }
-MARKS: Final = {b"NO-EVICT": "e", b"NO-TOUCH": "T"}
 # These leave nothing on the connection they run on.
 STATELESS: Final = frozenset({b"", b"CACHING", b"HELP", b"PAUSE", b"UNPAUSE"})

@@ -25,7 +25,7 @@ from ...hot.session import LAST_MAX
 from ...keys.glob import compile_glob
 from ...resp.kernel import Cutter
 from ...resp.requests import bulk, encode, error, integer
-from ..session import Session
+from ..conducted import Conducted
 
 Answer = Callable[[bytes], bytes]
 
@@ -37,20 +37,20 @@ UNKNOWN_COMMAND: Final = error(UNKNOWN)
 SECTIONS: Final = frozenset({b"ALL", b"DEFAULT", b"EVERYTHING", b"NEARHIT"})
 
 
-def merge(session: Session, args: list[bytes]) -> bool:
+def merge(session: Conducted, args: list[bytes]) -> bool:
     """Ask the server, and answer with what it and we have to say (Route.COMMAND, Route.INFO)."""
     request = encode(args)
     answer = merging(session, args)
     if answer is None:
-        session.forward(request, 1)
+        session.forward(request)
         return True
     if len(request) < LAST_MAX:
-        session.last = request
+        session.client.last = request
     session.peek(request, answer)
     return True
 
 
-def merging(session: Session, args: list[bytes]) -> Answer | None:
+def merging(session: Conducted, args: list[bytes]) -> Answer | None:
     """What completes the server's reply; None: it is complete."""
     if args[0].upper() == b"INFO":
         asked = {word.upper() for word in args[1:]}
@@ -62,7 +62,7 @@ def merging(session: Session, args: list[bytes]) -> Answer | None:
 # --- INFO -----------------------------------------------------------------------------------------
 
 
-def _section(session: Session) -> Answer:
+def _section(session: Conducted) -> Answer:
     def answer(reply: bytes) -> bytes:
         section = session.context.info()
         head = _TEXT.match(reply)
@@ -80,7 +80,7 @@ def _section(session: Session) -> Answer:
 # --- COMMAND --------------------------------------------------------------------------------------
 
 
-def _ours(session: Session) -> list[Facts]:
+def _ours(session: Conducted) -> list[Facts]:
     return [facts_of(spec) for spec in session.context.customs.values()]
 
 
@@ -93,11 +93,13 @@ def _with(reply: bytes, more: list[bytes], each: int = 1) -> bytes:
     return b"".join((grown, reply[head.end() :], *more))
 
 
-def _all(session: Session, args: list[bytes]) -> Answer:
-    return lambda reply: _with(reply, [row(one, session.lane_key.resp) for one in _ours(session)])
+def _all(session: Conducted, args: list[bytes]) -> Answer:
+    return lambda reply: _with(
+        reply, [row(one, session.berth.lane_key.resp) for one in _ours(session)]
+    )
 
 
-def _count(session: Session, args: list[bytes]) -> Answer:
+def _count(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         count = _COUNT.fullmatch(reply)
         return reply if count is None else integer(int(count[1]) + len(session.context.customs))
@@ -105,7 +107,7 @@ def _count(session: Session, args: list[bytes]) -> Answer:
     return answer
 
 
-def _list(session: Session, args: list[bytes]) -> Answer:
+def _list(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         rows = [one for command in _ours(session) for one in command.all()]
         kept = rows if len(args) == 2 else _filtered(rows, args[-2].upper(), args[-1].lower())
@@ -124,7 +126,7 @@ def _filtered(rows: list[Facts], kind: bytes, value: bytes) -> list[Facts]:
     return []  # MODULE: they are of none
 
 
-def _info(session: Session, args: list[bytes]) -> Answer | None:
+def _info(session: Conducted, args: list[bytes]) -> Answer | None:
     if len(args) == 2:
         return _all(session, args)
     found = [find(session.context.customs, name) for name in args[2:]]
@@ -139,24 +141,24 @@ def _info(session: Session, args: list[bytes]) -> Answer | None:
         cutter, parts, pos = Cutter(), [head[0]], head.end()
         for one in found:
             end = cutter.cut(reply, pos, 1, True)
-            parts.append(reply[pos:end] if one is None else row(one, session.lane_key.resp))
+            parts.append(reply[pos:end] if one is None else row(one, session.berth.lane_key.resp))
             pos = end
         return b"".join(parts)
 
     return answer
 
 
-def _docs(session: Session, args: list[bytes]) -> Answer:
+def _docs(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
         named = [find(session.context.customs, name) for name in args[2:]]
         rows = [one for one in named if one is not None] if named else _ours(session)
-        entries = [docs(one, session.lane_key.resp) for one in rows]
+        entries = [docs(one, session.berth.lane_key.resp) for one in rows]
         return _with(reply, entries, 1 if reply.startswith(b"%") else 2)
 
     return answer
 
 
-def _keys(session: Session, args: list[bytes]) -> Answer | None:
+def _keys(session: Conducted, args: list[bytes]) -> Answer | None:
     words = args[2:]
     spec = session.context.customs.get(words[0].upper()) if words else None
     if spec is None:
@@ -168,14 +170,14 @@ def _keys(session: Session, args: list[bytes]) -> Answer | None:
         try:
             if args[1].upper() == b"GETKEYS":
                 return keys_alone(spec, words)
-            return keys_and_flags(spec, words, session.lane_key.resp)
+            return keys_and_flags(spec, words, session.berth.lane_key.resp)
         except BadInput as bad:
             return bad.line
 
     return answer
 
 
-ANSWERS: Final[Mapping[bytes, Callable[[Session, list[bytes]], Answer | None]]] = {
+ANSWERS: Final[Mapping[bytes, Callable[[Conducted, list[bytes]], Answer | None]]] = {
     b"": _all,
     b"COUNT": _count,
     b"DOCS": _docs,

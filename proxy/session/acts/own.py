@@ -1,9 +1,10 @@
 """What sessions do with the commands of the proxy's own: start them, keep their places in the
 queue, answer.
 
-    GETORSET k  ─▶ GetOrSetSlot, on the tracked lane as GET k ─ a value ─▶ client
-                                                       └ nil ─▶ a task loads ─▶ client
-    others      ─▶ TaskSlot ─ a task runs ─▶ client
+    GETORSET k  ─▶ place ◀─ GetOrSetSlot, on the tracked lane as GET k ─ a value ─▶ client
+                     ▲                                                 └ nil ─▶ a task loads ─┐
+                     └────────────────────────────────────────────────────────────────────────┘
+    others      ─▶ place ◀─ a task runs
 
 Such a command starts when nothing is outstanding, and holds back what follows until it is answered:
 it runs on other lanes, where it could be overtaken. Only one kind may follow its like unanswered:
@@ -13,17 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
-from typing import Any, Final, cast
+from collections.abc import Awaitable
+from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...errors import BadInput, ProxyError
-from ...hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, PttlSlot, Run
-from ...near.cache import Space
+from ...hot.answers import RunSlot
+from ...hot.fills import FILL, Fill
+from ...hot.lane import LaneState
+from ...hot.session import MUTE_SKIP
+from ...resp.modes import Mode
 from ...resp.requests import Value, bulk, encode, error, null, reply
 from ...upstream.lane import Lane
-from ..session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
-from .mget import fresh
+from ..conducted import Conducted
+from ..reasons import HOLD_BLOCKED, HOLD_SUBSCRIBED
 
 log = logging.getLogger(__name__)
 
@@ -33,159 +37,153 @@ IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 
 
-class TaskSlot(Run):
+class TaskSlot(RunSlot):
     """The place of a command that a task runs."""
 
-    __slots__ = ("muted",)
-    session: Session
+    __slots__ = ("_muted",)
 
-    def __init__(self, session: Session, muted: bool) -> None:
-        super().__init__(session, 1)
-        self.muted = muted
+    def __init__(self, session: Conducted) -> None:
+        super().__init__(session.answers, 1)
+        self._muted = bool(session.mute)
+        session.mute &= ~MUTE_SKIP
 
     def fill(self, text: bytes) -> None:
+        """The whole answer."""
         self.want = 0
-        self.feed(b"" if self.muted else text)
+        self.pass_on(text)
+
+    def pass_on(self, chunk: bytes) -> None:
+        """A part of the answer; the last one where ``want`` is 0."""
+        RunSlot.feed(self, b"" if self._muted else chunk)
 
 
-class GetOrSetSlot(TaskSlot):
-    """The place of a read that is the answer; with a ``command``, unless it is nil: then that is
-    run. A value is passed on as it comes."""
+class GetOrSetSlot:
+    """The reply to the GET that asks for a value: passed on to its place as it comes. Nil is only
+    the beginning: ``missed`` has to fill the place."""
 
-    __slots__ = ("begun", "command", "filling", "got", "key", "nil")
+    __slots__ = ("_fill", "_got", "_missed", "_place", "want")
 
-    def __init__(
-        self, session: Session, key: bytes, command: CommandSpec | None, filling: Filling | None
-    ) -> None:
-        super().__init__(session, bool(session.mute))
-        session.mute &= ~MUTE_SKIP
-        self.key = key
-        self.command = command
-        self.filling = filling
-        self.got = b""  # until two bytes have told what it is
-        self.begun = False
-        self.nil = False
+    def __init__(self, place: TaskSlot, fill: Fill | None, missed: Missed) -> None:
+        self.want = 1
+        self._place = place
+        self._fill = fill
+        self._missed = missed
+        self._got = b""  # until two bytes have told what it is
+
+    @property
+    def _told(self) -> bool:
+        return len(self._got) >= 2
+
+    @property
+    def _nil(self) -> bool:
+        return self._got.startswith((b"$-", b"_"))
 
     def feed(self, chunk: bytes) -> None:
-        """Bytes of the reply, in any split."""
-        if not self.begun:
-            chunk = self.got + chunk
-            self.got = chunk
-            if len(chunk) < 2:
+        if not self._told:
+            self._got += chunk
+            if not self._told:
                 return
-            self.begun = True
-            self.nil = chunk.startswith((b"$-", b"_"))
-            self.session.turn.hits += chunk.startswith(b"$") and not self.nil
-        if self.nil:
-            if not self.want:
-                self._missed()
-            return
-        if self.filling is not None:
-            self.filling.add(chunk, last=not self.want)
-        Run.feed(self, b"" if self.muted else chunk)
+            chunk, self._got = self._got, self._got[:2]
+            self._place.session.turn.hits += chunk.startswith(b"$") and not self._nil
+        if not self._nil:
+            self._value(chunk)
+        elif not self.want:
+            self._place.session.turn.misses += 1
+            if self._fill is not None:
+                self._fill.give_up()
+            self._missed(self._place)
 
-    def _missed(self) -> None:
-        self.session.turn.misses += 1
-        if self.filling is not None:
-            self.filling.give_up()
-        if self.command is None:
-            self.fill(null(self.session.lane_key.resp))
-            return
-        self.want = 1  # it is still to be filled
-        _begin(self, self.command)
-
-    def fill(self, text: bytes) -> None:
-        self.want = 0
-        Run.feed(self, b"" if self.muted else text)
+    def _value(self, chunk: bytes) -> None:
+        """A part of a value, or of an error, which is not kept."""
+        fill = self._fill
+        if fill is not None and fill.open:
+            if not self._got.startswith(b"$"):
+                fill.give_up()
+            elif fill.gather(chunk) and not self.want:
+                fill.keep(fill.got)
+        self._place.want = self.want
+        self._place.pass_on(chunk)
 
     def fail(self, why: ProxyError, inside: bool) -> None:
-        if self.filling is not None:
-            self.filling.give_up()
-        if self.begun and not self.nil:
-            self.session.abort("the server went away in the middle of a reply")
-        self.fill(why.line)
+        self.want = 0
+        if self._fill is not None:
+            self._fill.give_up()
+        if self._told and not self._nil:
+            self._place.session.abort("the server went away in the middle of a reply")
+        self._place.fill(why.line)
 
 
-class Filling:
-    """A fill of the near cache by the read that it leads."""
-
-    __slots__ = ("lead", "parts", "size", "space")
-
-    def __init__(self, space: Space, lead: PttlSlot) -> None:
-        self.space = space
-        self.lead = lead
-        self.parts: list[bytes] = []
-        self.size = 0
-
-    def add(self, chunk: bytes, *, last: bool) -> None:
-        """A part of the reply; what is an error or too large is not kept."""
-        self.size += len(chunk)
-        if self.size > self.space.cache.value_max or not (self.parts or chunk.startswith(b"$")):
-            self.give_up()
-            return
-        self.parts.append(chunk)
-        if last:
-            reply = b"".join(self.parts)
-            self.space.fill(self.lead.ticket, reply, self.lead.ttl_ms, self.lead.asked)
-
-    def give_up(self) -> None:
-        self.parts.clear()
-        self.space.give_up(self.lead.ticket)
-
-
-def getorset(session: Session, data: bytes, pos: int) -> int:
+def getorset(session: Conducted, data: bytes, pos: int) -> int:
     """Ask for the GETORSET key that begins at pos as a GET; the offset behind it, 0: it is none.
 
     A hit is to cost no more than 1.6 times a GET: no task is started for it."""
-    table, routes = session.context.table, session.routes
-    behind_its_like = routes is table.waiting or routes is table.near_only
-    if not behind_its_like and (session.head is not None or routes not in (table.plain, table.far)):
+    berth = session.berth
+    behind_its_like = berth.mode in (Mode.OWN, Mode.TRACKED)
+    if not behind_its_like and not (berth.quiet and berth.mode in (Mode.NEAR, Mode.FAR)):
         return 0
+    routes = session.context.table.maps[berth.mode]
     key = routes.key(data, pos)
     if key is None or routes.words != 2:
         return 0
     end = routes.end
-    _read(session, key, session.context.commands.specs[b"GETORSET"])
+    _read(session, key, session.context.scopes.specs[b"GETORSET"])
     return end
 
 
-def _read(session: Session, key: bytes, command: CommandSpec | None) -> None:
-    """Read a string near, or on the tracked lane."""
-    filling = None
-    here = fresh(session)
-    if here is not None:
-        space, _ = here
-        now = session.turn.clock()
+def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
+    """Read a string near, or on the tracked lane; with a command, that is run where it is nil."""
+    fill = None
+    space, turn = session.near.space, session.context.turn
+    if session.reads_near() and space is not None:
+        now = turn.clock()
         entry = space.get(key, now)
         if entry is not None and entry.reply is not None:
-            session.turn.hits += 1
-            session.say(entry.reply)
-            session.near_bytes += entry.size
-            if session.near_bytes > WINDOW_BYTES:
-                session.yield_turn()
+            turn.hits += 1
+            session.say(entry.reply, entry.size)
             return
         ticket = space.admit(key)
         if ticket is not None:
-            filling = Filling(space, PttlSlot(ticket, now))
-    slot = GetOrSetSlot(session, key, command, filling)
-    session.ask_own(slot)
-    lane = cast("Lane | None", session.tracked)
+            fill = Fill(space, ticket, now)
+    place = TaskSlot(session)
+    session.take_place(place, Mode.OWN)
+    lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:
-        lane = session.find_tracked()
+        lane = session.berth.find_tracked()
     word = bulk(key)
-    if filling is not None:
-        lane.send(FILL + word, filling.lead)
-    lane.send(_GET + word, slot)
-    if lane.choked:
-        session.wait_for(lane)
+    if fill is not None:
+        lane.send(FILL + word, fill)
+    session.send(_GET + word, GetOrSetSlot(place, fill, Missed(session, key, command)), lane)
 
 
-def custom(session: Session, args: list[bytes]) -> bool:
+class Missed:
+    """What fills a place whose read found nothing: a command, or nil."""
+
+    __slots__ = ("_command", "_key", "_session")
+
+    def __init__(self, session: Conducted, key: bytes, command: CommandSpec | None) -> None:
+        self._session = session
+        self._key = key
+        self._command = command
+
+    def __call__(self, place: TaskSlot) -> None:
+        session, command = self._session, self._command
+        if command is None:
+            place.fill(null(session.berth.lane_key.resp))
+            return
+        if session.berth.left:
+            return
+        _, request = session.context.scopes.parse([command.name, self._key])
+        work = session.context.scopes.run(command, request, session.berth.lane_key)
+        session.berth.run(_answer(session, place, command.name.decode(), work))
+
+
+def custom(session: Conducted, args: list[bytes]) -> bool:
     """Run any other command of the proxy's own."""
-    if session.routes is session.context.table.locked:
+    berth = session.berth
+    if berth.mode == Mode.LOCKED:
         session.say(NOAUTH)
         return True
-    if session.holds & HOLD_SUBSCRIBED and session.lane_key.resp == 2:
+    if berth.holds & HOLD_SUBSCRIBED and berth.lane_key.resp == 2:
         name = args[0].decode("latin-1").lower()
         session.say(
             error(
@@ -194,88 +192,68 @@ def custom(session: Session, args: list[bytes]) -> bool:
             )
         )
         return True
-    if not session.idle():
+    if not berth.idle():
         return False
-    commands = session.context.commands
+    scopes = session.context.scopes
     try:
-        spec, request = commands.parse(args)
+        spec, request = scopes.parse(args)
     except ProxyError as refused:
         session.say(refused.line)
         return True
-    slot = TaskSlot(session, bool(session.mute))
-    session.mute &= ~MUTE_SKIP
-    session.ask_own(slot)
-    work: Awaitable[Value] = commands.probe_and_run(spec, request, session.lane_key)
+    place = TaskSlot(session)
+    session.take_place(place, Mode.OWN)
+    work: Awaitable[Value] = scopes.probe_and_run(spec, request, berth.lane_key)
     if spec.waits(request):
         # It waits for the future, and for nobody when its client leaves or the process stops.
-        session.hold(HOLD_BLOCKED)
+        berth.hold(HOLD_BLOCKED)
         work = _unblocked(session, work)
-    _run(slot, session, _answer(slot, spec.name.decode(), work), spec.finishes)
+    berth.run(_answer(session, place, spec.name.decode(), work), spec.finishes)
     return True
 
 
-async def _unblocked(session: Session, work: Awaitable[Value]) -> Value:
+async def _unblocked(session: Conducted, work: Awaitable[Value]) -> Value:
     try:
         return await work
     finally:
-        session.let_go(HOLD_BLOCKED)  # before it is answered: what follows may block on its own
+        # Before it is answered: what follows may block on its own.
+        session.berth.let_go(HOLD_BLOCKED)
 
 
-def _begin(slot: GetOrSetSlot, command: CommandSpec) -> None:
-    """Run a command whose probe found nothing."""
-    session = slot.session
-    if session.closed:
-        return
-    _, request = session.context.commands.parse([command.name, slot.key])
-    work = session.context.commands.run(command, request, session.lane_key)
-    _run(slot, session, _answer(slot, command.name.decode(), work))
-
-
-def _run(
-    slot: TaskSlot, session: Session, answer: Coroutine[Any, Any, None], finishes: bool = False
-) -> None:
-    """Run it as a task, which ends with the client unless it has to finish."""
-    task = session.context.start(answer)
-    if not finishes:
-        session.running.add(task)
-        task.add_done_callback(session.running.discard)
-
-
-async def _answer(slot: TaskSlot, what: str, work: Awaitable[Value]) -> None:
+async def _answer(session: Conducted, place: TaskSlot, what: str, work: Awaitable[Value]) -> None:
+    """Fill the place with what the work gives."""
     text = error("the proxy stops")
     try:
-        text = reply(await work, slot.session.lane_key.resp)
+        text = reply(await work, session.berth.lane_key.resp)
     except ProxyError as failed:
         text = failed.line
     except Exception:
         log.exception("a command failed")
         text = error(f"a defect in the proxy: {what} failed; see its log")
     finally:
-        slot.fill(text)
+        place.fill(text)
 
 
-def read_through(session: Session, args: list[bytes]) -> bool:
+def read_through(session: Conducted, args: list[bytes]) -> bool:
     """GET or MGET, where loaders answer for the misses of their keys."""
-    loaders, commands = session.context.loaders, session.context.commands
+    loaders, scopes, berth = session.context.loaders, session.context.scopes, session.berth
     wanted = args[0].upper() == b"MGET" or len(args) == 2
     # Behind WATCH only what that connection reads is watched.
-    own = session.lane is not None and session.lane.lent
+    own = berth.own is not None
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
-        if session.routes is session.context.table.plain and len(args) == 2 and session.idle():
+        if berth.mode == Mode.NEAR and len(args) == 2 and berth.idle():
             _read(session, args[1], None)
         else:
-            session.forward(encode(args), 1, 1)
+            session.forward(encode(args), reads=1)
         return True
-    if not session.idle():
+    if not berth.idle():
         return False
     if len(args) == 2 and args[0].upper() == b"GET":
-        _read(session, args[1], commands.specs[b"GETORSET"])
+        _read(session, args[1], scopes.specs[b"GETORSET"])
         return True
-    slot = TaskSlot(session, bool(session.mute))
-    session.mute &= ~MUTE_SKIP
-    session.ask_own(slot)
-    read = _read_all(commands.place(session.lane_key).call, loaders, args[1:])
-    _run(slot, session, _answer(slot, "MGET", read))
+    place = TaskSlot(session)
+    session.take_place(place, Mode.OWN)
+    read = _read_all(scopes.scope(berth.lane_key).call, loaders, args[1:])
+    berth.run(_answer(session, place, "MGET", read))
     return True
 
 
@@ -297,7 +275,7 @@ async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value
     return values
 
 
-def refused(session: Session, args: list[bytes]) -> bool:
+def refused(session: Conducted, args: list[bytes]) -> bool:
     """Inside MULTI: the server is given a command that it knows not, so that EXEC aborts as after
     any other mistake; the client is told what it really was."""
     name = args[0].decode("latin-1").upper()

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.hot.session import WINDOW_MAX
+from nearhit.proxy.hot.answers import WINDOW_MAX
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.lane import User
@@ -181,7 +181,7 @@ async def test_a_fill_in_any_pieces_is_the_same_fill(
     world: World, client: Client, value: bytes, resp: int
 ) -> None:
     await seen_once(world, client, b"0")
-    client.session.rekey(client.session.lane_key.with_resp(resp))
+    client.session.berth.rekey(client.session.berth.lane_key.with_resp(resp))
     expected = b"$-1\r\n" if resp == 2 and value == NIL else value
     reply = filled(value, -2 if value == NIL else 5000)
     for number, cut in enumerate(range(1, len(reply))):
@@ -199,7 +199,7 @@ async def test_what_one_client_filled_the_others_read(world: World, client: Clie
     await cached(world, client, b"none", NIL)
     other = await joined(world)
     modern = await joined(world)
-    modern.session.rekey(modern.session.lane_key.with_resp(3))
+    modern.session.berth.rekey(modern.session.berth.lane_key.with_resp(3))
 
     assert await near(world, other, b"k") == bulk(b"v")
     assert await near(world, other, b"none") == b"$-1\r\n"
@@ -338,7 +338,7 @@ async def test_what_does_not_name_the_key_leaves_it(
 async def test_a_push_drops_the_key_in_all_dbs(world: World, client: Client) -> None:
     await cached(world, client)
     other = await joined(world)
-    other.session.rekey(other.session.lane_key.with_db(3))
+    other.session.berth.rekey(other.session.berth.lane_key.with_db(3))
     other.session.open_tracked()
     await world.settle()
     await cached(world, other, value=bulk(b"3"))
@@ -649,7 +649,7 @@ async def test_a_read_elsewhere_counts_in_its_db_after_a_look_at_another(
     await world.settle()
     client.took()
     for db in (3, 0):
-        client.session.rekey(client.session.lane_key.with_db(db))
+        client.session.berth.rekey(client.session.berth.lane_key.with_db(db))
         await world.settle()
         if db:
             client.raw(encode([b"PING"]) + gets(b"k"))
@@ -746,13 +746,13 @@ async def test_a_server_that_does_not_track_is_served_all_the_same(refused: byte
 
 async def test_a_silent_server_is_asked_and_then_not_believed(world: World, client: Client) -> None:
     await cached(world, client)
-    world.context.commands.tick()
+    world.context.scopes.tick()
     assert await near(world, client)
-    world.context.commands.tick()
+    world.context.scopes.tick()
     await world.settle()
     tracked(world).expect(b"PING")
     assert await near(world, client)
-    world.context.commands.tick()
+    world.context.scopes.tick()
 
     assert world.near is not None
     assert world.near.entries == 0
@@ -764,7 +764,7 @@ async def test_a_silent_server_is_asked_and_then_not_believed(world: World, clie
 async def test_a_server_that_answers_is_believed(world: World, client: Client) -> None:
     await cached(world, client)
     for _ in range(10):
-        world.context.commands.tick()
+        world.context.scopes.tick()
         await world.settle()
         if not tracked(world).quiet:
             tracked(world).expect(b"PING")
@@ -805,7 +805,7 @@ async def test_nulls_of_the_tracked_lane_are_those_of_the_client(
     assert world.near is not None
     world.near.stop("off")
     modern = await joined(world)
-    modern.session.rekey(modern.session.lane_key.with_resp(3))
+    modern.session.berth.rekey(modern.session.berth.lane_key.with_resp(3))
     replies = NIL + bulk(b"_") + NIL + push(b"x") + NIL + bulk(b"\r\n_\r\n")
     for number, (first, second) in enumerate(itertools.combinations(range(len(replies) + 1), 2)):
         keys = [b"%d-%d" % (number, at) for at in range(5)]
@@ -910,7 +910,7 @@ async def test_of_mget_only_the_misses_are_asked_for(
 ) -> None:
     await cached(world, client, b"a", bulk(b"A"))
     await cached(world, client, b"none", NIL)
-    client.session.rekey(client.session.lane_key.with_resp(resp))
+    client.session.berth.rekey(client.session.berth.lane_key.with_resp(resp))
     client.send(b"MGET", b"x", b"a", b"none", b"y", b"a")
     await world.settle()
     wire = tracked(world)
@@ -972,7 +972,7 @@ async def test_who_must_read_from_the_server_does(
     await cached(world, client)
     other = await joined(world)
     if b"TRACKING" in state[0]:
-        other.session.rekey(other.session.lane_key.with_resp(3))
+        other.session.berth.rekey(other.session.berth.lane_key.with_resp(3))
     for line in state:
         other.send(*line.split())
         await world.settle()
@@ -995,7 +995,7 @@ async def test_who_must_read_from_the_server_does(
 async def test_another_user_has_entries_of_its_own(world: World, client: Client) -> None:
     await cached(world, client)
     other = await joined(world)
-    other.session.rekey(other.session.lane_key.with_user(User(b"alice", b"secret")))
+    other.session.berth.rekey(other.session.berth.lane_key.with_user(User(b"alice", b"secret")))
     await world.settle()
 
     assert await near(world, other) == b""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.hot.session import WINDOW_MAX
+from nearhit.proxy.hot.answers import WINDOW_MAX
 from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import Client, Upstream, World

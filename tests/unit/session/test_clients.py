@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from nearhit.proxy.session.clients import (
@@ -43,16 +44,31 @@ class Someone:
     def user(self) -> bytes:
         return self.lane_key.user.name if self.lane_key.user else b"default"
 
-    def end(self) -> None:
+    @property
+    def identity(self) -> Any:
+        """Its own: the fake is flat."""
+        return self
+
+    @property
+    def berth(self) -> Any:
+        return self
+
+    def stall(self, reason: int) -> None:
         self.ended = True
+
+    def close(self) -> None:
+        self.ended = True
+
+    def drain(self) -> bool:
+        return True
 
     def abort(self, why: str) -> None:
         self.cut = why
 
 
 @pytest.fixture
-def clients() -> Clients[Someone]:
-    clients: Clients[Someone] = Clients(10, lambda: None)
+def clients() -> Clients:
+    clients: Clients = Clients(10, lambda: None)
     for one in (
         Someone(name=b"a"),
         Someone(name=b"b", peer="10.0.0.9:1", subscriptions=(1, 0, 0), born=150.0, active=200.0),
@@ -62,7 +78,7 @@ def clients() -> Clients[Someone]:
     return clients
 
 
-def chosen(clients: Clients[Someone], words: bytes, by: int = 1) -> list[int]:
+def chosen(clients: Clients, words: bytes, by: int = 1) -> list[int]:
     me = clients.get(by)
     assert me is not None
     tests = filters(words.split(), me)
@@ -73,7 +89,7 @@ def chosen(clients: Clients[Someone], words: bytes, by: int = 1) -> list[int]:
 
 
 def test_ids_only_grow() -> None:
-    clients: Clients[Someone] = Clients(10, lambda: None)
+    clients: Clients = Clients(10, lambda: None)
     first, second = Someone(), Someone()
 
     clients.join(first)
@@ -87,7 +103,7 @@ def test_ids_only_grow() -> None:
 
 
 def test_past_the_limit_nobody_joins() -> None:
-    clients: Clients[Someone] = Clients(1, lambda: None)
+    clients: Clients = Clients(1, lambda: None)
     late = Someone()
     clients.join(Someone())
 
@@ -98,7 +114,7 @@ def test_past_the_limit_nobody_joins() -> None:
     assert repr(clients) == "<Clients 1/1>"
 
 
-def test_clients_may_leave_while_they_are_counted_through(clients: Clients[Someone]) -> None:
+def test_clients_may_leave_while_they_are_counted_through(clients: Clients) -> None:
     for one in clients:
         clients.leave(one)
 
@@ -132,13 +148,11 @@ def test_clients_may_leave_while_they_are_counted_through(clients: Clients[Someo
         (b"TYPE pubsub USER alice", []),
     ],
 )
-def test_filters_choose_as_those_of_redis(
-    clients: Clients[Someone], words: bytes, ids: list[int]
-) -> None:
+def test_filters_choose_as_those_of_redis(clients: Clients, words: bytes, ids: list[int]) -> None:
     assert chosen(clients, words) == ids
 
 
-def test_maxage_chooses_the_old_ones(clients: Clients[Someone]) -> None:
+def test_maxage_chooses_the_old_ones(clients: Clients) -> None:
     assert chosen(clients, b"MAXAGE 60 SKIPME NO", by=2) == [1, 3]
     assert chosen(clients, b"MAXAGE 50 SKIPME NO", by=2) == [1, 2, 3]
 
@@ -168,7 +182,7 @@ def test_a_bad_filter_is_refused_in_the_words_of_redis(words: bytes, line: bytes
 # --- KILL
 
 
-def test_kill_cuts_the_chosen_and_counts_them(clients: Clients[Someone]) -> None:
+def test_kill_cuts_the_chosen_and_counts_them(clients: Clients) -> None:
     me, other = clients.get(1), clients.get(2)
     assert me is not None
     assert other is not None
@@ -180,7 +194,7 @@ def test_kill_cuts_the_chosen_and_counts_them(clients: Clients[Someone]) -> None
 
 
 def test_who_kills_itself_is_counted_but_gets_its_answer_first(
-    clients: Clients[Someone],
+    clients: Clients,
 ) -> None:
     me = clients.get(1)
     assert me is not None

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.errors import ProtocolError
-from nearhit.proxy.hot.session import WINDOW_MAX, WINDOW_START
+from nearhit.proxy.hot.answers import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.session.session import GATHER_MAX
+from nearhit.proxy.session.upload import GATHER_MAX
 from nearhit.proxy.upstream.lane import LaneKey, LaneState, User
 
 from tests.fakes import Client, Upstream, World
@@ -87,7 +87,7 @@ async def test_local_answers_stand_between_their_neighbours(world: World, client
     await world.settle()
 
     assert client.took().startswith(b"b\r\n-ERR Client names cannot contain spaces")
-    assert client.session.name == b"you"
+    assert client.session.identity.name == b"you"
     assert client.session.head is None
 
 
@@ -401,11 +401,11 @@ async def test_whatever_exec_answers_ends_the_transaction(
     world: World, client: Client, reply: bytes
 ) -> None:
     await asked(world, client, b"MULTI", reply=OK)
-    assert client.session.flags == "x"
+    assert client.session.berth.flags == "x"
 
     assert await asked(world, client, b"EXEC", reply=reply) == reply
 
-    assert client.session.holds == 0
+    assert client.session.berth.holds == 0
     assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
 
 
@@ -496,7 +496,7 @@ async def test_a_select_in_a_transaction_moves_the_session(world: World, client:
     await asked(world, client, b"SELECT", b"4", reply=b"+QUEUED\r\n")
     await asked(world, client, b"EXEC", reply=b"*1\r\n+OK\r\n")
 
-    assert client.session.lane_key.db == 4
+    assert client.session.berth.lane_key.db == 4
     await asked(world, client, b"GET", b"k", reply=b"+v\r\n")
     assert world.dial.wires[-1].handshake is not None
     assert world.dial.wires[-1].handshake[0] == [b"SELECT", b"4"]
@@ -533,11 +533,11 @@ async def test_a_blocking_command_leaves_the_shared_lane(world: World, client: C
     own = await world.upstream(1)
 
     own.expect(b"BLPOP", b"q", b"0")
-    assert client.session.flags == "b"
+    assert client.session.berth.flags == "b"
     assert wire.quiet
     own.reply(b"*-1\r\n")
     await world.settle()
-    assert client.session.flags == "N"
+    assert client.session.berth.flags == "N"
     assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=1>"
 
 
@@ -566,7 +566,7 @@ async def test_a_blocked_client_whose_lane_dies_gets_an_error_and_stays(
 
     assert client.took().startswith(LOST)
     assert not client.wire.end
-    assert client.session.holds == 0
+    assert client.session.berth.holds == 0
     assert await asked(world, client, b"GET", b"k", reply=b"+v\r\n") == b"+v\r\n"
 
 
@@ -627,8 +627,8 @@ async def test_subscriptions_are_counted_and_the_last_gives_the_lane_back(
     own.reply(reply + MESSAGE)
     await world.settle()
     assert client.took() == reply + MESSAGE
-    assert client.session.subscriptions == (2, 0, 0)
-    assert client.session.flags == "P"
+    assert client.session.berth.subscriptions == (2, 0, 0)
+    assert client.session.berth.flags == "P"
 
     client.send(b"UNSUBSCRIBE")
     reply = confirmed(b"unsubscribe", b"a", 1) + confirmed(b"unsubscribe", b"b", 0)
@@ -637,7 +637,7 @@ async def test_subscriptions_are_counted_and_the_last_gives_the_lane_back(
     await world.settle()
 
     assert client.took() == reply
-    assert client.session.subscriptions == (0, 0, 0)
+    assert client.session.berth.subscriptions == (0, 0, 0)
     assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
 
 
@@ -712,7 +712,7 @@ async def test_a_push_comes_between_two_replies(world: World, client: Client) ->
     await world.settle()
 
     assert client.took() == OK + b"+1\r\n" + push + b"+2\r\n"
-    assert client.session.flags == "t"
+    assert client.session.berth.flags == "t"
 
 
 # --- CLIENT REPLY
@@ -734,7 +734,7 @@ async def test_with_replies_off_nothing_comes_but_all_is_done(world: World, clie
     await world.settle()
 
     assert client.took() == OK + b"+3\r\n"
-    assert client.session.name == b"me"
+    assert client.session.identity.name == b"me"
 
 
 async def test_skip_is_for_one_request(world: World, client: Client) -> None:
@@ -781,12 +781,12 @@ async def test_select_moves_the_session_only_when_the_server_agrees(
     other = await world.upstream(1)
     other.expect(b"SELECT", b"5")
     assert other.quiet
-    assert client.session.lane_key.db == 0
+    assert client.session.berth.lane_key.db == 0
 
     other.reply(OK)
     await world.settle()
 
-    assert client.session.lane_key.db == 5
+    assert client.session.berth.lane_key.db == 5
     other.expect(b"GET", b"k")
 
 
@@ -799,7 +799,7 @@ async def test_a_refused_select_changes_nothing(world: World, client: Client) ->
     await world.settle()
 
     assert client.took() == b"-ERR DB index is out of range\r\n"
-    assert client.session.lane_key.db == 0
+    assert client.session.berth.lane_key.db == 0
     wire.expect(b"GET", b"k")
     assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
 
@@ -811,20 +811,20 @@ async def test_hello_changes_the_protocol_only_when_the_server_agrees(
     client.send(b"HELLO", b"3", b"SETNAME", b"me")
     wire = await world.upstream(0)
     wire.expect(b"HELLO", b"3")
-    assert (client.session.lane_key.resp, client.session.name) == (2, b"")
+    assert (client.session.berth.lane_key.resp, client.session.identity.name) == (2, b"")
 
     wire.reply(reply)
     await world.settle()
 
     assert client.took() == reply.replace(b":101", b":1")
-    assert (client.session.lane_key.resp, client.session.name) == (3, b"me")
+    assert (client.session.berth.lane_key.resp, client.session.identity.name) == (3, b"me")
 
 
 async def test_a_refused_hello_changes_nothing(world: World, client: Client) -> None:
     got = await asked(world, client, b"HELLO", b"9", reply=b"-NOPROTO unsupported\r\n")
 
     assert got == b"-NOPROTO unsupported\r\n"
-    assert client.session.lane_key == LaneKey()
+    assert client.session.berth.lane_key == LaneKey()
 
 
 async def test_auth_is_asked_apart_and_changes_the_user_only_when_right(
@@ -834,10 +834,10 @@ async def test_auth_is_asked_apart_and_changes_the_user_only_when_right(
 
     got = await asked(world, client, b"AUTH", b"alice", b"bad", reply=b"-WRONGPASS no\r\n")
     assert got == b"-WRONGPASS no\r\n"
-    assert client.session.lane_key.user is None
+    assert client.session.berth.lane_key.user is None
     assert await asked(world, client, b"AUTH", b"alice", b"good", reply=OK) == OK
 
-    assert client.session.lane_key.user == User(b"alice", b"good")
+    assert client.session.berth.lane_key.user == User(b"alice", b"good")
     assert wire.quiet
     client.raw(GET)
     await world.settle()
@@ -850,13 +850,17 @@ async def test_auth_is_asked_apart_and_changes_the_user_only_when_right(
 async def test_reset_makes_everything_as_at_first(world: World, client: Client) -> None:
     await asked(world, client, b"SELECT", b"5", reply=OK)
     await asked(world, client, b"MULTI", reply=OK)
-    client.session.name = b"me"
+    client.session.identity.name = b"me"
 
     client.send(b"RESET")
     await world.settle()
 
     assert client.took() == b"+RESET\r\n"
-    assert (client.session.lane_key, client.session.name, client.session.holds) == (
+    assert (
+        client.session.berth.lane_key,
+        client.session.identity.name,
+        client.session.berth.holds,
+    ) == (
         LaneKey(),
         b"",
         0,

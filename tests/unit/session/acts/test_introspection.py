@@ -79,7 +79,7 @@ async def answered(world: World, client: Client, words: bytes, reply: bytes) -> 
 
 
 def speak(client: Client, resp: int) -> None:
-    client.session.rekey(client.session.lane_key.with_resp(resp))
+    client.session.berth.rekey(client.session.berth.lane_key.with_resp(resp))
 
 
 # --- COMMAND

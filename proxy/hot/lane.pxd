@@ -1,0 +1,31 @@
+# cython: language_level=3
+# The types of lane.py.
+
+cimport cython
+from nearhit.proxy.hot.answers cimport RunSlot as CRunSlot, Turn as CTurn
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter
+
+cdef int _PUSH, _BROKEN
+
+
+cdef class LaneCore:
+    cdef public object state
+    cdef public object waiting
+    cdef public list out
+    cdef public object wire
+    cdef public CCutter cutter
+    cdef public list frame
+    cdef public Py_ssize_t heard
+    cdef public bint paused
+    cdef public bint choked
+    cdef public bint flush_deferred
+    cdef public bint tracking
+    cdef public Py_ssize_t sent
+    cdef public Py_ssize_t done
+    cdef public bint plain_framing
+    cdef public object call_soon
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=CRunSlot, turn=CTurn)
+    cpdef data_received(self, bytes data)
+    cdef _send(self, bytes data, object slot)
+    @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, turn=CTurn, marks=bytes)
+    cdef Py_ssize_t _cut_marked(self, bytes data, Py_ssize_t pos, CRunSlot run) except -1

@@ -1,0 +1,175 @@
+# cython: annotation_typing=False, language_level=3
+"""What happens to every request that goes to the server and to every reply that comes.
+
+See upstream/lane.py for the drawing and for everything that is not every request: Lane derives
+from LaneCore, and methods that raise NotImplementedError are its."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+from ..resp.kernel import BROKEN, PUSH, Cutter
+from .answers import RunSlot, Slot
+
+
+class LaneState(Enum):
+    IDLE = auto()  # no connection and nothing to send
+    CONNECTING = auto()  # dialling, shaking hands, or between two attempts
+    READY = auto()
+    DOWN = auto()  # the retry rule is exhausted: fails at once, tried every 2 s
+    CLOSED = auto()
+
+
+READY = LaneState.READY
+
+# C integers in the compiled form (lane.pxd), for the comparisons of every reply.
+_PUSH, _BROKEN = PUSH, BROKEN
+
+
+class LaneCore:
+    """Requests out, replies to the slot at the head."""
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self.state = LaneState.IDLE
+        self.waiting: deque[Slot] = deque()
+        self.out: list[bytes] = []
+        self.wire: asyncio.Transport | None = None
+        self.cutter = Cutter()
+        self.frame: list[bytes] = []  # the parts of a push that came in pieces
+        self.heard = 0  # reads from the socket, for tick()
+        self.paused = False  # not reading: the only client that waits does not read
+        self.choked = False  # takes no more for now: see Owner.lane_writable
+        self.flush_deferred = False  # the flush was put off by a turn
+        self.tracking = False  # the server tells here of changes to what is read here
+        self.sent = 0  # slots that were sent, and those that were answered,
+        self.done = 0  # in the same order
+        # Replies are told apart by their ends alone: no tunnel, no subscriptions.
+        self.plain_framing = True
+        self.call_soon = call_soon
+
+    def _send(self, data: bytes, slot: Slot) -> None:
+        """Queue whole requests and the slot that waits for their replies."""
+        if self.state is not READY:
+            self.send_later(data, slot)
+            return
+        # One write per loop turn carries what all sessions sent: this is what cuts the upstream's
+        # CPU to a third (tests.bench, upstream column at P=1).
+        if not self.out:
+            self.call_soon(self.flush)
+        self.out.append(data)
+        self.waiting.append(slot)
+        self.sent += 1
+        if self.paused:
+            self.resume_reading()
+
+    def send(self, data: bytes, slot: Slot) -> None:
+        self._send(data, slot)
+
+    def flush(self) -> None:
+        wire = self.wire
+        if self.out and wire is not None and self.state is READY:
+            if not self.flush_deferred and len(self.waiting) > len(self.out):
+                # Others are on their way already: one more look at the clients makes the batch
+                # a sixth larger, and throughput a tenth (tests.bench, P=1, 50 connections).
+                self.flush_deferred = True
+                self.call_soon(self.flush)
+                return
+            self.flush_deferred = False
+            wire.write(b"".join(self.out) if len(self.out) > 1 else self.out[0])
+            self.out.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += 1
+        if not self.plain_framing:
+            self.odd_received(data, 0)
+            return
+        pos = 0
+        end = len(data)
+        cutter = self.cutter
+        waiting = self.waiting
+        while pos < end:
+            if self.frame or not waiting:
+                pos = self.unasked(data, pos)
+                continue
+            if cutter.places:
+                cutter.places.clear()  # of the last cut, or of a push
+            slot = waiting[0]
+            if type(slot) is RunSlot:
+                run = slot
+                if run.marks is None:
+                    at = cutter.cut(data, pos, run.want, False)
+                    if run.reads:
+                        # Each value and each nil once, in the read that completes it. What goes
+                        # another way is not counted: MutedSlot, uploads, MULTI, subscribed lanes.
+                        turn = run.session.turn
+                        turn.hits += cutter.bulks
+                        turn.misses += cutter.nulls
+                    run.want -= cutter.done
+                else:
+                    at = self._cut_marked(data, pos, run)
+                if at > pos:
+                    if not run.want:
+                        waiting.popleft()
+                        self.done += 1
+                    if run.flat and cutter.places:
+                        run.feed(cutter.flat(data, pos, at))
+                    else:
+                        run.feed(data if at - pos == end else cutter.part(data, pos, at))
+                    pos = at
+            else:
+                at = cutter.cut(data, pos, slot.want, False)
+                if at > pos:
+                    slot.want -= cutter.done
+                    if not slot.want:
+                        waiting.popleft()
+                        self.done += 1
+                    slot.feed(data if at - pos == end else cutter.part(data, pos, at))
+                    pos = at
+            if self.waiting is not waiting:
+                return  # the slot just fed has closed the lane
+            if cutter.stop == _PUSH:
+                pos = self.unasked(data, pos)
+            elif cutter.stop == _BROKEN:
+                self.lose("bytes that are not RESP")
+                return
+            if not self.plain_framing:
+                # The reply just handed over changed how this connection speaks.
+                if pos < end:
+                    self.odd_received(data, pos)
+                return
+
+    def _cut_marked(self, data: bytes, pos: int, run: RunSlot) -> int:
+        """Cut the replies of a run one by one, for only some of them are reads of strings; the
+        offset reached."""
+        cutter, turn, marks, count = self.cutter, run.session.turn, run.marks, run.count
+        assert marks is not None
+        end, want = len(data), run.want
+        while pos < end and want:
+            read = marks[count - want]
+            pos = cutter.cut(data, pos, 1, False)
+            if read:
+                turn.hits += cutter.bulks
+                turn.misses += cutter.nulls
+            if not cutter.done:
+                break
+            want -= 1
+        run.want = want
+        return pos
+
+    def send_later(self, data: bytes, slot: Slot) -> None:
+        raise NotImplementedError
+
+    def odd_received(self, data: bytes, pos: int) -> None:
+        raise NotImplementedError
+
+    def unasked(self, data: bytes, pos: int) -> int:
+        raise NotImplementedError
+
+    def lose(self, why: str) -> None:
+        raise NotImplementedError
+
+    def resume_reading(self) -> None:
+        raise NotImplementedError

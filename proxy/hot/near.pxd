@@ -1,0 +1,20 @@
+# cython: language_level=3
+# The types of near.py.
+
+from nearhit.proxy.hot.lane cimport LaneCore as CLaneCore
+from nearhit.proxy.near.cache cimport NearCache as CNearCache, Space as CSpace
+
+cdef Py_ssize_t _PENDING
+
+
+cdef class NearReading:
+    cdef public CNearCache cache
+    cdef public CSpace space
+    cdef public CLaneCore lane
+    cdef public Py_ssize_t fresh_after
+    cdef public Py_ssize_t unsent
+    cdef bint _stands(self) except -1
+    cdef bint _hears(self) except -1
+    cdef bint _fresh(self) except -1
+    cdef _elsewhere(self)
+    cdef _settled(self)

@@ -1,0 +1,70 @@
+# cython: annotation_typing=False, language_level=3
+"""Where one session may read near, and from when on.
+
+Reads of strings go to the tracked lane, from where the near cache is filled: what the cache then
+serves can never be older than what a client has read there before. A client that has read or
+written elsewhere reads near again when the tracked lane has answered something sent later."""
+
+from __future__ import annotations
+
+from ..near.cache import NearCache, Space
+from .lane import READY, LaneCore
+
+# Something was read elsewhere and is not answered yet: no answer of the lane is new enough.
+PENDING = 1 << 62
+
+_PENDING = PENDING
+
+
+class NearReading:
+    def __init__(self, cache: NearCache | None) -> None:
+        self.cache = cache  # what forgets the keys that the client writes; None: nobody reads near
+        self.space: Space | None = None  # None: this client reads nothing near
+        self.lane: LaneCore | None = None  # the tracked one
+        self.fresh_after = -1  # answers of the lane
+        self.unsent = 0  # bytes out of the near cache that were not handed to the socket yet
+
+    def __repr__(self) -> str:
+        return f"<NearReading {self.space!r} fresh={self.fresh}>"
+
+    @property
+    def fresh(self) -> bool:
+        return self._fresh()
+
+    def _stands(self) -> bool:
+        """Whether the lane is there and tells of changes."""
+        lane, space = self.lane, self.space
+        return (
+            lane is not None
+            and lane.state is READY
+            and lane.tracking
+            and space is not None
+            and space.open
+        )
+
+    def _hears(self) -> bool:
+        """Whether it is read from: for a client that does not read it may not be, and what has
+        changed is not heard of."""
+        return self.lane is not None and not self.lane.paused
+
+    def _fresh(self) -> bool:
+        """Whether what stands here is as new as anything that the client has been told."""
+        return self.lane is not None and self.lane.done > self.fresh_after
+
+    def _elsewhere(self) -> None:
+        """A request goes elsewhere whose answer may be newer than what stands here."""
+        self.fresh_after = _PENDING
+
+    def _settled(self) -> None:
+        """All that went elsewhere is answered."""
+        if self.fresh_after == _PENDING and self.lane is not None:
+            self.fresh_after = self.lane.sent
+
+    def elsewhere(self) -> None:
+        self._elsewhere()
+
+    def moved(self, lane: LaneCore) -> None:
+        """Read on this lane from now on; what was learnt by way of another is not forgotten."""
+        if self.lane is not None and self.lane is not lane:
+            self.fresh_after = lane.sent
+        self.lane = lane

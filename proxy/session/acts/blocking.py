@@ -1,0 +1,88 @@
+"""What waits in the server: on a lane of the session's own, until it is answered."""
+
+from __future__ import annotations
+
+from ...errors import ProxyError
+from ...hot.answers import RunSlot
+from ...resp.requests import encode
+from ...upstream.ask import drop
+from ..conducted import Conducted
+from ..reasons import HOLD_BLOCKED, STALL_DRAIN, STALL_END
+from ..writes import begin_write
+from .plain import forgetting
+
+
+def block(session: Conducted, args: list[bytes]) -> bool:
+    """What may wait: BLPOP and its kin, and KILL of a script that runs."""
+    kill = args[0].upper() in (b"SCRIPT", b"FUNCTION")
+    # A server that is busy with a script knows KILL, but not SELECT.
+    if not session.berth.pin(session.berth.lane_key.with_db(0) if kill else None):
+        return False
+    if session.berth.leaving:  # or an element would be popped for nobody
+        session.stall(STALL_END)
+        return True
+    lane = session.berth.lane
+    assert lane is not None
+    keys = session.context.table.written(args)
+    begin_write(session.context, session.berth, keys or [])
+
+    def over() -> None:
+        session.berth.blocking -= 1
+        if not session.berth.blocking:
+            lane.patient = False
+            session.berth.let_go(HOLD_BLOCKED)
+
+    def answered(reply: bytes) -> bytes:
+        over()
+        return reply
+
+    def failed(why: ProxyError) -> bytes:
+        over()
+        return why.line
+
+    seen, lost = forgetting(session, keys, answered, failed)
+    session.berth.blocking += 1
+    lane.patient = True
+    session.berth.hold(HOLD_BLOCKED)
+    session.peek(encode(args), seen, lost=lost)
+    if kill:
+        session.stall(STALL_DRAIN)  # this lane is of db 0: what follows goes elsewhere
+    return True
+
+
+def wait(session: Conducted, args: list[bytes]) -> bool:
+    """WAIT and WAITAOF, which count from the last write of their connection."""
+    had_own = session.berth.own is not None
+    if not session.berth.pin():
+        return False
+    if not had_own and session.berth.lane is not None:
+        # The server notes a connection's write offset after each command: any command on the fresh
+        # lane moves it past our own writes elsewhere.
+        session.berth.lane.ask(drop, b"PING")
+    return block(session, args)
+
+
+class ShutdownSlot(RunSlot):
+    """SHUTDOWN: no reply and a closed connection is its success."""
+
+    __slots__ = ("_asker",)
+
+    def __init__(self, asker: Conducted) -> None:
+        super().__init__(asker.answers, 1)
+        self._asker = asker
+
+    def fail(self, why: ProxyError, inside: bool) -> None:
+        self.want = 0
+        self._asker.stall(STALL_END)
+        self.session.advance()
+
+
+def shutdown(session: Conducted, args: list[bytes]) -> bool:
+    """On a lane of our own, whose end is the answer."""
+    if not session.berth.idle() or not session.berth.pin():
+        return False
+    slot = ShutdownSlot(session)
+    session.take_place(slot)
+    session.send(encode(args), slot)
+    session.stall(STALL_DRAIN)
+    return True

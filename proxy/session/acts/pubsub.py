@@ -1,0 +1,47 @@
+"""SUBSCRIBE and its kin: on a lane of the session's own, for as long as a subscription is left."""
+
+from __future__ import annotations
+
+from ...hot.answers import Answers, RunSlot
+from ...hot.session import MUTE_SKIP
+from ...resp.requests import encode
+from ...upstream.subscriptions import Channels
+from ..conducted import Conducted
+from ..reasons import HOLD_SUBSCRIBED, STALL_DRAIN, STALL_END
+from .plain import forward
+
+
+class SubscribeSlot(RunSlot):
+    """The replies to SUBSCRIBE and its kin: one for each channel (upstream/subscriptions.py)."""
+
+    __slots__ = ("bare", "word")
+
+    def __init__(self, answers: Answers, word: bytes, names: int) -> None:
+        super().__init__(answers, max(1, names))
+        self.word = word
+        self.bare = not names
+
+
+def subscribe(session: Conducted, args: list[bytes]) -> bool:
+    """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
+    return forward(session, args) if len(args) < 2 else unsubscribe(session, args)
+
+
+def unsubscribe(session: Conducted, args: list[bytes]) -> bool:
+    """UNSUBSCRIBE and its kin, which a client may send without any subscription."""
+    berth = session.berth
+    if not berth.idle() or not berth.pin():
+        return False
+    if berth.leaving:
+        session.stall(STALL_END)
+        return True
+    assert berth.lane is not None
+    if berth.lane.framing is None:
+        berth.lane.subscribe(Channels(berth.lane_key.resp))
+    berth.hold(HOLD_SUBSCRIBED)
+    slot = SubscribeSlot(session.answers, args[0].lower(), len(args) - 1)
+    session.mute &= ~MUTE_SKIP
+    session.take_place(slot)
+    session.send(encode(args), slot)
+    session.stall(STALL_DRAIN)
+    return True

@@ -1,0 +1,31 @@
+"""Writes, and scripts, which may write what their keys name."""
+
+from __future__ import annotations
+
+from ...resp.requests import encode
+from ...table.table import READS
+from ..conducted import Conducted
+from ..reasons import HOLD_MULTI
+from ..writes import begin_write
+from .plain import forward
+
+
+def scripted(session: Conducted, args: list[bytes]) -> bool:
+    """On the lane for scripts, where only other scripts wait behind a long one."""
+    if session.berth.quiet and session.berth.own is None:
+        session.berth.run_scripts()
+    return write(session, args)
+
+
+def write(session: Conducted, args: list[bytes]) -> bool:
+    """Void the loads first: one that began before the write must not store behind it."""
+    name = args[0].upper()
+    if name == b"GETEX" and len(args) == 2:
+        return forward(session, args)  # without an option it only reads
+    keys = session.context.table.written(args)
+    leases = begin_write(session.context, session.berth, keys or [])
+    if session.berth.holds & HOLD_MULTI:
+        session.transaction.writes(keys, leases)
+        return forward(session, args)
+    session.forward(encode(args), reads=int(name in READS), keys=keys)
+    return True

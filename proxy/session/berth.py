@@ -1,0 +1,372 @@
+"""Where a session's requests go: its lane, why it keeps one of its own, and its home mode.
+
+    no lane ── attach ──▶ shared lane (users + 1) ── unpin ──▶ no lane
+       └─────── pin ────▶ lent lane, ours alone ─── unpin ──▶ clean: to the pool; tainted: closed
+
+A lane of our own is kept for as long as anything is held (reasons.py) or outstanding. Order: a
+session uses one lane at a time; another may be taken only when nothing is outstanding. Owns the
+reports of a lent lane (upstream's Owner). Used by Session and by acts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from ..errors import ProxyError
+from ..hot.answers import RunSlot
+from ..hot.lane import LaneCore
+from ..hot.near import NearReading
+from ..log import event
+from ..resp.kernel import RouteMap
+from ..resp.modes import Mode
+from ..upstream.lane import Lane, LaneKey, Use
+from .context import Context
+from .identity import Identity
+from .reasons import (
+    FLAGS,
+    HOLD_BLOCKED,
+    HOLD_MULTI,
+    HOLD_SUBSCRIBED,
+    HOLD_TUNNEL,
+    HOLD_UPLOAD,
+    HOLDS_STATE,
+    STALL_CLIENT,
+    STALL_DRAIN,
+    STALL_END,
+    STALL_LANE,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Moored(Protocol):
+    """The session that a berth is of: its state, and how it is told to wait, go on and end."""
+
+    context: Context
+    identity: Identity
+    near: NearReading
+    lane: LaneCore | None
+    mode: int
+    home: int
+    head: RunSlot | None
+    stalls: int
+    at_drain: bool
+    odd: bool
+    closed: bool
+    queued: int
+    flat: bool
+    eof: bool
+
+    def become(self, mode: int) -> None: ...
+    def live_in(self, maps: Sequence[RouteMap], home: int) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def stall(self, reason: int) -> object: ...
+    def resume(self, reason: int) -> None: ...
+    def take_rest(self) -> bytes: ...
+    def close(self) -> None: ...
+    def stop_reading(self) -> None: ...
+    def start_reading(self) -> None: ...
+
+
+class Berth:
+    __slots__ = ("_running", "_session", "blocking", "holds", "lane_key")
+
+    def __init__(self, session: Moored, lane_key: LaneKey) -> None:
+        self._session = session
+        self.lane_key = lane_key
+        self.holds = 0
+        self.blocking = 0  # blocking commands outstanding
+        self._running: set[asyncio.Task[None]] = set()  # what ends with the client
+
+    def __repr__(self) -> str:
+        return f"<Berth db={self.lane_key.db} holds={self.holds} {self.lane!r}>"
+
+    @property
+    def lane(self) -> Lane | None:
+        return cast("Lane | None", self._session.lane)
+
+    @lane.setter
+    def lane(self, lane: Lane | None) -> None:
+        self._session.lane = lane
+
+    @property
+    def mode(self) -> int:
+        return self._session.mode
+
+    @property
+    def queued(self) -> int:
+        """Commands queued since MULTI; -1 outside of it."""
+        return self._session.queued
+
+    @queued.setter
+    def queued(self, count: int) -> None:
+        self._session.queued = count
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is outstanding."""
+        return self._session.head is None
+
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+        return self._session.closed
+
+    @property
+    def own(self) -> Lane | None:
+        """The lane where it is ours alone."""
+        lane = self.lane
+        return lane if lane is not None and lane.lent else None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the client has said that it sends no more: it must not begin to wait for
+        anything."""
+        return self._session.eof
+
+    @property
+    def subscriptions(self) -> tuple[int, int, int]:
+        """Channels, patterns and shard channels subscribed."""
+        framing = self.lane.framing if self.lane is not None else None
+        return framing.counts if framing is not None else (0, 0, 0)
+
+    @property
+    def user(self) -> bytes:
+        """The upstream user that our commands run as."""
+        if self.lane_key.user is not None:
+            return self.lane_key.user.name
+        return (self._session.context.lanes.dial.upstream.username or "default").encode()
+
+    @property
+    def flags(self) -> str:
+        """CLIENT LIST's flags."""
+        shown = "".join(flag for flag, bit in FLAGS.items() if self.holds & bit)
+        return shown + self._session.identity.marks or "N"
+
+    # --- Taking and leaving a lane --------------------------------------------------------------
+
+    def idle(self) -> bool:
+        """Whether nothing is outstanding; if something is, the session stalls until it is
+        answered."""
+        if self.quiet:
+            return True
+        self._session.stall(STALL_DRAIN)
+        return False
+
+    def attach(self) -> Lane:
+        """The shared lane of our key, from now on."""
+        lane = self.lane = self._session.context.lanes.shared(self.lane_key)
+        lane.users += 1
+        return lane
+
+    def pin(self, key: LaneKey | None = None) -> bool:
+        """Take a lane of our own; False: not yet, something is outstanding on a shared one."""
+        lane = self.lane
+        if lane is not None and lane.lent:
+            return True
+        if not self.idle():
+            return False
+        if lane is not None:
+            lane.users -= 1
+        self.lane = self._session.context.lanes.borrow(key or self.lane_key, self)
+        self._session.at_drain = True
+        return True
+
+    def unpin(self) -> None:
+        """Give the lane back; it is clean, or tainted."""
+        lane, self.lane = self.lane, None
+        if lane is None:
+            return
+        if lane.lent:
+            self._session.context.lanes.give_back(lane)
+        else:
+            lane.users -= 1
+
+    def run_scripts(self) -> None:
+        """Go to the lane for scripts until all is answered; nothing is outstanding now."""
+        self.unpin()
+        self.lane = self._session.context.lanes.shared(replace(self.lane_key, use=Use.SCRIPTS))
+        self.lane.users += 1
+        if self.mode in (Mode.NEAR, Mode.FAR):
+            self._session.become(Mode.SCRIPTING)
+        self._session.at_drain = True
+
+    def rekey(self, key: LaneKey) -> None:
+        """Go on under another db, RESP version or user; a lane of our own has changed with us."""
+        lane = self.lane
+        if lane is not None and lane.lent:
+            lane.key = key
+            if lane.framing is not None:
+                lane.framing.resp = key.resp
+        elif lane is not None:
+            self.unpin()
+        self.lane_key = key
+        if self._session.near.lane is not None:
+            self.find_tracked()
+        self.choose_mode()
+
+    def settle(self) -> None:
+        """Nothing is outstanding: a lane that nothing holds goes back."""
+        lane = self.lane
+        if lane is None:
+            return
+        if lane.lent:
+            self._session.at_drain = True
+            if lane.framing is not None and lane.framing.empty:
+                lane.unsubscribe()
+                self.let_go(HOLD_SUBSCRIBED)
+            if not self.holds:
+                self.unpin()
+        elif lane.key.use is Use.SCRIPTS:
+            self.unpin()
+            self._session.become(self._session.home)
+
+    def leave(self) -> None:
+        """The client is gone."""
+        for task in self._running:
+            task.cancel()
+        lane, self.lane = self.lane, None
+        if lane is not None:
+            if lane.lent:
+                # With it go MULTI, WATCH, a wait: no element is popped for nobody.
+                lane.tainted |= bool(self.holds or self._session.head is not None)
+                self._session.context.lanes.give_back(lane)
+            else:
+                lane.users -= 1
+                lane.resume_reading()
+        tracked = cast("Lane | None", self._session.near.lane)
+        if tracked is not None:
+            tracked.resume_reading()
+
+    def run(self, work: Coroutine[Any, Any, None], finishes: bool = False) -> None:
+        """Run it as a task, which ends with the client unless it has to finish."""
+        task = self._session.context.start(work)
+        if not finishes:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    # --- Holds and modes ------------------------------------------------------------------------
+
+    def hold(self, why: int) -> None:
+        self.holds |= why
+        self.choose_mode()
+
+    def let_go(self, why: int) -> None:
+        self.holds &= ~why
+        self.choose_mode()
+
+    def choose_mode(self) -> None:
+        """Which requests the kernel may forward unseen, in the state we are in."""
+        session = self._session
+        session.flat = self.lane_key.resp == 2
+        session.near.cache = session.context.near
+        session.near.space = None
+        home = self._home()
+        if home is Mode.NEAR:
+            self.find_tracked()
+        session.live_in(session.context.table.maps, home)
+
+    def _home(self) -> Mode:
+        session = self._session
+        if self.lane_key.user is None and session.context.lanes.locked:
+            return Mode.LOCKED
+        if self.holds & HOLD_MULTI:
+            return Mode.QUEUEING
+        if self.holds & HOLD_SUBSCRIBED and self.lane_key.resp == 2:
+            return Mode.SUBSCRIBED
+        return Mode.FAR if self.holds or not session.context.table.ours.near else Mode.NEAR
+
+    def find_tracked(self) -> Lane:
+        """The tracked lane and the space that it fills, of the db and user that we have now."""
+        near = self._session.near
+        near.space, lane = self._session.context.scopes.scope(self.lane_key).tracked.filled()
+        near.moved(lane)
+        return lane
+
+    # --- Bytes that are no requests ---------------------------------------------------------------
+
+    def enter_tunnel(self) -> None:
+        """From now on bytes pass both ways as they are, for as long as the connection lasts."""
+        assert self.lane is not None
+        assert self.lane.lent
+        self.lane.enter_tunnel()
+        self._session.odd = True
+        self._session.stalls &= STALL_CLIENT | STALL_LANE | STALL_END
+        self.hold(HOLD_TUNNEL)
+
+    def through(self, data: bytes) -> None:
+        """More of what the client sends into a tunnel."""
+        lane = self.lane
+        if lane is None:
+            return
+        lane.send_part(data)
+        if lane.choked:
+            self.wait_for(lane)
+
+    # --- Flow control -----------------------------------------------------------------------------
+
+    def wait_for(self, lane: LaneCore) -> None:
+        """Parse on when the lane takes more."""
+        assert isinstance(lane, Lane)
+        self._session.stalls |= STALL_LANE
+        lane.blocked.append(self)
+        if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
+            self._session.stop_reading()
+
+    def pause_replies(self) -> None:
+        """The client does not read."""
+        for lane in self._lanes():
+            lane.pause_reading(self._session)
+
+    def resume_replies(self) -> None:
+        for lane in self._lanes():
+            lane.resume_reading()
+
+    def _lanes(self) -> list[Lane]:
+        """Those that replies for us may come from."""
+        lanes = self._session.lane, self._session.near.lane
+        return [cast(Lane, lane) for lane in lanes if lane is not None]
+
+    # --- What a lane of our own reports (upstream's Owner) ---------------------------------------
+
+    def lane_pushed(self, lane: Lane, frame: bytes) -> None:
+        self._session.write(frame)
+
+    def lane_raw(self, lane: Lane, data: bytes) -> None:
+        self._session.write(data)
+
+    def lane_ends(self, lane: Lane) -> None:
+        if self.lane is lane and self.holds & HOLDS_STATE:
+            # What is still to come was meant for the state that is lost: none of it may run
+            # elsewhere.
+            self._session.stalls |= STALL_END
+            self._session.at_drain = True
+            self._session.take_rest()
+
+    def lane_lost(self, lane: Lane, why: ProxyError) -> None:
+        if self.lane is not lane:
+            return
+        session = self._session
+        self.lane = None
+        session.context.lanes.give_back(lane)
+        if self.holds & HOLDS_STATE:
+            event(
+                log,
+                logging.INFO,
+                "client closed",
+                client=session.identity.id,
+                reason="its lane is lost",
+                error=why,
+            )
+            session.close()
+            return
+        self.let_go(HOLD_BLOCKED)
+        session.resume(STALL_DRAIN)
+
+    def lane_writable(self, lane: Lane) -> None:
+        if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
+            self._session.start_reading()
+        self._session.resume(STALL_LANE)

@@ -1,0 +1,35 @@
+"""What all sessions of a process have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..custom.spec import CommandSpec, LoaderKeys
+from ..hot.answers import Turn
+from ..near.cache import NearCache
+from ..resp.requests import Dialect
+from ..table.table import Table
+from ..upstream.lanes import Lanes
+from .clients import Clients
+from .scopes import Scopes
+
+
+@dataclass(slots=True)
+class Context:
+    lanes: Lanes
+    clients: Clients
+    table: Table
+    turn: Turn
+    scopes: Scopes
+    loaders: LoaderKeys
+    start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    # A command that the table does not know has worked: read COMMAND again.
+    learn: Callable[[], None]
+    dialect: Dialect = Dialect.REDIS
+    fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
+    customs: Mapping[bytes, CommandSpec] = field(default_factory=dict)  # ours, by upper-case name
+    info: Callable[[], bytes] = lambda: b""  # our section of INFO
+    near: NearCache | None = None

@@ -1,0 +1,40 @@
+"""Who a client is: what CLIENT shows of it, and what it says of itself. The proxy's own: the
+server knows only lanes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Identity:
+    born: float  # seconds, monotonic
+    id: int = 0
+    name: bytes = b""
+    library: tuple[bytes, bytes] = (b"", b"")  # CLIENT SETINFO lib-name, lib-ver
+    peer: str = ""
+    local: str = ""
+    marks: str = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
+    redirect: int = -1  # whose client gets our invalidations
+
+    def locate(self, wire: asyncio.BaseTransport) -> None:
+        """Take the addresses of both ends."""
+        local = wire.get_extra_info("sockname")
+        self.peer = address(wire.get_extra_info("peername"), local)
+        self.local = address(local, None)
+
+    def reset(self) -> None:
+        """As RESET does."""
+        self.name = b""
+        self.marks = ""
+        self.redirect = -1
+
+
+def address(name: object, server: object) -> str:
+    """An address as Redis writes it; a unix client has its server's path and port 0."""
+    if isinstance(name, tuple):
+        host, port = str(name[0]), name[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    path = name or server
+    return f"{path.decode() if isinstance(path, bytes) else path}:0"

@@ -1,0 +1,26 @@
+"""What a session remembers between MULTI and EXEC, beside what the server queues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Patch = Callable[[bytes], bytes]
+
+
+@dataclass(slots=True)
+class Transaction:
+    # What makes elements of EXEC's reply ours, by position.
+    patches: list[tuple[int, Patch]] = field(default_factory=list)
+    keys: list[bytes] | None = field(default_factory=list)  # that EXEC writes, None: any
+    leases: list[bytes] = field(default_factory=list)  # that must be void before EXEC writes
+
+    def writes(self, keys: list[bytes] | None, leases: list[bytes]) -> None:
+        """A queued command writes these keys, None: any."""
+        self.keys = None if keys is None or self.keys is None else self.keys + keys
+        self.leases += leases
+
+    def clear(self) -> None:
+        self.patches = []
+        self.keys = []
+        self.leases = []
