@@ -2,7 +2,7 @@
 
     LOCKED ◀──▶ NEAR ◀──▶ FAR ◀──▶ QUEUEING ◀──▶ SUBSCRIBED      home: each may follow each, as
                  │ │       │ │                                   the login, RESP and holds say
-       GET, MGET │ │ EVAL  │ │ GETORSET, LOCK ...
+       GET, MGET │ │ EVAL  │ │ GETORSET, LOCK ...    (LOCKED may too)
                  │ └──┬────┘ │
                  ▼    ▼      ▼
              TRACKED  SCRIPTING  OWN                             passing: back home when nothing
@@ -19,7 +19,8 @@ from ..resp.modes import Mode
 
 HOMES: Final = frozenset({Mode.LOCKED, Mode.NEAR, Mode.FAR, Mode.QUEUEING, Mode.SUBSCRIBED})
 MOVES: Final[Mapping[Mode, frozenset[Mode]]] = {
-    Mode.LOCKED: HOMES,
+    # The server has a word for strangers, whose reads of loaders' keys are asked all the same.
+    Mode.LOCKED: HOMES | {Mode.OWN},
     Mode.NEAR: HOMES | {Mode.TRACKED, Mode.SCRIPTING, Mode.OWN},
     Mode.FAR: HOMES | {Mode.SCRIPTING, Mode.OWN},
     Mode.QUEUEING: HOMES,
