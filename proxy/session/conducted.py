@@ -14,7 +14,6 @@ from ..upstream.lane import Lane
 from .berth import Berth
 from .clients import Client
 from .context import Context
-from .identity import Identity
 from .transaction import Transaction
 
 
@@ -28,7 +27,7 @@ class Conducted(Protocol):
     @property
     def client(self) -> Client: ...
     @property
-    def identity(self) -> Identity: ...
+    def mode(self) -> int: ...
     @property
     def berth(self) -> Berth: ...
     @property

@@ -38,7 +38,7 @@ def client(session: Conducted, args: list[bytes]) -> bool:
     if sub in ANSWERS and known:
         return _replaced(session, args, ANSWERS[sub](session, args))
     act = SUBCOMMANDS.get(sub)
-    if session.berth.mode == Mode.LOCKED:
+    if session.mode == Mode.LOCKED:
         return sticky(session, args)  # the server has a word for strangers
     if act is not None and known:
         return act(session, args)
@@ -58,22 +58,24 @@ def _replaced(session: Conducted, args: list[bytes], answer: Answer) -> bool:
 
 
 def _id(session: Conducted, args: list[bytes]) -> Answer:
-    return lambda _: integer(session.identity.id)
+    return lambda _: integer(session.client.identity.id)
 
 
 def _getname(session: Conducted, args: list[bytes]) -> Answer:
-    name = session.identity.name  # as it is now: a SETNAME behind us acts before we are answered
+    name = (
+        session.client.identity.name
+    )  # as it is now: a SETNAME behind us acts before we are answered
     return lambda _: bulk(name) if name else null(session.berth.lane_key.resp)
 
 
 def _getredir(session: Conducted, args: list[bytes]) -> Answer:
-    who = session.identity
+    who = session.client.identity
     return lambda reply: integer(who.redirect) if who.redirect > 0 else reply
 
 
 def _trackinginfo(session: Conducted, args: list[bytes]) -> Answer:
     def answer(reply: bytes) -> bytes:
-        redirect = session.identity.redirect
+        redirect = session.client.identity.redirect
         if redirect <= 0:
             return reply
         return _REDIRECT.sub(b"$8\r\nredirect\r\n:%d\r\n" % redirect, reply, count=1)
@@ -124,7 +126,7 @@ def queued(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer |
         def named(reply: bytes) -> bytes:
             if not is_name(args[2]):
                 return BAD_NAME
-            session.identity.name = args[2]
+            session.client.identity.name = args[2]
             return OK
 
         return [b"CLIENT", b"GETNAME"], named
@@ -137,7 +139,7 @@ def _setname(session: Conducted, args: list[bytes]) -> bool:
     elif not is_name(args[2]):
         session.say(BAD_NAME)
     else:
-        session.identity.name = args[2]
+        session.client.identity.name = args[2]
         session.say(OK)
     return True
 
@@ -152,8 +154,10 @@ def _setinfo(session: Conducted, args: list[bytes]) -> bool:
             error(f"{args[2].decode()} cannot contain spaces, newlines or special characters.")
         )
         return True
-    name, version = session.identity.library
-    session.identity.library = (args[3], version) if option == b"lib-name" else (name, args[3])
+    name, version = session.client.identity.library
+    session.client.identity.library = (
+        (args[3], version) if option == b"lib-name" else (name, args[3])
+    )
     session.say(OK)
     return True
 
@@ -257,10 +261,10 @@ def _tracking(session: Conducted, args: list[bytes]) -> bool:
         if reply.startswith(b"+"):
             if len(args) > 2 and args[2].upper() == b"ON":
                 session.berth.hold(HOLD_TRACKING)
-                session.identity.redirect = target.identity.id if target is not None else -1
+                session.client.identity.redirect = target.identity.id if target is not None else -1
             else:
                 session.berth.let_go(HOLD_TRACKING)
-                session.identity.redirect = -1
+                session.client.identity.redirect = -1
         return reply
 
     ask(session, words, seen)

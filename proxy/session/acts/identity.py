@@ -55,7 +55,7 @@ def hello(session: Conducted, args: list[bytes]) -> bool:
     if not session.berth.idle():
         return False
     if len(args) == 1:
-        ask(session, args, lambda reply: patch_id(reply, session.identity.id))
+        ask(session, args, lambda reply: patch_id(reply, session.client.identity.id))
         return True
     lanes = session.context.lanes
     wanted = parse_hello(args)
@@ -73,9 +73,9 @@ def hello(session: Conducted, args: list[bytes]) -> bool:
             return reply
         user = User(*wanted.login) if wanted.login else session.berth.lane_key.user
         if wanted.name is not None:
-            session.identity.name = wanted.name
+            session.client.identity.name = wanted.name
         session.berth.rekey(session.berth.lane_key.with_resp(wanted.resp).with_user(user))
-        return patch_id(reply, session.identity.id)
+        return patch_id(reply, session.client.identity.id)
 
     ask(session, _without_name(wanted), seen, lane)
     return True
@@ -116,7 +116,7 @@ def reset(session: Conducted, args: list[bytes]) -> bool:
     leave_multi(session, ~0)
     skipped = session.mute & MUTE_SKIP
     session.mute = 0
-    session.identity.reset()
+    session.client.identity.reset()
     session.berth.blocking = 0
     session.berth.rekey(session.context.lanes.primary_key)
     if not skipped:

@@ -89,8 +89,8 @@ def sticky(session: Conducted, args: list[bytes]) -> bool:
             session.berth.hold(HOLD_STICKY)
             mark = MARKS.get(args[1].upper()) if len(args) > 2 else None
             if mark is not None:
-                session.identity.marks = session.identity.marks.replace(mark, "")
-                session.identity.marks += mark if args[2].upper() == b"ON" else ""
+                session.client.identity.marks = session.client.identity.marks.replace(mark, "")
+                session.client.identity.marks += mark if args[2].upper() == b"ON" else ""
         return reply
 
     ask(session, args, seen)

@@ -1,10 +1,5 @@
-"""What sessions do with the commands of the proxy's own: start them, keep their places in the
-queue, answer.
-
-    GETORSET k  ─▶ place ◀─ GetOrSetSlot, on the tracked lane as GET k ─ a value ─▶ client
-                     ▲                                                 └ nil ─▶ a task loads ─┐
-                     └────────────────────────────────────────────────────────────────────────┘
-    others      ─▶ place ◀─ a task runs
+"""What sessions do with the commands of the proxy's own: start them, take their places in the
+queue, answer. The places themselves are hot/own.py's.
 
 Such a command starts when nothing is outstanding, and holds back what follows until it is answered:
 it runs on other lanes, where it could be overtaken. Only one kind may follow its like unanswered:
@@ -19,9 +14,9 @@ from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...errors import BadInput, ProxyError
-from ...hot.answers import RunSlot
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
+from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.session import MUTE_SKIP
 from ...resp.modes import Mode
 from ...resp.requests import Value, bulk, encode, error, null, reply
@@ -34,94 +29,20 @@ log = logging.getLogger(__name__)
 NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
 IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send it on its own"
 
+# Enum members cost 0.1 us a look, of which this path has many.
+NEAR, FAR, TRACKED, OWN = map(int, (Mode.NEAR, Mode.FAR, Mode.TRACKED, Mode.OWN))
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
-
-
-class TaskSlot(RunSlot):
-    """The place of a command that a task runs."""
-
-    __slots__ = ("_muted",)
-
-    def __init__(self, session: Conducted) -> None:
-        super().__init__(session.answers, 1)
-        self._muted = bool(session.mute)
-        session.mute &= ~MUTE_SKIP
-
-    def fill(self, text: bytes) -> None:
-        """The whole answer."""
-        self.want = 0
-        self.pass_on(text)
-
-    def pass_on(self, chunk: bytes) -> None:
-        """A part of the answer; the last one where ``want`` is 0."""
-        RunSlot.feed(self, b"" if self._muted else chunk)
-
-
-class GetOrSetSlot:
-    """The reply to the GET that asks for a value: passed on to its place as it comes. Nil is only
-    the beginning: ``missed`` has to fill the place."""
-
-    __slots__ = ("_fill", "_got", "_missed", "_place", "want")
-
-    def __init__(self, place: TaskSlot, fill: Fill | None, missed: Missed) -> None:
-        self.want = 1
-        self._place = place
-        self._fill = fill
-        self._missed = missed
-        self._got = b""  # until two bytes have told what it is
-
-    @property
-    def _told(self) -> bool:
-        return len(self._got) >= 2
-
-    @property
-    def _nil(self) -> bool:
-        return self._got.startswith((b"$-", b"_"))
-
-    def feed(self, chunk: bytes) -> None:
-        if not self._told:
-            self._got += chunk
-            if not self._told:
-                return
-            chunk, self._got = self._got, self._got[:2]
-            self._place.session.turn.hits += chunk.startswith(b"$") and not self._nil
-        if not self._nil:
-            self._value(chunk)
-        elif not self.want:
-            self._place.session.turn.misses += 1
-            if self._fill is not None:
-                self._fill.give_up()
-            self._missed(self._place)
-
-    def _value(self, chunk: bytes) -> None:
-        """A part of a value, or of an error, which is not kept."""
-        fill = self._fill
-        if fill is not None and fill.open:
-            if not self._got.startswith(b"$"):
-                fill.give_up()
-            elif fill.gather(chunk) and not self.want:
-                fill.keep(fill.got)
-        self._place.want = self.want
-        self._place.pass_on(chunk)
-
-    def fail(self, why: ProxyError, inside: bool) -> None:
-        self.want = 0
-        if self._fill is not None:
-            self._fill.give_up()
-        if self._told and not self._nil:
-            self._place.session.abort("the server went away in the middle of a reply")
-        self._place.fill(why.line)
 
 
 def getorset(session: Conducted, data: bytes, pos: int) -> int:
     """Ask for the GETORSET key that begins at pos as a GET; the offset behind it, 0: it is none.
 
     A hit is to cost no more than 1.6 times a GET: no task is started for it."""
-    berth = session.berth
-    behind_its_like = berth.mode in (Mode.OWN, Mode.TRACKED)
-    if not behind_its_like and not (berth.quiet and berth.mode in (Mode.NEAR, Mode.FAR)):
+    mode = session.mode
+    behind_its_like = mode in (OWN, TRACKED)
+    if not behind_its_like and not (mode in (NEAR, FAR) and session.berth.quiet):
         return 0
-    routes = session.context.table.maps[berth.mode]
+    routes = session.context.table.maps[mode]
     key = routes.key(data, pos)
     if key is None or routes.words != 2:
         return 0
@@ -144,43 +65,40 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
         ticket = space.admit(key)
         if ticket is not None:
             fill = Fill(space, ticket, now)
-    place = TaskSlot(session)
-    session.take_place(place, Mode.OWN)
+    place = _place(session)
     lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:
         lane = session.berth.find_tracked()
     word = bulk(key)
     if fill is not None:
         lane.send(FILL + word, fill)
-    session.send(_GET + word, GetOrSetSlot(place, fill, Missed(session, key, command)), lane)
+    session.send(_GET + word, GetOrSetSlot(place, fill, _missed, session, key, command), lane)
 
 
-class Missed:
-    """What fills a place whose read found nothing: a command, or nil."""
+def _place(session: Conducted) -> TaskSlot:
+    """The place at the end of the queue, before which nothing but its like may come."""
+    place = TaskSlot(session.answers, session.mute != 0)
+    session.mute &= ~MUTE_SKIP
+    session.take_place(place, OWN)
+    return place
 
-    __slots__ = ("_command", "_key", "_session")
 
-    def __init__(self, session: Conducted, key: bytes, command: CommandSpec | None) -> None:
-        self._session = session
-        self._key = key
-        self._command = command
-
-    def __call__(self, place: TaskSlot) -> None:
-        session, command = self._session, self._command
-        if command is None:
-            place.fill(null(session.berth.lane_key.resp))
-            return
-        if session.berth.left:
-            return
-        _, request = session.context.scopes.parse([command.name, self._key])
-        work = session.context.scopes.run(command, request, session.berth.lane_key)
-        session.berth.run(_answer(session, place, command.name.decode(), work))
+def _missed(slot: GetOrSetSlot) -> None:
+    """The read found nothing: run its command, or answer nil."""
+    session, command = cast(Conducted, slot.asker), cast("CommandSpec | None", slot.command)
+    if command is None:
+        slot.place.fill(null(session.berth.lane_key.resp))
+    elif not session.berth.left:
+        scopes, key = session.context.scopes, session.berth.lane_key
+        _, request = scopes.parse([command.name, slot.key])
+        work = scopes.run(command, request, key)
+        session.berth.run(_answer(session, slot.place, command.name.decode(), work))
 
 
 def custom(session: Conducted, args: list[bytes]) -> bool:
     """Run any other command of the proxy's own."""
     berth = session.berth
-    if berth.mode == Mode.LOCKED:
+    if session.mode == Mode.LOCKED:
         session.say(NOAUTH)
         return True
     if berth.holds & HOLD_SUBSCRIBED and berth.lane_key.resp == 2:
@@ -200,8 +118,7 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     except ProxyError as refused:
         session.say(refused.line)
         return True
-    place = TaskSlot(session)
-    session.take_place(place, Mode.OWN)
+    place = _place(session)
     work: Awaitable[Value] = scopes.probe_and_run(spec, request, berth.lane_key)
     if spec.waits(request):
         # It waits for the future, and for nobody when its client leaves or the process stops.
@@ -240,7 +157,7 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
     # Behind WATCH only what that connection reads is watched.
     own = berth.own is not None
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
-        if berth.mode == Mode.NEAR and len(args) == 2 and berth.idle():
+        if session.mode == Mode.NEAR and len(args) == 2 and berth.idle():
             _read(session, args[1], None)
         else:
             session.forward(encode(args), reads=1)
@@ -250,8 +167,7 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
     if len(args) == 2 and args[0].upper() == b"GET":
         _read(session, args[1], scopes.specs[b"GETORSET"])
         return True
-    place = TaskSlot(session)
-    session.take_place(place, Mode.OWN)
+    place = _place(session)
     read = _read_all(scopes.scope(berth.lane_key).call, loaders, args[1:])
     berth.run(_answer(session, place, "MGET", read))
     return True

@@ -37,7 +37,7 @@ def whole(session: Conducted, data: bytes, pos: int) -> int:
     routes = session.context.table.inside
     begin = _MULTI.match(data, pos)
     berth = session.berth
-    if begin is None or berth.own or session.mute or berth.mode not in (Mode.NEAR, Mode.FAR):
+    if begin is None or berth.own or session.mute or session.mode not in (Mode.NEAR, Mode.FAR):
         return 0
     count = routes.scan(data, begin.end(), WINDOW_MAX)
     end = _EXEC.match(data, routes.end)

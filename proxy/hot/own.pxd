@@ -1,0 +1,30 @@
+# cython: language_level=3
+# The types of own.py.
+
+cimport cython
+from nearhit.proxy.hot.answers cimport Answers as CAnswers, RunSlot, Turn as CTurn
+from nearhit.proxy.hot.fills cimport Fill as CFill
+
+cdef int _UNTOLD, _VALUE, _NIL, _OTHER
+
+
+cdef class TaskSlot(RunSlot):
+    cdef public bint muted
+    cpdef fill(self, bytes text)
+    cpdef pass_on(self, bytes chunk, Py_ssize_t want)
+
+
+cdef class GetOrSetSlot:
+    cdef public Py_ssize_t want
+    cdef public TaskSlot place
+    cdef public object missed
+    cdef public object asker
+    cdef public bytes key
+    cdef public object command
+    cdef CFill _fill
+    cdef int _kind
+    cdef bytes _got
+    @cython.locals(fill=CFill)
+    cpdef feed(self, bytes chunk)
+    @cython.locals(session=CAnswers, turn=CTurn)
+    cdef _tell(self, bytes reply)
