@@ -2,14 +2,14 @@
 # The types of fills.py.
 
 cimport cython
-from nearhit.proxy.hot.answers cimport Answers as CAnswers, RunSlot, Turn as CTurn
-from nearhit.proxy.near.cache cimport NearCache as CNearCache, Space as CSpace, Ticket as CTicket
+from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
+from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
 
 
 cdef class Fill:
     cdef public Py_ssize_t want
-    cdef public CSpace space
-    cdef public CTicket ticket
+    cdef public Space space
+    cdef public Ticket ticket
     cdef public double asked
     cdef public long long ttl_ms
     cdef public bint open
@@ -24,17 +24,17 @@ cdef class FillSlot(RunSlot):
     cdef public Fill fill
     @cython.locals(fill=Fill)
     cpdef feed(self, bytes chunk)
-    @cython.locals(fill=Fill, turn=CTurn)
+    @cython.locals(fill=Fill, turn=Turn)
     cdef bytes _keep(self, bytes reply)
 
 
 cdef class WriteSlot(RunSlot):
-    cdef public CNearCache cache
+    cdef public NearCache cache
     cdef public list keys
     cdef public bint muted
-    @cython.locals(turn=CTurn)
+    @cython.locals(turn=Turn)
     cpdef feed(self, bytes chunk)
 
 
-@cython.locals(space=CSpace)
-cpdef forget(CNearCache cache, list keys)
+@cython.locals(space=Space)
+cpdef forget(NearCache cache, list keys)

@@ -2,7 +2,7 @@
 # The types of lane.py.
 
 cimport cython
-from nearhit.proxy.hot.answers cimport RunSlot as CRunSlot, Turn as CTurn
+from nearhit.proxy.hot.answers cimport RunSlot, Turn
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
 cdef int _PUSH, _BROKEN
@@ -24,8 +24,8 @@ cdef class LaneCore:
     cdef public Py_ssize_t done
     cdef public bint plain_framing
     cdef public object call_soon
-    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=CRunSlot, turn=CTurn)
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, turn=Turn)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
-    @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, turn=CTurn, marks=bytes)
-    cdef Py_ssize_t _cut_marked(self, bytes data, Py_ssize_t pos, CRunSlot run) except -1
+    @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, turn=Turn, marks=bytes)
+    cdef Py_ssize_t _cut_marked(self, bytes data, Py_ssize_t pos, RunSlot run) except -1

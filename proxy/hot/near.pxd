@@ -1,16 +1,16 @@
 # cython: language_level=3
 # The types of near.py.
 
-from nearhit.proxy.hot.lane cimport LaneCore as CLaneCore
-from nearhit.proxy.near.cache cimport NearCache as CNearCache, Space as CSpace
+from nearhit.proxy.hot.lane cimport LaneCore
+from nearhit.proxy.near.cache cimport NearCache, Space
 
 cdef Py_ssize_t _PENDING
 
 
 cdef class NearReading:
-    cdef public CNearCache cache
-    cdef public CSpace space
-    cdef public CLaneCore lane
+    cdef public NearCache cache
+    cdef public Space space
+    cdef public LaneCore lane
     cdef public Py_ssize_t fresh_after
     cdef public Py_ssize_t unsent
     cdef bint _stands(self) except -1

@@ -2,8 +2,8 @@
 # The types of own.py.
 
 cimport cython
-from nearhit.proxy.hot.answers cimport Answers as CAnswers, RunSlot, Turn as CTurn
-from nearhit.proxy.hot.fills cimport Fill as CFill
+from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
+from nearhit.proxy.hot.fills cimport Fill
 
 cdef int _UNTOLD, _VALUE, _NIL, _OTHER
 
@@ -21,10 +21,10 @@ cdef class GetOrSetSlot:
     cdef public object asker
     cdef public bytes key
     cdef public object command
-    cdef CFill _fill
+    cdef Fill _fill
     cdef int _kind
     cdef bytes _got
-    @cython.locals(fill=CFill)
+    @cython.locals(fill=Fill)
     cpdef feed(self, bytes chunk)
-    @cython.locals(session=CAnswers, turn=CTurn)
+    @cython.locals(session=Answers, turn=Turn)
     cdef _tell(self, bytes reply)

@@ -2,15 +2,11 @@
 # The types of session.py.
 
 cimport cython
-from nearhit.proxy.hot.answers cimport Answers, RunSlot as CRunSlot, Turn as CTurn
-from nearhit.proxy.hot.fills cimport (
-    Fill as CFill, FillSlot as CFillSlot, WriteSlot as CWriteSlot, forget as c_forget,
-)
-from nearhit.proxy.hot.lane cimport LaneCore as CLaneCore
-from nearhit.proxy.hot.near cimport NearReading as CNearReading
-from nearhit.proxy.near.cache cimport (
-    Entry as CEntry, NearCache as CNearCache, Space as CSpace, Ticket as CTicket,
-)
+from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
+from nearhit.proxy.hot.fills cimport Fill, FillSlot, WriteSlot, forget
+from nearhit.proxy.hot.lane cimport LaneCore
+from nearhit.proxy.hot.near cimport NearReading
+from nearhit.proxy.near.cache cimport Entry, NearCache, Space, Ticket
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef int _MORE, _FULL
@@ -26,10 +22,10 @@ cdef class SessionCore(Answers):
     cdef public int mode
     cdef public int home
     cdef public CRouteMap routes
-    cdef public CNearReading near
+    cdef public NearReading near
     cdef public double active
     cdef public bytes last
-    cdef public CLaneCore lane
+    cdef public LaneCore lane
     cdef public bint flat
     cdef public int mute
     cdef public Py_ssize_t queued
@@ -46,32 +42,32 @@ cdef class SessionCore(Answers):
         specials=int, routes=CRouteMap, far=bint, run=bytes
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
-    @cython.locals(slot=CRunSlot, lane=CLaneCore)
+    @cython.locals(slot=RunSlot, lane=LaneCore)
     cdef _forward(self, bytes data, Py_ssize_t count, Py_ssize_t reads, bytes marks)
-    @cython.locals(near=CNearReading)
+    @cython.locals(near=NearReading)
     cdef int _look_near(self) except -1
     @cython.locals(
-        found=int, space=CSpace, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
+        found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
-        key=bytes, at=Py_ssize_t, entry=CEntry, ticket=CTicket, cache=CNearCache, count=Py_ssize_t
+        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, cache=NearCache, count=Py_ssize_t
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(space=CSpace, routes=CRouteMap, key=bytes, entry=CEntry)
+    @cython.locals(space=Space, routes=CRouteMap, key=bytes, entry=Entry)
     cdef Py_ssize_t _near_hit(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(turn=CTurn)
+    @cython.locals(turn=Turn)
     cdef _say_near(self, bytes reply, Py_ssize_t size)
-    @cython.locals(near=CNearReading)
+    @cython.locals(near=NearReading)
     cdef _count_near(self, Py_ssize_t size)
     cdef _ask_tracked(self, bytes data, Py_ssize_t count)
-    @cython.locals(lane=CLaneCore, fill=CFill, slot=CFillSlot)
-    cdef _fill(self, bytes data, CSpace space, CTicket ticket, double now)
+    @cython.locals(lane=LaneCore, fill=Fill, slot=FillSlot)
+    cdef _fill(self, bytes data, Space space, Ticket ticket, double now)
     cdef _go_tracked(self)
     @cython.locals(
         routes=CRouteMap, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
         keys=list, key=bytes
     )
     cdef Py_ssize_t _write_one(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(slot=CWriteSlot, lane=CLaneCore, cache=CNearCache)
+    @cython.locals(slot=WriteSlot, lane=LaneCore, cache=NearCache)
     cdef _forward_write(self, bytes data, Py_ssize_t count, list keys, Py_ssize_t reads)
     cdef _handed_over(self)
     cdef _emptied(self)
