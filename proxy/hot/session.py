@@ -17,7 +17,8 @@ from typing import Protocol
 
 from ..errors import ProxyError
 from ..near.cache import NearCache, Space, Ticket
-from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap
+from ..resp.kernel import BROKEN, PUSH, Cutter, RouteMap
+from ..resp.routes import FULL, MORE, Route
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -31,11 +32,10 @@ WINDOW_BYTES = 4 * 1024 * 1024
 MUTE_OFF = 1  # CLIENT REPLY OFF
 MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
 
-# Classes of requests that are taken one by one (table.Path): GET, and writes of one key, which
-# stands behind the name.
-NEAR = 32
-WRITE_ONE = 33
-GETORSET = 27
+# Requests that are taken one by one. Plain integers: an enum's member is slow to compare.
+NEAR = int(Route.NEAR)
+WRITE_ONE = int(Route.WRITE_ONE)
+GETORSET = int(Route.GETORSET)
 _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
 FILL = (
     b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"  # track what is read next:

@@ -38,10 +38,11 @@ from ..hot.session import (
 from ..keys.ours import lease_key
 from ..log import event
 from ..near.cache import NearCache
-from ..resp.kernel import BROKEN, DONE, ODD, PLAIN, Cutter, RouteMap
+from ..resp.kernel import BROKEN, DONE, Cutter, RouteMap
 from ..resp.requests import Dialect, Partial, parse_request
+from ..resp.routes import Route
 from ..table.route import refined
-from ..table.table import Route, Table
+from ..table.table import Table
 from ..upstream.ask import drop
 from ..upstream.dial import keep_alive
 from ..upstream.lane import Lane, LaneKey, Use
@@ -311,7 +312,7 @@ class Session(SessionCore):
         self.rest = data
         self.gathered = len(data)
         if not self.stalls and self.routes is self.context.table.locked:
-            self.special(data, 0, ODD)  # a request that is not whole may be too large already
+            self.special(data, 0, Route.ODD)  # a request that is not whole may be too large already
         # A blocked client's end must be seen, and it only shows behind what it sent before.
         bound = BLOCKED_READ_AHEAD if self.holds & HOLD_BLOCKED else READ_AHEAD
         if self.stalls and len(data) > bound and not self._paused and self.wire is not None:
@@ -348,7 +349,7 @@ class Session(SessionCore):
         args = request.args
         if args:
             routes = self.context.table.plain if locked else self.routes
-            named = Route(route) if route > PLAIN else Route(routes.get(args[0]))
+            named = Route(route) if route > Route.PLAIN else Route(routes.get(args[0]))
             try:
                 if not self.context.conduct(self, refined(named, args), args):
                     return -1

@@ -10,53 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from importlib.resources import files
 from typing import Final
 
-from ..resp.kernel import ODD, PLAIN, RouteMap
-
-
-class Route(IntEnum):
-    """How a request travels. The kernel forwards runs of PLAIN and stops at everything else."""
-
-    ODD = ODD  # unknown command, or bytes that are not a canonical request
-    PLAIN = PLAIN  # leaves no state on its connection: any lane of the session's key
-    AUTH = 2
-    BLOCK = 3  # may wait in the server: the session's own lane until it is answered
-    BLOCK_OPTION = 4  # the same when its BLOCK option is given
-    CLIENT = 5
-    DEBUG = 23
-    DISCARD = 6
-    EXEC = 7
-    HELLO = 8
-    MONITOR = 9
-    MULTI = 10
-    QUIT = 11
-    RESET = 12
-    SCRIPT = 13
-    SCRIPTED = 24  # may run for long: a lane apart, where only other scripts wait behind it
-    SELECT = 14
-    SHUTDOWN = 15
-    STICKY = 16  # leaves state that only the connection's end undoes
-    SUBSCRIBE = 17
-    TUNNEL = 18  # turns the connection into something that is not request and reply
-    UNSUBSCRIBE = 19
-    UNWATCH = 20
-    WAIT = 21  # counts from the connection's last write
-    WATCH = 22
-    READ = 25  # PLAIN, and its hits and misses are counted: GET and its kin
-    WRITE = 26  # PLAIN but for the keys of loaders, whose leases it voids
-    GETORSET = 27  # a command of the proxy's own that may follow others of its kind unanswered
-    CUSTOM = 28  # any other command of the proxy's own
-    COMMAND = 29  # the server's answer and ours together
-    INFO = 30
-    READ_THROUGH = 31  # GET and MGET, where a loader may answer a miss
-    NEAR = 32  # GET, where the near cache may have the answer
-    WRITE_ONE = 33  # a write of the one key behind the name, which the near cache forgets
-    NEAR_MANY = 34  # MGET, of which the near cache may have some answers
-    TELL = 35  # PLAIN, and what it tells of strings may be newer than what the near cache has
-
+from ..resp.kernel import RouteMap
+from ..resp.routes import Route
 
 OVERLAY: Final[Mapping[bytes, Route]] = {
     b"ASKING": Route.STICKY,

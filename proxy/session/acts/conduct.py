@@ -14,7 +14,8 @@ from ...errors import ProxyError
 from ...hot.session import MUTE_SKIP, Run, forget
 from ...resp.kernel import Cutter
 from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
-from ...table.table import READS, UNSAFE_IN_MULTI, Route
+from ...resp.routes import Route
+from ...table.table import READS, UNSAFE_IN_MULTI
 from ...upstream.ask import drop
 from ...upstream.lane import Lane, User
 from ...upstream.subscriptions import Channels

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hiredis
 import pytest
+from nearhit.proxy.resp.routes import Route
 from nearhit.proxy.table.table import (
     OVERLAY,
     UNSAFE_IN_MULTI,
     Command,
-    Route,
     Table,
     snapshot,
     snapshot_rows,
