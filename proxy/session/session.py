@@ -399,7 +399,9 @@ class Session(SessionCore):
         most = GATHER_MAX
         if data[pos : pos + 1] == b"*" and self.routes is not table.locked:
             # Where a load may run for one of its keys it must be read before it is sent.
-            unread = route in (ODD, Route.SCRIPTED) and not (table.ours.voids or table.ours.near)
+            unread = route in (Route.ODD, Route.SCRIPTED) and not (
+                table.ours.voids or table.ours.near
+            )
             writes = route in (Route.WRITE, Route.WRITE_ONE) and not self.holds
             if size <= UPLOAD_AT and (unread or writes):
                 most = UPLOAD_AT
