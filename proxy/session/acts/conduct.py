@@ -15,7 +15,8 @@ from ...hot.session import MUTE_SKIP, Run, forget
 from ...resp.kernel import Cutter
 from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from ...resp.routes import Route
-from ...table.table import READS, UNSAFE_IN_MULTI
+from ...table.modes import UNSAFE_IN_MULTI
+from ...table.table import READS
 from ...upstream.ask import drop
 from ...upstream.lane import Lane, User
 from ...upstream.subscriptions import Channels

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hiredis
 import pytest
 from nearhit.proxy.resp.routes import Route
+from nearhit.proxy.table.modes import UNSAFE_IN_MULTI
 from nearhit.proxy.table.table import (
     OVERLAY,
-    UNSAFE_IN_MULTI,
     Command,
     Table,
     snapshot,
-    snapshot_rows,
     table_from_reply,
 )
 
@@ -101,16 +100,6 @@ def test_the_snapshot_knows_both_servers(shipped: Table) -> None:
     assert shipped.knows(b"CLIENT", b"CAPA")  # Valkey's alone
     assert shipped.knows(b"CLIENT", b"NO-TOUCH")
     assert shipped.commands[b"GET"].accepts(2)
-
-
-def test_the_snapshot_says_the_same_when_it_is_written_again(shipped: Table) -> None:
-    import json
-
-    rows = [[b"get", 2, [b"fast"], 1, 1, 1, [], [], [], [[b"x|y"]]], [b"abc", -1, [], 0, 0, 0]]
-    again = json.loads(snapshot_rows(rows, [[b"get", 9, [], 0, 0, 0]]))
-
-    assert [row[:2] for row in again] == [["abc", -1], ["get", 2]]
-    assert table_from_reply(again).commands == table_from_reply(rows).commands
 
 
 # --- Paths in each mode
