@@ -2,7 +2,8 @@
 
 table/ gives each command its route, the kernel stops at those it does not walk, hot/ and
 session/ act on them. The compiled kernel needs the same numbers as C literals:
-tests/unit/resp/test_routes.py holds them to these. Refuses to say which command takes which route: that is table/."""
+tests/unit/resp/test_routes.py holds them to these. Refuses to say which
+command takes which route: that is table/."""
 
 from __future__ import annotations
 

@@ -38,8 +38,9 @@ from ..hot.session import (
 from ..keys.ours import lease_key
 from ..log import event
 from ..near.cache import NearCache
+from ..resp.inline import Dialect
 from ..resp.kernel import BROKEN, DONE, Cutter, RouteMap
-from ..resp.requests import Dialect, Partial, parse_request
+from ..resp.requests import Partial, parse_request
 from ..resp.routes import Route
 from ..table.route import refined
 from ..table.table import Table

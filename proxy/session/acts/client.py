@@ -14,7 +14,8 @@ from typing import Final
 
 from ...errors import ProxyError
 from ...hot.session import MUTE_OFF, MUTE_SKIP, LaneState
-from ...resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
+from ...resp.replies import OK, bulk, error, integer, null, verbatim
+from ...resp.requests import encode, integer_of, is_name
 from ...upstream.lane import Lane
 from .. import clients
 from ..clients import BadFilter

@@ -13,7 +13,8 @@ from typing import Final
 from ...errors import ProxyError
 from ...hot.session import MUTE_SKIP, Run, forget
 from ...resp.kernel import Cutter
-from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
+from ...resp.replies import OK, patch_id
+from ...resp.requests import Hello, encode, integer_of, is_name, parse_hello
 from ...resp.routes import Route
 from ...table.modes import UNSAFE_IN_MULTI
 from ...table.table import READS

@@ -10,7 +10,8 @@ from ...errors import ProxyError
 from ...hot.session import FILL, WINDOW_BYTES, LaneState, PttlSlot, Run
 from ...near.cache import Space, Ticket
 from ...resp.kernel import Cutter
-from ...resp.requests import bulk, encode, null
+from ...resp.replies import bulk, null
+from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..session import Session
 

@@ -20,7 +20,8 @@ from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...errors import BadInput, ProxyError
 from ...hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, PttlSlot, Run
 from ...near.cache import Space
-from ...resp.requests import Value, bulk, encode, error, null, reply
+from ...resp.replies import Value, bulk, error, null, reply
+from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
 from .mget import fresh
