@@ -90,7 +90,8 @@ def patch_id(hello: bytes, number: int) -> bytes:
 
 
 def parsed(data: bytes, pos: int = 0, end: int | None = None) -> Value:
-    """The one whole reply in data[pos:end] as a value; errors, also those inside, as ServerError.
+    """The one whole reply in data[pos:end] as a value; errors, also those inside, as
+    ServerError (in UTF-8: hiredis puts a mark for any other byte).
 
     ValueError where it is no reply, or not a whole one."""
     reader = _reader()
@@ -111,7 +112,6 @@ def _reader() -> hiredis.Reader:
     return hiredis.Reader(
         protocolError=ValueError,
         replyError=_server_error,
-        errors="surrogateescape",
         notEnoughData=Ellipsis,
     )
 
@@ -124,4 +124,4 @@ def _whole(reader: hiredis.Reader) -> Value:
 
 
 def _server_error(text: str) -> ServerError:
-    return ServerError(b"-" + text.encode("utf-8", "surrogateescape"))
+    return ServerError(b"-" + text.encode())

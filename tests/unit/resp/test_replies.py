@@ -61,11 +61,11 @@ def test_a_whole_reply_is_read_as_a_value() -> None:
     assert parsed(b"xx:5\r\nyy", 2, 6) == 5
 
 
-def test_an_error_is_a_value_with_the_bytes_of_the_server() -> None:
-    alone, inside = parsed(b"-ERR \xff\r\n"), parsed(b"*1\r\n-ERR a\r\n")
+def test_an_error_is_a_value_with_the_line_of_the_server() -> None:
+    alone, inside = parsed(b"-ERR \xc3\xa9\r\n"), parsed(b"*1\r\n-ERR a\r\n")
 
     assert isinstance(alone, ServerError)
-    assert alone.line == b"-ERR \xff\r\n"
+    assert alone.line == b"-ERR \xc3\xa9\r\n"
     assert isinstance(inside, list)
     assert isinstance(inside[0], ServerError)
 
