@@ -59,21 +59,3 @@ def test_a_mode_has_its_own_route_for_a_command(
 def test_scripts_are_like_others_on_their_lane_where_nobody_looks_at_keys() -> None:
     assert snapshot(Ours()).maps[Mode.SCRIPTING].get(b"EVAL") == Route.PLAIN
     assert snapshot(Ours(voids=True)).maps[Mode.SCRIPTING].get(b"EVAL") == Route.SCRIPTED
-
-
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [
-        ("plain", Mode.NEAR),
-        ("far", Mode.FAR),
-        ("near_only", Mode.TRACKED),
-        ("waiting", Mode.OWN),
-        ("locked", Mode.LOCKED),
-        ("queueing", Mode.QUEUEING),
-        ("subscribed", Mode.SUBSCRIBED),
-        ("scripting", Mode.SCRIPTING),
-        ("inside", Mode.INSIDE),
-    ],
-)
-def test_each_map_has_a_name(table: Table, name: str, mode: Mode) -> None:
-    assert getattr(table, name) is table.maps[mode]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hiredis
 import pytest
 from nearhit.proxy.resp.routes import Route
-from nearhit.proxy.table.modes import UNSAFE_IN_MULTI
+from nearhit.proxy.table.modes import UNSAFE_IN_MULTI, Mode
 from nearhit.proxy.table.table import (
     OVERLAY,
     Command,
@@ -176,3 +176,21 @@ def test_of_strangers_every_request_is_looked_at(shipped: Table) -> None:
 
 def test_a_table_says_how_much_it_knows(table: Table) -> None:
     assert repr(table) == "<Table 3 commands>"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("plain", Mode.NEAR),
+        ("far", Mode.FAR),
+        ("near_only", Mode.TRACKED),
+        ("waiting", Mode.OWN),
+        ("locked", Mode.LOCKED),
+        ("queueing", Mode.QUEUEING),
+        ("subscribed", Mode.SUBSCRIBED),
+        ("scripting", Mode.SCRIPTING),
+        ("inside", Mode.INSIDE),
+    ],
+)
+def test_each_map_has_a_name(shipped: Table, name: str, mode: Mode) -> None:
+    assert getattr(shipped, name) is shipped.maps[mode]
