@@ -21,7 +21,7 @@ from ..proxy.custom.spec import (
     expiry,
 )
 from ..proxy.keys.ours import lease_key
-from ..proxy.resp.requests import Value
+from ..proxy.resp.replies import Value
 
 SCRIPT = script("getorset")
 

@@ -21,7 +21,8 @@ from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.errors import ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
 from ..proxy.keys.ours import FENCE, LEASE, LOCK, STATS_KEY, is_ours, lease_key, lease_keys
-from ..proxy.resp.requests import Value, encode
+from ..proxy.resp.replies import Value
+from ..proxy.resp.requests import encode
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
 

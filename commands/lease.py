@@ -24,7 +24,7 @@ from ..proxy.custom.spec import (
     waiting,
 )
 from ..proxy.errors import BadInput
-from ..proxy.resp.requests import Value
+from ..proxy.resp.replies import Value
 
 LEASE_MS = 10_000
 # A lease that outlives its holder keeps everybody else waiting.

@@ -25,7 +25,7 @@ from ..proxy.custom.spec import (
     waiting,
 )
 from ..proxy.errors import BadInput
-from ..proxy.resp.requests import Value
+from ..proxy.resp.replies import Value
 
 LOCK_MS = 30_000
 RESOURCE_MAX = 64 * 1024

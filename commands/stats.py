@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Final
 
 from ..proxy.custom.spec import Call, CommandSpec, Subcommand, subcommand
-from ..proxy.resp.requests import Value
+from ..proxy.resp.replies import Value
 
 
 class Request(Enum):

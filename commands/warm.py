@@ -31,7 +31,8 @@ from ..proxy.custom.spec import (
 )
 from ..proxy.errors import BadInput, ProxyError, WrongArity
 from ..proxy.keys.ours import lease_keys
-from ..proxy.resp.requests import Value, encode
+from ..proxy.resp.replies import Value
+from ..proxy.resp.requests import encode
 
 CONCURRENCY: Final = 8
 CONCURRENCY_MOST: Final = 1024

@@ -140,4 +140,3 @@ def shown(word: bytes) -> str:
 
 
 MAX_CLIENTS = b"-ERR max number of clients reached\r\n"
-SYNTAX = b"-ERR syntax error\r\n"

@@ -11,7 +11,8 @@ from nearhit.lua import Script
 from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.keys.glob import compile_glob
-from nearhit.proxy.resp.requests import Request, Value, parse_request
+from nearhit.proxy.resp.replies import Value
+from nearhit.proxy.resp.requests import Request, parse_request
 
 Words = list[bytes]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import BadInput, ProxyError
-from ..resp.requests import bulk, integer
+from ..resp.replies import bulk, integer
 from .spec import Argument, CommandSpec
 
 # The version of Nearhit that the commands came with.

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..errors import BadInput, WrongArity, shown
-from ..resp.requests import Value, integer_of
+from ..resp.replies import Value
+from ..resp.requests import integer_of
 
 if TYPE_CHECKING:
     from ...lua import Script

@@ -30,4 +30,4 @@ MOVES: Final[Mapping[Mode, frozenset[Mode]]] = {
     Mode.OWN: HOMES,
 }
 # The same as bits, for the compiled path: MOVE_BITS[from] >> to & 1.
-MOVE_BITS: Final = [sum(1 << to for to in MOVES[mode]) for mode in Mode]
+MOVE_BITS: Final = [sum(1 << to for to in MOVES.get(mode, ())) for mode in Mode]

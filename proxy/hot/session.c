@@ -4830,8 +4830,8 @@ namespace {
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[4];
     PyObject *__pyx_codeobj_tab[69];
-    PyObject *__pyx_string_tab[394];
-    PyObject *__pyx_number_tab[22];
+    PyObject *__pyx_string_tab[397];
+    PyObject *__pyx_number_tab[19];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -4909,393 +4909,393 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_kp_u_nearhit_proxy_errors __pyx_string_tab[26]
 #define __pyx_kp_u_nearhit_proxy_near_cache __pyx_string_tab[27]
 #define __pyx_kp_u_nearhit_proxy_resp_kernel __pyx_string_tab[28]
-#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[29]
-#define __pyx_kp_u_proxy_hot_session_py __pyx_string_tab[30]
-#define __pyx_kp_u_the_server_went_away_in_the_midd __pyx_string_tab[31]
-#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[32]
-#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[33]
-#define __pyx_n_u_ASCII __pyx_string_tab[34]
-#define __pyx_n_u_BROKEN __pyx_string_tab[35]
-#define __pyx_n_u_CLOSED __pyx_string_tab[36]
-#define __pyx_n_u_CONNECTING __pyx_string_tab[37]
-#define __pyx_n_u_Callable __pyx_string_tab[38]
-#define __pyx_n_u_Cutter __pyx_string_tab[39]
-#define __pyx_n_u_DOWN __pyx_string_tab[40]
-#define __pyx_n_u_Ellipsis __pyx_string_tab[41]
-#define __pyx_n_u_Enum __pyx_string_tab[42]
-#define __pyx_n_u_FILL __pyx_string_tab[43]
-#define __pyx_n_u_FULL __pyx_string_tab[44]
-#define __pyx_n_u_Fill __pyx_string_tab[45]
-#define __pyx_n_u_Fill___reduce_cython __pyx_string_tab[46]
-#define __pyx_n_u_Fill___setstate_cython __pyx_string_tab[47]
-#define __pyx_n_u_Fill_fail __pyx_string_tab[48]
-#define __pyx_n_u_Fill_feed __pyx_string_tab[49]
-#define __pyx_n_u_GETORSET __pyx_string_tab[50]
-#define __pyx_n_u_IDLE __pyx_string_tab[51]
-#define __pyx_n_u_LAST_MAX __pyx_string_tab[52]
-#define __pyx_n_u_LaneCore __pyx_string_tab[53]
-#define __pyx_n_u_LaneCore___reduce_cython __pyx_string_tab[54]
-#define __pyx_n_u_LaneCore___setstate_cython __pyx_string_tab[55]
-#define __pyx_n_u_LaneCore_data_received __pyx_string_tab[56]
-#define __pyx_n_u_LaneCore_flush __pyx_string_tab[57]
-#define __pyx_n_u_LaneCore_lose __pyx_string_tab[58]
-#define __pyx_n_u_LaneCore_odd_received __pyx_string_tab[59]
-#define __pyx_n_u_LaneCore_resume_reading __pyx_string_tab[60]
-#define __pyx_n_u_LaneCore_send __pyx_string_tab[61]
-#define __pyx_n_u_LaneCore_send_later __pyx_string_tab[62]
-#define __pyx_n_u_LaneCore_unasked __pyx_string_tab[63]
-#define __pyx_n_u_LaneState __pyx_string_tab[64]
-#define __pyx_n_u_MORE __pyx_string_tab[65]
-#define __pyx_n_u_MUTE_OFF __pyx_string_tab[66]
-#define __pyx_n_u_MUTE_SKIP __pyx_string_tab[67]
-#define __pyx_n_u_MutedSlot __pyx_string_tab[68]
-#define __pyx_n_u_MutedSlot___reduce_cython __pyx_string_tab[69]
-#define __pyx_n_u_MutedSlot___setstate_cython __pyx_string_tab[70]
-#define __pyx_n_u_MutedSlot_fail __pyx_string_tab[71]
-#define __pyx_n_u_MutedSlot_feed __pyx_string_tab[72]
-#define __pyx_n_u_NEAR __pyx_string_tab[73]
-#define __pyx_n_u_NOT_TRACKED __pyx_string_tab[74]
-#define __pyx_n_u_NearCache __pyx_string_tab[75]
-#define __pyx_n_u_None __pyx_string_tab[76]
-#define __pyx_n_u_PUSH __pyx_string_tab[77]
-#define __pyx_n_u_Protocol __pyx_string_tab[78]
-#define __pyx_n_u_ProxyError __pyx_string_tab[79]
-#define __pyx_n_u_PttlSlot __pyx_string_tab[80]
-#define __pyx_n_u_PttlSlot___reduce_cython __pyx_string_tab[81]
-#define __pyx_n_u_PttlSlot___setstate_cython __pyx_string_tab[82]
-#define __pyx_n_u_PttlSlot_fail __pyx_string_tab[83]
-#define __pyx_n_u_PttlSlot_feed __pyx_string_tab[84]
-#define __pyx_n_u_READY __pyx_string_tab[85]
-#define __pyx_n_u_RouteMap __pyx_string_tab[86]
-#define __pyx_n_u_Run __pyx_string_tab[87]
-#define __pyx_n_u_Run___reduce_cython __pyx_string_tab[88]
-#define __pyx_n_u_Run___setstate_cython __pyx_string_tab[89]
-#define __pyx_n_u_Run_fail __pyx_string_tab[90]
-#define __pyx_n_u_Run_feed __pyx_string_tab[91]
-#define __pyx_n_u_Run_push __pyx_string_tab[92]
-#define __pyx_n_u_SPECIALS_MAX __pyx_string_tab[93]
-#define __pyx_n_u_STALL_WINDOW __pyx_string_tab[94]
-#define __pyx_n_u_Sequence __pyx_string_tab[95]
-#define __pyx_n_u_SessionCore __pyx_string_tab[96]
-#define __pyx_n_u_SessionCore___reduce_cython __pyx_string_tab[97]
-#define __pyx_n_u_SessionCore___setstate_cython __pyx_string_tab[98]
-#define __pyx_n_u_SessionCore_abort __pyx_string_tab[99]
-#define __pyx_n_u_SessionCore_advance __pyx_string_tab[100]
-#define __pyx_n_u_SessionCore_ask_own __pyx_string_tab[101]
-#define __pyx_n_u_SessionCore_attach __pyx_string_tab[102]
-#define __pyx_n_u_SessionCore_data_received __pyx_string_tab[103]
-#define __pyx_n_u_SessionCore_drained __pyx_string_tab[104]
-#define __pyx_n_u_SessionCore_flush __pyx_string_tab[105]
-#define __pyx_n_u_SessionCore_forward __pyx_string_tab[106]
-#define __pyx_n_u_SessionCore_forward_write __pyx_string_tab[107]
-#define __pyx_n_u_SessionCore_go_tracked __pyx_string_tab[108]
-#define __pyx_n_u_SessionCore_keep __pyx_string_tab[109]
-#define __pyx_n_u_SessionCore_odd_received __pyx_string_tab[110]
-#define __pyx_n_u_SessionCore_open_tracked __pyx_string_tab[111]
-#define __pyx_n_u_SessionCore_parse __pyx_string_tab[112]
-#define __pyx_n_u_SessionCore_push_slot __pyx_string_tab[113]
-#define __pyx_n_u_SessionCore_pushed __pyx_string_tab[114]
-#define __pyx_n_u_SessionCore_resume __pyx_string_tab[115]
-#define __pyx_n_u_SessionCore_special __pyx_string_tab[116]
-#define __pyx_n_u_SessionCore_take_rest __pyx_string_tab[117]
-#define __pyx_n_u_SessionCore_upload __pyx_string_tab[118]
-#define __pyx_n_u_SessionCore_wait_for __pyx_string_tab[119]
-#define __pyx_n_u_SessionCore_write __pyx_string_tab[120]
-#define __pyx_n_u_SessionCore_yield_turn __pyx_string_tab[121]
-#define __pyx_n_u_Slot __pyx_string_tab[122]
-#define __pyx_n_u_Slot_fail __pyx_string_tab[123]
-#define __pyx_n_u_Slot_feed __pyx_string_tab[124]
-#define __pyx_n_u_Space __pyx_string_tab[125]
-#define __pyx_n_u_Ticket __pyx_string_tab[126]
-#define __pyx_n_u_Turn __pyx_string_tab[127]
-#define __pyx_n_u_Turn___reduce_cython __pyx_string_tab[128]
-#define __pyx_n_u_Turn___setstate_cython __pyx_string_tab[129]
-#define __pyx_n_u_Turn_flush __pyx_string_tab[130]
-#define __pyx_n_u_UPLOAD_AT __pyx_string_tab[131]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[132]
-#define __pyx_n_u_WINDOW_BYTES __pyx_string_tab[133]
-#define __pyx_n_u_WINDOW_MAX __pyx_string_tab[134]
-#define __pyx_n_u_WINDOW_START __pyx_string_tab[135]
-#define __pyx_n_u_WRITE_ONE __pyx_string_tab[136]
-#define __pyx_n_u_WriteSlot __pyx_string_tab[137]
-#define __pyx_n_u_WriteSlot___reduce_cython __pyx_string_tab[138]
-#define __pyx_n_u_WriteSlot___setstate_cython __pyx_string_tab[139]
-#define __pyx_n_u_WriteSlot_feed __pyx_string_tab[140]
-#define __pyx_n_u__6 __pyx_string_tab[141]
-#define __pyx_n_u_GET_HEAD __pyx_string_tab[142]
-#define __pyx_n_u_NIL2 __pyx_string_tab[143]
-#define __pyx_n_u_NIL3 __pyx_string_tab[144]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[145]
-#define __pyx_n_u_annotate __pyx_string_tab[146]
-#define __pyx_n_u_annotations __pyx_string_tab[147]
-#define __pyx_n_u_class __pyx_string_tab[148]
-#define __pyx_n_u_class_getitem __pyx_string_tab[149]
-#define __pyx_n_u_dict __pyx_string_tab[150]
-#define __pyx_n_u_doc __pyx_string_tab[151]
-#define __pyx_n_u_func __pyx_string_tab[152]
-#define __pyx_n_u_getstate __pyx_string_tab[153]
-#define __pyx_n_u_import __pyx_string_tab[154]
-#define __pyx_n_u_init __pyx_string_tab[155]
-#define __pyx_n_u_main __pyx_string_tab[156]
-#define __pyx_n_u_metaclass __pyx_string_tab[157]
-#define __pyx_n_u_module __pyx_string_tab[158]
-#define __pyx_n_u_mro_entries __pyx_string_tab[159]
-#define __pyx_n_u_name_2 __pyx_string_tab[160]
-#define __pyx_n_u_new __pyx_string_tab[161]
-#define __pyx_n_u_prepare __pyx_string_tab[162]
-#define __pyx_n_u_pyx_capi __pyx_string_tab[163]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[164]
-#define __pyx_n_u_pyx_result __pyx_string_tab[165]
-#define __pyx_n_u_pyx_state __pyx_string_tab[166]
-#define __pyx_n_u_pyx_type __pyx_string_tab[167]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[168]
-#define __pyx_n_u_pyx_unpickle_Fill __pyx_string_tab[169]
-#define __pyx_n_u_pyx_unpickle_LaneCore __pyx_string_tab[170]
-#define __pyx_n_u_pyx_unpickle_MutedSlot __pyx_string_tab[171]
-#define __pyx_n_u_pyx_unpickle_PttlSlot __pyx_string_tab[172]
-#define __pyx_n_u_pyx_unpickle_Run __pyx_string_tab[173]
-#define __pyx_n_u_pyx_unpickle_SessionCore __pyx_string_tab[174]
-#define __pyx_n_u_pyx_unpickle_Turn __pyx_string_tab[175]
-#define __pyx_n_u_pyx_unpickle_WriteSlot __pyx_string_tab[176]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[177]
-#define __pyx_n_u_qualname __pyx_string_tab[178]
-#define __pyx_n_u_reduce __pyx_string_tab[179]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[180]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[181]
-#define __pyx_n_u_set_name __pyx_string_tab[182]
-#define __pyx_n_u_setstate __pyx_string_tab[183]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[184]
-#define __pyx_n_u_test __pyx_string_tab[185]
-#define __pyx_n_u_dict_2 __pyx_string_tab[186]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[187]
-#define __pyx_n_u_abc __pyx_string_tab[188]
-#define __pyx_n_u_abort __pyx_string_tab[189]
-#define __pyx_n_u_advance __pyx_string_tab[190]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[191]
-#define __pyx_n_u_append __pyx_string_tab[192]
-#define __pyx_n_u_ask_own __pyx_string_tab[193]
-#define __pyx_n_u_asyncio __pyx_string_tab[194]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[195]
-#define __pyx_n_u_attach __pyx_string_tab[196]
-#define __pyx_n_u_auto __pyx_string_tab[197]
-#define __pyx_n_u_base __pyx_string_tab[198]
-#define __pyx_n_u_bool __pyx_string_tab[199]
-#define __pyx_n_u_bytes __pyx_string_tab[200]
-#define __pyx_n_u_c __pyx_string_tab[201]
-#define __pyx_n_u_cache __pyx_string_tab[202]
-#define __pyx_n_u_caching __pyx_string_tab[203]
-#define __pyx_n_u_call_soon __pyx_string_tab[204]
-#define __pyx_n_u_chunk __pyx_string_tab[205]
-#define __pyx_n_u_clear __pyx_string_tab[206]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[207]
-#define __pyx_n_u_clock __pyx_string_tab[208]
-#define __pyx_n_u_collections __pyx_string_tab[209]
-#define __pyx_n_u_collections_abc __pyx_string_tab[210]
-#define __pyx_n_u_count __pyx_string_tab[211]
-#define __pyx_n_u_data __pyx_string_tab[212]
-#define __pyx_n_u_data_received __pyx_string_tab[213]
-#define __pyx_n_u_deque __pyx_string_tab[214]
-#define __pyx_n_u_dirty __pyx_string_tab[215]
-#define __pyx_n_u_drained __pyx_string_tab[216]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[217]
-#define __pyx_n_u_encode __pyx_string_tab[218]
-#define __pyx_n_u_enum __pyx_string_tab[219]
-#define __pyx_n_u_enumerate __pyx_string_tab[220]
-#define __pyx_n_u_error __pyx_string_tab[221]
-#define __pyx_n_u_errors __pyx_string_tab[222]
-#define __pyx_n_u_fail __pyx_string_tab[223]
-#define __pyx_n_u_feed __pyx_string_tab[224]
-#define __pyx_n_u_flags __pyx_string_tab[225]
-#define __pyx_n_u_flat __pyx_string_tab[226]
-#define __pyx_n_u_flush __pyx_string_tab[227]
-#define __pyx_n_u_flushed __pyx_string_tab[228]
-#define __pyx_n_u_forget __pyx_string_tab[229]
-#define __pyx_n_u_format __pyx_string_tab[230]
-#define __pyx_n_u_fortran __pyx_string_tab[231]
-#define __pyx_n_u_forward __pyx_string_tab[232]
-#define __pyx_n_u_forward_write __pyx_string_tab[233]
-#define __pyx_n_u_frame __pyx_string_tab[234]
-#define __pyx_n_u_get __pyx_string_tab[235]
-#define __pyx_n_u_go_tracked __pyx_string_tab[236]
-#define __pyx_n_u_id __pyx_string_tab[237]
-#define __pyx_n_u_index __pyx_string_tab[238]
-#define __pyx_n_u_inside __pyx_string_tab[239]
-#define __pyx_n_u_int __pyx_string_tab[240]
-#define __pyx_n_u_items __pyx_string_tab[241]
-#define __pyx_n_u_itemsize __pyx_string_tab[242]
-#define __pyx_n_u_join __pyx_string_tab[243]
-#define __pyx_n_u_keep __pyx_string_tab[244]
-#define __pyx_n_u_keys __pyx_string_tab[245]
-#define __pyx_n_u_lane __pyx_string_tab[246]
-#define __pyx_n_u_large __pyx_string_tab[247]
-#define __pyx_n_u_lead __pyx_string_tab[248]
-#define __pyx_n_u_line __pyx_string_tab[249]
-#define __pyx_n_u_lose __pyx_string_tab[250]
-#define __pyx_n_u_memview __pyx_string_tab[251]
-#define __pyx_n_u_mode __pyx_string_tab[252]
-#define __pyx_n_u_mute __pyx_string_tab[253]
-#define __pyx_n_u_name __pyx_string_tab[254]
-#define __pyx_n_u_ndim __pyx_string_tab[255]
-#define __pyx_n_u_near_cache __pyx_string_tab[256]
-#define __pyx_n_u_nearhit_proxy_hot_session __pyx_string_tab[257]
-#define __pyx_n_u_now __pyx_string_tab[258]
-#define __pyx_n_u_obj __pyx_string_tab[259]
-#define __pyx_n_u_odd_received __pyx_string_tab[260]
-#define __pyx_n_u_open_tracked __pyx_string_tab[261]
-#define __pyx_n_u_pack __pyx_string_tab[262]
-#define __pyx_n_u_parse __pyx_string_tab[263]
-#define __pyx_n_u_partition __pyx_string_tab[264]
-#define __pyx_n_u_pop __pyx_string_tab[265]
-#define __pyx_n_u_popleft __pyx_string_tab[266]
-#define __pyx_n_u_pos __pyx_string_tab[267]
-#define __pyx_n_u_push __pyx_string_tab[268]
-#define __pyx_n_u_push_slot __pyx_string_tab[269]
-#define __pyx_n_u_pushed __pyx_string_tab[270]
-#define __pyx_n_u_reads __pyx_string_tab[271]
-#define __pyx_n_u_reason __pyx_string_tab[272]
-#define __pyx_n_u_register __pyx_string_tab[273]
-#define __pyx_n_u_resp_kernel __pyx_string_tab[274]
-#define __pyx_n_u_rest __pyx_string_tab[275]
-#define __pyx_n_u_resume __pyx_string_tab[276]
-#define __pyx_n_u_resume_reading __pyx_string_tab[277]
-#define __pyx_n_u_return __pyx_string_tab[278]
-#define __pyx_n_u_route __pyx_string_tab[279]
-#define __pyx_n_u_routes __pyx_string_tab[280]
-#define __pyx_n_u_self __pyx_string_tab[281]
-#define __pyx_n_u_send __pyx_string_tab[282]
-#define __pyx_n_u_send_later __pyx_string_tab[283]
-#define __pyx_n_u_session __pyx_string_tab[284]
-#define __pyx_n_u_setdefault __pyx_string_tab[285]
-#define __pyx_n_u_shape __pyx_string_tab[286]
-#define __pyx_n_u_size __pyx_string_tab[287]
-#define __pyx_n_u_slot __pyx_string_tab[288]
-#define __pyx_n_u_space __pyx_string_tab[289]
-#define __pyx_n_u_special __pyx_string_tab[290]
-#define __pyx_n_u_start __pyx_string_tab[291]
-#define __pyx_n_u_state __pyx_string_tab[292]
-#define __pyx_n_u_step __pyx_string_tab[293]
-#define __pyx_n_u_stop __pyx_string_tab[294]
-#define __pyx_n_u_str __pyx_string_tab[295]
-#define __pyx_n_u_struct __pyx_string_tab[296]
-#define __pyx_n_u_super __pyx_string_tab[297]
-#define __pyx_n_u_take_rest __pyx_string_tab[298]
-#define __pyx_n_u_ticket __pyx_string_tab[299]
-#define __pyx_n_u_ttl __pyx_string_tab[300]
-#define __pyx_n_u_turn __pyx_string_tab[301]
-#define __pyx_n_u_typing __pyx_string_tab[302]
-#define __pyx_n_u_unasked __pyx_string_tab[303]
-#define __pyx_n_u_unpack __pyx_string_tab[304]
-#define __pyx_n_u_update __pyx_string_tab[305]
-#define __pyx_n_u_upload __pyx_string_tab[306]
-#define __pyx_n_u_use_setstate __pyx_string_tab[307]
-#define __pyx_n_u_values __pyx_string_tab[308]
-#define __pyx_n_u_wait_for __pyx_string_tab[309]
-#define __pyx_n_u_want __pyx_string_tab[310]
-#define __pyx_n_u_why __pyx_string_tab[311]
-#define __pyx_n_u_wire __pyx_string_tab[312]
-#define __pyx_n_u_write __pyx_string_tab[313]
-#define __pyx_n_u_x __pyx_string_tab[314]
-#define __pyx_n_u_yield_turn __pyx_string_tab[315]
-#define __pyx_kp_b__8 __pyx_string_tab[316]
-#define __pyx_kp_b__9 __pyx_string_tab[317]
-#define __pyx_kp_b__7 __pyx_string_tab[318]
-#define __pyx_kp_b__5 __pyx_string_tab[319]
-#define __pyx_kp_b_1 __pyx_string_tab[320]
-#define __pyx_kp_b_2_3_GET __pyx_string_tab[321]
-#define __pyx_kp_b_3_6_CLIENT_7_CACHING_3_YES_2_4 __pyx_string_tab[322]
-#define __pyx_kp_b_OK __pyx_string_tab[323]
-#define __pyx_kp_b__10 __pyx_string_tab[324]
-#define __pyx_n_b_O __pyx_string_tab[325]
-#define __pyx_kp_b_PyObject_struct___pyx_obj_7nearh __pyx_string_tab[326]
-#define __pyx_kp_b_Py_ssize_t_int__BYTES__FIXED__TI __pyx_string_tab[327]
-#define __pyx_n_b__6 __pyx_string_tab[328]
-#define __pyx_kp_b__11 __pyx_string_tab[329]
-#define __pyx_kp_b_int__BROKEN__FULL__GETORSET__LAS __pyx_string_tab[330]
-#define __pyx_kp_b_iso88591__12 __pyx_string_tab[331]
-#define __pyx_kp_b_iso88591_6 __pyx_string_tab[332]
-#define __pyx_kp_b_iso88591_avQ __pyx_string_tab[333]
-#define __pyx_kp_b_iso88591_q_a __pyx_string_tab[334]
-#define __pyx_kp_b_iso88591__13 __pyx_string_tab[335]
-#define __pyx_kp_b_iso88591_q_0_kQR_3haq_7_QfN_1 __pyx_string_tab[336]
-#define __pyx_kp_b_iso88591_q_0_kQR_4xq_7_awnA_1 __pyx_string_tab[337]
-#define __pyx_kp_b_iso88591_q_0_kQR_881A_7_nA_1 __pyx_string_tab[338]
-#define __pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1 __pyx_string_tab[339]
-#define __pyx_kp_b_iso88591_q_0_kQR_haq_7_QnN_1 __pyx_string_tab[340]
-#define __pyx_kp_b_iso88591_XT_t9D_Q_q_l_vWE_Q_q_t5_uCt87_q __pyx_string_tab[341]
-#define __pyx_kp_b_iso88591_XT_L_F_hdRYY_eeiiqquu_B_B_L_L_P __pyx_string_tab[342]
-#define __pyx_kp_b_iso88591_XT_L_HD_PTT_jjnno_q_l_vWE_Q_q_t __pyx_string_tab[343]
-#define __pyx_kp_b_iso88591_XT_L_HD_PTT_jjnno_q_l_vWE_Q_q_t_2 __pyx_string_tab[344]
-#define __pyx_kp_b_iso88591_XT_WD_D_tS___ggkkssww_D_D_N_N_R __pyx_string_tab[345]
-#define __pyx_kp_b_iso88591_Yd_4_hd_SWW_aahhllzz_J_J_N_N_U __pyx_string_tab[346]
-#define __pyx_kp_b_iso88591_XT_WD_QUUV_q_l_vWE_Q_q_t_gU_T_u __pyx_string_tab[347]
-#define __pyx_kp_b_iso88591_Yd_4wdJ___ggkkssww_B_B_K_K_O_O __pyx_string_tab[348]
-#define __pyx_kp_b_iso88591_A_H_a_L_O1F_q __pyx_string_tab[349]
-#define __pyx_kp_b_iso88591_1_uCq_V1A_gWA_5_E_q_XQa __pyx_string_tab[350]
-#define __pyx_kp_b_iso88591_q_t1_4uD_WE_T_1_t4_t3at_Rs_4q_a __pyx_string_tab[351]
-#define __pyx_kp_b_iso88591_q_A_IQ_Kq_6 __pyx_string_tab[352]
-#define __pyx_kp_b_iso88591_q_4uCq_t84vS_U_4q_G4xq_N_4vWA_V __pyx_string_tab[353]
-#define __pyx_kp_b_iso88591_a_3 __pyx_string_tab[354]
-#define __pyx_kp_b_iso88591_a __pyx_string_tab[355]
-#define __pyx_kp_b_iso88591_IQ __pyx_string_tab[356]
-#define __pyx_kp_b_iso88591_IQ_1_aq_t1_HA_E_V2Q __pyx_string_tab[357]
-#define __pyx_kp_b_iso88591_IQ_F_4uA_4q_aq_HA_s __pyx_string_tab[358]
-#define __pyx_kp_b_iso88591_IQ_HA __pyx_string_tab[359]
-#define __pyx_kp_b_iso88591_IQ_HA_E __pyx_string_tab[360]
-#define __pyx_kp_b_iso88591_IQ_2 __pyx_string_tab[361]
-#define __pyx_kp_b_iso88591_a_5 __pyx_string_tab[362]
-#define __pyx_kp_b_iso88591_a_6 __pyx_string_tab[363]
-#define __pyx_kp_b_iso88591_1_a_2 __pyx_string_tab[364]
-#define __pyx_kp_b_iso88591_iq_F_6 __pyx_string_tab[365]
-#define __pyx_kp_b_iso88591_4t1_t5_4z_t1_3at6_D_fA_IQ_F_4uA __pyx_string_tab[366]
-#define __pyx_kp_b_iso88591_4t6_T_s __pyx_string_tab[367]
-#define __pyx_kp_b_iso88591_at84q_4q_4xq_uKr_Kq_k_IQ_4t1_AV __pyx_string_tab[368]
-#define __pyx_kp_b_iso88591_a_7_1_7_1_t4q_y_1_gQa __pyx_string_tab[369]
-#define __pyx_kp_b_iso88591_A __pyx_string_tab[370]
-#define __pyx_kp_b_iso88591_A_G1A __pyx_string_tab[371]
-#define __pyx_kp_b_iso88591_A_HA_4q_F_d_AQ_83gT_Kq_Qc __pyx_string_tab[372]
-#define __pyx_kp_b_iso88591_A_HG1A __pyx_string_tab[373]
-#define __pyx_kp_b_iso88591_ha_G1F __pyx_string_tab[374]
-#define __pyx_kp_b_iso88591_1_s_q_XT_d_t1_HA_G6_q __pyx_string_tab[375]
-#define __pyx_kp_b_iso88591_xq_a __pyx_string_tab[376]
-#define __pyx_kp_b_iso88591_A_L __pyx_string_tab[377]
-#define __pyx_kp_b_iso88591_A_a __pyx_string_tab[378]
-#define __pyx_kp_b_iso88591_HA_Kq_4t1_t4q_HD_a __pyx_string_tab[379]
-#define __pyx_kp_b_iso88591_Ja_a __pyx_string_tab[380]
-#define __pyx_kp_b_iso88591_L_a __pyx_string_tab[381]
-#define __pyx_kp_b_iso88591_L_HA_a __pyx_string_tab[382]
-#define __pyx_kp_b_iso88591_N_fF_M_T_IQfG7 __pyx_string_tab[383]
-#define __pyx_kp_b_iso88591_XQ_a_2 __pyx_string_tab[384]
-#define __pyx_kp_b_iso88591_a_4 __pyx_string_tab[385]
-#define __pyx_kp_b_iso88591_a_a __pyx_string_tab[386]
-#define __pyx_kp_b_iso88591_ha_Kq __pyx_string_tab[387]
-#define __pyx_kp_b_iso88591_IQ_a __pyx_string_tab[388]
-#define __pyx_kp_b_iso88591_a_2 __pyx_string_tab[389]
-#define __pyx_kp_b_iso88591_1_a __pyx_string_tab[390]
-#define __pyx_kp_b_iso88591_XQ_a __pyx_string_tab[391]
-#define __pyx_kp_b_iso88591_Ja_4t1_QfA_a_c_Q_a_d_A_t7_T_d_6 __pyx_string_tab[392]
-#define __pyx_kp_b_iso88591_A_Jd_q_4q_Qa_4q_Cq_G2_D_A_vT_Zr __pyx_string_tab[393]
+#define __pyx_kp_u_nearhit_proxy_resp_routes __pyx_string_tab[29]
+#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[30]
+#define __pyx_kp_u_proxy_hot_session_py __pyx_string_tab[31]
+#define __pyx_kp_u_the_server_went_away_in_the_midd __pyx_string_tab[32]
+#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[33]
+#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[34]
+#define __pyx_n_u_ASCII __pyx_string_tab[35]
+#define __pyx_n_u_BROKEN __pyx_string_tab[36]
+#define __pyx_n_u_CLOSED __pyx_string_tab[37]
+#define __pyx_n_u_CONNECTING __pyx_string_tab[38]
+#define __pyx_n_u_Callable __pyx_string_tab[39]
+#define __pyx_n_u_Cutter __pyx_string_tab[40]
+#define __pyx_n_u_DOWN __pyx_string_tab[41]
+#define __pyx_n_u_Ellipsis __pyx_string_tab[42]
+#define __pyx_n_u_Enum __pyx_string_tab[43]
+#define __pyx_n_u_FILL __pyx_string_tab[44]
+#define __pyx_n_u_FULL __pyx_string_tab[45]
+#define __pyx_n_u_Fill __pyx_string_tab[46]
+#define __pyx_n_u_Fill___reduce_cython __pyx_string_tab[47]
+#define __pyx_n_u_Fill___setstate_cython __pyx_string_tab[48]
+#define __pyx_n_u_Fill_fail __pyx_string_tab[49]
+#define __pyx_n_u_Fill_feed __pyx_string_tab[50]
+#define __pyx_n_u_GETORSET __pyx_string_tab[51]
+#define __pyx_n_u_IDLE __pyx_string_tab[52]
+#define __pyx_n_u_LAST_MAX __pyx_string_tab[53]
+#define __pyx_n_u_LaneCore __pyx_string_tab[54]
+#define __pyx_n_u_LaneCore___reduce_cython __pyx_string_tab[55]
+#define __pyx_n_u_LaneCore___setstate_cython __pyx_string_tab[56]
+#define __pyx_n_u_LaneCore_data_received __pyx_string_tab[57]
+#define __pyx_n_u_LaneCore_flush __pyx_string_tab[58]
+#define __pyx_n_u_LaneCore_lose __pyx_string_tab[59]
+#define __pyx_n_u_LaneCore_odd_received __pyx_string_tab[60]
+#define __pyx_n_u_LaneCore_resume_reading __pyx_string_tab[61]
+#define __pyx_n_u_LaneCore_send __pyx_string_tab[62]
+#define __pyx_n_u_LaneCore_send_later __pyx_string_tab[63]
+#define __pyx_n_u_LaneCore_unasked __pyx_string_tab[64]
+#define __pyx_n_u_LaneState __pyx_string_tab[65]
+#define __pyx_n_u_MORE __pyx_string_tab[66]
+#define __pyx_n_u_MUTE_OFF __pyx_string_tab[67]
+#define __pyx_n_u_MUTE_SKIP __pyx_string_tab[68]
+#define __pyx_n_u_MutedSlot __pyx_string_tab[69]
+#define __pyx_n_u_MutedSlot___reduce_cython __pyx_string_tab[70]
+#define __pyx_n_u_MutedSlot___setstate_cython __pyx_string_tab[71]
+#define __pyx_n_u_MutedSlot_fail __pyx_string_tab[72]
+#define __pyx_n_u_MutedSlot_feed __pyx_string_tab[73]
+#define __pyx_n_u_NEAR __pyx_string_tab[74]
+#define __pyx_n_u_NOT_TRACKED __pyx_string_tab[75]
+#define __pyx_n_u_NearCache __pyx_string_tab[76]
+#define __pyx_n_u_None __pyx_string_tab[77]
+#define __pyx_n_u_PUSH __pyx_string_tab[78]
+#define __pyx_n_u_Protocol __pyx_string_tab[79]
+#define __pyx_n_u_ProxyError __pyx_string_tab[80]
+#define __pyx_n_u_PttlSlot __pyx_string_tab[81]
+#define __pyx_n_u_PttlSlot___reduce_cython __pyx_string_tab[82]
+#define __pyx_n_u_PttlSlot___setstate_cython __pyx_string_tab[83]
+#define __pyx_n_u_PttlSlot_fail __pyx_string_tab[84]
+#define __pyx_n_u_PttlSlot_feed __pyx_string_tab[85]
+#define __pyx_n_u_READY __pyx_string_tab[86]
+#define __pyx_n_u_Route __pyx_string_tab[87]
+#define __pyx_n_u_RouteMap __pyx_string_tab[88]
+#define __pyx_n_u_Run __pyx_string_tab[89]
+#define __pyx_n_u_Run___reduce_cython __pyx_string_tab[90]
+#define __pyx_n_u_Run___setstate_cython __pyx_string_tab[91]
+#define __pyx_n_u_Run_fail __pyx_string_tab[92]
+#define __pyx_n_u_Run_feed __pyx_string_tab[93]
+#define __pyx_n_u_Run_push __pyx_string_tab[94]
+#define __pyx_n_u_SPECIALS_MAX __pyx_string_tab[95]
+#define __pyx_n_u_STALL_WINDOW __pyx_string_tab[96]
+#define __pyx_n_u_Sequence __pyx_string_tab[97]
+#define __pyx_n_u_SessionCore __pyx_string_tab[98]
+#define __pyx_n_u_SessionCore___reduce_cython __pyx_string_tab[99]
+#define __pyx_n_u_SessionCore___setstate_cython __pyx_string_tab[100]
+#define __pyx_n_u_SessionCore_abort __pyx_string_tab[101]
+#define __pyx_n_u_SessionCore_advance __pyx_string_tab[102]
+#define __pyx_n_u_SessionCore_ask_own __pyx_string_tab[103]
+#define __pyx_n_u_SessionCore_attach __pyx_string_tab[104]
+#define __pyx_n_u_SessionCore_data_received __pyx_string_tab[105]
+#define __pyx_n_u_SessionCore_drained __pyx_string_tab[106]
+#define __pyx_n_u_SessionCore_flush __pyx_string_tab[107]
+#define __pyx_n_u_SessionCore_forward __pyx_string_tab[108]
+#define __pyx_n_u_SessionCore_forward_write __pyx_string_tab[109]
+#define __pyx_n_u_SessionCore_go_tracked __pyx_string_tab[110]
+#define __pyx_n_u_SessionCore_keep __pyx_string_tab[111]
+#define __pyx_n_u_SessionCore_odd_received __pyx_string_tab[112]
+#define __pyx_n_u_SessionCore_open_tracked __pyx_string_tab[113]
+#define __pyx_n_u_SessionCore_parse __pyx_string_tab[114]
+#define __pyx_n_u_SessionCore_push_slot __pyx_string_tab[115]
+#define __pyx_n_u_SessionCore_pushed __pyx_string_tab[116]
+#define __pyx_n_u_SessionCore_resume __pyx_string_tab[117]
+#define __pyx_n_u_SessionCore_special __pyx_string_tab[118]
+#define __pyx_n_u_SessionCore_take_rest __pyx_string_tab[119]
+#define __pyx_n_u_SessionCore_upload __pyx_string_tab[120]
+#define __pyx_n_u_SessionCore_wait_for __pyx_string_tab[121]
+#define __pyx_n_u_SessionCore_write __pyx_string_tab[122]
+#define __pyx_n_u_SessionCore_yield_turn __pyx_string_tab[123]
+#define __pyx_n_u_Slot __pyx_string_tab[124]
+#define __pyx_n_u_Slot_fail __pyx_string_tab[125]
+#define __pyx_n_u_Slot_feed __pyx_string_tab[126]
+#define __pyx_n_u_Space __pyx_string_tab[127]
+#define __pyx_n_u_Ticket __pyx_string_tab[128]
+#define __pyx_n_u_Turn __pyx_string_tab[129]
+#define __pyx_n_u_Turn___reduce_cython __pyx_string_tab[130]
+#define __pyx_n_u_Turn___setstate_cython __pyx_string_tab[131]
+#define __pyx_n_u_Turn_flush __pyx_string_tab[132]
+#define __pyx_n_u_UPLOAD_AT __pyx_string_tab[133]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[134]
+#define __pyx_n_u_WINDOW_BYTES __pyx_string_tab[135]
+#define __pyx_n_u_WINDOW_MAX __pyx_string_tab[136]
+#define __pyx_n_u_WINDOW_START __pyx_string_tab[137]
+#define __pyx_n_u_WRITE_ONE __pyx_string_tab[138]
+#define __pyx_n_u_WriteSlot __pyx_string_tab[139]
+#define __pyx_n_u_WriteSlot___reduce_cython __pyx_string_tab[140]
+#define __pyx_n_u_WriteSlot___setstate_cython __pyx_string_tab[141]
+#define __pyx_n_u_WriteSlot_feed __pyx_string_tab[142]
+#define __pyx_n_u__6 __pyx_string_tab[143]
+#define __pyx_n_u_GET_HEAD __pyx_string_tab[144]
+#define __pyx_n_u_NIL2 __pyx_string_tab[145]
+#define __pyx_n_u_NIL3 __pyx_string_tab[146]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[147]
+#define __pyx_n_u_annotate __pyx_string_tab[148]
+#define __pyx_n_u_annotations __pyx_string_tab[149]
+#define __pyx_n_u_class __pyx_string_tab[150]
+#define __pyx_n_u_class_getitem __pyx_string_tab[151]
+#define __pyx_n_u_dict __pyx_string_tab[152]
+#define __pyx_n_u_doc __pyx_string_tab[153]
+#define __pyx_n_u_func __pyx_string_tab[154]
+#define __pyx_n_u_getstate __pyx_string_tab[155]
+#define __pyx_n_u_import __pyx_string_tab[156]
+#define __pyx_n_u_init __pyx_string_tab[157]
+#define __pyx_n_u_main __pyx_string_tab[158]
+#define __pyx_n_u_metaclass __pyx_string_tab[159]
+#define __pyx_n_u_module __pyx_string_tab[160]
+#define __pyx_n_u_mro_entries __pyx_string_tab[161]
+#define __pyx_n_u_name_2 __pyx_string_tab[162]
+#define __pyx_n_u_new __pyx_string_tab[163]
+#define __pyx_n_u_prepare __pyx_string_tab[164]
+#define __pyx_n_u_pyx_capi __pyx_string_tab[165]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[166]
+#define __pyx_n_u_pyx_result __pyx_string_tab[167]
+#define __pyx_n_u_pyx_state __pyx_string_tab[168]
+#define __pyx_n_u_pyx_type __pyx_string_tab[169]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[170]
+#define __pyx_n_u_pyx_unpickle_Fill __pyx_string_tab[171]
+#define __pyx_n_u_pyx_unpickle_LaneCore __pyx_string_tab[172]
+#define __pyx_n_u_pyx_unpickle_MutedSlot __pyx_string_tab[173]
+#define __pyx_n_u_pyx_unpickle_PttlSlot __pyx_string_tab[174]
+#define __pyx_n_u_pyx_unpickle_Run __pyx_string_tab[175]
+#define __pyx_n_u_pyx_unpickle_SessionCore __pyx_string_tab[176]
+#define __pyx_n_u_pyx_unpickle_Turn __pyx_string_tab[177]
+#define __pyx_n_u_pyx_unpickle_WriteSlot __pyx_string_tab[178]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[179]
+#define __pyx_n_u_qualname __pyx_string_tab[180]
+#define __pyx_n_u_reduce __pyx_string_tab[181]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[182]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[183]
+#define __pyx_n_u_set_name __pyx_string_tab[184]
+#define __pyx_n_u_setstate __pyx_string_tab[185]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[186]
+#define __pyx_n_u_test __pyx_string_tab[187]
+#define __pyx_n_u_dict_2 __pyx_string_tab[188]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[189]
+#define __pyx_n_u_abc __pyx_string_tab[190]
+#define __pyx_n_u_abort __pyx_string_tab[191]
+#define __pyx_n_u_advance __pyx_string_tab[192]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[193]
+#define __pyx_n_u_append __pyx_string_tab[194]
+#define __pyx_n_u_ask_own __pyx_string_tab[195]
+#define __pyx_n_u_asyncio __pyx_string_tab[196]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[197]
+#define __pyx_n_u_attach __pyx_string_tab[198]
+#define __pyx_n_u_auto __pyx_string_tab[199]
+#define __pyx_n_u_base __pyx_string_tab[200]
+#define __pyx_n_u_bool __pyx_string_tab[201]
+#define __pyx_n_u_bytes __pyx_string_tab[202]
+#define __pyx_n_u_c __pyx_string_tab[203]
+#define __pyx_n_u_cache __pyx_string_tab[204]
+#define __pyx_n_u_caching __pyx_string_tab[205]
+#define __pyx_n_u_call_soon __pyx_string_tab[206]
+#define __pyx_n_u_chunk __pyx_string_tab[207]
+#define __pyx_n_u_clear __pyx_string_tab[208]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[209]
+#define __pyx_n_u_clock __pyx_string_tab[210]
+#define __pyx_n_u_collections __pyx_string_tab[211]
+#define __pyx_n_u_collections_abc __pyx_string_tab[212]
+#define __pyx_n_u_count __pyx_string_tab[213]
+#define __pyx_n_u_data __pyx_string_tab[214]
+#define __pyx_n_u_data_received __pyx_string_tab[215]
+#define __pyx_n_u_deque __pyx_string_tab[216]
+#define __pyx_n_u_dirty __pyx_string_tab[217]
+#define __pyx_n_u_drained __pyx_string_tab[218]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[219]
+#define __pyx_n_u_encode __pyx_string_tab[220]
+#define __pyx_n_u_enum __pyx_string_tab[221]
+#define __pyx_n_u_enumerate __pyx_string_tab[222]
+#define __pyx_n_u_error __pyx_string_tab[223]
+#define __pyx_n_u_errors __pyx_string_tab[224]
+#define __pyx_n_u_fail __pyx_string_tab[225]
+#define __pyx_n_u_feed __pyx_string_tab[226]
+#define __pyx_n_u_flags __pyx_string_tab[227]
+#define __pyx_n_u_flat __pyx_string_tab[228]
+#define __pyx_n_u_flush __pyx_string_tab[229]
+#define __pyx_n_u_flushed __pyx_string_tab[230]
+#define __pyx_n_u_forget __pyx_string_tab[231]
+#define __pyx_n_u_format __pyx_string_tab[232]
+#define __pyx_n_u_fortran __pyx_string_tab[233]
+#define __pyx_n_u_forward __pyx_string_tab[234]
+#define __pyx_n_u_forward_write __pyx_string_tab[235]
+#define __pyx_n_u_frame __pyx_string_tab[236]
+#define __pyx_n_u_get __pyx_string_tab[237]
+#define __pyx_n_u_go_tracked __pyx_string_tab[238]
+#define __pyx_n_u_id __pyx_string_tab[239]
+#define __pyx_n_u_index __pyx_string_tab[240]
+#define __pyx_n_u_inside __pyx_string_tab[241]
+#define __pyx_n_u_int __pyx_string_tab[242]
+#define __pyx_n_u_items __pyx_string_tab[243]
+#define __pyx_n_u_itemsize __pyx_string_tab[244]
+#define __pyx_n_u_join __pyx_string_tab[245]
+#define __pyx_n_u_keep __pyx_string_tab[246]
+#define __pyx_n_u_keys __pyx_string_tab[247]
+#define __pyx_n_u_lane __pyx_string_tab[248]
+#define __pyx_n_u_large __pyx_string_tab[249]
+#define __pyx_n_u_lead __pyx_string_tab[250]
+#define __pyx_n_u_line __pyx_string_tab[251]
+#define __pyx_n_u_lose __pyx_string_tab[252]
+#define __pyx_n_u_memview __pyx_string_tab[253]
+#define __pyx_n_u_mode __pyx_string_tab[254]
+#define __pyx_n_u_mute __pyx_string_tab[255]
+#define __pyx_n_u_name __pyx_string_tab[256]
+#define __pyx_n_u_ndim __pyx_string_tab[257]
+#define __pyx_n_u_near_cache __pyx_string_tab[258]
+#define __pyx_n_u_nearhit_proxy_hot_session __pyx_string_tab[259]
+#define __pyx_n_u_now __pyx_string_tab[260]
+#define __pyx_n_u_obj __pyx_string_tab[261]
+#define __pyx_n_u_odd_received __pyx_string_tab[262]
+#define __pyx_n_u_open_tracked __pyx_string_tab[263]
+#define __pyx_n_u_pack __pyx_string_tab[264]
+#define __pyx_n_u_parse __pyx_string_tab[265]
+#define __pyx_n_u_partition __pyx_string_tab[266]
+#define __pyx_n_u_pop __pyx_string_tab[267]
+#define __pyx_n_u_popleft __pyx_string_tab[268]
+#define __pyx_n_u_pos __pyx_string_tab[269]
+#define __pyx_n_u_push __pyx_string_tab[270]
+#define __pyx_n_u_push_slot __pyx_string_tab[271]
+#define __pyx_n_u_pushed __pyx_string_tab[272]
+#define __pyx_n_u_reads __pyx_string_tab[273]
+#define __pyx_n_u_reason __pyx_string_tab[274]
+#define __pyx_n_u_register __pyx_string_tab[275]
+#define __pyx_n_u_resp_kernel __pyx_string_tab[276]
+#define __pyx_n_u_resp_routes __pyx_string_tab[277]
+#define __pyx_n_u_rest __pyx_string_tab[278]
+#define __pyx_n_u_resume __pyx_string_tab[279]
+#define __pyx_n_u_resume_reading __pyx_string_tab[280]
+#define __pyx_n_u_return __pyx_string_tab[281]
+#define __pyx_n_u_route __pyx_string_tab[282]
+#define __pyx_n_u_routes __pyx_string_tab[283]
+#define __pyx_n_u_self __pyx_string_tab[284]
+#define __pyx_n_u_send __pyx_string_tab[285]
+#define __pyx_n_u_send_later __pyx_string_tab[286]
+#define __pyx_n_u_session __pyx_string_tab[287]
+#define __pyx_n_u_setdefault __pyx_string_tab[288]
+#define __pyx_n_u_shape __pyx_string_tab[289]
+#define __pyx_n_u_size __pyx_string_tab[290]
+#define __pyx_n_u_slot __pyx_string_tab[291]
+#define __pyx_n_u_space __pyx_string_tab[292]
+#define __pyx_n_u_special __pyx_string_tab[293]
+#define __pyx_n_u_start __pyx_string_tab[294]
+#define __pyx_n_u_state __pyx_string_tab[295]
+#define __pyx_n_u_step __pyx_string_tab[296]
+#define __pyx_n_u_stop __pyx_string_tab[297]
+#define __pyx_n_u_str __pyx_string_tab[298]
+#define __pyx_n_u_struct __pyx_string_tab[299]
+#define __pyx_n_u_super __pyx_string_tab[300]
+#define __pyx_n_u_take_rest __pyx_string_tab[301]
+#define __pyx_n_u_ticket __pyx_string_tab[302]
+#define __pyx_n_u_ttl __pyx_string_tab[303]
+#define __pyx_n_u_turn __pyx_string_tab[304]
+#define __pyx_n_u_typing __pyx_string_tab[305]
+#define __pyx_n_u_unasked __pyx_string_tab[306]
+#define __pyx_n_u_unpack __pyx_string_tab[307]
+#define __pyx_n_u_update __pyx_string_tab[308]
+#define __pyx_n_u_upload __pyx_string_tab[309]
+#define __pyx_n_u_use_setstate __pyx_string_tab[310]
+#define __pyx_n_u_values __pyx_string_tab[311]
+#define __pyx_n_u_wait_for __pyx_string_tab[312]
+#define __pyx_n_u_want __pyx_string_tab[313]
+#define __pyx_n_u_why __pyx_string_tab[314]
+#define __pyx_n_u_wire __pyx_string_tab[315]
+#define __pyx_n_u_write __pyx_string_tab[316]
+#define __pyx_n_u_x __pyx_string_tab[317]
+#define __pyx_n_u_yield_turn __pyx_string_tab[318]
+#define __pyx_kp_b__8 __pyx_string_tab[319]
+#define __pyx_kp_b__9 __pyx_string_tab[320]
+#define __pyx_kp_b__7 __pyx_string_tab[321]
+#define __pyx_kp_b__5 __pyx_string_tab[322]
+#define __pyx_kp_b_1 __pyx_string_tab[323]
+#define __pyx_kp_b_2_3_GET __pyx_string_tab[324]
+#define __pyx_kp_b_3_6_CLIENT_7_CACHING_3_YES_2_4 __pyx_string_tab[325]
+#define __pyx_kp_b_OK __pyx_string_tab[326]
+#define __pyx_kp_b__10 __pyx_string_tab[327]
+#define __pyx_n_b_O __pyx_string_tab[328]
+#define __pyx_kp_b_PyObject_struct___pyx_obj_7nearh __pyx_string_tab[329]
+#define __pyx_kp_b_Py_ssize_t_int__BYTES__FIXED__TI __pyx_string_tab[330]
+#define __pyx_n_b__6 __pyx_string_tab[331]
+#define __pyx_kp_b__11 __pyx_string_tab[332]
+#define __pyx_kp_b_int__BROKEN__FULL__GETORSET__LAS __pyx_string_tab[333]
+#define __pyx_kp_b_iso88591__12 __pyx_string_tab[334]
+#define __pyx_kp_b_iso88591_6 __pyx_string_tab[335]
+#define __pyx_kp_b_iso88591_avQ __pyx_string_tab[336]
+#define __pyx_kp_b_iso88591_q_a __pyx_string_tab[337]
+#define __pyx_kp_b_iso88591__13 __pyx_string_tab[338]
+#define __pyx_kp_b_iso88591_q_0_kQR_3haq_7_QfN_1 __pyx_string_tab[339]
+#define __pyx_kp_b_iso88591_q_0_kQR_4xq_7_awnA_1 __pyx_string_tab[340]
+#define __pyx_kp_b_iso88591_q_0_kQR_881A_7_nA_1 __pyx_string_tab[341]
+#define __pyx_kp_b_iso88591_q_0_kQR_9HAQ_7_1L_a_1 __pyx_string_tab[342]
+#define __pyx_kp_b_iso88591_q_0_kQR_haq_7_QnN_1 __pyx_string_tab[343]
+#define __pyx_kp_b_iso88591_XT_t9D_Q_q_l_vWE_Q_q_t5_uCt87_q __pyx_string_tab[344]
+#define __pyx_kp_b_iso88591_XT_L_F_hdRYY_eeiiqquu_B_B_L_L_P __pyx_string_tab[345]
+#define __pyx_kp_b_iso88591_XT_L_HD_PTT_jjnno_q_l_vWE_Q_q_t __pyx_string_tab[346]
+#define __pyx_kp_b_iso88591_XT_L_HD_PTT_jjnno_q_l_vWE_Q_q_t_2 __pyx_string_tab[347]
+#define __pyx_kp_b_iso88591_XT_WD_D_tS___ggkkssww_D_D_N_N_R __pyx_string_tab[348]
+#define __pyx_kp_b_iso88591_Yd_4_hd_SWW_aahhllzz_J_J_N_N_U __pyx_string_tab[349]
+#define __pyx_kp_b_iso88591_XT_WD_QUUV_q_l_vWE_Q_q_t_gU_T_u __pyx_string_tab[350]
+#define __pyx_kp_b_iso88591_Yd_4wdJ___ggkkssww_B_B_K_K_O_O __pyx_string_tab[351]
+#define __pyx_kp_b_iso88591_A_H_a_L_O1F_q __pyx_string_tab[352]
+#define __pyx_kp_b_iso88591_1_uCq_V1A_gWA_5_E_q_XQa __pyx_string_tab[353]
+#define __pyx_kp_b_iso88591_q_t1_4uD_WE_T_1_t4_t3at_Rs_4q_a __pyx_string_tab[354]
+#define __pyx_kp_b_iso88591_q_A_IQ_Kq_6 __pyx_string_tab[355]
+#define __pyx_kp_b_iso88591_q_4uCq_t84vS_U_4q_G4xq_N_4vWA_V __pyx_string_tab[356]
+#define __pyx_kp_b_iso88591_a_3 __pyx_string_tab[357]
+#define __pyx_kp_b_iso88591_a __pyx_string_tab[358]
+#define __pyx_kp_b_iso88591_IQ __pyx_string_tab[359]
+#define __pyx_kp_b_iso88591_IQ_1_aq_t1_HA_E_V2Q __pyx_string_tab[360]
+#define __pyx_kp_b_iso88591_IQ_F_4uA_4q_aq_HA_s __pyx_string_tab[361]
+#define __pyx_kp_b_iso88591_IQ_HA __pyx_string_tab[362]
+#define __pyx_kp_b_iso88591_IQ_HA_E __pyx_string_tab[363]
+#define __pyx_kp_b_iso88591_IQ_2 __pyx_string_tab[364]
+#define __pyx_kp_b_iso88591_a_5 __pyx_string_tab[365]
+#define __pyx_kp_b_iso88591_a_6 __pyx_string_tab[366]
+#define __pyx_kp_b_iso88591_1_a_2 __pyx_string_tab[367]
+#define __pyx_kp_b_iso88591_iq_F_6 __pyx_string_tab[368]
+#define __pyx_kp_b_iso88591_4t1_t5_4z_t1_3at6_D_fA_IQ_F_4uA __pyx_string_tab[369]
+#define __pyx_kp_b_iso88591_4t6_T_s __pyx_string_tab[370]
+#define __pyx_kp_b_iso88591_at84q_4q_4xq_uKr_Kq_k_IQ_4t1_AV __pyx_string_tab[371]
+#define __pyx_kp_b_iso88591_a_7_1_7_1_t4q_y_1_gQa __pyx_string_tab[372]
+#define __pyx_kp_b_iso88591_A __pyx_string_tab[373]
+#define __pyx_kp_b_iso88591_A_G1A __pyx_string_tab[374]
+#define __pyx_kp_b_iso88591_A_HA_4q_F_d_AQ_83gT_Kq_Qc __pyx_string_tab[375]
+#define __pyx_kp_b_iso88591_A_HG1A __pyx_string_tab[376]
+#define __pyx_kp_b_iso88591_ha_G1F __pyx_string_tab[377]
+#define __pyx_kp_b_iso88591_1_s_q_XT_d_t1_HA_G6_q __pyx_string_tab[378]
+#define __pyx_kp_b_iso88591_xq_a __pyx_string_tab[379]
+#define __pyx_kp_b_iso88591_A_L __pyx_string_tab[380]
+#define __pyx_kp_b_iso88591_A_a __pyx_string_tab[381]
+#define __pyx_kp_b_iso88591_HA_Kq_4t1_t4q_HD_a __pyx_string_tab[382]
+#define __pyx_kp_b_iso88591_Ja_a __pyx_string_tab[383]
+#define __pyx_kp_b_iso88591_L_a __pyx_string_tab[384]
+#define __pyx_kp_b_iso88591_L_HA_a __pyx_string_tab[385]
+#define __pyx_kp_b_iso88591_N_fF_M_T_IQfG7 __pyx_string_tab[386]
+#define __pyx_kp_b_iso88591_XQ_a_2 __pyx_string_tab[387]
+#define __pyx_kp_b_iso88591_a_4 __pyx_string_tab[388]
+#define __pyx_kp_b_iso88591_a_a __pyx_string_tab[389]
+#define __pyx_kp_b_iso88591_ha_Kq __pyx_string_tab[390]
+#define __pyx_kp_b_iso88591_IQ_a __pyx_string_tab[391]
+#define __pyx_kp_b_iso88591_a_2 __pyx_string_tab[392]
+#define __pyx_kp_b_iso88591_1_a __pyx_string_tab[393]
+#define __pyx_kp_b_iso88591_XQ_a __pyx_string_tab[394]
+#define __pyx_kp_b_iso88591_Ja_4t1_QfA_a_c_Q_a_d_A_t7_T_d_6 __pyx_string_tab[395]
+#define __pyx_kp_b_iso88591_A_Jd_q_4q_Qa_4q_Cq_G2_D_A_vT_Zr __pyx_string_tab[396]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
 #define __pyx_int_1 __pyx_number_tab[2]
 #define __pyx_int_2 __pyx_number_tab[3]
 #define __pyx_int_neg_3 __pyx_number_tab[4]
 #define __pyx_int_4 __pyx_number_tab[5]
-#define __pyx_int_27 __pyx_number_tab[6]
-#define __pyx_int_32 __pyx_number_tab[7]
-#define __pyx_int_33 __pyx_number_tab[8]
-#define __pyx_int_64 __pyx_number_tab[9]
-#define __pyx_int_256 __pyx_number_tab[10]
-#define __pyx_int_512 __pyx_number_tab[11]
-#define __pyx_int_65536 __pyx_number_tab[12]
-#define __pyx_int_4194304 __pyx_number_tab[13]
-#define __pyx_int_132485699 __pyx_number_tab[14]
-#define __pyx_int_136983863 __pyx_number_tab[15]
-#define __pyx_int_186907717 __pyx_number_tab[16]
-#define __pyx_int_187657230 __pyx_number_tab[17]
-#define __pyx_int_189011969 __pyx_number_tab[18]
-#define __pyx_int_194586987 __pyx_number_tab[19]
-#define __pyx_int_227719436 __pyx_number_tab[20]
-#define __pyx_int_232609813 __pyx_number_tab[21]
+#define __pyx_int_64 __pyx_number_tab[6]
+#define __pyx_int_256 __pyx_number_tab[7]
+#define __pyx_int_512 __pyx_number_tab[8]
+#define __pyx_int_65536 __pyx_number_tab[9]
+#define __pyx_int_4194304 __pyx_number_tab[10]
+#define __pyx_int_132485699 __pyx_number_tab[11]
+#define __pyx_int_136983863 __pyx_number_tab[12]
+#define __pyx_int_186907717 __pyx_number_tab[13]
+#define __pyx_int_187657230 __pyx_number_tab[14]
+#define __pyx_int_189011969 __pyx_number_tab[15]
+#define __pyx_int_194586987 __pyx_number_tab[16]
+#define __pyx_int_227719436 __pyx_number_tab[17]
+#define __pyx_int_232609813 __pyx_number_tab[18]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -5348,8 +5348,8 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<4; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<69; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<394; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<22; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<397; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<19; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -5410,8 +5410,8 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<4; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<69; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<394; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<22; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<397; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<19; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -63150,7 +63150,7 @@ __Pyx_RefNannySetupContext("PyInit_session", 0);
  * 
  * from ..errors import ProxyError             # <<<<<<<<<<<<<<
  * from ..near.cache import NearCache, Space, Ticket
- * from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap
+ * from ..resp.kernel import BROKEN, PUSH, Cutter, RouteMap
 */
   {
     PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_ProxyError};
@@ -63173,8 +63173,8 @@ __Pyx_RefNannySetupContext("PyInit_session", 0);
  * 
  * from ..errors import ProxyError
  * from ..near.cache import NearCache, Space, Ticket             # <<<<<<<<<<<<<<
- * from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap
- * 
+ * from ..resp.kernel import BROKEN, PUSH, Cutter, RouteMap
+ * from ..resp.routes import FULL, MORE, Route
 */
   {
     PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_NearCache,__pyx_mstate_global->__pyx_n_u_Space,__pyx_mstate_global->__pyx_n_u_Ticket};
@@ -63196,19 +63196,19 @@ __Pyx_RefNannySetupContext("PyInit_session", 0);
   /* "proxy/hot/session.py":20
  * from ..errors import ProxyError
  * from ..near.cache import NearCache, Space, Ticket
- * from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap             # <<<<<<<<<<<<<<
+ * from ..resp.kernel import BROKEN, PUSH, Cutter, RouteMap             # <<<<<<<<<<<<<<
+ * from ..resp.routes import FULL, MORE, Route
  * 
- * UPLOAD_AT = 64 * 1024
 */
   {
-    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_BROKEN,__pyx_mstate_global->__pyx_n_u_FULL,__pyx_mstate_global->__pyx_n_u_MORE,__pyx_mstate_global->__pyx_n_u_PUSH,__pyx_mstate_global->__pyx_n_u_Cutter,__pyx_mstate_global->__pyx_n_u_RouteMap};
-    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_resp_kernel, __pyx_imported_names, 6, __pyx_mstate_global->__pyx_kp_u_nearhit_proxy_resp_kernel, 2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 20, __pyx_L1_error)
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_BROKEN,__pyx_mstate_global->__pyx_n_u_PUSH,__pyx_mstate_global->__pyx_n_u_Cutter,__pyx_mstate_global->__pyx_n_u_RouteMap};
+    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_resp_kernel, __pyx_imported_names, 4, __pyx_mstate_global->__pyx_kp_u_nearhit_proxy_resp_kernel, 2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 20, __pyx_L1_error)
   }
   __pyx_t_4 = __pyx_t_1;
   __Pyx_GOTREF(__pyx_t_4);
   {
-    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_BROKEN,__pyx_mstate_global->__pyx_n_u_FULL,__pyx_mstate_global->__pyx_n_u_MORE,__pyx_mstate_global->__pyx_n_u_PUSH,__pyx_mstate_global->__pyx_n_u_Cutter,__pyx_mstate_global->__pyx_n_u_RouteMap};
-    for (__pyx_t_9=0; __pyx_t_9 < 6; __pyx_t_9++) {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_BROKEN,__pyx_mstate_global->__pyx_n_u_PUSH,__pyx_mstate_global->__pyx_n_u_Cutter,__pyx_mstate_global->__pyx_n_u_RouteMap};
+    for (__pyx_t_9=0; __pyx_t_9 < 4; __pyx_t_9++) {
       __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 20, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_5);
       if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_imported_names[__pyx_t_9], __pyx_t_5) < (0)) __PYX_ERR(0, 20, __pyx_L1_error)
@@ -63217,108 +63217,159 @@ __Pyx_RefNannySetupContext("PyInit_session", 0);
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/hot/session.py":22
- * from ..resp.kernel import BROKEN, FULL, MORE, PUSH, Cutter, RouteMap
+  /* "proxy/hot/session.py":21
+ * from ..near.cache import NearCache, Space, Ticket
+ * from ..resp.kernel import BROKEN, PUSH, Cutter, RouteMap
+ * from ..resp.routes import FULL, MORE, Route             # <<<<<<<<<<<<<<
+ * 
+ * UPLOAD_AT = 64 * 1024
+*/
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_FULL,__pyx_mstate_global->__pyx_n_u_MORE,__pyx_mstate_global->__pyx_n_u_Route};
+    __pyx_t_1 = __Pyx_Import(__pyx_mstate_global->__pyx_n_u_resp_routes, __pyx_imported_names, 3, __pyx_mstate_global->__pyx_kp_u_nearhit_proxy_resp_routes, 2); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 21, __pyx_L1_error)
+  }
+  __pyx_t_4 = __pyx_t_1;
+  __Pyx_GOTREF(__pyx_t_4);
+  {
+    PyObject* const __pyx_imported_names[] = {__pyx_mstate_global->__pyx_n_u_FULL,__pyx_mstate_global->__pyx_n_u_MORE,__pyx_mstate_global->__pyx_n_u_Route};
+    for (__pyx_t_9=0; __pyx_t_9 < 3; __pyx_t_9++) {
+      __pyx_t_5 = __Pyx_ImportFrom(__pyx_t_4, __pyx_imported_names[__pyx_t_9]); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 21, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_5);
+      if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_imported_names[__pyx_t_9], __pyx_t_5) < (0)) __PYX_ERR(0, 21, __pyx_L1_error)
+      __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+    }
+  }
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "proxy/hot/session.py":23
+ * from ..resp.routes import FULL, MORE, Route
  * 
  * UPLOAD_AT = 64 * 1024             # <<<<<<<<<<<<<<
  * LAST_MAX = 512
  * # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_UPLOAD_AT, __pyx_mstate_global->__pyx_int_65536) < (0)) __PYX_ERR(0, 22, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_UPLOAD_AT, __pyx_mstate_global->__pyx_int_65536) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":23
+  /* "proxy/hot/session.py":24
  * 
  * UPLOAD_AT = 64 * 1024
  * LAST_MAX = 512             # <<<<<<<<<<<<<<
  * # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
  * SPECIALS_MAX = 64
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_LAST_MAX, __pyx_mstate_global->__pyx_int_512) < (0)) __PYX_ERR(0, 23, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_LAST_MAX, __pyx_mstate_global->__pyx_int_512) < (0)) __PYX_ERR(0, 24, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":25
+  /* "proxy/hot/session.py":26
  * LAST_MAX = 512
  * # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
  * SPECIALS_MAX = 64             # <<<<<<<<<<<<<<
  * # Replies outstanding at first: their sizes are not known yet, and they may be of 100 MB each.
  * WINDOW_START = 4
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SPECIALS_MAX, __pyx_mstate_global->__pyx_int_64) < (0)) __PYX_ERR(0, 25, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_SPECIALS_MAX, __pyx_mstate_global->__pyx_int_64) < (0)) __PYX_ERR(0, 26, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":27
+  /* "proxy/hot/session.py":28
  * SPECIALS_MAX = 64
  * # Replies outstanding at first: their sizes are not known yet, and they may be of 100 MB each.
  * WINDOW_START = 4             # <<<<<<<<<<<<<<
  * WINDOW_MAX = 256
  * WINDOW_BYTES = 4 * 1024 * 1024
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WINDOW_START, __pyx_mstate_global->__pyx_int_4) < (0)) __PYX_ERR(0, 27, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WINDOW_START, __pyx_mstate_global->__pyx_int_4) < (0)) __PYX_ERR(0, 28, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":28
+  /* "proxy/hot/session.py":29
  * # Replies outstanding at first: their sizes are not known yet, and they may be of 100 MB each.
  * WINDOW_START = 4
  * WINDOW_MAX = 256             # <<<<<<<<<<<<<<
  * WINDOW_BYTES = 4 * 1024 * 1024
  * 
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WINDOW_MAX, __pyx_mstate_global->__pyx_int_256) < (0)) __PYX_ERR(0, 28, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WINDOW_MAX, __pyx_mstate_global->__pyx_int_256) < (0)) __PYX_ERR(0, 29, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":29
+  /* "proxy/hot/session.py":30
  * WINDOW_START = 4
  * WINDOW_MAX = 256
  * WINDOW_BYTES = 4 * 1024 * 1024             # <<<<<<<<<<<<<<
  * 
  * MUTE_OFF = 1  # CLIENT REPLY OFF
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WINDOW_BYTES, __pyx_mstate_global->__pyx_int_4194304) < (0)) __PYX_ERR(0, 29, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WINDOW_BYTES, __pyx_mstate_global->__pyx_int_4194304) < (0)) __PYX_ERR(0, 30, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":31
+  /* "proxy/hot/session.py":32
  * WINDOW_BYTES = 4 * 1024 * 1024
  * 
  * MUTE_OFF = 1  # CLIENT REPLY OFF             # <<<<<<<<<<<<<<
  * MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
  * 
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_MUTE_OFF, __pyx_mstate_global->__pyx_int_1) < (0)) __PYX_ERR(0, 31, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_MUTE_OFF, __pyx_mstate_global->__pyx_int_1) < (0)) __PYX_ERR(0, 32, __pyx_L1_error)
 
-  /* "proxy/hot/session.py":32
+  /* "proxy/hot/session.py":33
  * 
  * MUTE_OFF = 1  # CLIENT REPLY OFF
  * MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only             # <<<<<<<<<<<<<<
  * 
- * # Classes of requests that are taken one by one (table.Path): GET, and writes of one key, which
+ * # Requests that are taken one by one. Plain integers: an enum's member is slow to compare.
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_MUTE_SKIP, __pyx_mstate_global->__pyx_int_2) < (0)) __PYX_ERR(0, 32, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_MUTE_SKIP, __pyx_mstate_global->__pyx_int_2) < (0)) __PYX_ERR(0, 33, __pyx_L1_error)
 
   /* "proxy/hot/session.py":36
- * # Classes of requests that are taken one by one (table.Path): GET, and writes of one key, which
- * # stands behind the name.
- * NEAR = 32             # <<<<<<<<<<<<<<
- * WRITE_ONE = 33
- * GETORSET = 27
+ * 
+ * # Requests that are taken one by one. Plain integers: an enum's member is slow to compare.
+ * NEAR = int(Route.NEAR)             # <<<<<<<<<<<<<<
+ * WRITE_ONE = int(Route.WRITE_ONE)
+ * GETORSET = int(Route.GETORSET)
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_NEAR, __pyx_mstate_global->__pyx_int_32) < (0)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Route); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_NEAR); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyNumber_Int(__pyx_t_5); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_NEAR, __pyx_t_4) < (0)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "proxy/hot/session.py":37
- * # stands behind the name.
- * NEAR = 32
- * WRITE_ONE = 33             # <<<<<<<<<<<<<<
- * GETORSET = 27
+ * # Requests that are taken one by one. Plain integers: an enum's member is slow to compare.
+ * NEAR = int(Route.NEAR)
+ * WRITE_ONE = int(Route.WRITE_ONE)             # <<<<<<<<<<<<<<
+ * GETORSET = int(Route.GETORSET)
  * _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WRITE_ONE, __pyx_mstate_global->__pyx_int_33) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Route); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_WRITE_ONE); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyNumber_Int(__pyx_t_5); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_WRITE_ONE, __pyx_t_4) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "proxy/hot/session.py":38
- * NEAR = 32
- * WRITE_ONE = 33
- * GETORSET = 27             # <<<<<<<<<<<<<<
+ * NEAR = int(Route.NEAR)
+ * WRITE_ONE = int(Route.WRITE_ONE)
+ * GETORSET = int(Route.GETORSET)             # <<<<<<<<<<<<<<
  * _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
  * FILL = (
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_GETORSET, __pyx_mstate_global->__pyx_int_27) < (0)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_Route); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_GETORSET); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+  __pyx_t_4 = __Pyx_PyNumber_Int(__pyx_t_5); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_GETORSET, __pyx_t_4) < (0)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "proxy/hot/session.py":39
- * WRITE_ONE = 33
- * GETORSET = 27
+ * WRITE_ONE = int(Route.WRITE_ONE)
+ * GETORSET = int(Route.GETORSET)
  * _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")             # <<<<<<<<<<<<<<
  * FILL = (
  *     b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"  # track what is read next:
@@ -65188,41 +65239,41 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{188},{37},{45},{22},{179},{8},{23},{15},{7},{6},{2},{9},{18},{20},{24},{25},{50},{20},{45},{30},{37},{5},{6},{6},{10},{8},{6},{4},{8},{4},{4},{4},{4},{22},{24},{9},{9},{8},{4},{8},{8},{26},{28},{22},{14},{13},{21},{23},{13},{19},{16},{9},{4},{8},{9},{9},{27},{29},{14},{14},{4},{11},{9},{4},{4},{8},{10},{8},{26},{28},{13},{13},{5},{8},{3},{21},{23},{8},{8},{8},{12},{12},{8},{11},{29},{31},{17},{19},{19},{18},{25},{19},{17},{19},{25},{22},{16},{24},{24},{17},{21},{18},{18},{19},{21},{18},{20},{17},{22},{4},{9},{9},{5},{6},{4},{22},{24},{10},{9},{15},{12},{10},{12},{9},{9},{27},{29},{14},{1},{9},{5},{5},{20},{12},{15},{9},{17},{8},{7},{8},{12},{10},{8},{8},{13},{10},{15},{8},{7},{11},{12},{14},{12},{11},{10},{19},{19},{23},{24},{23},{18},{26},{19},{24},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{3},{5},{7},{15},{6},{7},{7},{18},{6},{4},{4},{4},{5},{1},{5},{7},{9},{5},{5},{18},{5},{11},{15},{5},{4},{13},{5},{5},{7},{15},{6},{4},{9},{5},{6},{4},{4},{5},{4},{5},{7},{6},{6},{7},{7},{13},{5},{3},{10},{2},{5},{6},{3},{5},{8},{4},{4},{4},{4},{5},{4},{4},{4},{7},{4},{4},{4},{4},{10},{25},{3},{3},{12},{12},{4},{5},{9},{3},{7},{3},{4},{9},{6},{5},{6},{8},{11},{4},{6},{14},{6},{5},{6},{4},{4},{10},{7},{10},{5},{4},{4},{5},{7},{5},{5},{4},{4},{3},{6},{5},{9},{6},{3},{4},{6},{7},{6},{6},{6},{12},{6},{8},{4},{3},{4},{5},{1},{10}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{188},{37},{45},{22},{179},{8},{23},{15},{7},{6},{2},{9},{18},{20},{24},{25},{25},{50},{20},{45},{30},{37},{5},{6},{6},{10},{8},{6},{4},{8},{4},{4},{4},{4},{22},{24},{9},{9},{8},{4},{8},{8},{26},{28},{22},{14},{13},{21},{23},{13},{19},{16},{9},{4},{8},{9},{9},{27},{29},{14},{14},{4},{11},{9},{4},{4},{8},{10},{8},{26},{28},{13},{13},{5},{5},{8},{3},{21},{23},{8},{8},{8},{12},{12},{8},{11},{29},{31},{17},{19},{19},{18},{25},{19},{17},{19},{25},{22},{16},{24},{24},{17},{21},{18},{18},{19},{21},{18},{20},{17},{22},{4},{9},{9},{5},{6},{4},{22},{24},{10},{9},{15},{12},{10},{12},{9},{9},{27},{29},{14},{1},{9},{5},{5},{20},{12},{15},{9},{17},{8},{7},{8},{12},{10},{8},{8},{13},{10},{15},{8},{7},{11},{12},{14},{12},{11},{10},{19},{19},{23},{24},{23},{18},{26},{19},{24},{14},{12},{10},{17},{13},{12},{12},{19},{8},{5},{13},{3},{5},{7},{15},{6},{7},{7},{18},{6},{4},{4},{4},{5},{1},{5},{7},{9},{5},{5},{18},{5},{11},{15},{5},{4},{13},{5},{5},{7},{15},{6},{4},{9},{5},{6},{4},{4},{5},{4},{5},{7},{6},{6},{7},{7},{13},{5},{3},{10},{2},{5},{6},{3},{5},{8},{4},{4},{4},{4},{5},{4},{4},{4},{7},{4},{4},{4},{4},{10},{25},{3},{3},{12},{12},{4},{5},{9},{3},{7},{3},{4},{9},{6},{5},{6},{8},{11},{11},{4},{6},{14},{6},{5},{6},{4},{4},{10},{7},{10},{5},{4},{4},{5},{7},{5},{5},{4},{4},{3},{6},{5},{9},{6},{3},{4},{6},{7},{6},{6},{6},{12},{6},{8},{4},{3},{4},{5},{1},{10}};
     const struct { const unsigned int length: 11; } bytes_length_index[] = {{0},{2},{1},{2},{5},{13},{52},{3},{1},{1},{113},{67},{1},{3},{142},{11},{11},{11},{11},{11},{55},{55},{55},{55},{55},{128},{326},{174},{174},{277},{1071},{147},{379},{39},{71},{145},{33},{84},{10},{12},{10},{55},{61},{17},{26},{12},{10},{12},{12},{20},{155},{35},{123},{77},{7},{16},{75},{18},{20},{53},{14},{12},{10},{59},{12},{14},{16},{39},{12},{12},{10},{16},{14},{10},{12},{14},{524},{206}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (4578 bytes) */
-static const char cstring[] = "x\332\315XK[\333\326\3266\276Ah8\r\tI\350\355\253hhH\322\204sHi\222^\236\363\035\307\030p0\306\330\346\226K\025Y\226/A\226lI\3068i\2323d\250\241\206\032j\350\241\207\0362\324\220!?\241?\341{\227.\306\206\236>}\372\234\301\307\003z\267\326\326\336{\355\265\336\265\366\3320\234\306\374\343\220\221\013o\004^\373\347\035M\021\004\246\244p\345\232 iw\347\177`~Z\027j\262\322\336\256\n-F.1?\361\262\244U\313M\271\2512\234Td\212U\205\306\235\027W%\277C\325\224jQ(\016|\314\310\312\037\366\017\313\372_\376\363\177cL]\344x\001\"\364\340Wm\t\n\323h\nMa\236\311W\004F\344$\201\341\345\246\244\251\314\353\327-N\322^\277f\212rK\372\221\221\344\202\\l3\202\250\n\214&7\371\212\2402Um~|\234\301O\214QEYc\252*S\252\212\"\326\025\0169^\023\333\214,\361\302\017L\241}6\233\"\324\305\252\240\336\247=8\362\022W\025!/\341]\253\3104{\005\006ma\036\254\2519\323\363rM\230\217s\022\336\031NU\253e\t*`&\256\370@\226\260J\3151\360\001\014\234\224\0168\261ZdjrQ\270\017-\352\3307\324\231\343\347h\2759,\242)\2344w\237)c*\377c\265\302\325]\233\034b\007iY\363t\210\267\241\220D\273*\nb\265 (\234&`5\262-f%ua\304L\"\363`\361\311\242ciE \n\250\214\332,\360\"\024\205\211\340\360B\263*j\230]k\327\005u\236I\226\230\266\334d$\001za\027u|78@\253\010\022\243\n\0325\2309g\317\234V\225%\026\303\253Ry\316sq\365\200\334\300,s\360\307<W,\262\370N(\2645g\006\350\316)\002\231\217\311&r\031^\206Ox\232D\235\347\n|\261\252r\005Q\020$z\226\371\252\352\266\212bU\325^8S\274b~\201\031$A\0228\245\002\047\327\025\371\260=/(\212\254\250\3032z\233\3479\260aX\256\010j}~_P$A\224d\230\257\3045E\215aYE(6y\201e\231b\323\321_\222\245\0070\347A\225\023\321\313W\245\252\306\262\316\024\177\257\310\332\337a\020\025j\317\327\333d\rUP\016`\366\026\342\212\341Z\\\233\\F\362Z\265X\024\00525\347\320\253\335t6D\363s\242(\363p\033\354\241`@\221\323\270\371\337\351u\031@.t\003G\235\217\345\342\311\344\323\354\306Z\"\035Om\344\022K\361\215t:\021\317\047\323+q\014\243\031\342M\r,X\332\330I\047D\261ZW\253jBj\326\226\223\251\324\362\026\376@`\372\233""\357o\232w\350\304\262\236\024>V\341\332sr\212\006\267\001~\254$\362\033\331\\\"\237\\J%R\261\\\236]\217\355\246\020\242qY\021|\2748\377@\317\2055\372}d\t\014\344\005\020\251\330\227\226\304\246Z\351\277\211\210\306\376\213\014\216]\370\036nn\326\004\226\"\021\334\354\213\301\250\342\320\013+B\t\245/\202\007\324}w\232\034\251\267\276\221M\254o\345\023\354\306\362\262\203\271\265df\275\211\310\315!\255\364\033\027\267:\330ua\257g\235d\324\2017X6\235\210e\323\033y6\237\215\305\327\022Ki\2207N,&\326g\266r\253\031E\326d\304M\206\250\230 \342g4M\244\341>^Tf\240\347\202.\375>R\345\354\005\232d\023\261\245\275\254\014\355\326\271z\266)\341\367\342\324\256\360\302\254$\246\t\035\244\271\200ux0\227I\304\223\261T\216\370\222\313\307R)v\047\231\006Qs\002r=2r\316\r+\362\305@\363\342\262\303\235\027\226\037\354\346\nH\255C\202\342\0017\274\324<\234\316\342,\031\022i\032\314>(\031\"\346P\207\302U\245a\221C\327!\201\254\2648\245\370;\"\266\245T\265!m\3122\213\263\200\337\037\236r_\020\352\203\357\203\264\037\222\327\005\351\367\306\3279E\035Z\206\374\301\322\351x^8<\316\215\244A\211\212\263\013iqP\244q\373\024l\352\320\\\315\272(sCs\2658dQ\354{Hv~\373\355\252 \026Y\255\251HD\305>7\373\274\314\325Q(\344\253\330\237\226\307G\364w\221 \236\364\0023\034\271\343\235\255Lj#\266\304\306\362T\376\314\237UB.!\331\247{\371D\316k\203\254^\013\234\315\346w\262I\312\010\351\304\216\243:\364\3527.*2\330uA\233\263N\332\030\313\"\255\262\253\010;6\235L=\244\307\267\010\320\366!\376\226p\260\263i\341P\313\n%\226\365\016_\034W\3756\235\241\364\352\234\326g\215\262\240a\211\032\t\2124\005\241\314\023\224\232\222\203e_)\374Tku\004\213\323r\316;\226\255\201\332\016\n\010\007\177j\3240M\321\031PSd\026\207\236\202\272\211^%\256\346\210%\241EP\307\231\207\343\336ib\027<W\257\366\333\025\201\337\007\261\3347\342\230\250\271mO\031jR]\342\266\232R\035\016\307\232t\220\235\023\321\241tN\344\347\363s\342~\246=\047\367\323\33691\222\3269\311\000M\317\365\020\257\316\211\372\316u\345\007\032\035\315\264\377F""\223\023}K\371e\307\005\336\364\005\302!\275\200:}\353\252\003\036\273@)\226E\231\244\371\356\256\252,/+\310\341HP(\260\234\\\350\345?\277\304`\013\315R\t\025d\035y\243\350%BNmK|U\366`\276?\205\352fE\256\251\311\005N\025\n\262,:e\031\357\024Z\364\300a\313cfV\225Q`W\232\322>/\342\004\343E\014\006\247\234\274$\024\220\233x,\276?P\376\235\253\004\235J\237\022\356P\322-\322)\201*Sk{)\267\3500\004\233t\25788AP]\013\240\210\363GU\261S\032\272\365!%\021\n\263\222\310\225U<4\047\r8\017\010e\005\201\200g\215\323\274Z\334\313\317Ci\032\267\247\232\200\017\317Rt\025\365EQ8\254J*\252\263\252\344D\233\352>\336\no\344\252Dy{_h\253t\203\0219\254\002\203\024\311\036T\304\340~@\227\003\272\024\324@N\3620\356D\265\377T\274\242\362\234\367*OIna\323\203\207\300`\342G\212\334w\022>\036P\t\337\327\345:~E\241\244\325e\225\262|?\375\273)\237*%\025\017U\226\024\241\214\202\033F;+\225)\265\273\007\301pa\245\010\224\247\211\035\202\363\300EA,Q]uV[y\372\202\250^\261\355\224\264d\035Z\\\245d\356\035( \262\342\262\031\253\327UM\306\237\202\337&n.\315\272\240\364\017\031\315I\376\010ZZ\334\275}x\205\033\202\017;o\326A\033\301=~\232\252\320\017\022\\\252\232\202\352\037Bt\355kU\332-\334Z\034\337\036\236\035<\023\343\263\263\017f\037,L\214\337{\210\366\267\023\343\310\314xAc\366\321\304x<\225L\244\361>\373\030\355X|\025\245\267\373\325^\"\347\rY\234\030\317\344\363\251\211\361o6\326~\330\310\2647\034\2022\367\356\270\373a\334\234\000\017\262\217=\027\263\3379>f\027\351\235\375\316\361>\333/\377\230{\367\231\263Y\356\343\202\341\317\241\356W\353\010v\030R\343+w\003.\2213mV%\023\263Z \020\300\267\201\200{\240\005\330\345\344nb)\300\346\223\250.\363N\035\026`\343\253\261t<\341\275,g\023\233\324b\331\211qg\344\300\017\353\336;\360\021\356\021\001\326\277\005\004X\377\016\020`\251b\306\323\257\225\003,\025\264\001\226J\327\000;X\376\005\330\301\0020\300\366\317\343\000;x\004\343\315?n\377=r\022\2361\047\315\333\326\0105\2772g\314G\326$5o\233\234y`mRs\316lXQ\213\243\346]k\322\272\335\301\267\247\341/""\215\206\315\374\243\363Q\367\307\336\276\275\231=\t_\323\277\325+\006g4N\302\243\377\376E\177l\314\234\214}mn\232%+\335\2359\t\177t\264\360\037\206-\352\207F\303\034\031\030F\213\267,\251\033\373\243aO\214\047\346\202\031\033\030v\317\232\261~\354H\275?\034\366\275\261j\306\314\315\201a\337X\013V\252\373\267\036\367G\303~4*Pjpo\017\254M\250\230>\366\367\366\333X`\3743\352\230\324\247\364]#o\33605\353\373\316R\367Ro\252\267y2vE\037\325\033F\324\020\255\031\232\345\340hGO\030S\006z\256\352\030uSo\234\342\241\031\337\231\243f\323\212[Z\347I\367q\317\371\266q2\366\261\375\361]k\nK\226;/z\243=|;$\031\371\235\365oZa\354+\334]\356\315\366*\307E;\273g\357\275\262_\t\266P\265\253\r\273\321\264\233\357\177\013\004~\035y\032\004<\r\246\010R\301\014A&\270K\260\033|I\3602\370*\370\3477\360\243Y\266\266:\267:\371\356\365n\271\267u|\3538oo\356\330;?\333?\3636_\262Ko\3547X\376\320>t\227\217\321\022\261`\202 \341k\221#\310\371Z\274 x\021d\t\330`\205\240\022\224\t\344\240F\240\005[\004\255\340;\202w\301\247!\332R(I\220\014=\013\235Y\361k3\017\022\317u>\353\256\364\026N\207%\261?\260\342jo\351x\314\316\344\355\374K\373\345k\37356!\331\222\374W\314r\023\016l\036\307\2175;\367\334~\316\331\034l\002\227\324\354\332\201}\360\336~\377\353\231\266\263\346\2225b\335\004\025A\205\323a\311\302\377;m\357Y\263\026g\265:\373\275\233\307#\247\303\222\311\337\321v\032\374\335A\204\\\206\266\243\264\300\013\373\005k\263e\273\274o\357\253\266\332\262[\037\340\300\177\005\227\310\253K\3014A:\230%\310\202\"\177~;\217\3159\353\272\305w\246\234\350\361\266\203x\200i\020\017\025\273\"\332\"\026|k\277u\027\214\323\022\361\340\n\301\212\277\356\026\301V\3609\301s\204\004\340U\220#\340\202o\010\336\004\033\004\215\240\022\374kF\3313\212\346]k\321z\327\235\355Vz\305\343\273v\016\201\203\240\205\331]%\241\341\257X\342\303\3103Z\351\3319\325\366\010\366\202\257\t^\007\213\004\305\340>\301\276\037.\007\004\007\301\267\004o\2031\n\220X(A\220\010e\t\262\241m\202\355P\201\240\020*\021\224B5\202Z\250A\320\010\265""\010Z\241w\004\357B\253a\300j8E\220\ng\t\262\341m\202\355\360+\202Wa\216\200\013W\010*a\221@\014\037\020\034\204\337\022\274\r\307#d\363\310\n\301J$C\220\211\344\t\362\021\226\200\215\360\004|\244FP\2134\010\032\221\017\004\037\"\361(\r\217>#x\026M\023\244\243;\004;\321\027\004/\242<\001\037-\023\224\243u\202zT#\320\242\357\010\336E?\020|\210&G)q\214\256\023\254\217\346\t\362\243\273\004\273\243\005\202\302h\211\2404*\023\310\243*\201:\252\215\376\025Nnu\347z\327{\374\361\324\361\266\023d\210\201\202]@\234\271\254D\246|g\277s\211\271L~[\016\256\023\254\373\2210\354}/K\226\010J\276\367%\002\t\304\004(\301\367\004\357\203K\344\276%?K\246\010R\241\014A&\264E\260\025zI\3602\304\021p\241\"A1T!\250\204$\002)\324$h\206\336\022\274\r\275\047x\037\212\221Oc\341$A2\234!\310\204\267\010\266\302\273\004\273\341\227\004/\303\005\202B\270JP\rK\004R\270A\320\0107\t\232\341\367\004\357\303K\344\350\245H\222 \031I\021\244|\236\354\020\354D~&\370\331\347I\211\240\024yC\360&R\047\250GZ\004\255\310/\004\277\234#O\212 \025\315\021\344\242\273\004\273>yX\0026*\020\010Q\221@\2146\010\032>\207\016\t\016\2431\342Blt\225`\325\347P\206 \343S\3519\301\363Q\216\200\003\243\316\322\305}k\2513\322\271\331\375\250\367\370\330\315\370g\222\363\031\377\2459e\356Z\371\316tw\252\273\203\034z\311\336\334\262\267\266\377+Y\276\360\327\216LRi\317*v\356v\027\273\255^\321~v1\245\017\025\035k\004k\301\r\202\r\237\272<\001\357\347T\217\272\303\211\313\313X\036us\004\271\320\016\301Nh7\364W,0\215\374\0349\3169\207&\224F\000Bi\367\334\374/\236\014\336.\332\004m?\016\343\244w\034e\n\245\256\320Z\350\317\326|\261\223\251\257\314o\354\007\253\307\321c\356\344\322\370\311\330\345\243\2241B\260a,\030\313H07\254\206\035\270j_\275e.\234b\326\346Q\374\0103O\034m\353\013z\354d\354\322Ix\354\350\222~]/\033;\250\245\307>:\372N\277d\\3\022\346\344\311e\307\206\047W\256\343\254\33648;\014\243A\251#M_\240\017\027\217\232\372\222\021\301\270\004T\312\203\240\241\356\302\311e\352_\264o\316\241\370\375\026\247\234\326\371\241""\233\355\252\275\231\336b\257\361[40y\335\236By\177reJ\177\206\313\202f.\234\\\241\245\354+\270|\320\222Q\235\323U\343k\334\010\302f\322\312\201\371S\235\355\356C\207\337\341\343\330\361&}\024\326\227\215\031O!z\213\321\226\223\372&\301\032\204\227\257\351\217\214I\347\203SO\3258\211\047\\\375\237\030\213\306\201\231\263\306\341\370\255\356\014\250\332\240\221+\356U\204\232i\3423\r<\320w\214\030-\031\321\267a\322\230\035\236&\003\377\355\210\243\326\230\331o\333\323\367\255dg\363\254E\343\027h\344\030hH\327\"\337t\227\217V]\205\023\372\244~\013\323>4\206\206]>Z\326\357\0303\320\261\351\272d\021.\033\234\307\235\340\243+\372\210~\003\266\232\031\036\214\276\013\002\1775|\372\2111\351\031\313k;\352\177bL\233g\355O\341\025\277\375\205Y\265\032\256R3\256Q?\365mC\273qHB\227\226\240S\270\274\355N\272\024\200[\351B\310\241\357\221y\r5k\324*u\300\327\353\344\371$\342\020\260l\334\301\205s\021\267\035Xx\nd\032\3619\347\262\210\3107m\204\301\343\031\323\243\\K/\032\263(\222f\\\203D\214=p\311\263DcH\265G\210v\2520oXj\307\373\032\336\362>\301\336<\0324\006\014|\t\346\270\354\335GI\205\246\276f((\251GH\3315\310&o\350\373\270-\317\370{\350[\341\343)=F\3748\231\240\034\270\215y5\363\211\365\250s\255\023s\227\276d\372\206\273\252\317\352\034\215|\254\3376B\030\202\025q\2374\026\0066}So\203X\230\353\246\373\205\243\2321s\352\204G\331\r\306O\215{f\314\003\227\274\013\372\340\273\343uok\023\224\233\257\301\336d\272{V\314rT\177\002\377\224a\243k\346\232\325\3508\266\0377nav\236\366\350Mu\352L\265\342R\377S\343\276Y\2618\1779\047\006?3\350H8R\365\257\221oG`\364]\234\r_t\212\335\007=\355x\220\355+\304\036\n\202\006\r\372\311<$Z9$\373\334\210y\231\313k{\322Uw\3715\232x\210q\3430\344\231\265\246\364Uc\311\364\364\2375\234\241\317@\013\177\232\2245\326\031\031x\273\334Y\355\236-\222\266\356wJ\270#\317\220\n\353\016i\374\000\321K\306\212\371\330\302&\277\300\2566\275!_\030\257\254\031\257\375?\006\327oUL\356\304\327\326\016\177i\274w\343\317\351e\372yb\306\374\324Z\350\267?\267v\373\337P""\376\303\370g.;\372{\235\200CJp)9\021\337\321\203\247Hv\217\333\315>\241\376vT\324\277\202\245\035\273<\206\037i\037Wn ^\356\270\377\325q\362\354\307Hh\233$.\033\333\346y\356\221Go\031N7\347\206o\331\310A\363\251O\214\033\224\251\315e\353kD\323\034b|\352&%\036\344\363O\030C5\357\300 \323\237\033Is\033{Cc\215\376uD\337\264\315\250\311\235b\374\224\361\322\371\327Q\004\333uf.\300\245St\000\177\013\023N\177i\034\232\rw\212Mw\356\333H\377\3134\355g\310-#\346\rJ\022\326v\347\273\356\310\251\047\232\266\256YOQi\334\352\354uK\275\304\361\344\361m;\343\224?S\010\264S\034[\024\207\rh  1\265:\334\300\302\323\010\310\033X\321\321\200\222\3009\r\246\221Y6\341Q\336\272\212\261*\252\231G(\320\271\336\301\361\226\235\3159\013\270&\373\036\014Y\350[v\333\331\315\220\321\047o\352\007\216\021A\323\004\005\261\367\261\303\335\323+\224m\024\204\005V\234p\376W\026C?q\001Q\352\262\241Hg\341@\222\">p\016\033<\321\024\035m\310\222+\346C\363E\047\214\353t\270\033s\365\311\303\356\317M\005\206\"\333=D\2213y\n=Vp\365\240\214\212\346:\242\237\376\033v\345,m\017\364\223u~07O\235\306#\363\252;f\325\3602\313!\374t\313\241\347S\263h\315\270\247\344\246\356j\327O\021\377\0071\232\277H";
-    PyObject *data = __Pyx_DecompressString(cstring, 4578, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (4586 bytes) */
+static const char cstring[] = "x\332\315X\311W\033W\366\026\222\020\230\230\304\330\330\220\251S\304\304\330\216M7\016\261\235\341t\267,\004\310\010!$1yH\271$\225\006S\252\222j@\310\216\343^\262\254e-kYK-\265\324\222e-Y\362\047\344O\370}\267\006!\201;\047\047\247\027?\016\324\367\352\326\033\356\273\367\273\367\335\007\303\251\314?\016\031)\377\232/\250\377\274\255\312<\317\224d\256\\\343E\365\316\374\217\314\317\353|M\222[\333U\276\311H%\346\347\202$\252\325\262&i\n\303\211E\246X\225i\334yqU\364?(\252\\-\362\305\276\316\214$\377\341\367AY\257\347?\377\025e\352\002W\340!\302\027\374*M^f\032\032\257\361\363L\256\3023\002\047\362LA\322DUa^\275jr\242\372\352\025S\224\232\342O\214(\345\245b\213\341\005\205gTI+Tx\205\251\252\363cc\014~\242\214\"H*SU\230RU\020\260.\177\310\025T\241\305Hb\201\377\221\311\267\316f\223\371\272P\345\225{\264\007G^\342\252\002\344%\274\253\025\211f\257\300\240M\314\2035Ug\372\202T\343\347c\234\210w\206S\224jY\204\n\230\211+\336\227D\254Rs\014|\000\003\047\304\003N\250\026\231\232T\344\357A\213:\366\ru\346\ns\264\336\034\026QeN\234\273\307\2241\225\337Y\251pu\327&\207\330AJR=\035b-($\322\256\212\274P\315\3632\247\362X\215l\213YI]\0301\035O\337_|\274\350XZ\346\211\002\n\243h\371\202\000Ea\"8<\257U\005\025\263\253\255:\257\3143\211\022\323\2224F\344\241\027vQG\277\376\001j\205\027\031\205W\251\301\3149{\346\324\252$\262\030^\025\313s\236\213\253\007\344\006f\231\203?\346\271b\221E?>\337R\235\031\240;\047\363d>&\023\317\246\013\022|R\240I\224y._(V\025./\360\274H\317r\241\252\270\255\242PU\324\347\316\024/\231_a\006\221\027yN\256\300\311uY:l\315\363\262,\311\312\240\214\336\346\013\034\3300(\227y\245>\277\317\313\"/|\340\203,iXE\224`\327\022\247\t*\303\2622_\324\n<\3132E\315\331\230(\211\367a\347\203*\047\340k\241*VU\226u\246\370{ER\377\016K)\330\317|\275EfRx\371\000\376h\"\340\030\256\311\265\310\227$\257U\213E\201\047\037p\016\357Z\232\263S\232\237\023\004\251\000\177\302P2\006\0249\225\233\377\300W\227\032\344[7\242\224\371h6\226H<\311l\254\305S\261\344F6\276\024\333H\245""\342\261\\\"\265\022\3030\232!\246\251\240\307\322\306N*.\010\325\272RU\342\242V[N$\223\313[\370\003\263\351o\276\267\351\202\3033\226\365\244p\276\002\237\237\223S\230\270\r\020g%\236\333\310d\343\271\304R2\236\214fs\354zt7\211\330\215I2\357\343\305\371\373\276\\X\243\367\215,\201\201\005\036\014+\366\244%AS*\2757\001a\332{\221@\276\013\375\341f\255\306\263\024\242 mO\014\252\025\007^X\001J\310=\021<\240\354\273\323dI\275\365\215L|}+\027g7\226\227\035\314\256%\322\353 O1\213|\323k\\\334j\377\247\013{=\373HF\355{\203eS\361h&\265\221cs\231hl-\276\224\002ycDo\n\207\364Vv5-K\252\204\200J\023\025\343\024\021iU\025h\270\217\027\225\351\373rA\227\3367R\345\354\005\232d\342\321\245\275\014E\212\363X\347\352\031M\304\357\305\371]\341\205\251IL\263:H\023\002\353pc6\035\217%\242\311,\221&\233\213&\223\354N\"\005\266fy\234\004\310\327Y7\266\310!}\315\213\313\016~\274\260|\377g.\217\304; (\036p\203K\315\303\363,N\232\001\221\252\302\366\375\222\001v\016|\220\271\2528(r8; \220\344&\047\027? b\233rU\035\320\246,\2618)\n\373\203S\356\363|\275\377\275\237\373\003\362:/~h|\235\223\225\201e\310\037,\235\235\347\205\203\343\334p\352\227(8\331\220\033\373E*\267O\021\247\014\314\245\325\005\211\033\230\253\311!\225b\337\003\262\363\333oUy\241\310\252\232,\022\037{\004\355\2213[G\031\221\253b\177j\016\235\350\357\"A<\351\005f8r\307;[\351\344Ft\211\215\346\2508\232?\253\223\\B\262O\366r\361\254\327\006Y\275\0268\233\311\355d\022\224\026R\361\035Gu\350\325k\\T\244\377\323\005m\316>\322\306X\026\271\225]E\354\261\251D\362\001=\276C\224\266\016\361\267\204c\237M\361\207j\206/\261\254w4\343\314\352\265\351\204\245W\347,?k\224y\025K\324HP\244)\010\245\002AI\023\035,\373J\341\247Z\253#X\234\226s\350\261l\r\324v\220G8\370S\243\302\321\004g@M\226X\234|2\252*z\025\271\232#\026\371&A\035\007\037\212\001\247\211]\024\270z\265\327\256\360\205}\020\313}#\216\t\252\333\366\224\241&U-nK\023\353p8\326\244\323\354\234\210N\246s\"?\251\237\023\367\322\3559\271\237\373\316\211\221\264\316I\372hz\356\013""\361\352\234\250\347\\W~\240\322\371L\373oh\234\340[\312\257=.\360\246\047\340\017\351\005\324\351YW\351\363\330\005J\261,\312\033\325wwUa\013\022\225<HP(\277\234\\\350\345?\277\316`\363Z\251\204\372\262\216\274Q\364\022!\247\264\304BU\362`\2767\205\342fENS\245<\247\360yI\022\234\242\255\340\224a\364\300\211[\300\314\254\"\241\374\256h\342~A\3001V\0200\030\234r\362\022\237Gn*`\361\375\276\342\360\\\235\350\334\003(\341\016$\335\"\235\022\250A\325\226\227r\213\016C\260I\367\002\204\023\004\2657\017\2128\177T3;\205\243[=R\022\2410+\t\\Y\301Cu\322\200\363\200P\222\021\010x\3268\325\253\324\275\374<\220\246q\267\252\361\350x\226\242\253(2\212\374aUTP\242UE\047\332\024\367\361\206\177-UE\312\333\373|K\241\373\215\300a\025\030\244H\366\240J\006\267\007\272:\320\225\241\006r\222\207qc\252\375\267\322\026\345\347\274W~\212R\023\233\356?\004\372\023?R\344\276\223\360\361\200J\350_\227\352\370\025\370\222Z\227\024\312\362\275\364\357\246|*\227\024<\024I\224\3712\312q\030\355\254\220\356+\235)\313\273g\302`\241%\363\224\262\235>nG\205\027JTg\235\325Z\236\352\340\254W|;%.\031\212\364P(\257{g\0138-\273\304\206\"uE\225\360\047\343W\303\025G\253\363r\357\274Q\235s\000\361K\213\273\327\024\257\220C\034\302\010Z\035\014\342\335\223HS\370^\274\340\366\245\361\212\177\036\321\375\260Yi5q\275q\334|xv\006\215\217\315\316\336\237\275\2770>v\367\001\332\337\215\217!I\343\005\215\331\207\343c\261d\"\236\302\373\354#\264\243\261U\224\342n\257\275x\326\033\2628>\226\316\345\222\343c\337n\254\375\270\221nm8\\e\356\336v\367\303\270\351\001\316d\037y\336f\277w\334\315.\322;\373\275C\004\266W\0162w\3571g\263\334\303\205\303\237C\331\257\326\021\3670\244Z\250\334\t\270\234N\267X\205L\314\252\201@\000}\003\001\367l\013\260\313\211\335\370R\200\315%Pm\346\234\222,\300\306V\243\251X\334{Y\316\3047\251\305\262\343c\316\310\276\037\326\275\207\240\023\356\025\001\326\277\025\004X\377N\020`\251\202\306\323\257\235\003,\025\270\001\226J\331\000\333_\t\006\330\376Z0\300\366\216\346\000\333\177\032\343""\315?y\3773t\022\2361\047\314[\326\0205\2776g\314\207\326\0045o\231\234y`mRs\316lX\021\213\243\346\035k\302\272\325F\337\323\360WF\303f\376\321\376\250\363Sw\337\336\314\234\204\257\351\337\351\025\2033\032\047\341\221\377\374\252?2fNF\27717\315\222\225\352\314\234\204?:Z\370/\303\026\365C\243a\016\365\r\243\305\233\226\330\211\376\321\260\307\306cs\301\214\366\r\273k\315X?\265\305\356\037\016\373\301X5\243\346f\337\260o\255\005+\331\371\270\313\375\321\260\237\214\n\224\352\337\333}k\023*\246\216\375\275\375>\032\030\373\234>L\350\223\372\256\2213o\230\252\365C{\251s\251;\331\335<\031\275\242\217\350\r#b\010\326\014\315rp\264\243\307\215I\003_\256\352\0305\2457N\361P\215\357\315\021S\263b\226\332~\334y\324u\3726NF?\261?\271cMb\311r\373yw\244\213\276\003\222\241\017\254?e\205\261\257pg\271;\333\255\034\027\355\314\236\275\367\322~\311\333|\325\2566\354\206fk\357~\017\004~\033z\022\004<\t&\t\222\3014A:\270K\260\033|A\360\"\3702\370\3477\360\223Y\266\266\3327\333\271\316\365N\271\273u|\3638go\356\330;\277\330\277\024\354B\311.\275\266_c\371C\373\320]>JKD\203q\202\270\257E\226 \353k\361\234\340y\220%`\203\025\202JP\"\220\202*\201\032l\0224\203o\t\336\006\237\204hK\241\004A\"\3644tf\305o\314\034H<\327\376\274\263\322]8\035\224D\377\300\212\253\335\245\343Q;\235\263s/\354\027\257\354W\330\204h\213\322_1\313\024\034\250\035\307\216U;\373\314~\306\331\034l\002\227\324\354\332\201}\360\316~\367\333\231\266\263\346\2225dM\201\212\240\302\351\240d\341\377\235\266w\255Y\213\263\232\355\375\356\324\361\320\351\240d\342\003\332N\203\277;\210\220\313\320v\204\026xn?gm\266l\227\367\355}\305V\232v\363=\034\370\357\340\022yu)\230\"H\0053\004\031P\344\317o\347\2219g]\267\n\355I\047z\274\355 \036`\032\304C\305\256\010\266\200\005\337\330o\334\005c\264D,\270B\260\342\257\273E\260\025|F\360\014!\001x\031\344\010\270\340k\202\327\301\006A#(\007\377\232Q\366\214\242y\307Z\264\336vf;\225n\361\370\216\235E\340 havWIh\370\033\226x?\364\224VzzN\265=\202\275\340+\202W\301\"A1\270O\260\357\207""\313\001\301A\360\r\301\233`\224\002$\032\212\023\304C\031\202Lh\233`;\224\047\310\207J\004\245P\215\240\026j\0204BM\202f\350-\301\333\320j\030\260\032N\022$\303\031\202Lx\233`;\374\222\340e\230#\340\302\025\202JX \020\302\007\004\007\3417\004o\302\261a\262\371\360\n\301\312p\232 =\234#\310\r\263\004\354p\201\2400\\#\250\r7\010\032\303\357\t\336\017\307\"4<\362\224\340i$E\220\212\354\020\354D\236\023<\217\024\010\n\2212A9R\047\250GT\0025\362\226\340m\344=\301\373Hb\204\022\307\310:\301\372H\216 7\262K\260;\222\047\310\217\224\010J#\022\2014\242\020(#\352\310_\341\344Vg\256{\275[8\236<\336v\202\0141\220\267\363\2103\227\225\310\224o\355\267.1\227\311o\313\301u\202u?\022\006\275\357e\311\022A\311\367\276H \202\230\0009\370\216\340]p\211\334\267\344g\311$A2\224&H\207\266\010\266B/\010^\2048\002.T$(\206*\004\225\220H \2064\002-\364\206\340M\350\035\301\273P\224|\032\r\047\010\022\3414A:\274E\260\025\336%\330\r\277 x\021\316\023\344\303U\202jX$\020\303\r\202FX#\320\302\357\010\336\205\227\310\321K\303\t\202\304p\222 \351\363d\207`g\370\027\202_|\236\224\010J\303\257\t^\017\327\t\352\303M\202\346\360\257\004\277\236#O\222 \031\311\022d#\273\004\273>yX\0026\302\023\360\021\201@\2104\010\032>\207\016\t\016#Q\342Btd\225`\325\347P\232 \355S\351\031\301\263\021\216\200\003\243\316\322\305=k\251=\324\236\352|\324}t\354f\3743\311\371\214\377\302\2344w\255\\{\2723\331\331A\016\275don\331[\333\377\223,\237\377kG&\251\264g\025\333w:\213\235f\267h?\275\230\322\007\212\2165\202\265\340\006\301\206O\335\002A\301\317\251\036u\007\023\227\227\261<\352f\t\262\241\035\202\235\320n\350\257X`\032\371y\3708\353\034\232P\032\001\010\245\335s\363\177x2x\273h\021\264\3748\214\221\3361\224)\224\272Bk\241?[\363EO&\2776\277\265\357\257\036G\216\271\223Kc\047\243\227\217\222\306\020\301\206\261`,#\301\334\260\032v\340\252}\365\246\271p\212Y\265\243\330\021f\036?\332\326\027\364\350\311\350\245\223\360\350\321%\375\272^6vPK\217~t\364\275~\311\270f\304\315\211\223\313\216\rO\256\\\307Y\275ipv\030F""\203RG\252\276@\035\027\2174}\311\030\306\2708T\312\201\240\241\316\302\311e\372\276hO\315\241\370\375\016\247\234\332\376\261\223\351(\335\231\356b\267\361{$0q\335\236Dy\177reR\177\212\313\202j.\234\\\241\245\354+\270|\320\222\021\235\323\025\343\033\334\010\302f\302\312\202\371\223\355\355\316\003\207\337\341\343\350\361&u\n\353\313\306\214\247\020\275Ei\313\t}\223`\r\302\313\327\364\207\306\204\323\341\324S5F\342qW\377\307\306\242q`f\25518~\2533\003\2526h\344\212{\025\241f\212\370L\003\017\364\035#JK\016\353\3330i\324\016O\223\201?>\342\2505j\366\332\366\364=+\321\336<k\321\370\005\0329\n\032\322\265\3107\335\345\243UW\341\270>\241\337\304\264\017\214\201a\227\217\226\365\333\306\014t\324\\\227,\302e\375\363\270\023|tE\037\322o\300V3\203\203\361\355\202\300_\r]?5&<cymG\375O\215i\363\254\375\031\274\342\267\2774\253V\303Uj\3065\352g\276mh7\016I\350\322\022t\n\2277\235\t\227\002p+]\0109|{h^C\315\032\261Jm\360\365:y>\2018\004,\033\267q\341\\\304m\007\026\236\004\231\206|\316\271,\"\362M\033a\360x\306\364(\327\324\213\306,\212\244\031\327 \303\306\036\270\344Y\2421\240\332CD;U\2307,\245\355\365\206\267\274.\330\233G\203F\237\201/\301\034\227\275\373(\251\240\351k\206\214\222z\210\224]\203l\342\206\276\217\333\362\214\277\207\236\025>\231\324\243\304\217\223q\312\201\333\230W5\037[\017\333\327\332Qw\351K\246o\270\253\372\254\316\321\310G\372-#\204!X\021\367Ic\241o\323Sz\013\304\302\\Sn\017G5c\346\324\t\217\262\033\214\237\031w\315\250\007.y\027\364\376w\307\353\336\326\306)7_\203\275\311tw\255\250\345\250\376\030\376)\303F\327\3145\253\321vl?f\334\304\354\005\332\2437\325\2513\325\212K\375\317\214{f\305\342\374\345\234\030\374\334\240#\341H\321\277A\276\035\202\321wq6|\331.v\356w\325\343~\266\257\020{(\010\0324\350g\363\220h\345\220\354\013#\352e.\257\355IW\335\345\327h\342\001\306\215\301\220g\326\232\324W\215%\323\323\177\326p\206>\005-\374i\222\326h{\250\357\355r{\265s\266H\312\272\327.\341\216<C*\254;\244\361\003D/\031+\346#\013\233\374\022\273\332\364\206|i\274""\264f\274\366\337\014\256\327\252\230\334\211\257\255\035\376\312x\347\306\237\363\225\351\345\211\031\3633k\241\327\376\302\332\355\365\241\374\207\361O]v\364\366:\016\207\224\340Rr\"\372\321\243@\221\354\036\267\233=B}|T\324\277\206\245\035\273<\202\037i\037Wn ^n\273\377\325q\362\354\047Hh\233$.\033\333\346y\356\221Go\032\316g\316\r\337\262\221\205\346\223\237\0327(S\233\313\3267\210\2469\304\370\344\024%\036\344\363O\031C1o\303 \323_\030\ts\033{Cc\215\376uD}Zf\304\344N1~\322x\341\374\353h\030\333uf\316\303\245\223t\000\177\007\023N\177e\034\232\rw\212Mw\356[H\377\3134\355\347\310-C\346\rJ\022\326v\373\373\316\320\251\047\232\266\256YOPi\334l\357uJ\335\370\361\304\361-;\355\224?\223\010\264S\034[\024\207\rh\300#15\333\\\337\302\323\010\310\033X\321\321\200\222\3009\r\246\221Y6\341\321\202u\025c\025T3\017Q\240s\335\203\343-;\223u\026pM\366\003\030\262\320\263\354\266\263\233\001\243OL\351\007\216\021A\3238\005\261\327\331\341\356\351\025\31262\302\002+\216;\377+\213\342;q\001Q\352\262\241Hga_\222\">p\016\033<\321$\035m\310\222+\346\003\363y;\214\353t\270\023u\365\311\301\356\317L\031\206\"\333=@\2213q\n=Vp\365\240\214\212\346:\242\237\376\033v\345,m\367}\047\353\374hn\236:\215\207\346Uw\314\252\341e\226C\370\351\246C\317\047f\321\232qO\311M\335\325\256\227\"\376\017S\013\317\364";
+    PyObject *data = __Pyx_DecompressString(cstring, 4586, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (6180 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?A plac\361e:\000x\000{\000swer\377 queue. \377The lane\377 counts \377``want``\377 down; n\377obody el\377se touch\377es it.\n\n\377    A sl\377ot is fi\373ll\251\000exact\377ly once:\367 byD\007repl\317ies,\300\001\023\002fa\353ilc\000f\321\000thoJZ\001h\316 wE\000q\000tZ\002\377come.Can\375na\000assign\376\200\000 read-o\325nc\000m\334\"v\336 In\377valid mo\177de, exp\220@\256\270 \047c\047\260!\047b\000t\177ran\047, g\254\000^%\005shap\216#x\277\000gNot\337\000\200\001Cy\216\000\375n\322\001delibe\317rate\321\000\214Act\376\266 than PE\337P-484\306Bre\376\377As subcl\370\246\000\240 \356@built\375i\260\000ypes. \377If you n=e\320@to p\316\000%\t\377then set\355 \006\000 \047\357\002ati\377on_typin\333g\047\251div\203A F}a\215@.add_\231 \317ebyt\223@\224\000t \367are\273! RES\327Pco\221@cA\001s.\377abcdisab\357leen\002\001gci\375s\004\003dlist[\376>\002] | Non\277enearh\342@p\377roxy.err\347ors\006\013\036\001.ca\374\213`\036\013resp.k\377ernelno \377default \377__reduce\337__ du\273\002no\377n-trivia\375l\033\000cinit_\375_j\002/hot/s\275e\353@on.p\207@e\376\223 rver we\235n\335\000way\303\204\001\242!m_iddle\330\205\001a\222`\317plyu\326\002\240aal\247loc\264@\215 r.\000d\017ata.\013\020\374C\212\206\001\347\205\003\377s.ASCIIB\377ROKENCLO\377SEDCONNE?CTINGCR\000\275!\367Cut\203`DOWN\377Ellipsis\377EnumFILL\373FU\001\000illFi\327ll.\354\006c\312b__,\017\004\341@st\317`_\013\n\212\205\001\3722\002f\235`GETOR\377SETIDLEL\377AST_MAXL\177aneCore\000\005\300N\017\017\010S\016-\006\206!\213@ce\372\306`dC\006flush\256Q\006los]\007o\341`r\271e!\014\344@ume\323@aOding\212\006\317`d\000\n?_later\252\006\235@\327sker\002S\377\001MO\377REMUTE_O\373FF\003\002SKIPM\377utedSlot\200\000\006\271/\017\t\277..\007\337\207\001\003\010e\377edNEARNO\377T_TRACKE?DNearC\302\204\001\362\204\001\377PUSHProt\357ocol\005""\000xyE\036\365\204\001Pttl\212\001\000\005\306O\340\017\010\313N-\006\352\210\001\003\007eed\177READYRo\352\000?MapRun\000\000\241o\300\017\003\241n(\001\273\211\001\003\002H\001un\373.p\277@SPECI\367ALS\254aSTAL\377L_WINDOW\377Sequence\001S\321\205\003\303a\000\010\230\204\017\017\013\240\204\0160\t\337abort\004\ndv\375a]\013.ask_o\373wn*\nttachxy\t\214\204\n\014\nrain\217`\362\262\007.\252\204\002\266\tforw\367ard\000\020_wri\375t\355\t.go_tr\367ackE\013keep\270\210)\353\204\t\013\npen,\021p\047arsZ\n\214A_\232\215\001\336)\360\241A\275\013\304\205\003\202Ispecwial\225Itak\351\205\001}s\334*uploa\346\n\377wait_for\374\320I\356\016yield_Oturn\340\205\001\344\205\001.\206\216\001\376\003\003eedSpac7eTi\235 tT\"\000\000\001\340\271\210\017\017\004\272\210\016)\002\310\207\002UPL\277OAD_AT\373\220\001.\374\200\221\007\213\204\003_BYTES\356\005\004MAX\017\004STA\337RTWRI\216\207\001NE\035W\265Blot\000\006\302\211\017\017\t\370\310\211\016.\007\321\211\001__GET\367_HE\223\000NIL2\375_\002\0003__Pyx\376\001\000Dict_Ne\177xtRef__\366\215\004\367e__\003\006ionsx\013\001\332\216\002\000\006_get\333`\345m%\001d?\001/\000doc\0164\001fun\003\002\037\000\350\212\003J\000?importR\001\352\214\003\277__mainb\001m\367etaR\006modu\375lx\002mro_en\357triex\002nam\356\217\002new\227\001pre\364\363`\241\002p\303\000capi\374\022\002\010\001hecksu\010\226\000\026\001\252\212\001l\334\215\001\351\000\206\004-\001\277type__7\001u\003np\356@q\000\305\214\001\004\014\310\214\001\027\014\300\203\214\005.\014\260\212\006F\014\272\211\005]\014Ru\001no\014\224\210\010\211\014\206\204\001\234\014\225f\275\003\363vt\330\220\001\256Aqual\260\242%\357\217\005\373\215\016\211\220\006ex\342As\207et_\326%\227\216\006\374@\233\216\016_\317_tes\277A\352Bis\377_corouti_neabc\207\211\002a\372\210\003\376\371\217\005_buffer\277append\202\211\004a\277syncio\000\004.\366:\006sa\221\211\002auto\377basebool\362\325\222\002c\344\221\002\352\221\001ingc\377all_soon\377chunkcle\377arcline_\275i\222\210\003ebac""\024\000o@\002\000\365\222\007\373\222\014\345\226\002\220\221\001\201\217\nd\242\213\001\277dirtyd\355\211\003d\370\235b\342\000\335\230\003encod\037eenum\000\001\221\225\002\226\223\002\370\232\223\003\313\226\001\270\220\001flags\362\002\000t\317\217\002\324\217\002edfo\377rgetform\303at\205\226\004\254\212\004\263\212\004\241\212\003fr\277ameget\231\212\007i\377dindexin\277sidein\351\205\002s\376\357\205\001sizejoi\275n\264\212\001keys\276\230\001l\311ac\000\216 d\214!\301\220\001meym\231\227\001\221\227\001mute\274\205\001\357ndim\245\224\025hot\375.\363\223\004nowobjz\360\220\to\356\212\010pack\354\212\002\337parti\242\226\001po\375p\000\000leftpo\341s\207\216\001\366\212\006\355\212\003\260\230\001sre\377asonregi/ster\240\225\010r\321`\315\221\003\246\313\221\013re\244\212\001\335ae\000\002s\017self\341\221\001\345\221\001\326\221\003\243\225\004\207set\346\225\004\320\230\002\232!\226\232\001s\214\311\212\001\312\213\004st\252\000\365\223\002{\000p\367sto\001\000rstr\377uctsuper:\334\213\006t\370\212\002ttl\241\213\001\370\227\003\366\262\222\004un\366\001upda{te\371\213\003use_\311\224\005?values\375\213\005\301\233\001\177whywire\376\215\002\375x\357\213\007\r\n$$-$\277-1\r\n*2\t\0003\237\r\nGET\n\000\006\000$\3776\r\nCLIEN\366\r\000$7\t\000ACHI\273NG \003YES,\0044\377\r\nPTTL\r\n\377+OK:OPyO\256\377\235\002 *(\312\003 \321\210\003oobj_7\305\230\004_5\310\230\002[_4\330\230\001_5\266\230\002_\366\222\006o *, <\007, \347`\376=\004skip_di\276\306 tch)\000\303\204\003P\367y_s\375a_t\000\000\347\000in\003\000\313\214\003\000_F\377IXED\000_TI\357CKET\203\222\002\000_C\337HANCE\006\004FR{EQ\313\226\001__\r\n5\002\310?\000B\000\001\002_\362\227\003C\000UL\267L\000_\376\226\005\000_\374\226\005\000a_\256\225\001\003\000\260\225\001\250\225\001\000_\315\224\001\033\000_\267\224\001\000_\363\222\t\013\000\366\222\010\033\000_\207\216\006\000_\367\215\t\013\000\347\215\005\377\200\001\330\004!\240\021\240\367&\250\001\007\001\"\240!\240\3676\250\021\022\001&\240a""\240\367v\250Q\035\001\047\240q\250\367\006\250a(\001)\250\021\250\373&\260)\000\340\004\037\230q\377\320 0\260\013\270;\300\377k\320QR\330\004\023\220\3773\220h\230a\230q\330\377\004\007\200|\2207\230!\377\330\010%\240Q\240f\250\377N\270!\330\004\013\2101\373\200\001\"\0224\220x\230q\363\240\001,\010y\001w\250n\270\375A\033\0318\2308\2401\240\375Ac\010*\250!\250;\260\373n\300\032\0329\230H\240A\373\240Q\232\010+\2501\250L\357\270\016\300a\211\031;\230h\334\217 \320\t-\250Q\240\000N\310\276\324\005\360\010\000\n\033\361\001\021\377\220\024\220X\230T\240\026\377\240t\2509\260D\270\t\377\300\024\300Q\330\010\020\220\377\007\220q\230\006\230l\250\376\213 \007\200v\210W\220E\267\230\024\230\027\000\022\220\250 \027\377\220q\340\010\027\220t\230\3775\240\007\240u\250C\250\277t\2608\2707\300\047\002q\377\330\010\017\320\017)\250\024~p\000g\260[\300\007\300)\000\270\005\n\274@o\016\027\250\004\325\000\004\377\270F\300$\300h\310d\377\320RY\320Y]\320]\377e\320ei\320iq\320\377qu\320u}\360\000\000\357~\001B\002\004\000B\002L\356\003\001L\002P\n\001P\002X\356\021\001X\002\\\030\001\\\002]\375\002\227\200\047;\240g\250U\260\377#\260T\270\025\270g\300\377U\310#\310T\320QW\377\320W^\320^c\320c\277f\320fj\320j|\000x\353\320xy\003A{\001A\002E\252\202\001E~\005S\220\001S~\005[\356\236\001[\002_\245\001_\002h\356\254\001h\002o\263\001o\002t\356\272\001t\002w\301\001w\002{\336\310\001{\002B\003\317\001\003I\236\003\001I\003J\003\220\204\001\300#%\377\240T\250\021\250\047\260\033\237\270G\3001\340\324!\010\007A\373\200\001\2556H\300D\310\010\377\320PT\320T\\\320\\\367`\320`\302\000n\320no\372\343\2001\027\276@u\310C\310t\377\320SZ\320Za\320a\374\221 \220@m\320mv\320v\357}\320}~\244\007$\240D?\250\001\250\027\260\013\207a\251\002\372\010\0071\035\216*\250$\250a\377\250w\260k\300\027\310\001\364\327\"\010\007\021\3110\030\250\024\250_W\260D\270\014\331 \007\213!\377[\320[_\320_g\320\377gk\320ks\320sw\377\320w\177\360\000\000@\002\335D\236\204\001D\002N\245\204\001N\002\335R\254\204\001R""\002S\351\203(7\240\177\047\250\025\250c\260\024\271\205\002\356\366$Y\320Y\306@e\320e\277h\320hl\320ln\000z\353\320zk\003C\217\205\001C\002G\352\226\205\001Gp\005U\244\205\001U\002Z\356\253\205\001Z\002]\262\205\001]\002a\356\271\205\001a\002j\300\205\001j\002q\236\307\205\001q\002r\002\347g\351\200)Y\377\230d\240)\2504\250{\377\270$\270h\300d\310)\377\320SW\320W]\320]\370\242`\237\003\237\000~\360\000\000\177\253\001J\261\206\001J\214\014Y\306\206\001Y\273\002`\315\206\001`\002d\324\206\001d\253\002k\333\206\001k\247\205\005v\351\206\001v\273\002z\360\206\001z\002A\244\205\001A\273\003E\253\205\001E\003R\262\205\001R\273\003V\271\205\001V\003b\300\205\001b\273\003f\307\205\001f\003m\316\205\001m\273\003q\325\205\001q\003w\334\205\001w\373\003{\343\205\001{\003H\004\360\337\000\000H\004L\003\001L\004\335R\n\001R\004V\021\001V\004\335]\030\001]\004a\037\001a\004\335h&\001h\004l-\001l\004\335v4\001v\004z;\001z\004\377C\005\360\000\000C\005G\356\003\001G\005P\n\001P\005T\356\021\001T\005_\030\001_\005c\356\037\001c\005m&\001m\005q\356-\001q\005\1774\001\177\005C\355\006;\001\006J\003\001J\006N\356\n\001N\006W\021\001W\006[\356\030\001[\006c\037\001c\006g\356&\001g\006p-\001p\006t\3564\001t\006{;\001{\006\177\376B\001\177\006I\007\360\000\000wI\007M\003\001M\007T\n\001wT\007X\021\001X\007b\030\001wb\007f\037\001f\007o&\001\367o\007s-\001s\007t\007\374\277\212\047\212\204\007U\270\047\300\025\300\337c\310\024\310V\216\207\002_\320\177_b\320bf\320f\220\204\003\277x\320x{\320{\204\205\003F.\250\212\001F\002M\257\212\001M\202\205\005\222\204\004T\367D\237\211\004f\322\212\001f\366En\340\212\001wn\002r\347\212\001r\002}\356\212\001W}\002D\242\211\001D\236\211\005L\260\211\001wL\003P\267\211\001P\003U\276\211\001wU\003\\\305\211\001\\\003a\314\211\001wa\003d\323\211\001d\003h\332\211\001wh\003n\341\211\001n\003u\350\211\001wu\003z\357\211\001z\003}\366\211\001w}\003A\217aA\004I\226awI\004P\235aP\004U\244awU\004X\253aX\004\\\262aw\\\004b\271ab\004i\300awi\004n\307an\004q\316a""wq\004u\325au\004}\334aw}\004D\235aD\005I\244aWI\005L\253aL\240eW\271aWW\005^\300a^\240ef\316awf\005j\325aj\005p\334awp\005w\343aw\005|\352au|\256lL\300aL\006S\307aWS\006X\316aX\265e_\334aw_\006e\343ae\006l\352aWl\006q\361aq\274ex\377awx\006A\271aA\007H\300aUH\274eP\316aP\303eZ\334a\227Z\007a\343aa\317`\226\214\007,\377\250D\260\001\260\027\270\013\217\3007\310!\233\214\002\010\007\342\212\r\\\377\240\024\240X\250T\260\030\377\270\024\270W\300D\310\t\277\320QU\320UV\317\213Bb\374\375\2143\217\001Y\250d\260)\270\1774\270w\300d\320J\301\212\017\272\350\217\nK\370\217\001K\002O\377\217\001O\n\331\216\005c\215\220\001c\314\211\005\264\204\004\253\210\013\253\210\004\272\332\216\004S\353\216\001S\003W\362\216\001W\367\003X\003\371\2171\030\300\027\310\367\005\310S\336\216\002[\320[b\037\320bg\320g\340\216\003\317\212H\370\211\004\325y\357\221\001y\200\206\005C\252\220\001C\003\235J\261\220\001J\003K\243\220\010\326\222\033A\377\330\024\"\240+\320-H\377\310\006\310a\330\t\n\330\277\010\014\210L\230\001\003\001O\377\2301\230F\240\047\250\026\377\250q\320\000\022\320\022#\377\2401\340\004\007\200u\210\377C\210q\330\010\r\210V\377\2201\220A\330\010\t\330\377\004\010\210\t\220\025\220g\367\230W\240\r\000\013\2105\220\377\t\230\023\230E\240\021\330\375\014\255\224\002\330\020\025\220X\230\177Q\230a\320\004\027\220\205\224\001\377\210t\2201\330\010\013\210\1774\210u\220D\230\0055\000\377E\250\024\250T\260\027\270\277\003\2701\330\014\017\035\0004\377\320\027\047\240t\2503\250\377a\250t\260:\270R\270\377s\300!\3004\300q\360\377\006\000\021\025\320\024&\240\377a\330\020\024\220J\230a\277\230t\2401\330\020g\001\320\357\020\"\240!o\001\006\220a\377\220s\230%\230q\240\004\377\240I\250S\260\001\260\024\357\260V\2702\333\204\002\004\310A\373\310Q\224\001\004\220F\230!\356\212\004\020\220\004\306\001\014\210I\353\220Q\375\001K\243\000\014\023\220W6\230\021\255\002\340\244\004C\023\001\367\r\330\010\234\0018\2304\230\377v\240S\250\n\260#\260\177U\270!\2704\270q\267!\223G\220\206\230""\002\302!N\272\230\001\340\001v\357\220W\230A\207!\005\220V\336\320 A\320\004\030\335!\016\210\236\215 \030\230\010\240\352 \006\003\320?\030,\250I\260Q\035\000\003\004|\240!\215 \020\220\010\230\006\222\231\002\334v\002\270 \014\210H\253\003E\220\267\021\220#T\0002\230*\n\014\277\210F\220(\230!\241\000u\312\215C4\260@\014=\010;\003\013\020/\220\001\220\026\251 !h\tX\002p\000\016\225aj\001\261 \031\230\021\243a\346\252 \320\004\007\002\306\002\031\230\030\312\357@\010\005\004\032\223@\004\005\035\240\273i\250\231\"F\220!\317#\032\320\224%\205a\240b\261\230\001\002\264\220\002z\270\361\021\375C\324@\215\233\001a\220t\230\3776\240\023\240D\250\006\250\277f\260A\330\024\025\366AI\373\230Q\375AF\230(\240!_\2404\240u\250\337 \024\312`\361\001\354e\300c\354`\020\030\230\004\337\230F\240!\240\354dw\220_d\230$\230d\245c\010\373`\271Y\311`\203$q\320\004\220\0106\377\230\024\230T\240\030\250\026\027\250s\260\324b\010\252A\034\004\274@W\210t\220\203aq\305\204\003q\352\204\001\361\t\230 \267`\377C\014\017\210u\377\220K\230r\240\027\250\001\376\252\204\001K\230q\330\021\026\220\037k\240\021\240!\274\005\201\205\002\213\205\001o\017\024\220A\234a\330\r\371\232\001\375V\334`t\2408\2506\260\373\023\260\267b\010\230\t\240\021\276\227\004\022\220$\220a\274\205\0017\377\220&\230\003\2301\330\014\345\023\250\235\001\230\263\205\005\361\001\027\220yk\240\001H\001\027\034\003\020\220\230\000\377\230!\340\014\020\220\006\220}g\207\206\003\032\230*\240A\356\001\014\004\000\267\204\0031\220\004\t\337b\242\206\001\330\000\377\r\330\010\021\220\023\220F\276\266\"*\250A\250Q\275\206\0018\277\2203\220g\230T\233@K\367\250q\260\367\"\n\230#\230gQ\230c\340\001T\004\340\010\253\204\001\375G\365\204\003\032\230,\240h\250\331ag\005\377\205\002\033\230\302\231\001\210s\377\220%\220q\230\001\230\024\377\230X\240T\250\035\260d_\270-\300t\310\342\204\tG\217\206\001|\374\205\001\245@\033\230<\240x\323an\303\205\002\034\230A\263\210\004\320\004\007\002\256\017\004H\240A{\001KU\001\330\376\343&\014\020\220""\n\230!\330~\231g\024\220H\230D\240\271\004=$\245\210\001\034\230J\240\341 V\004\357L\250\010\260\237\206\005\034\230L\177\250\014\260H\270A\330\346\204\003\377\034\230N\250,\260f\270\227F\300!\271\211\001M\260b\231\205\005\220\377f\230G\2407\250!\320\353\004\035\323\000Q,\004\035\230][\250!8\004\036\230_\005\036\234\237\001\376\370\207\004\230\001\320\004\037\230}\364\213\207\001`\004 \237\207\006!\240\032\250\3751v\004!\240\034\250X\260\274P\005\374\210\001\010\014\210J\230c4\375\210\327\205\004\r\230Q\230f\240\317A\330\014\r\256\002\264\001c\220\341\021\256\237\001\344\237\001\271\237\002\314b\016\210d\257\220\"\220A\373\211\0037\305@T\177\240\021\330\020\026\220d\340\205\002\3676\250\021\343\211\002\017\210v\220\275Q\023\001g\230V\240\354m1s\220F\374A2\001a\330\020\314\242\001\377g\230S\240\001\330\024\031\373\230\026\246\212\001\240F\250%\250\377s\260\047\270\021\330\024\027\376\365\207\001\360\006\000\031 \230s\377\240(\250!\330\030\034\230\047I\240V\331\000\006\000K\267\243\001 \001\277y\240\006\240a\340=\000\024\313\230\\\266\243\002\005\354\000U\002b\230\364U\000\353\240\0013\300 \030\037\230x\353\240q=\003QV\003&\240\004\374l\000T\000\033\2305\240\001\240\375\026\241\207\001\250V\2605\270\001\373\340\030\r\003\030\250\023\250B\377\250d\260#\260Y\270f\377\300E\310\021\310&\320P\376\372\220\002\024\032\230!\340\020\025\365\220\204\206\001q\177\000e\2504\250\363w\260\314\004t\002\030\230\t\240y\026o\000\304\000t\2304\230x\000\376t\013\030\230\005\230Q\230h\377\240c\250\022\2504\250s\377\260)\2706\300\025\300a\377\300v\310U\320RS\330\324]\001\344\214\0039\237`1\321&V\230\274\312\001\350*\021\027\220v\300\"\020\177\024\220E\230\021\230!\200D\277t\2204\220q\340\342 4w\220r\230\315 \030\230\r\247\245\002\377A\330\020\021\320\004\"\240;*\250\217\205\002J\220d\210\215\001\232\210\010\362\214aa\211b\326\206\004\024\220C\220\377q\230\004\230G\2402\240\377[\260\004\260D\270\004\270\376\202bv\220T\230\024\230Z\353\240r\246 A\271 2\260T\377\270\021\340\020\024\220G\230""\3757\315\211\002\020\024\220M\240\023\342\211\245\002\020\255\212\007\025\010\213\244\001:\240Q;\340\020\224\244\0016\240\022\251\216\001\352\205\001\276\244\217\0024\210x\220s\253\207\002f\337\240B\240d\250\271\216\002\005\220{Q\220\230\003\014\210G\220\315a\001!";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 6180, 9523);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (6190 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?A plac\361e:\000x\000{\000swer\377 queue. \377The lane\377 counts \377``want``\377 down; n\377obody el\377se touch\377es it.\n\n\377    A sl\377ot is fi\373ll\251\000exact\377ly once:\367 byD\007repl\317ies,\300\001\023\002fa\353ilc\000f\321\000thoJZ\001h\316 wE\000q\000tZ\002\377come.Can\375na\000assign\376\200\000 read-o\325nc\000m\334\"v\336 In\377valid mo\177de, exp\220@\256\270 \047c\047\260!\047b\000t\177ran\047, g\254\000^%\005shap\216#x\277\000gNot\337\000\200\001Cy\216\000\375n\322\001delibe\317rate\321\000\214Act\376\266 than PE\337P-484\306Bre\376\377As subcl\370\246\000\240 \356@built\375i\260\000ypes. \377If you n=e\320@to p\316\000%\t\377then set\355 \006\000 \047\357\002ati\377on_typin\333g\047\251div\203A F}a\215@.add_\231 \317ebyt\223@\224\000t \367are\273! RES\327Pco\221@cA\001s.\377abcdisab\357leen\002\001gci\375s\004\003dlist[\376>\002] | Non\277enearh\342@p\377roxy.err\347ors\006\013\036\001.ca\374\213`\036\013resp.k\337ernel\006\020ro\375u\246\000no def\377ault __r\377educe__ \373du\324\002non-t\277rivial\033\000c\277init__\203\002/\277hot/se\204`o\327n.p\240@e\254 rv\277er wen\366\000w\363ay\334\204\001\273!midd\353le\361\205\001a\253`ply\371u\357\002\271aalloc\364\315@\246 r.\000data\341.\013\020\225c\243\206\001\200\206\003s.A\377SCIIBROK\377ENCLOSED\377CONNECTI\347NGCR\000\326!Cut\376\234`DOWNEll\377ipsisEnu\177mFILLFU\001\000\377illFill.\232\354\006c\343b__\017\004\372@sEt\350`_\013\n\243\205\0012\002f\266`\377GETORSET\377IDLELAST\377_MAXLane\017Core\000\005N\017\017\010S\016X-\006\206!\213@ce\337`dC\006\337flushQ\006lo5s]\007o\372`re!\014\375@\367ume\323@adin\351g\212\006\350`d\000\n_la\347ter\252\006\235@ske\372r\002S\377\001MOREM\177UTE_OFF\003\002\337SKIPM\272`dS\007lot\000\006\271/\017\t\277..\007\374\370\207\001\003\010eedNEA\377RNOT_TRA\377CKEDNear\371C\333\204\001""\213\205\001PUSHP\177rotocol\005\000\367xyE\216\205\001Pttl\000\212\001\000\005\306O\017\010\313N-\006\203\211\001\003\007\377eedREADY\371R\246\205\001\000\002MapRu\001n\000\000\246o\017\003\246n(\001\331\211\001\003\002\336M\001un.p\304@SP\277ECIALS\261aS\377TALL_WIN\377DOWSeque\017nceS\326\205\003\310a\000\010\235\204\017\370\017\013\245\204\0160\tabort\356\004\ndva]\013.as\337k_own*\ntt\307achy\t\221\204\n\014\nra\217ined\245\t\257\204\002\004\no\337rward\000\020_w\367rit\355\t.go_\337trackE\013ke\343ep\210)\360\204\t\013\npen\236,\021parsZ\n\214A_\300\270\215\001\336)\241A\275\013\311\205\003\202Isp\337ecial\225Ita\365k\356\205\001s\334*uplo\375a\212*wait_f\363or\320I\356\016yiel?d_turn\345\205\001\351\205\001\351.\244\216\001\003\003e\345 pac7eTi\235 tT\"\000\000\001\340\276\210\017\017\004\277\210\016)\002\315\207\002UPL\277OAD_AT\231\221\001.\374\236\221\007\213\204\003_BYTES\356\005\004MAX\017\004STA\337RTWRI\223\207\001NE\035W\265Blot\000\006\307\211\017\017\t\370\315\211\016.\007\326\211\001__GET\367_HE\223\000NIL2\375_\002\0003__Pyx\376\001\000Dict_Ne\177xtRef__\224\216\004\367e__\003\006ionsx\013\001\370\216\002\000\006_get\333`\345m%\001d?\001/\000doc\0164\001fun\003\002\037\000\355\212\003J\000?importR\001\357\214\003\277__mainb\001m\367etaR\006modu\375lx\002mro_en\357triex\002nam\356\217\002new\227\001pre\364\363`\241\002p\303\000capi\374\022\002\010\001hecksu\010\226\000\026\001\257\212\001l\341\215\001\351\000\206\004-\001\277type__7\001u\003np\356@q\000\312\214\001\004\014\315\214\001\027\014\300\210\214\005.\014\265\212\006F\014\277\211\005]\014Ru\001no\014\224\210\010\211\014\206\204\001\234\014\225f\275\003\363vt\366\220\001\256Aqual\260\242%\364\217\005\200\216\016\216\220\006ex\342As\207et_\326%\234\216\006\374@\240\216\016_\317_tes\277A\352Bis\367_co\357\220\001inea\313bc\207\211\002a\372\210\003\376\217\005_b\377ufferapp\367end\202\211\004asyn\327cio\000\004.:\006sa\376\221\211\002autobas_ebool\363\222\002c\202\222\002\376\210\222\001ingcall""\377_soonchu\377nkclearc\277line_i\222\210\003e\027bac\024\000o\002\000\223\223\007\231\223\014\350\203\227\002\225\221\001\206\217\nd\242\213\001dir\027tyd\355\211\003d\235b\342\000\373\230\003\377encodeen\003um\000\001\257\225\002\264\223\002\270\223\003\351\226\001\275\220\001_flags\002\000t\324\217\002\376\331\217\002edforge\177tformat\243\226\004\361f\255\212\003\000\004\241\212\003fram\357eget\231\212\007idi\377ndexinsi\257dein\351\205\002s\357\205\001s\177izejoin\264\212\001okeys\334\230\001lac\000r\216 d\214!\306\220\001mem\267\227\001\336\257\227\001mute\274\205\001nd{im\303\224\025hot.\370\223\004\277nowobj\365\220\to\336\356\212\010pack\354\212\002pawrti\300\226\001pop\000\000\177leftpos\207\216\001\370\366\212\006\355\212\003\316\230\001sreas\377onregist#er\276\225\010\317\225\002\265\225\003r\334`\335\221\003\306\333\221\013re\257\212\001\332\225\002\336\225\003se\303lf\361\221\001\365\221\001\346\221\003\263\225\004se!t\366\225\004\371\230\002\245!\277\232\001s\324\212\001\325\213\004\343st\265\000\205\224\002\206\000pst\375o\001\000rstruc\277tsuper\347\213\006t\216\203\213\002ttl\254\213\001\241\230\003\302\222\004u\375n\201!update\336\204\214\003use_\331\224\005va\317lues\210\214\005\352\233\001wh_ywire\211\216\002x\372\213\007\377\r\n$$-$-1\357\r\n*2\t\0003\r\n\347GET\n\000\006\000$6\r\277\nCLIEN\r\000$\3757\t\000ACHING\356 \003YES,\0044\r\n\377PTTL\r\n+O\277K:OPyO\250\236\002 \353*(\312\003 \334\210\003obj\333_7\356\230\004_5\361\230\002_4\326\201\231\001_5\337\230\002_\206\223\006 *\233, <\007, \362`=\004s\277kip_di\306 t\357ch)\000\316\204\003Py_\375s\210\204\001_t\000\000\000i\371n\003\000\326\214\003\000_FIX\377ED\000_TICK\373ET\216\222\002\000_CHA\367NCE\006\004FREQ\036\333\226\001__\r\n5\002?\000B\000\362\001\002_\202\230\003C\000ULL\000m_\216\227\005\000_\214\227\005\000_\276\225\001\330\003\000\300\225\001\270\225\001\000_\335\224\001\000_\306\307\224\001\000_\376\222\t\013\000\201\223\010\000_\306\222\216\006\000_\202\216\t\013\000\362""\215\005\200\001\377\330\004!\240\021\240&\250\375\001\007\001\"\240!\2406\250\375\021\022\001&\240a\240v\250\375Q\035\001\047\240q\250\006\250\375a(\001)\250\021\250&\260\376)\000\340\004\037\230q\320 \3770\260\013\270;\300k\320\377QR\330\004\023\2203\220\377h\230a\230q\330\004\007\377\200|\2207\230!\330\010\377%\240Q\240f\250N\270\377!\330\004\013\2101\200\001\376\"\0224\220x\230q\240\001|,\010y\001w\250n\270A\033\031\1778\2308\2401\240Ac\010\377*\250!\250;\260n\300\376\032\0329\230H\240A\240Q\376\232\010+\2501\250L\270\016;\300a\211\031;\230h\217 \320\t\267-\250Q\240\000N\310\324\005\360\357\010\000\n\033\361\001\021\220\024\377\220X\230T\240\026\240t\377\2509\260D\270\t\300\024\377\300Q\330\010\020\220\007\220\277q\230\006\230l\250\213 \007\377\200v\210W\220E\230\024\355\230\027\000\022\220\250 \027\220q\377\340\010\027\220t\2305\240\377\007\240u\250C\250t\260\3578\2707\300\047\002q\330\010\277\017\320\017)\250\024p\000g\037\260[\300\007\300)\000\005\n\274@\356o\016\027\250\004\325\000\004\270F\377\300$\300h\310d\320R\377Y\320Y]\320]e\320\377ei\320iq\320qu\377\320u}\360\000\000~\001\273B\002\004\000B\002L\003\001L\273\002P\n\001P\002X\021\001X{\002\\\030\001\\\002]\002\227\200\047\377;\240g\250U\260#\260\377T\270\025\270g\300U\310\377#\310T\320QW\320W\377^\320^c\320cf\320\357fj\320j|\000x\320x\272y\003A{\001A\002E\202\001E\252~\005S\220\001S~\005[\236\001[\273\002_\245\001_\002h\254\001h\273\002o\263\001o\002t\272\001t\273\002w\301\001w\002{\310\001{\267\002B\003\317\001\003I\003\001I\347\003J\003\220\204\001\300#%\240T\377\250\021\250\047\260\033\270G\347\3001\340\324!\010\007A\200\001\376\2556H\300D\310\010\320P\377T\320T\\\320\\`\320\275`\302\000n\320no\343\2001\027\376\276@u\310C\310t\320S?Z\320Za\320a\221 \220@\377m\320mv\320v}\320\373}~\244\007$\240D\250\001\217\250\027\260\013\207a\251\002\010\0071\376\035\216*\250$\250a\250w?\260k\300\027\310\001\327\"\010\007\375\021\3110\030\250\024\250W\260\327D\270\014\331 \007\213![\320\377[_\320_g\320gk\377\320ks""\320sw\320w\177\177\360\000\000@\002D\236\204\001wD\002N\245\204\001N\002R\254\204\001\367R\002S\351\203(7\240\047\250\237\025\250c\260\024\271\205\002\366$Y\373\320Y\306@e\320eh\320\357hl\320ln\000z\320z\272k\003C\217\205\001C\002G\226\205\001G\272p\005U\244\205\001U\002Z\253\205\001Z\273\002]\262\205\001]\002a\271\205\001a\273\002j\300\205\001j\002q\307\205\001q\347\002r\002\347g\351\200)Y\230d\377\240)\2504\250{\270$\377\270h\300d\310)\320S?W\320W]\320]\242`\237\003\376\237\000~\360\000\000\177\001J\352\261\206\001J\214\014Y\306\206\001Y\002`\356\315\206\001`\002d\324\206\001d\002k\352\333\206\001k\247\205\005v\351\206\001v\002z\356\360\206\001z\002A\244\205\001A\003E\356\253\205\001E\003R\262\205\001R\003V\356\271\205\001V\003b\300\205\001b\003f\356\307\205\001f\003m\316\205\001m\003q\356\325\205\001q\003w\334\205\001w\003{\376\343\205\001{\003H\004\360\000\000wH\004L\003\001L\004R\n\001wR\004V\021\001V\004]\030\001w]\004a\037\001a\004h&\001wh\004l-\001l\004v4\001\367v\004z;\001z\004C\005\277\360\000\000C\005G\003\001G\273\005P\n\001P\005T\021\001T\273\005_\030\001_\005c\037\001c\273\005m&\001m\005q-\001q{\005\1774\001\177\005C\006;\001\273\006J\003\001J\006N\n\001N\273\006W\021\001W\006[\030\001[\273\006c\037\001c\006g&\001g\273\006p-\001p\006t4\001t\273\006{;\001{\006\177B\001\177\377\006I\007\360\000\000I\007\335M\003\001M\007T\n\001T\007\335X\021\001X\007b\030\001b\007\335f\037\001f\007o&\001o\007=s-\001s\007t\007\277\212\047\212\204\007\377U\270\047\300\025\300c\310\367\024\310V\216\207\002_\320_b\337\320bf\320f\220\204\003x\320\257x{\320{\204\205\003F\250\212\001F\013\002M\257\212\001M\202\205\005\222\204\004\367D\237\211\004\325f\322\212\001f\366En\340\212\001n\002\335r\347\212\001r\002}\356\212\001}\002\325D\242\211\001D\236\211\005L\260\211\001L\003\335P\267\211\001P\003U\276\211\001U\003\335\\\305\211\001\\\003a\314\211\001a\003\335d\323\211\001d\003h\332\211\001h\003\335n\341\211\001n\003u\350\211\001u\003\335z\357\211\001z\003}\366\211\001}\003\335A""\217aA\004I\226aI\004\335P\235aP\004U\244aU\004\335X\253aX\004\\\262a\\\004\335b\271ab\004i\300ai\004\335n\307an\004q\316aq\004\335u\325au\004}\334a}\004\335D\235aD\005I\244aI\005\325L\253aL\240eW\271aW\005\325^\300a^\240ef\316af\005\335j\325aj\005p\334ap\005]w\343aw\005|\352a|\256l\335L\300aL\006S\307aS\006\325X\316aX\265e_\334a_\006\335e\343ae\006l\352al\006\325q\361aq\274ex\377ax\006]A\271aA\007H\300aH\274e\325P\316aP\303eZ\334aZ\007\345a\343aa\317`\226\214\007,\250D\377\260\001\260\027\270\013\3007\343\310!\233\214\002\010\007\342\212\r\\\240\024\377\240X\250T\260\030\270\024\377\270W\300D\310\t\320Q/U\320UV\317\213Bb\375\2143\217\001\377Y\250d\260)\2704\270\237w\300d\320J\301\212\017\350\217\nK\256\370\217\001K\002O\377\217\001O\331\216\005c\202\215\220\001c\314\211\005\264\204\004\253\210\013\253\210\004\332\216\004S\356\353\216\001S\003W\362\216\001W\003X\375\003\371\2171\030\300\027\310\005\310\375S\336\216\002[\320[b\320bGg\320g\340\216\003\317\212H\370\211\004y\357\221\001uy\200\206\005C\252\220\001C\003J\261\220\001\347J\003K\243\220\010\326\222\033A\330\024\377\"\240+\320-H\310\006\377\310a\330\t\n\330\010\014\357\210L\230\001\003\001O\2301\377\230F\240\047\250\026\250q\377\320\000\022\320\022#\2401\377\340\004\007\200u\210C\210\377q\330\010\r\210V\2201\377\220A\330\010\t\330\004\010\377\210\t\220\025\220g\230W\375\240\r\000\013\2105\220\t\230\177\023\230E\240\021\330\014\255\224\002\377\330\020\025\220X\230Q\230\337a\320\004\027\220\205\224\001\210t\377\2201\330\010\013\2104\210\337u\220D\230\0055\000E\250\377\024\250T\260\027\270\003\270\3571\330\014\017\035\0004\320\027\377\047\240t\2503\250a\250\377t\260:\270R\270s\300\377!\3004\300q\360\006\000\377\021\025\320\024&\240a\330\377\020\024\220J\230a\230t\357\2401\330\020g\001\320\020\"\373\240!o\001\006\220a\220s\377\230%\230q\240\004\240I\377\250S\260\001\260\024\260V\373\2702\333\204\002\004\310A\310Q\276\224\001\004\220F\230!\212\004\020\373\220\004\306\001\014\210I\220Q\372\375\001K\243\000\014\023""\2206\230\325\021\255\002\340\244\004C\023\001\r\330\375\010\234\0018\2304\230v\240\377S\250\n\260#\260U\270\337!\2704\270q\267!G\220\344\206\230\002\302!N\272\230\001\340\001v\220W\273\230A\207!\005\220V\320 A\267\320\004\030\335!\016\210\215 \030\347\230\010\240\352 \006\003\320\030,\017\250I\260Q\035\000\003\004\240!\215 \037\020\220\010\230\006\222\231\002v\002\270 \367\014\210H\253\003E\220\021\220\355#T\0002\230*\n\014\210F\257\220(\230!\241\000u\215C4\362\260@\014=\010;\003\013\020\220\001\013\220\026\251 !h\tX\002\000\016\225a\234j\001\261 \031\230\021\243a\252 \320\271\004\007\002\306\002\031\230\030\357@\010\362\005\004\032\223@\004\005\035\240i\250.\231\"F\220!\317#\032\224%\205at\240b\261\230\001\002\264\220\002z\270\021\375C\374\324@\215\233\001a\220t\2306\240\377\023\240D\250\006\250f\260\357A\330\024\025\366AI\230Q\376\375AF\230(\240!\2404W\240u\250\337 \024\312`\001\354e\374\300c\354`\020\030\230\004\230F\367\240!\240\354dw\220d\230W$\230d\245c\010\373`Y\311`\356\203$q\320\004\220\0106\230\024\377\230T\240\030\250\026\250s\305\260\324b\010\252A\034\004\274@\210tU\220\203aq\305\204\003q\352\204\001\t\230 \374\267`\377C\014\017\210u\220K\277\230r\240\027\250\001\252\204\001K\377\230q\330\021\026\220k\240\307\021\240!\274\005\201\205\002\213\205\001\017\024[\220A\234a\330\r\371\232\001V\334`\377t\2408\2506\260\023\260\276\267b\010\230\t\240\021\227\004\022\357\220$\220a\274\205\0017\220&\177\230\003\2301\330\014\023\250\235\001\371\230\263\205\005\361\001\027\220y\240\001\332H\001\027\034\003\020\220\230\000\230!\177\340\014\020\220\006\220g\207\206\003\037\032\230*\240A\356\001\004\000\267\204\003\3031\220\004\t\337b\242\206\001\330\000\r\330\277\010\021\220\023\220F\266\"*\357\250A\250Q\275\206\0018\2203\357\220g\230T\233@K\250q\375\260\367\"\n\230#\230Q\230Yc\340\001T\004\340\010\253\204\001G\365\204\003\177\032\230,\240h\250ag\005\366\377\205\002\033\230\302\231\001\210s\220%\377\220q\230\001\230\024\230X\377\240T\250\035\260d\270-\027\300t\310\342""\204\tG\217\206\001\374\205\001\245@\237\033\230<\240x\323a\303\205\002\034\233\230A\263\210\004\320\004\007\002\017\004H\253\240A{\001KU\001\330\343&\014\277\020\220\n\230!\330\231g\024_\220H\230D\240\271\004$\245\210\001\317\034\230J\240\341 V\004L\250\373\010\260\237\206\005\034\230L\250\014\337\260H\270A\330\346\204\003\034\230\377N\250,\260f\270F\300\345!\271\211\001M\260b\231\205\005\220f\230\377G\2407\250!\320\004\035\372\323\000Q,\004\035\230]\250!\2268\004\036\230_\005\036\234\237\001\370\207\004\230?\001\320\004\037\230}\213\207\001`\004} \237\207\006!\240\032\2501v\004?!\240\034\250X\260P\005\374\210\001o\010\014\210J\230c4\210\327\205\004\377\r\230Q\230f\240A\330s\014\r\256\002\264\001c\220\021\256\237\001\370\344\237\001\271\237\002\314b\016\210d\220\"\353\220A\373\211\0037\305@T\240\021\337\330\020\026\220d\340\205\0026\250}\021\343\211\002\017\210v\220Q\023\001\357g\230V\240\354m1\220F\334\374A2\001a\330\020\314\242\001g\230\377S\240\001\330\024\031\230\026\376\246\212\001\240F\250%\250s\260\277\047\270\021\330\024\027\365\207\001\360\377\006\000\031 \230s\240(\377\250!\330\030\034\230I\240\311V\331\000\006\000K\267\243\001 \001y\240\357\006\240a\340=\000\024\230\\2\266\243\002\005\354\000U\002b\230U\000\353\240\001\3753\300 \030\037\230x\240q:=\003QV\003&\240\004l\000T\000\177\033\2305\240\001\240\026\241\207\001\377\250V\2605\270\001\340\030\376\r\003\030\250\023\250B\250d\377\260#\260Y\270f\300E\277\310\021\310&\320P\372\220\002\024\177\032\230!\340\020\025\220\204\206\001\375q\177\000e\2504\250w\260|\314\004t\002\030\230\t\240\026o\000\236\304\000t\2304\230x\000t\013\030\377\230\005\230Q\230h\240c\377\250\022\2504\250s\260)\377\2706\300\025\300a\300v?\310U\320RS\330]\001\344\214\00359\237`1\321&V\230\312\001\350*\357\021\027\220v\300\"\020\024\220\337E\230\021\230!\200Dt\220\3574\220q\340\342 4\220r\335\230\315 \030\230\r\247\245\002A\330\377\020\021\320\004\"\240*\250\216\217\205\002J\220d\210\215\001\232\210\010\214aa\374\211b\326\206\004\024""\220C\220q\230\377\004\230G\2402\240[\260\277\004\260D\270\004\270\202bv\377\220T\230\024\230Z\240r\372\246 A\271 2\260T\270\021\177\340\020\024\220G\2307\315\211\002\277\020\024\220M\240\023\211\245\002\020\370\255\212\007\025\010\213\244\001:\240Q\340\020\216\224\244\0016\240\022\251\216\001\352\205\001\244\217\0024\357\210x\220s\253\207\002f\240B\367\240d\250\271\216\002\005\220Q\220^\230\003\014\210G\220\315a!";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 6190, 9564);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (9523 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?A place in an answer queue. The lane counts ``want`` down; nobody else touches it.\n\n    A slot is filled exactly once: by ``want`` replies, or by ``fail`` for those that will not\n    come.Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notebytes that are not RESPcollections.abcdisableenablegcisenabledlist[bytes] | Nonenearhit.proxy.errorsnearhit.proxy.near.cachenearhit.proxy.resp.kernelno default __reduce__ due to non-trivial __cinit__proxy/hot/session.pythe server went away in the middle of a replyunable to allocate array data.unable to allocate shape and strides.ASCIIBROKENCLOSEDCONNECTINGCallableCutterDOWNEllipsisEnumFILLFULLFillFill.__reduce_cython__Fill.__setstate_cython__Fill.failFill.feedGETORSETIDLELAST_MAXLaneCoreLaneCore.__reduce_cython__LaneCore.__setstate_cython__LaneCore.data_receivedLaneCore.flushLaneCore.loseLaneCore.odd_receivedLaneCore.resume_readingLaneCore.sendLaneCore.send_laterLaneCore.unaskedLaneStateMOREMUTE_OFFMUTE_SKIPMutedSlotMutedSlot.__reduce_cython__MutedSlot.__setstate_cython__MutedSlot.failMutedSlot.feedNEARNOT_TRACKEDNearCacheNonePUSHProtocolProxyErrorPttlSlotPttlSlot.__reduce_cython__PttlSlot.__setstate_cython__PttlSlot.failPttlSlot.feedREADYRouteMapRunRun.__reduce_cython__Run.__setstate_cython__Run.failRun.feedRun.pushSPECIALS_MAXSTALL_WINDOWSequenceSessionCoreSessionCore.__reduce_cython__SessionCore.__setstate_cython__SessionCore.abortSessionCore.advanceSessionCore.ask_ownSessionCore.attachSessionCore.data_receivedSessionCore.drainedSessionCore.flushSessionCore.forwardSessionCore.forward_writeSessionCore.go_t""rackedSessionCore.keepSessionCore.odd_receivedSessionCore.open_trackedSessionCore.parseSessionCore.push_slotSessionCore.pushedSessionCore.resumeSessionCore.specialSessionCore.take_restSessionCore.uploadSessionCore.wait_forSessionCore.writeSessionCore.yield_turnSlotSlot.failSlot.feedSpaceTicketTurnTurn.__reduce_cython__Turn.__setstate_cython__Turn.flushUPLOAD_ATView.MemoryViewWINDOW_BYTESWINDOW_MAXWINDOW_STARTWRITE_ONEWriteSlotWriteSlot.__reduce_cython__WriteSlot.__setstate_cython__WriteSlot.feed__GET_HEAD_NIL2_NIL3__Pyx_PyDict_NextRef__annotate____annotations____class____class_getitem____dict____doc____func____getstate____import____init____main____metaclass____module____mro_entries____name____new____prepare____pyx_capi____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Fill__pyx_unpickle_LaneCore__pyx_unpickle_MutedSlot__pyx_unpickle_PttlSlot__pyx_unpickle_Run__pyx_unpickle_SessionCore__pyx_unpickle_Turn__pyx_unpickle_WriteSlot__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineabcabortadvanceallocate_bufferappendask_ownasyncioasyncio.coroutinesattachautobaseboolbytesccachecachingcall_soonchunkclearcline_in_tracebackclockcollectionscollections.abccountdatadata_receiveddequedirtydraineddtype_is_objectencodeenumenumerateerrorerrorsfailfeedflagsflatflushflushedforgetformatfortranforwardforward_writeframegetgo_trackedidindexinsideintitemsitemsizejoinkeepkeyslanelargeleadlinelosememviewmodemutenamendimnear.cachenearhit.proxy.hot.sessionnowobjodd_receivedopen_trackedpackparsepartitionpoppopleftpospushpush_slotpushedreadsreasonregisterresp.kernelrestresumeresume_readingreturnrouteroutesselfsendsend_latersessionsetdefaultshapesizeslotspacespecialstartstatestepstopstrstructsupertake_restticketttlturntypingunaskedunpackupdateuploaduse_setstatevalueswait_forwantwhywirewritexyield_turn\r\n$$-$-1\r\n*2\r\n$3\r\nGET\r\n*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES""\r\n*2\r\n$4\r\nPTTL\r\n+OK:OPyObject *(struct __pyx_obj_7nearhit_5proxy_4near_5cache_NearCache *, PyObject *, int __pyx_skip_dispatch)\000forgetPy_ssize_t\000\000\000int\000\000_BYTES\000_FIXED\000_TICKETS_MAX\000_CHANCES_MAX\000_FREQ_MAX__\r\nint\000\000\000\000\000\000\000\000\000\000\000\000\000_BROKEN\000_FULL\000_GETORSET\000_LAST_MAX\000_MORE\000_MUTE_SKIP\000_NEAR\000_PUSH\000_SPECIALS_MAX\000_STALL_WINDOW\000_UPLOAD_AT\000_WINDOW_BYTES\000_WRITE_ONE\200\001\330\004!\240\021\240&\250\001\200\001\330\004\"\240!\2406\250\021\200\001\330\004&\240a\240v\250Q\200\001\330\004\047\240q\250\006\250a\200\001\330\004)\250\021\250&\260\001\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2203\220h\230a\230q\330\004\007\200|\2207\230!\330\010%\240Q\240f\250N\270!\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2204\220x\230q\240\001\330\004\007\200|\2207\230!\330\010&\240a\240w\250n\270A\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2208\2308\2401\240A\330\004\007\200|\2207\230!\330\010*\250!\250;\260n\300A\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2209\230H\240A\240Q\330\004\007\200|\2207\230!\330\010+\2501\250L\270\016\300a\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\220;\230h\240a\240q\330\004\007\200|\2207\230!\330\010-\250Q\250n\270N\310!\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\026\240t\2509\260D\270\t\300\024\300Q\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2305\240\007\240u\250C\250t\2608\2707\300!\330\004\007\200q\330\010\017\320\017)\250\024\250Q\250g\260[\300\007\300q\340\010\017\320\017)\250\024\250Q\250g\260[\300\001\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250L\270\004\270F\300$\300h\310d\320RY\320Y]\320]e\320ei\320iq""\320qu\320u}\360\000\000~\001B\002\360\000\000B\002L\002\360\000\000L\002P\002\360\000\000P\002X\002\360\000\000X\002\\\002\360\000\000\\\002]\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\025\270g\300U\310#\310T\320QW\320W^\320^c\320cf\320fj\320jq\320qx\320x}\360\000\000~\001A\002\360\000\000A\002E\002\360\000\000E\002L\002\360\000\000L\002S\002\360\000\000S\002X\002\360\000\000X\002[\002\360\000\000[\002_\002\360\000\000_\002h\002\360\000\000h\002o\002\360\000\000o\002t\002\360\000\000t\002w\002\360\000\000w\002{\002\360\000\000{\002B\003\360\000\000B\003I\003\360\000\000I\003J\003\330\004\007\200q\330\010\017\320\017%\240T\250\021\250\047\260\033\270G\3001\340\010\017\320\017%\240T\250\021\250\047\260\033\270A\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250L\270\004\270H\300D\310\010\320PT\320T\\\320\\`\320`j\320jn\320no\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\027\300\007\300u\310C\310t\320SZ\320Za\320af\320fi\320im\320mv\320v}\320}~\330\004\007\200q\330\010\017\320\017$\240D\250\001\250\027\260\013\2707\300!\340\010\017\320\017$\240D\250\001\250\027\260\013\2701\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250L\270\004\270H\300D\310\010\320PT\320T\\\320\\`\320`j\320jn\320no\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\027\300\007\300u\310C\310t\320SZ\320Za\320af\320fi\320im\320mv\320v}\320}~\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\030\250\024\250W\260D\270\014\300D\310\007\310t\320S[\320[_\320_g""\320gk\320ks\320sw\320w\177\360\000\000@\002D\002\360\000\000D\002N\002\360\000\000N\002R\002\360\000\000R\002S\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2307\240\047\250\025\250c\260\024\260[\300\007\300u\310C\310t\320SY\320Y`\320`e\320eh\320hl\320ls\320sz\320z\177\360\000\000@\002C\002\360\000\000C\002G\002\360\000\000G\002N\002\360\000\000N\002U\002\360\000\000U\002Z\002\360\000\000Z\002]\002\360\000\000]\002a\002\360\000\000a\002j\002\360\000\000j\002q\002\360\000\000q\002r\002\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Y\230d\240)\2504\250{\270$\270h\300d\310)\320SW\320W]\320]a\320ah\320hl\320lz\320z~\360\000\000\177\001J\002\360\000\000J\002N\002\360\000\000N\002U\002\360\000\000U\002Y\002\360\000\000Y\002`\002\360\000\000`\002d\002\360\000\000d\002k\002\360\000\000k\002o\002\360\000\000o\002v\002\360\000\000v\002z\002\360\000\000z\002A\003\360\000\000A\003E\003\360\000\000E\003R\003\360\000\000R\003V\003\360\000\000V\003b\003\360\000\000b\003f\003\360\000\000f\003m\003\360\000\000m\003q\003\360\000\000q\003w\003\360\000\000w\003{\003\360\000\000{\003H\004\360\000\000H\004L\004\360\000\000L\004R\004\360\000\000R\004V\004\360\000\000V\004]\004\360\000\000]\004a\004\360\000\000a\004h\004\360\000\000h\004l\004\360\000\000l\004v\004\360\000\000v\004z\004\360\000\000z\004C\005\360\000\000C\005G\005\360\000\000G\005P\005\360\000\000P\005T\005\360\000\000T\005_\005\360\000\000_\005c\005\360\000\000c\005m\005\360\000\000m\005q\005\360\000\000q\005\177\005\360\000\000\177\005C\006\360\000\000C\006J\006\360\000\000J\006N\006\360\000\000N\006W\006\360\000\000W\006[\006\360\000\000[\006c\006\360\000\000c\006g\006\360\000\000g\006p\006\360\000\000p\006t\006\360\000\000t\006{\006\360\000\000{\006\177\006\360\000\000\177\006I\007\360\000\000I\007M""\007\360\000\000M\007T\007\360\000\000T\007X\007\360\000\000X\007b\007\360\000\000b\007f\007\360\000\000f\007o\007\360\000\000o\007s\007\360\000\000s\007t\007\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2307\240\047\250\025\250c\260\024\260U\270\047\300\025\300c\310\024\310V\320SZ\320Z_\320_b\320bf\320fl\320ls\320sx\320x{\320{\177\360\000\000@\002F\002\360\000\000F\002M\002\360\000\000M\002R\002\360\000\000R\002U\002\360\000\000U\002Y\002\360\000\000Y\002_\002\360\000\000_\002f\002\360\000\000f\002k\002\360\000\000k\002n\002\360\000\000n\002r\002\360\000\000r\002}\002\360\000\000}\002D\003\360\000\000D\003I\003\360\000\000I\003L\003\360\000\000L\003P\003\360\000\000P\003U\003\360\000\000U\003\\\003\360\000\000\\\003a\003\360\000\000a\003d\003\360\000\000d\003h\003\360\000\000h\003n\003\360\000\000n\003u\003\360\000\000u\003z\003\360\000\000z\003}\003\360\000\000}\003A\004\360\000\000A\004I\004\360\000\000I\004P\004\360\000\000P\004U\004\360\000\000U\004X\004\360\000\000X\004\\\004\360\000\000\\\004b\004\360\000\000b\004i\004\360\000\000i\004n\004\360\000\000n\004q\004\360\000\000q\004u\004\360\000\000u\004}\004\360\000\000}\004D\005\360\000\000D\005I\005\360\000\000I\005L\005\360\000\000L\005P\005\360\000\000P\005W\005\360\000\000W\005^\005\360\000\000^\005c\005\360\000\000c\005f\005\360\000\000f\005j\005\360\000\000j\005p\005\360\000\000p\005w\005\360\000\000w\005|\005\360\000\000|\005\177\005\360\000\000\177\005C\006\360\000\000C\006L\006\360\000\000L\006S\006\360\000\000S\006X\006\360\000\000X\006[\006\360\000\000[\006_\006\360\000\000_\006e\006\360\000\000e\006l\006\360\000\000l\006q\006\360\000\000q\006t\006\360\000\000t\006x\006\360\000\000x\006A\007\360\000\000A\007H\007\360\000\000H\007M\007\360\000\000M\007P\007\360\000\000P\007T\007\360\000\000T\007Z\007\360\000\000Z\007a\007\360\000\000a\007b\007\330\004\007\200q\330\010\017\320\017,\250D\260\001\260\027\270\013\3007""\310!\340\010\017\320\017,\250D\260\001\260\027\270\013\3001\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240X\250T\260\030\270\024\270W\300D\310\t\320QU\320UV\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\027\300\007\300u\310C\310t\320SZ\320Za\320ab\330\004\007\200q\330\010\017\320\017%\240T\250\021\250\047\260\033\270G\3001\340\010\017\320\017%\240T\250\021\250\047\260\033\270A\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240Y\250d\260)\2704\270w\300d\320J[\320[_\320_g\320gk\320ks\320sw\320w}\360\000\000~\001B\002\360\000\000B\002K\002\360\000\000K\002O\002\360\000\000O\002_\002\360\000\000_\002c\002\360\000\000c\002j\002\360\000\000j\002n\002\360\000\000n\002v\002\360\000\000v\002z\002\360\000\000z\002E\003\360\000\000E\003I\003\360\000\000I\003S\003\360\000\000S\003W\003\360\000\000W\003X\003\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\030\300\027\310\005\310S\320PT\320T[\320[b\320bg\320gj\320jn\320ns\320sz\320z\177\360\000\000@\002C\002\360\000\000C\002G\002\360\000\000G\002N\002\360\000\000N\002U\002\360\000\000U\002Z\002\360\000\000Z\002]\002\360\000\000]\002a\002\360\000\000a\002j\002\360\000\000j\002q\002\360\000\000q\002v\002\360\000\000v\002y\002\360\000\000y\002}\002\360\000\000}\002C\003\360\000\000C\003J\003\360\000\000J\003K\003\330\004\007\200q\330\010\017\320\017)\250\024\250Q\250g\260[\300\007\300q\340\010\017\320\017)\250\024\250Q\250g\260[\300\001\200A\330\024\"\240+\320-H\310\006\310a\330\t\n\330\010\014\210L\230\001\330\010\014\210O\2301\230F\240\047\250\026\250q\320\000\022\320\022#\2401\340\004\007\200u\210C\210q\330\010\r\210V\2201\220A\330\010\t\330\004\010\210\t\220\025\220g\230W\240A\330\010\013\2105\220\t\230\023\230E\240\021\330\014\020\220\007\220q\330\020\025\220X""\230Q\230a\320\004\027\220q\330\010\017\210t\2201\330\010\013\2104\210u\220D\230\005\230W\240E\250\024\250T\260\027\270\003\2701\330\014\017\210t\2204\320\027\047\240t\2503\250a\250t\260:\270R\270s\300!\3004\300q\360\006\000\021\025\320\024&\240a\330\020\024\220J\230a\230t\2401\330\020\021\330\014\020\320\020\"\240!\330\014\020\220\006\220a\220s\230%\230q\240\004\240I\250S\260\001\260\024\260V\2702\270W\300D\310\004\310A\310Q\330\014\020\220\004\220F\230!\320\004\027\220q\330\010\020\220\004\220A\330\010\014\210I\220Q\330\010\014\210K\220q\330\014\023\2206\230\021\320\004\027\220q\340\010\013\2104\210u\220C\220q\330\014\r\330\010\017\210t\2208\2304\230v\240S\250\n\260#\260U\270!\2704\270q\330\010\014\210G\2204\220x\230q\330\010\014\210N\230!\330\010\013\2104\210v\220W\230A\330\014\020\220\005\220V\2301\230A\320\004\030\230\001\330\010\016\210a\320\004\030\230\010\240\001\330\010\016\210a\320\004\030\320\030,\250I\260Q\320\004\030\320\030,\250I\260Q\330\010\013\2101\330\014\020\220\010\230\006\230a\230q\330\010\017\210t\2201\330\010\014\210H\220A\330\010\014\210E\220\021\220#\220V\2302\230Q\320\004\030\320\030,\250I\260Q\330\010\014\210F\220(\230!\2304\230u\240A\330\010\013\2104\210q\330\014\020\220\010\230\006\230a\230q\330\010\014\210H\220A\330\013\020\220\001\220\026\220s\230!\320\004\030\320\030,\250I\260Q\330\010\014\210H\220A\320\004\030\320\030,\250I\260Q\330\010\014\210H\220A\330\010\014\210E\220\021\220!\320\004\031\230\021\330\010\014\210I\220Q\320\004\031\230\021\330\010\016\210a\320\004\031\230\030\240\021\330\010\016\210a\320\004\031\230\032\2401\330\010\016\210a\320\004\031\230\035\240i\250q\330\010\014\210F\220!\2206\230\021\320\004\032\230!\330\010\013\2104\210t\2201\330\014\020\220\007\220t\2305\240\002\240)\2504\250z\270\021\330\014\017\210t\2201\330\020\023\2203\220a\220t\2306\240\023\240D\250\006\250f\260A\330\024\025\330\020\024\220I\230Q\330\020\024\220F\230(\240!\2404\240u\250A\330\014\024\220D\230\001\330\014\020\220\007\220q\330\014\017\210t""\2204\220q\330\020\030\230\004\230F\240!\2401\330\010\013\2104\210w\220d\230$\230d\240!\330\014\020\220\010\230\005\230Y\240a\330\013\020\220\001\220\026\220q\320\004\032\230!\330\010\013\2104\210t\2206\230\024\230T\240\030\250\026\250s\260!\330\014\020\220\010\230\010\240\001\320\004\032\230!\330\010\016\210a\210t\2208\2304\230q\330\010\013\2104\210q\330\014\020\220\t\230\021\330\014\023\2204\220x\230q\330\014\017\210u\220K\230r\240\027\250\001\330\020\024\220K\230q\330\021\026\220k\240\021\240!\330\020\024\220I\230Q\330\010\013\2104\210t\2201\330\017\024\220A\220V\2301\330\r\021\220\024\220V\2304\230t\2408\2506\260\023\260A\330\014\020\220\010\230\t\240\021\320\004\032\230!\330\010\022\220$\220a\330\010\013\2107\220&\230\003\2301\330\014\023\2207\230!\2301\330\014\017\210t\2204\220q\330\020\027\220y\240\001\330\r\021\220\027\230\003\2301\330\014\020\220\t\230\021\230!\340\014\020\220\006\220g\230Q\230a\320\004\032\230*\240A\320\004\032\230*\240A\330\010\014\210G\2201\220A\320\004\032\230*\240A\330\010\014\210H\220A\330\010\013\2104\210q\330\014\r\330\010\021\220\023\220F\230$\230d\240*\250A\250Q\330\010\013\2108\2203\220g\230T\240\023\240K\250q\260\001\330\014\020\220\n\230#\230Q\230c\240\021\240!\320\004\032\230*\240A\340\010\014\210H\220G\2301\230A\320\004\032\230,\240h\250a\330\010\014\210G\2201\220F\230!\320\004\033\2301\340\010\017\210s\220%\220q\230\001\230\024\230X\240T\250\035\260d\270-\300t\3101\330\010\014\210H\220A\330\010\014\210G\2206\230\021\330\010\017\210q\320\004\033\230<\240x\250q\330\010\016\210a\320\004\034\230A\330\010\014\210L\230\001\320\004\034\230A\330\010\016\210a\320\004\034\230H\240A\340\010\014\210K\220q\230\001\330\010\013\2104\210t\2201\330\014\020\220\n\230!\330\014\017\210t\2204\220q\330\020\024\220H\230D\240\001\330\014\020\220\n\230$\230a\320\004\034\230J\240a\330\010\016\210a\320\004\034\230L\250\010\260\001\330\010\016\210a\320\004\034\230L\250\014\260H\270A\330\010\016\210a\320\004\034\230N\250,\260f\270F\300!\330\010\014\210M""\230\024\230T\240\021\330\010\014\210I\220Q\220f\230G\2407\250!\320\004\035\230X\240Q\330\010\016\210a\320\004\035\230]\250!\330\010\016\210a\320\004\036\230a\330\010\016\210a\320\004\036\230h\240a\330\010\014\210K\220q\230\001\320\004\037\230}\250I\260Q\330\010\016\210a\320\004 \240\001\330\010\016\210a\320\004!\240\032\2501\330\010\016\210a\320\004!\240\034\250X\260Q\330\010\016\210a\320\004\"\240!\330\010\014\210J\220a\330\010\013\2104\210t\2201\330\014\020\220\r\230Q\230f\240A\330\014\r\330\010\016\210a\330\010\016\210c\220\021\220!\330\010\021\220\024\220Q\330\010\022\220$\220a\330\010\016\210d\220\"\220A\330\014\017\210t\2207\230#\230T\240\021\330\020\026\220d\230(\240!\2406\250\021\330\020\021\330\014\017\210v\220Q\330\020\026\220g\230V\2401\330\014\023\2207\230!\2301\330\014\017\210t\2201\220F\230#\230Q\330\020\026\220a\330\020\023\2203\220g\230S\240\001\330\024\031\230\026\230t\2401\240F\250%\250s\260\047\270\021\330\024\027\220s\230!\360\006\000\031 \230s\240(\250!\330\030\034\230I\240V\2501\330\030\034\230K\240v\250Q\330\024\027\220y\240\006\240a\340\024\031\230\024\230\\\250\021\250&\260\005\260Q\330\020\023\2203\220b\230\001\330\024\027\220t\2303\230a\330\030\037\230x\240q\330\030\034\230I\240Q\330\024\027\220s\230&\240\004\240F\250!\330\030\033\2305\240\001\240\026\240u\250A\250V\2605\270\001\340\030\033\2305\240\001\240\030\250\023\250B\250d\260#\260Y\270f\300E\310\021\310&\320PU\320UV\330\024\032\230!\340\020\025\220V\2304\230q\240\006\240e\2504\250w\260a\330\020\023\2203\220b\230\001\330\024\030\230\t\240\026\240q\330\024\027\220t\2304\230q\330\030\037\230x\240q\330\030\034\230I\240Q\330\024\030\230\005\230Q\230h\240c\250\022\2504\250s\260)\2706\300\025\300a\300v\310U\320RS\330\024\032\230!\330\014\017\210t\2209\230G\2401\330\020\021\330\014\017\210v\220V\2303\230a\330\020\026\220d\230(\240!\2406\250\021\330\021\027\220v\230S\240\001\330\020\024\220E\230\021\230!\330\020\021\330\014\017\210t\2204\220q\340\020\023\2204\220r\230\021\330\024\030\230""\r\240Q\240f\250A\330\020\021\320\004\"\240*\250A\330\010\014\210J\220d\230%\230q\330\010\013\2104\210q\330\014\020\220\r\230Q\230a\330\014\r\330\010\013\2104\210q\330\014\024\220C\220q\230\004\230G\2402\240[\260\004\260D\270\004\270A\330\014\017\210v\220T\230\024\230Z\240r\250\023\250A\250V\2602\260T\270\021\340\020\024\220G\2307\240!\2401\330\020\024\220M\240\023\240A\240Q\330\020\021\330\014\017\210t\2201\330\020\024\220G\2307\240!\2401\330\020\027\220t\230:\240Q\340\020\027\220t\2306\240\022\2401\330\020\024\220H\230A\330\010\013\2104\210x\220s\230#\230Q\230f\240B\240d\250!\330\014\020\220\005\220Q\220a\330\014\r\330\010\014\210G\2201\220F\230!";
+    #else /* compression: none (9564 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?A place in an answer queue. The lane counts ``want`` down; nobody else touches it.\n\n    A slot is filled exactly once: by ``want`` replies, or by ``fail`` for those that will not\n    come.Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notebytes that are not RESPcollections.abcdisableenablegcisenabledlist[bytes] | Nonenearhit.proxy.errorsnearhit.proxy.near.cachenearhit.proxy.resp.kernelnearhit.proxy.resp.routesno default __reduce__ due to non-trivial __cinit__proxy/hot/session.pythe server went away in the middle of a replyunable to allocate array data.unable to allocate shape and strides.ASCIIBROKENCLOSEDCONNECTINGCallableCutterDOWNEllipsisEnumFILLFULLFillFill.__reduce_cython__Fill.__setstate_cython__Fill.failFill.feedGETORSETIDLELAST_MAXLaneCoreLaneCore.__reduce_cython__LaneCore.__setstate_cython__LaneCore.data_receivedLaneCore.flushLaneCore.loseLaneCore.odd_receivedLaneCore.resume_readingLaneCore.sendLaneCore.send_laterLaneCore.unaskedLaneStateMOREMUTE_OFFMUTE_SKIPMutedSlotMutedSlot.__reduce_cython__MutedSlot.__setstate_cython__MutedSlot.failMutedSlot.feedNEARNOT_TRACKEDNearCacheNonePUSHProtocolProxyErrorPttlSlotPttlSlot.__reduce_cython__PttlSlot.__setstate_cython__PttlSlot.failPttlSlot.feedREADYRouteRouteMapRunRun.__reduce_cython__Run.__setstate_cython__Run.failRun.feedRun.pushSPECIALS_MAXSTALL_WINDOWSequenceSessionCoreSessionCore.__reduce_cython__SessionCore.__setstate_cython__SessionCore.abortSessionCore.advanceSessionCore.ask_ownSessionCore.attachSessionCore.data_receivedSessionCore.drainedSessionCore.flushSessionCore.forwardSessionCore"".forward_writeSessionCore.go_trackedSessionCore.keepSessionCore.odd_receivedSessionCore.open_trackedSessionCore.parseSessionCore.push_slotSessionCore.pushedSessionCore.resumeSessionCore.specialSessionCore.take_restSessionCore.uploadSessionCore.wait_forSessionCore.writeSessionCore.yield_turnSlotSlot.failSlot.feedSpaceTicketTurnTurn.__reduce_cython__Turn.__setstate_cython__Turn.flushUPLOAD_ATView.MemoryViewWINDOW_BYTESWINDOW_MAXWINDOW_STARTWRITE_ONEWriteSlotWriteSlot.__reduce_cython__WriteSlot.__setstate_cython__WriteSlot.feed__GET_HEAD_NIL2_NIL3__Pyx_PyDict_NextRef__annotate____annotations____class____class_getitem____dict____doc____func____getstate____import____init____main____metaclass____module____mro_entries____name____new____prepare____pyx_capi____pyx_checksum__pyx_result__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_unpickle_Fill__pyx_unpickle_LaneCore__pyx_unpickle_MutedSlot__pyx_unpickle_PttlSlot__pyx_unpickle_Run__pyx_unpickle_SessionCore__pyx_unpickle_Turn__pyx_unpickle_WriteSlot__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___dict_is_coroutineabcabortadvanceallocate_bufferappendask_ownasyncioasyncio.coroutinesattachautobaseboolbytesccachecachingcall_soonchunkclearcline_in_tracebackclockcollectionscollections.abccountdatadata_receiveddequedirtydraineddtype_is_objectencodeenumenumerateerrorerrorsfailfeedflagsflatflushflushedforgetformatfortranforwardforward_writeframegetgo_trackedidindexinsideintitemsitemsizejoinkeepkeyslanelargeleadlinelosememviewmodemutenamendimnear.cachenearhit.proxy.hot.sessionnowobjodd_receivedopen_trackedpackparsepartitionpoppopleftpospushpush_slotpushedreadsreasonregisterresp.kernelresp.routesrestresumeresume_readingreturnrouteroutesselfsendsend_latersessionsetdefaultshapesizeslotspacespecialstartstatestepstopstrstructsupertake_restticketttlturntypingunaskedunpackupdateuploaduse_setstatevalueswait_forwantwhywirewritexyield_turn\r\n$$-$-1\r\n*2\r\n$3\r\nGET\r\n*3\r""\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n*2\r\n$4\r\nPTTL\r\n+OK:OPyObject *(struct __pyx_obj_7nearhit_5proxy_4near_5cache_NearCache *, PyObject *, int __pyx_skip_dispatch)\000forgetPy_ssize_t\000\000\000int\000\000_BYTES\000_FIXED\000_TICKETS_MAX\000_CHANCES_MAX\000_FREQ_MAX__\r\nint\000\000\000\000\000\000\000\000\000\000\000\000\000_BROKEN\000_FULL\000_GETORSET\000_LAST_MAX\000_MORE\000_MUTE_SKIP\000_NEAR\000_PUSH\000_SPECIALS_MAX\000_STALL_WINDOW\000_UPLOAD_AT\000_WINDOW_BYTES\000_WRITE_ONE\200\001\330\004!\240\021\240&\250\001\200\001\330\004\"\240!\2406\250\021\200\001\330\004&\240a\240v\250Q\200\001\330\004\047\240q\250\006\250a\200\001\330\004)\250\021\250&\260\001\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2203\220h\230a\230q\330\004\007\200|\2207\230!\330\010%\240Q\240f\250N\270!\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2204\220x\230q\240\001\330\004\007\200|\2207\230!\330\010&\240a\240w\250n\270A\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2208\2308\2401\240A\330\004\007\200|\2207\230!\330\010*\250!\250;\260n\300A\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\2209\230H\240A\240Q\330\004\007\200|\2207\230!\330\010+\2501\250L\270\016\300a\330\004\013\2101\200\001\340\004\037\230q\320 0\260\013\270;\300k\320QR\330\004\023\220;\230h\240a\240q\330\004\007\200|\2207\230!\330\010-\250Q\250n\270N\310!\330\004\013\2101\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\026\240t\2509\260D\270\t\300\024\300Q\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2305\240\007\240u\250C\250t\2608\2707\300!\330\004\007\200q\330\010\017\320\017)\250\024\250Q\250g\260[\300\007\300q\340\010\017\320\017)\250\024\250Q\250g\260[\300\001\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250L\270\004\270F\300$""\300h\310d\320RY\320Y]\320]e\320ei\320iq\320qu\320u}\360\000\000~\001B\002\360\000\000B\002L\002\360\000\000L\002P\002\360\000\000P\002X\002\360\000\000X\002\\\002\360\000\000\\\002]\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\025\270g\300U\310#\310T\320QW\320W^\320^c\320cf\320fj\320jq\320qx\320x}\360\000\000~\001A\002\360\000\000A\002E\002\360\000\000E\002L\002\360\000\000L\002S\002\360\000\000S\002X\002\360\000\000X\002[\002\360\000\000[\002_\002\360\000\000_\002h\002\360\000\000h\002o\002\360\000\000o\002t\002\360\000\000t\002w\002\360\000\000w\002{\002\360\000\000{\002B\003\360\000\000B\003I\003\360\000\000I\003J\003\330\004\007\200q\330\010\017\320\017%\240T\250\021\250\047\260\033\270G\3001\340\010\017\320\017%\240T\250\021\250\047\260\033\270A\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250L\270\004\270H\300D\310\010\320PT\320T\\\320\\`\320`j\320jn\320no\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\027\300\007\300u\310C\310t\320SZ\320Za\320af\320fi\320im\320mv\320v}\320}~\330\004\007\200q\330\010\017\320\017$\240D\250\001\250\027\260\013\2707\300!\340\010\017\320\017$\240D\250\001\250\027\260\013\2701\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\027\250\004\250L\270\004\270H\300D\310\010\320PT\320T\\\320\\`\320`j\320jn\320no\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\027\300\007\300u\310C\310t\320SZ\320Za\320af\320fi\320im\320mv\320v}\320}~\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220X\230T\240\030\250\024\250W\260D\270""\014\300D\310\007\310t\320S[\320[_\320_g\320gk\320ks\320sw\320w\177\360\000\000@\002D\002\360\000\000D\002N\002\360\000\000N\002R\002\360\000\000R\002S\002\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2307\240\047\250\025\250c\260\024\260[\300\007\300u\310C\310t\320SY\320Y`\320`e\320eh\320hl\320ls\320sz\320z\177\360\000\000@\002C\002\360\000\000C\002G\002\360\000\000G\002N\002\360\000\000N\002U\002\360\000\000U\002Z\002\360\000\000Z\002]\002\360\000\000]\002a\002\360\000\000a\002j\002\360\000\000j\002q\002\360\000\000q\002r\002\330\004\007\200q\330\010\017\320\017*\250$\250a\250w\260k\300\027\310\001\340\010\017\320\017*\250$\250a\250w\260k\300\021\200\001\360\010\000\n\033\230!\330\010\021\220\024\220Y\230d\240)\2504\250{\270$\270h\300d\310)\320SW\320W]\320]a\320ah\320hl\320lz\320z~\360\000\000\177\001J\002\360\000\000J\002N\002\360\000\000N\002U\002\360\000\000U\002Y\002\360\000\000Y\002`\002\360\000\000`\002d\002\360\000\000d\002k\002\360\000\000k\002o\002\360\000\000o\002v\002\360\000\000v\002z\002\360\000\000z\002A\003\360\000\000A\003E\003\360\000\000E\003R\003\360\000\000R\003V\003\360\000\000V\003b\003\360\000\000b\003f\003\360\000\000f\003m\003\360\000\000m\003q\003\360\000\000q\003w\003\360\000\000w\003{\003\360\000\000{\003H\004\360\000\000H\004L\004\360\000\000L\004R\004\360\000\000R\004V\004\360\000\000V\004]\004\360\000\000]\004a\004\360\000\000a\004h\004\360\000\000h\004l\004\360\000\000l\004v\004\360\000\000v\004z\004\360\000\000z\004C\005\360\000\000C\005G\005\360\000\000G\005P\005\360\000\000P\005T\005\360\000\000T\005_\005\360\000\000_\005c\005\360\000\000c\005m\005\360\000\000m\005q\005\360\000\000q\005\177\005\360\000\000\177\005C\006\360\000\000C\006J\006\360\000\000J\006N\006\360\000\000N\006W\006\360\000\000W\006[\006\360\000\000[\006c\006\360\000\000c\006g\006\360\000\000g\006p\006\360\000\000p\006t\006\360\000\000t\006{\006\360\000\000{\006\177\006\360""\000\000\177\006I\007\360\000\000I\007M\007\360\000\000M\007T\007\360\000\000T\007X\007\360\000\000X\007b\007\360\000\000b\007f\007\360\000\000f\007o\007\360\000\000o\007s\007\360\000\000s\007t\007\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\2307\240\047\250\025\250c\260\024\260U\270\047\300\025\300c\310\024\310V\320SZ\320Z_\320_b\320bf\320fl\320ls\320sx\320x{\320{\177\360\000\000@\002F\002\360\000\000F\002M\002\360\000\000M\002R\002\360\000\000R\002U\002\360\000\000U\002Y\002\360\000\000Y\002_\002\360\000\000_\002f\002\360\000\000f\002k\002\360\000\000k\002n\002\360\000\000n\002r\002\360\000\000r\002}\002\360\000\000}\002D\003\360\000\000D\003I\003\360\000\000I\003L\003\360\000\000L\003P\003\360\000\000P\003U\003\360\000\000U\003\\\003\360\000\000\\\003a\003\360\000\000a\003d\003\360\000\000d\003h\003\360\000\000h\003n\003\360\000\000n\003u\003\360\000\000u\003z\003\360\000\000z\003}\003\360\000\000}\003A\004\360\000\000A\004I\004\360\000\000I\004P\004\360\000\000P\004U\004\360\000\000U\004X\004\360\000\000X\004\\\004\360\000\000\\\004b\004\360\000\000b\004i\004\360\000\000i\004n\004\360\000\000n\004q\004\360\000\000q\004u\004\360\000\000u\004}\004\360\000\000}\004D\005\360\000\000D\005I\005\360\000\000I\005L\005\360\000\000L\005P\005\360\000\000P\005W\005\360\000\000W\005^\005\360\000\000^\005c\005\360\000\000c\005f\005\360\000\000f\005j\005\360\000\000j\005p\005\360\000\000p\005w\005\360\000\000w\005|\005\360\000\000|\005\177\005\360\000\000\177\005C\006\360\000\000C\006L\006\360\000\000L\006S\006\360\000\000S\006X\006\360\000\000X\006[\006\360\000\000[\006_\006\360\000\000_\006e\006\360\000\000e\006l\006\360\000\000l\006q\006\360\000\000q\006t\006\360\000\000t\006x\006\360\000\000x\006A\007\360\000\000A\007H\007\360\000\000H\007M\007\360\000\000M\007P\007\360\000\000P\007T\007\360\000\000T\007Z\007\360\000\000Z\007a\007\360\000\000a\007b\007\330\004\007\200q\330\010\017""\320\017,\250D\260\001\260\027\270\013\3007\310!\340\010\017\320\017,\250D\260\001\260\027\270\013\3001\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240X\250T\260\030\270\024\270W\300D\310\t\320QU\320UV\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\027\300\007\300u\310C\310t\320SZ\320Za\320ab\330\004\007\200q\330\010\017\320\017%\240T\250\021\250\047\260\033\270G\3001\340\010\017\320\017%\240T\250\021\250\047\260\033\270A\200\001\360\010\000\n\033\230!\330\010\021\220\024\220\\\240\024\240Y\250d\260)\2704\270w\300d\320J[\320[_\320_g\320gk\320ks\320sw\320w}\360\000\000~\001B\002\360\000\000B\002K\002\360\000\000K\002O\002\360\000\000O\002_\002\360\000\000_\002c\002\360\000\000c\002j\002\360\000\000j\002n\002\360\000\000n\002v\002\360\000\000v\002z\002\360\000\000z\002E\003\360\000\000E\003I\003\360\000\000I\003S\003\360\000\000S\003W\003\360\000\000W\003X\003\330\010\020\220\007\220q\230\006\230l\250!\330\004\007\200v\210W\220E\230\024\230Q\330\010\022\220!\330\010\027\220q\340\010\027\220t\230;\240g\250U\260#\260T\270\030\300\027\310\005\310S\320PT\320T[\320[b\320bg\320gj\320jn\320ns\320sz\320z\177\360\000\000@\002C\002\360\000\000C\002G\002\360\000\000G\002N\002\360\000\000N\002U\002\360\000\000U\002Z\002\360\000\000Z\002]\002\360\000\000]\002a\002\360\000\000a\002j\002\360\000\000j\002q\002\360\000\000q\002v\002\360\000\000v\002y\002\360\000\000y\002}\002\360\000\000}\002C\003\360\000\000C\003J\003\360\000\000J\003K\003\330\004\007\200q\330\010\017\320\017)\250\024\250Q\250g\260[\300\007\300q\340\010\017\320\017)\250\024\250Q\250g\260[\300\001\200A\330\024\"\240+\320-H\310\006\310a\330\t\n\330\010\014\210L\230\001\330\010\014\210O\2301\230F\240\047\250\026\250q\320\000\022\320\022#\2401\340\004\007\200u\210C\210q\330\010\r\210V\2201\220A\330\010\t\330\004\010\210\t\220\025\220g\230W\240A\330\010\013\2105\220\t\230\023\230E\240""\021\330\014\020\220\007\220q\330\020\025\220X\230Q\230a\320\004\027\220q\330\010\017\210t\2201\330\010\013\2104\210u\220D\230\005\230W\240E\250\024\250T\260\027\270\003\2701\330\014\017\210t\2204\320\027\047\240t\2503\250a\250t\260:\270R\270s\300!\3004\300q\360\006\000\021\025\320\024&\240a\330\020\024\220J\230a\230t\2401\330\020\021\330\014\020\320\020\"\240!\330\014\020\220\006\220a\220s\230%\230q\240\004\240I\250S\260\001\260\024\260V\2702\270W\300D\310\004\310A\310Q\330\014\020\220\004\220F\230!\320\004\027\220q\330\010\020\220\004\220A\330\010\014\210I\220Q\330\010\014\210K\220q\330\014\023\2206\230\021\320\004\027\220q\340\010\013\2104\210u\220C\220q\330\014\r\330\010\017\210t\2208\2304\230v\240S\250\n\260#\260U\270!\2704\270q\330\010\014\210G\2204\220x\230q\330\010\014\210N\230!\330\010\013\2104\210v\220W\230A\330\014\020\220\005\220V\2301\230A\320\004\030\230\001\330\010\016\210a\320\004\030\230\010\240\001\330\010\016\210a\320\004\030\320\030,\250I\260Q\320\004\030\320\030,\250I\260Q\330\010\013\2101\330\014\020\220\010\230\006\230a\230q\330\010\017\210t\2201\330\010\014\210H\220A\330\010\014\210E\220\021\220#\220V\2302\230Q\320\004\030\320\030,\250I\260Q\330\010\014\210F\220(\230!\2304\230u\240A\330\010\013\2104\210q\330\014\020\220\010\230\006\230a\230q\330\010\014\210H\220A\330\013\020\220\001\220\026\220s\230!\320\004\030\320\030,\250I\260Q\330\010\014\210H\220A\320\004\030\320\030,\250I\260Q\330\010\014\210H\220A\330\010\014\210E\220\021\220!\320\004\031\230\021\330\010\014\210I\220Q\320\004\031\230\021\330\010\016\210a\320\004\031\230\030\240\021\330\010\016\210a\320\004\031\230\032\2401\330\010\016\210a\320\004\031\230\035\240i\250q\330\010\014\210F\220!\2206\230\021\320\004\032\230!\330\010\013\2104\210t\2201\330\014\020\220\007\220t\2305\240\002\240)\2504\250z\270\021\330\014\017\210t\2201\330\020\023\2203\220a\220t\2306\240\023\240D\250\006\250f\260A\330\024\025\330\020\024\220I\230Q\330\020\024\220F\230(\240!\2404\240u\250A\330\014\024\220D\230""\001\330\014\020\220\007\220q\330\014\017\210t\2204\220q\330\020\030\230\004\230F\240!\2401\330\010\013\2104\210w\220d\230$\230d\240!\330\014\020\220\010\230\005\230Y\240a\330\013\020\220\001\220\026\220q\320\004\032\230!\330\010\013\2104\210t\2206\230\024\230T\240\030\250\026\250s\260!\330\014\020\220\010\230\010\240\001\320\004\032\230!\330\010\016\210a\210t\2208\2304\230q\330\010\013\2104\210q\330\014\020\220\t\230\021\330\014\023\2204\220x\230q\330\014\017\210u\220K\230r\240\027\250\001\330\020\024\220K\230q\330\021\026\220k\240\021\240!\330\020\024\220I\230Q\330\010\013\2104\210t\2201\330\017\024\220A\220V\2301\330\r\021\220\024\220V\2304\230t\2408\2506\260\023\260A\330\014\020\220\010\230\t\240\021\320\004\032\230!\330\010\022\220$\220a\330\010\013\2107\220&\230\003\2301\330\014\023\2207\230!\2301\330\014\017\210t\2204\220q\330\020\027\220y\240\001\330\r\021\220\027\230\003\2301\330\014\020\220\t\230\021\230!\340\014\020\220\006\220g\230Q\230a\320\004\032\230*\240A\320\004\032\230*\240A\330\010\014\210G\2201\220A\320\004\032\230*\240A\330\010\014\210H\220A\330\010\013\2104\210q\330\014\r\330\010\021\220\023\220F\230$\230d\240*\250A\250Q\330\010\013\2108\2203\220g\230T\240\023\240K\250q\260\001\330\014\020\220\n\230#\230Q\230c\240\021\240!\320\004\032\230*\240A\340\010\014\210H\220G\2301\230A\320\004\032\230,\240h\250a\330\010\014\210G\2201\220F\230!\320\004\033\2301\340\010\017\210s\220%\220q\230\001\230\024\230X\240T\250\035\260d\270-\300t\3101\330\010\014\210H\220A\330\010\014\210G\2206\230\021\330\010\017\210q\320\004\033\230<\240x\250q\330\010\016\210a\320\004\034\230A\330\010\014\210L\230\001\320\004\034\230A\330\010\016\210a\320\004\034\230H\240A\340\010\014\210K\220q\230\001\330\010\013\2104\210t\2201\330\014\020\220\n\230!\330\014\017\210t\2204\220q\330\020\024\220H\230D\240\001\330\014\020\220\n\230$\230a\320\004\034\230J\240a\330\010\016\210a\320\004\034\230L\250\010\260\001\330\010\016\210a\320\004\034\230L\250\014\260H\270A\330\010\016\210a\320""\004\034\230N\250,\260f\270F\300!\330\010\014\210M\230\024\230T\240\021\330\010\014\210I\220Q\220f\230G\2407\250!\320\004\035\230X\240Q\330\010\016\210a\320\004\035\230]\250!\330\010\016\210a\320\004\036\230a\330\010\016\210a\320\004\036\230h\240a\330\010\014\210K\220q\230\001\320\004\037\230}\250I\260Q\330\010\016\210a\320\004 \240\001\330\010\016\210a\320\004!\240\032\2501\330\010\016\210a\320\004!\240\034\250X\260Q\330\010\016\210a\320\004\"\240!\330\010\014\210J\220a\330\010\013\2104\210t\2201\330\014\020\220\r\230Q\230f\240A\330\014\r\330\010\016\210a\330\010\016\210c\220\021\220!\330\010\021\220\024\220Q\330\010\022\220$\220a\330\010\016\210d\220\"\220A\330\014\017\210t\2207\230#\230T\240\021\330\020\026\220d\230(\240!\2406\250\021\330\020\021\330\014\017\210v\220Q\330\020\026\220g\230V\2401\330\014\023\2207\230!\2301\330\014\017\210t\2201\220F\230#\230Q\330\020\026\220a\330\020\023\2203\220g\230S\240\001\330\024\031\230\026\230t\2401\240F\250%\250s\260\047\270\021\330\024\027\220s\230!\360\006\000\031 \230s\240(\250!\330\030\034\230I\240V\2501\330\030\034\230K\240v\250Q\330\024\027\220y\240\006\240a\340\024\031\230\024\230\\\250\021\250&\260\005\260Q\330\020\023\2203\220b\230\001\330\024\027\220t\2303\230a\330\030\037\230x\240q\330\030\034\230I\240Q\330\024\027\220s\230&\240\004\240F\250!\330\030\033\2305\240\001\240\026\240u\250A\250V\2605\270\001\340\030\033\2305\240\001\240\030\250\023\250B\250d\260#\260Y\270f\300E\310\021\310&\320PU\320UV\330\024\032\230!\340\020\025\220V\2304\230q\240\006\240e\2504\250w\260a\330\020\023\2203\220b\230\001\330\024\030\230\t\240\026\240q\330\024\027\220t\2304\230q\330\030\037\230x\240q\330\030\034\230I\240Q\330\024\030\230\005\230Q\230h\240c\250\022\2504\250s\260)\2706\300\025\300a\300v\310U\320RS\330\024\032\230!\330\014\017\210t\2209\230G\2401\330\020\021\330\014\017\210v\220V\2303\230a\330\020\026\220d\230(\240!\2406\250\021\330\021\027\220v\230S\240\001\330\020\024\220E\230\021\230!\330\020\021\330\014\017\210t\2204""\220q\340\020\023\2204\220r\230\021\330\024\030\230\r\240Q\240f\250A\330\020\021\320\004\"\240*\250A\330\010\014\210J\220d\230%\230q\330\010\013\2104\210q\330\014\020\220\r\230Q\230a\330\014\r\330\010\013\2104\210q\330\014\024\220C\220q\230\004\230G\2402\240[\260\004\260D\270\004\270A\330\014\017\210v\220T\230\024\230Z\240r\250\023\250A\250V\2602\260T\270\021\340\020\024\220G\2307\240!\2401\330\020\024\220M\240\023\240A\240Q\330\020\021\330\014\017\210t\2201\330\020\024\220G\2307\240!\2401\330\020\027\220t\230:\240Q\340\020\027\220t\2306\240\022\2401\330\020\024\220H\230A\330\010\013\2104\210x\220s\230#\230Q\230f\240B\240d\250!\330\014\020\220\005\220Q\220a\330\014\r\330\010\014\210G\2201\220F\230!";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 316; i++) {
+    for (int i = 0; i < 319; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
-      if (likely(string) && i >= 34) PyUnicode_InternInPlace(&string);
+      if (likely(string) && i >= 35) PyUnicode_InternInPlace(&string);
       if (unlikely(!string)) {
         Py_XDECREF(data);
         __PYX_ERR(0, 1, __pyx_L1_error)
@@ -65230,8 +65281,8 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 316; i < 394; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-316].length;
+    for (int i = 319; i < 397; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-319].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -65241,14 +65292,14 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 394; i++) {
+    for (Py_ssize_t i = 0; i < 397; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 316;
+      PyObject **table = stringtab + 319;
       for (Py_ssize_t i=0; i<78; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
@@ -65272,18 +65323,18 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
   }
   {
     PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 0;
-    int8_t const cint_constants_1[] = {0,-1,1,2,-3,4,27,32,33,64};
+    int8_t const cint_constants_1[] = {0,-1,1,2,-3,4,64};
     int16_t const cint_constants_2[] = {256,512};
     int32_t const cint_constants_4[] = {65536L,4194304L,132485699L,136983863L,186907717L,187657230L,189011969L,194586987L,227719436L,232609813L};
-    for (int i = 0; i < 22; i++) {
-      numbertab[i] = PyLong_FromLong((i < 10 ? cint_constants_1[i - 0] : (i < 12 ? cint_constants_2[i - 10] : cint_constants_4[i - 12])));
+    for (int i = 0; i < 19; i++) {
+      numbertab[i] = PyLong_FromLong((i < 7 ? cint_constants_1[i - 0] : (i < 9 ? cint_constants_2[i - 7] : cint_constants_4[i - 9])));
       if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
     }
   }
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<22; ++i) {
+    for (Py_ssize_t i=0; i<19; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING

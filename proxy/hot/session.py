@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..near.cache import Space, Ticket
-from ..resp.kernel import FULL, MORE, RouteMap
+from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
+from ..resp.routes import FULL, MORE, Route
 from .answers import STALL_WINDOW, WINDOW_BYTES, Answers, MutedSlot, RunSlot, Turn
 from .fills import FILL, NIL2, NIL3, Fill, FillSlot, WriteSlot, forget
 from .lane import LaneCore
@@ -28,11 +29,9 @@ SPECIALS_MAX = 64
 MUTE_OFF = 1  # CLIENT REPLY OFF
 MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
 
-# Routes of requests that are taken one by one (table.Route): GET, and writes of one key, which
-# stands behind the name.
-NEAR = 32
-WRITE_ONE = 33
-GETORSET = 27
+# Routes of requests that are taken one by one: GET, GETORSET, and writes of one key, which stands
+# behind the name.
+NEAR, WRITE_ONE, GETORSET = int(Route.NEAR), int(Route.WRITE_ONE), int(Route.GETORSET)
 _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
 
 # C integers in the compiled form (session.pxd), for the comparisons of every request.

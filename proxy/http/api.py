@@ -26,7 +26,7 @@ from aiohttp.typedefs import Handler
 
 from ..errors import ProxyError, shown
 from ..log import event
-from ..resp.requests import Value
+from ..resp.replies import Value
 from .body import BODY_MAX, Reading, Refusal
 
 log = logging.getLogger(__name__)

@@ -32,7 +32,8 @@ from ..custom.spec import MS_MAX, Asking, Watch, Watching
 from ..errors import LockBusy, ProxyError, shown
 from ..keys.ours import fence_key, lock_key
 from ..log import event
-from ..resp.requests import Value, integer_of
+from ..resp.replies import Value
+from ..resp.requests import integer_of
 from ..settings.config import retry_delay
 
 log = logging.getLogger(__name__)

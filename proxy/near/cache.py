@@ -2,9 +2,9 @@
 # cython: boundscheck=False, wraparound=False
 """The near cache's store: replies to ``GET key`` by (db, upstream user) and key, within a budget.
 
-Plain Python with its types in nearcache.pxd, compiled as hot.py is. It knows no connection and no
-clock: ``now`` is passed in, and whoever reads the tracked lane calls ``fill`` and ``invalidate`` in
-the order of the wire (near-cache.md, 3.3). Whatever may change a key voids the ticket of its fill.
+Plain Python with its types in cache.pxd, compiled as hot/session.py is. It knows no connection and
+no clock: ``now`` is passed in, and whoever reads the tracked lane calls ``fill`` and ``invalidate``
+in the order of the wire. Whatever may change a key voids the ticket of its fill.
 
     miss -- first sight: remembered ------------> upstream only
       |
@@ -36,7 +36,7 @@ VALUE_MAX = 1024 * 1024
 # 10,000,000 + slots are seen twice, and each of those costs the server two commands more.
 SIGHTS_MIN, SIGHTS_MAX = 1024, 256 * 1024
 
-FLUSHES = ("lost", "silent", "null", "swapdb", "flushed", "off", "space", "asked")
+FLUSHES = ("lost", "silent", "null", "flushed", "space")
 
 _FREQ_MAX = FREQ_MAX
 _TICKETS_MAX = TICKETS_MAX
@@ -269,21 +269,6 @@ class NearCache:
     def misses(self) -> int:
         return self._past_misses + sum(space.misses for space in self.spaces.values())
 
-    def statistics(self) -> dict[str, int]:
-        return {
-            "entries": self.entries,
-            "used": self.used,
-            "budget": self.budget,
-            "hits": self.hits,
-            "misses": self.misses,
-            "fills": self.fills,
-            "fills_refused": self.fills_refused,
-            "evictions": self.evictions,
-            "invalidations": self.invalidations,
-            "spaces": len(self.spaces),
-            **{f"flushes_{reason}": count for reason, count in self.flushes.items()},
-        }
-
     # --- Spaces -------------------------------------------------------------------------------
 
     def space(self, db: int, user: object) -> Space:
@@ -320,14 +305,6 @@ class NearCache:
         self.flushes[reason] += 1
         for space in self.spaces.values():
             space.flush()
-
-    def stop(self, reason: str) -> None:
-        """Flush, and store nothing until ``start``."""
-        self.active = False
-        self.flush(reason)
-
-    def start(self) -> None:
-        self.active = self.budget > 0
 
     # --- Storing and evicting -----------------------------------------------------------------
 
@@ -440,5 +417,5 @@ def _allocated(length: int) -> int:
 _BYTES = sys.getsizeof(b"")
 # An entry, and what the dict takes for it (CPython 3.11): 45 bytes while nothing is evicted, 120
 # where keys come and go: then it keeps three to six places for each, and leaves a hole when it
-# resizes. In the middle we are within 15 % of the process's growth (tests/test_nearcache.py).
+# resizes. In the middle we are within 15 % of the process's growth (tests/unit/near/test_cache.py).
 _FIXED = sys.getsizeof(Entry.__new__(Entry)) + 90

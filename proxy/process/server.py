@@ -14,19 +14,18 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import hiredis
-
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..custom.spec import Call
-from ..errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
+from ..errors import CacheBusy, LockBusy, ProxyError, ServerError, StartError, UpstreamRefused
 from ..hot.answers import Turn
 from ..loading.flights import Flights
 from ..loading.loaders import Loaders
 from ..locking.locks import Locks
 from ..log import event
 from ..near.cache import NearCache
-from ..resp.requests import Dialect
+from ..resp.inline import Dialect
+from ..resp.replies import parsed
 from ..session import clients
 from ..session.acts.conduct import ALL_ACTS
 from ..session.clients import Clients
@@ -372,13 +371,8 @@ class Server:
 
 
 def _parsed(reply: bytes) -> object:
-    reader = hiredis.Reader()
-    reader.feed(reply)
-    try:
-        value = reader.gets()
-    except hiredis.ProtocolError as error:
-        raise ValueError(str(error)) from error
-    if isinstance(value, Exception):
+    value = parsed(reply)
+    if isinstance(value, ServerError):
         raise ValueError(str(value))
     return value
 

@@ -1800,21 +1800,21 @@ struct __pyx_opt_args_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut {
   int pushes;
 };
 
-/* "proxy/resp/_kernel.pyx":24
- * BROKEN = 3
+/* "proxy/resp/_kernel.pyx":11
+ * from libc.string cimport memcmp, memcpy
  * 
  * cdef enum:             # <<<<<<<<<<<<<<
+ *     # routes.py
  *     C_MORE = -1
- *     C_FULL = -2
 */
 enum  {
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE = -1L,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_FULL = -2L,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD = 0,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_PLAIN = 1,
-  __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_TELL = 35,
-  __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_NEAR = 32,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_READ = 25,
+  __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_NEAR = 32,
+  __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_TELL = 35,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_RUN_MAX = 0x100,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_BULK_MAX = 0x20000000,
   __pyx_e_7nearhit_5proxy_4resp_7_kernel_ARGS_MAX = 0x7FFFFFFF,
@@ -1954,7 +1954,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "proxy/resp/_kernel.pyx":86
+/* "proxy/resp/_kernel.pyx":94
  * 
  * 
  * cdef class RouteMap:             # <<<<<<<<<<<<<<
@@ -1974,7 +1974,7 @@ static struct __pyx_vtabstruct_7nearhit_5proxy_4resp_7_kernel_RouteMap *__pyx_vt
 static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *, Py_ssize_t, Py_ssize_t, int, Py_ssize_t);
 
 
-/* "proxy/resp/_kernel.pyx":288
+/* "proxy/resp/_kernel.pyx":296
  * 
  * 
  * cdef class Cutter:             # <<<<<<<<<<<<<<
@@ -3315,9 +3315,6 @@ __pyx_memoryview_copy_new_contig(const __Pyx_memviewslice *from_mvs,
                                  Py_ssize_t sizeof_dtype, int contig_flag,
                                  int dtype_is_object);
 
-/* CIntFromPy.proto */
-static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *);
-
 /* PyObjectVectorcallKwds.proto (used by PyObjectVectorcallMethodKwds) */
 #if CYTHON_VECTORCALL
 #define __Pyx_Object_VectorcallKwds PyObject_Vectorcall
@@ -3334,6 +3331,12 @@ CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize
 #else
 static PyObject *__Pyx_Object_VectorcallMethodKwds(PyObject *name, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 #endif
+
+/* CIntToPy.proto */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From___pyx_anon_enum(int value);
+
+/* CIntFromPy.proto */
+static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *);
 
 /* CIntToPy.proto */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value);
@@ -3575,7 +3578,7 @@ static const char __pyx_k_Buffer_view_does_not_expose_stri[] = "Buffer view does
 static const char __pyx_k_Can_only_create_a_buffer_that_is[] = "Can only create a buffer that is contiguous in memory.";
 static const char __pyx_k_Cannot_create_writable_memory_vi[] = "Cannot create writable memory view from read-only memoryview";
 static const char __pyx_k_Cannot_transpose_memoryview_with[] = "Cannot transpose memoryview with indirect dimensions";
-static const char __pyx_k_Compiled_kernel_finds_where_fram[] = "Compiled kernel: finds where frames end and which requests may share a lane. Never copies, never decodes.\n\n_kernel_py.py is the same in plain Python; tests/test_kernel.py holds both to one set of cases.\nKept because the plain splitter costs about 5 us a frame and this one under 0.1 us (tests.bench, P=16).";
+static const char __pyx_k_Compiled_kernel_finds_where_fram[] = "Compiled kernel: finds where frames end and which requests may share a lane. Never copies, never decodes.\n\n_kernel_py.py is the same in plain Python; tests/unit/resp/test_kernel.py holds both to one set of cases.\nKept because the plain splitter costs about 5 us a frame and this one under 0.1 us (tests.bench, P=16).";
 static const char __pyx_k_Empty_shape_tuple_for_cython_arr[] = "Empty shape tuple for cython.array";
 static const char __pyx_k_Indirect_dimensions_not_supporte[] = "Indirect dimensions not supported";
 static const char __pyx_k_Out_of_bounds_on_buffer_access_a[] = "Out of bounds on buffer access (axis %zd)";
@@ -3839,8 +3842,8 @@ namespace {
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[3];
     PyObject *__pyx_codeobj_tab[12];
-    PyObject *__pyx_string_tab[150];
-    PyObject *__pyx_number_tab[9];
+    PyObject *__pyx_string_tab[153];
+    PyObject *__pyx_number_tab[4];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -3931,123 +3934,121 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_n_u_Ellipsis __pyx_string_tab[39]
 #define __pyx_n_u_FULL __pyx_string_tab[40]
 #define __pyx_n_u_MORE __pyx_string_tab[41]
-#define __pyx_n_u_ODD __pyx_string_tab[42]
-#define __pyx_n_u_PLAIN __pyx_string_tab[43]
-#define __pyx_n_u_PUSH __pyx_string_tab[44]
-#define __pyx_n_u_READ __pyx_string_tab[45]
-#define __pyx_n_u_RouteMap __pyx_string_tab[46]
-#define __pyx_n_u_RouteMap___reduce_cython __pyx_string_tab[47]
-#define __pyx_n_u_RouteMap___setstate_cython __pyx_string_tab[48]
-#define __pyx_n_u_RouteMap_absent __pyx_string_tab[49]
-#define __pyx_n_u_RouteMap_get __pyx_string_tab[50]
-#define __pyx_n_u_RouteMap_key __pyx_string_tab[51]
-#define __pyx_n_u_RouteMap_part __pyx_string_tab[52]
-#define __pyx_n_u_RouteMap_scan __pyx_string_tab[53]
-#define __pyx_n_u_Sequence __pyx_string_tab[54]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[55]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[56]
-#define __pyx_n_u_annotate __pyx_string_tab[57]
-#define __pyx_n_u_class __pyx_string_tab[58]
-#define __pyx_n_u_class_getitem __pyx_string_tab[59]
-#define __pyx_n_u_dict __pyx_string_tab[60]
-#define __pyx_n_u_func __pyx_string_tab[61]
-#define __pyx_n_u_getstate __pyx_string_tab[62]
-#define __pyx_n_u_import __pyx_string_tab[63]
-#define __pyx_n_u_main __pyx_string_tab[64]
-#define __pyx_n_u_module __pyx_string_tab[65]
-#define __pyx_n_u_name_2 __pyx_string_tab[66]
-#define __pyx_n_u_new __pyx_string_tab[67]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[68]
-#define __pyx_n_u_pyx_state __pyx_string_tab[69]
-#define __pyx_n_u_pyx_type __pyx_string_tab[70]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[71]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[72]
-#define __pyx_n_u_qualname __pyx_string_tab[73]
-#define __pyx_n_u_reduce __pyx_string_tab[74]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[75]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[76]
-#define __pyx_n_u_set_name __pyx_string_tab[77]
-#define __pyx_n_u_setstate __pyx_string_tab[78]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[79]
-#define __pyx_n_u_test __pyx_string_tab[80]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[81]
-#define __pyx_n_u_abc __pyx_string_tab[82]
-#define __pyx_n_u_absent __pyx_string_tab[83]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[84]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[85]
-#define __pyx_n_u_at __pyx_string_tab[86]
-#define __pyx_n_u_base __pyx_string_tab[87]
-#define __pyx_n_u_c __pyx_string_tab[88]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[89]
-#define __pyx_n_u_count __pyx_string_tab[90]
-#define __pyx_n_u_cut __pyx_string_tab[91]
-#define __pyx_n_u_data __pyx_string_tab[92]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[93]
-#define __pyx_n_u_encode __pyx_string_tab[94]
-#define __pyx_n_u_end __pyx_string_tab[95]
-#define __pyx_n_u_enumerate __pyx_string_tab[96]
-#define __pyx_n_u_error __pyx_string_tab[97]
-#define __pyx_n_u_flags __pyx_string_tab[98]
-#define __pyx_n_u_flat __pyx_string_tab[99]
-#define __pyx_n_u_format __pyx_string_tab[100]
-#define __pyx_n_u_fortran __pyx_string_tab[101]
-#define __pyx_n_u_get __pyx_string_tab[102]
-#define __pyx_n_u_id __pyx_string_tab[103]
-#define __pyx_n_u_index __pyx_string_tab[104]
-#define __pyx_n_u_items __pyx_string_tab[105]
-#define __pyx_n_u_itemsize __pyx_string_tab[106]
-#define __pyx_n_u_key __pyx_string_tab[107]
-#define __pyx_n_u_limit __pyx_string_tab[108]
-#define __pyx_n_u_memview __pyx_string_tab[109]
-#define __pyx_n_u_mode __pyx_string_tab[110]
-#define __pyx_n_u_name __pyx_string_tab[111]
-#define __pyx_n_u_ndim __pyx_string_tab[112]
-#define __pyx_n_u_nearhit_proxy_resp__kernel __pyx_string_tab[113]
-#define __pyx_n_u_obj __pyx_string_tab[114]
-#define __pyx_n_u_pack __pyx_string_tab[115]
-#define __pyx_n_u_part __pyx_string_tab[116]
-#define __pyx_n_u_pop __pyx_string_tab[117]
-#define __pyx_n_u_pos __pyx_string_tab[118]
-#define __pyx_n_u_present __pyx_string_tab[119]
-#define __pyx_n_u_pushes __pyx_string_tab[120]
-#define __pyx_n_u_register __pyx_string_tab[121]
-#define __pyx_n_u_requests __pyx_string_tab[122]
-#define __pyx_n_u_routes __pyx_string_tab[123]
-#define __pyx_n_u_salt __pyx_string_tab[124]
-#define __pyx_n_u_scan __pyx_string_tab[125]
-#define __pyx_n_u_self __pyx_string_tab[126]
-#define __pyx_n_u_setdefault __pyx_string_tab[127]
-#define __pyx_n_u_shape __pyx_string_tab[128]
-#define __pyx_n_u_sights __pyx_string_tab[129]
-#define __pyx_n_u_size __pyx_string_tab[130]
-#define __pyx_n_u_start __pyx_string_tab[131]
-#define __pyx_n_u_step __pyx_string_tab[132]
-#define __pyx_n_u_stop __pyx_string_tab[133]
-#define __pyx_n_u_struct __pyx_string_tab[134]
-#define __pyx_n_u_unpack __pyx_string_tab[135]
-#define __pyx_n_u_update __pyx_string_tab[136]
-#define __pyx_n_u_upper __pyx_string_tab[137]
-#define __pyx_n_u_values __pyx_string_tab[138]
-#define __pyx_n_u_want __pyx_string_tab[139]
-#define __pyx_n_u_x __pyx_string_tab[140]
-#define __pyx_n_b_O __pyx_string_tab[141]
-#define __pyx_kp_b_iso88591_Q __pyx_string_tab[142]
-#define __pyx_kp_b_iso88591_A_t5_72B_1 __pyx_string_tab[143]
-#define __pyx_kp_b_iso88591_A_6_7_bPQ __pyx_string_tab[144]
-#define __pyx_kp_b_iso88591_A_1D_2_6_Bd_Bb_aq_E_aq_D_q_6_1_4 __pyx_string_tab[145]
-#define __pyx_kp_b_iso88591_A_aq_aq_M_4s_c_5_1_1_V1Ct2S_Qa_3 __pyx_string_tab[146]
-#define __pyx_kp_b_iso88591_A_aq_aq_A_IQ_6_1_A_t3a_t5_XQ_vS __pyx_string_tab[147]
-#define __pyx_kp_b_iso88591_A_aq_aq_1_gV1Cr_V6_Rq_G1_fBfD_Bd __pyx_string_tab[148]
-#define __pyx_kp_b_iso88591_XXY_aq_aq_Q_HA_d_A_t7_Q_AQa_4y __pyx_string_tab[149]
+#define __pyx_n_u_NEAR __pyx_string_tab[42]
+#define __pyx_n_u_ODD __pyx_string_tab[43]
+#define __pyx_n_u_PLAIN __pyx_string_tab[44]
+#define __pyx_n_u_PUSH __pyx_string_tab[45]
+#define __pyx_n_u_READ __pyx_string_tab[46]
+#define __pyx_n_u_ROUTES __pyx_string_tab[47]
+#define __pyx_n_u_RouteMap __pyx_string_tab[48]
+#define __pyx_n_u_RouteMap___reduce_cython __pyx_string_tab[49]
+#define __pyx_n_u_RouteMap___setstate_cython __pyx_string_tab[50]
+#define __pyx_n_u_RouteMap_absent __pyx_string_tab[51]
+#define __pyx_n_u_RouteMap_get __pyx_string_tab[52]
+#define __pyx_n_u_RouteMap_key __pyx_string_tab[53]
+#define __pyx_n_u_RouteMap_part __pyx_string_tab[54]
+#define __pyx_n_u_RouteMap_scan __pyx_string_tab[55]
+#define __pyx_n_u_Sequence __pyx_string_tab[56]
+#define __pyx_n_u_TELL __pyx_string_tab[57]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[58]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[59]
+#define __pyx_n_u_annotate __pyx_string_tab[60]
+#define __pyx_n_u_class __pyx_string_tab[61]
+#define __pyx_n_u_class_getitem __pyx_string_tab[62]
+#define __pyx_n_u_dict __pyx_string_tab[63]
+#define __pyx_n_u_func __pyx_string_tab[64]
+#define __pyx_n_u_getstate __pyx_string_tab[65]
+#define __pyx_n_u_import __pyx_string_tab[66]
+#define __pyx_n_u_main __pyx_string_tab[67]
+#define __pyx_n_u_module __pyx_string_tab[68]
+#define __pyx_n_u_name_2 __pyx_string_tab[69]
+#define __pyx_n_u_new __pyx_string_tab[70]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[71]
+#define __pyx_n_u_pyx_state __pyx_string_tab[72]
+#define __pyx_n_u_pyx_type __pyx_string_tab[73]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[74]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[75]
+#define __pyx_n_u_qualname __pyx_string_tab[76]
+#define __pyx_n_u_reduce __pyx_string_tab[77]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[78]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[79]
+#define __pyx_n_u_set_name __pyx_string_tab[80]
+#define __pyx_n_u_setstate __pyx_string_tab[81]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[82]
+#define __pyx_n_u_test __pyx_string_tab[83]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[84]
+#define __pyx_n_u_abc __pyx_string_tab[85]
+#define __pyx_n_u_absent __pyx_string_tab[86]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[87]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[88]
+#define __pyx_n_u_at __pyx_string_tab[89]
+#define __pyx_n_u_base __pyx_string_tab[90]
+#define __pyx_n_u_c __pyx_string_tab[91]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[92]
+#define __pyx_n_u_count __pyx_string_tab[93]
+#define __pyx_n_u_cut __pyx_string_tab[94]
+#define __pyx_n_u_data __pyx_string_tab[95]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[96]
+#define __pyx_n_u_encode __pyx_string_tab[97]
+#define __pyx_n_u_end __pyx_string_tab[98]
+#define __pyx_n_u_enumerate __pyx_string_tab[99]
+#define __pyx_n_u_error __pyx_string_tab[100]
+#define __pyx_n_u_flags __pyx_string_tab[101]
+#define __pyx_n_u_flat __pyx_string_tab[102]
+#define __pyx_n_u_format __pyx_string_tab[103]
+#define __pyx_n_u_fortran __pyx_string_tab[104]
+#define __pyx_n_u_get __pyx_string_tab[105]
+#define __pyx_n_u_id __pyx_string_tab[106]
+#define __pyx_n_u_index __pyx_string_tab[107]
+#define __pyx_n_u_items __pyx_string_tab[108]
+#define __pyx_n_u_itemsize __pyx_string_tab[109]
+#define __pyx_n_u_key __pyx_string_tab[110]
+#define __pyx_n_u_limit __pyx_string_tab[111]
+#define __pyx_n_u_memview __pyx_string_tab[112]
+#define __pyx_n_u_mode __pyx_string_tab[113]
+#define __pyx_n_u_name __pyx_string_tab[114]
+#define __pyx_n_u_ndim __pyx_string_tab[115]
+#define __pyx_n_u_nearhit_proxy_resp__kernel __pyx_string_tab[116]
+#define __pyx_n_u_obj __pyx_string_tab[117]
+#define __pyx_n_u_pack __pyx_string_tab[118]
+#define __pyx_n_u_part __pyx_string_tab[119]
+#define __pyx_n_u_pop __pyx_string_tab[120]
+#define __pyx_n_u_pos __pyx_string_tab[121]
+#define __pyx_n_u_present __pyx_string_tab[122]
+#define __pyx_n_u_pushes __pyx_string_tab[123]
+#define __pyx_n_u_register __pyx_string_tab[124]
+#define __pyx_n_u_requests __pyx_string_tab[125]
+#define __pyx_n_u_routes __pyx_string_tab[126]
+#define __pyx_n_u_salt __pyx_string_tab[127]
+#define __pyx_n_u_scan __pyx_string_tab[128]
+#define __pyx_n_u_self __pyx_string_tab[129]
+#define __pyx_n_u_setdefault __pyx_string_tab[130]
+#define __pyx_n_u_shape __pyx_string_tab[131]
+#define __pyx_n_u_sights __pyx_string_tab[132]
+#define __pyx_n_u_size __pyx_string_tab[133]
+#define __pyx_n_u_start __pyx_string_tab[134]
+#define __pyx_n_u_step __pyx_string_tab[135]
+#define __pyx_n_u_stop __pyx_string_tab[136]
+#define __pyx_n_u_struct __pyx_string_tab[137]
+#define __pyx_n_u_unpack __pyx_string_tab[138]
+#define __pyx_n_u_update __pyx_string_tab[139]
+#define __pyx_n_u_upper __pyx_string_tab[140]
+#define __pyx_n_u_values __pyx_string_tab[141]
+#define __pyx_n_u_want __pyx_string_tab[142]
+#define __pyx_n_u_x __pyx_string_tab[143]
+#define __pyx_n_b_O __pyx_string_tab[144]
+#define __pyx_kp_b_iso88591_Q __pyx_string_tab[145]
+#define __pyx_kp_b_iso88591_A_t5_72B_1 __pyx_string_tab[146]
+#define __pyx_kp_b_iso88591_A_6_7_bPQ __pyx_string_tab[147]
+#define __pyx_kp_b_iso88591_A_1D_2_6_Bd_Bb_aq_E_aq_D_q_6_1_4 __pyx_string_tab[148]
+#define __pyx_kp_b_iso88591_A_aq_aq_M_4s_c_5_1_1_V1Ct2S_Qa_3 __pyx_string_tab[149]
+#define __pyx_kp_b_iso88591_A_aq_aq_A_IQ_6_1_A_t3a_t5_XQ_vS __pyx_string_tab[150]
+#define __pyx_kp_b_iso88591_A_aq_aq_1_gV1Cr_V6_Rq_G1_fBfD_Bd __pyx_string_tab[151]
+#define __pyx_kp_b_iso88591_XXY_aq_aq_Q_HA_d_A_t7_Q_AQa_4y __pyx_string_tab[152]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
-#define __pyx_int_1 __pyx_number_tab[2]
-#define __pyx_int_neg_2 __pyx_number_tab[3]
-#define __pyx_int_2 __pyx_number_tab[4]
-#define __pyx_int_3 __pyx_number_tab[5]
-#define __pyx_int_25 __pyx_number_tab[6]
-#define __pyx_int_136983863 __pyx_number_tab[7]
-#define __pyx_int_1099511627776 __pyx_number_tab[8]
+#define __pyx_int_136983863 __pyx_number_tab[2]
+#define __pyx_int_1099511627776 __pyx_number_tab[3]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -4081,8 +4082,8 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
   for (int i=0; i<12; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<150; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<9; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<153; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<4; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -4124,8 +4125,8 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
   for (int i=0; i<12; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<150; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<9; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<153; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<4; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -18311,7 +18312,7 @@ static PyObject *__pyx_unpickle_Enum__set_state(struct __pyx_MemviewEnum_obj *__
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":55
+/* "proxy/resp/_kernel.pyx":63
  * 
  * 
  * cdef inline unsigned int _hash(const char *name, Py_ssize_t size) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18327,7 +18328,7 @@ static CYTHON_INLINE unsigned int __pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(c
   Py_ssize_t __pyx_t_2;
   Py_ssize_t __pyx_t_3;
 
-  /* "proxy/resp/_kernel.pyx":56
+  /* "proxy/resp/_kernel.pyx":64
  * 
  * cdef inline unsigned int _hash(const char *name, Py_ssize_t size) noexcept nogil:
  *     cdef unsigned int value = 2166136261u             # <<<<<<<<<<<<<<
@@ -18336,7 +18337,7 @@ static CYTHON_INLINE unsigned int __pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(c
 */
   __pyx_v_value = 2166136261U;
 
-  /* "proxy/resp/_kernel.pyx":58
+  /* "proxy/resp/_kernel.pyx":66
  *     cdef unsigned int value = 2166136261u
  *     cdef Py_ssize_t i
  *     for i in range(size):             # <<<<<<<<<<<<<<
@@ -18350,7 +18351,7 @@ static CYTHON_INLINE unsigned int __pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(c
   for (__pyx_t_3 = 0; __pyx_t_3 < __pyx_t_2; __pyx_t_3+=1) {
     __pyx_v_i = __pyx_t_3;
 
-    /* "proxy/resp/_kernel.pyx":59
+    /* "proxy/resp/_kernel.pyx":67
  *     cdef Py_ssize_t i
  *     for i in range(size):
  *         value = (value ^ <unsigned char>name[i]) * 16777619u             # <<<<<<<<<<<<<<
@@ -18361,7 +18362,7 @@ static CYTHON_INLINE unsigned int __pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(c
   }
 
 
-  /* "proxy/resp/_kernel.pyx":60
+  /* "proxy/resp/_kernel.pyx":68
  *     for i in range(size):
  *         value = (value ^ <unsigned char>name[i]) * 16777619u
  *     return value             # <<<<<<<<<<<<<<
@@ -18374,7 +18375,7 @@ static CYTHON_INLINE unsigned int __pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(c
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":55
+  /* "proxy/resp/_kernel.pyx":63
  * 
  * 
  * cdef inline unsigned int _hash(const char *name, Py_ssize_t size) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18389,7 +18390,7 @@ static CYTHON_INLINE unsigned int __pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(c
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":63
+/* "proxy/resp/_kernel.pyx":71
  * 
  * 
  * cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *value) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18405,7 +18406,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   int __pyx_t_2;
 
 
-  /* "proxy/resp/_kernel.pyx":65
+  /* "proxy/resp/_kernel.pyx":73
  * cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *value) noexcept nogil:
  *     """A canonical count and its CRLF at p[at:]; the offset behind, -1: more bytes needed, -2: not canonical."""
  *     cdef Py_ssize_t start = at             # <<<<<<<<<<<<<<
@@ -18414,7 +18415,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   __pyx_v_start = __pyx_v_at;
 
-  /* "proxy/resp/_kernel.pyx":66
+  /* "proxy/resp/_kernel.pyx":74
  *     """A canonical count and its CRLF at p[at:]; the offset behind, -1: more bytes needed, -2: not canonical."""
  *     cdef Py_ssize_t start = at
  *     cdef Py_ssize_t number = 0             # <<<<<<<<<<<<<<
@@ -18423,7 +18424,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   __pyx_v_number = 0;
 
-  /* "proxy/resp/_kernel.pyx":67
+  /* "proxy/resp/_kernel.pyx":75
  *     cdef Py_ssize_t start = at
  *     cdef Py_ssize_t number = 0
  *     while at < end and c'0' <= p[at] <= c'9':             # <<<<<<<<<<<<<<
@@ -18452,7 +18453,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 
     if (!__pyx_t_1) break;
 
-    /* "proxy/resp/_kernel.pyx":68
+    /* "proxy/resp/_kernel.pyx":76
  *     cdef Py_ssize_t number = 0
  *     while at < end and c'0' <= p[at] <= c'9':
  *         number = number * 10 + (p[at] - c'0')             # <<<<<<<<<<<<<<
@@ -18461,7 +18462,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
     __pyx_v_number = ((__pyx_v_number * 10) + ((__pyx_v_p[__pyx_v_at]) - '0'));
 
-    /* "proxy/resp/_kernel.pyx":69
+    /* "proxy/resp/_kernel.pyx":77
  *     while at < end and c'0' <= p[at] <= c'9':
  *         number = number * 10 + (p[at] - c'0')
  *         at += 1             # <<<<<<<<<<<<<<
@@ -18470,7 +18471,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
     __pyx_v_at = (__pyx_v_at + 1);
 
-    /* "proxy/resp/_kernel.pyx":70
+    /* "proxy/resp/_kernel.pyx":78
  *         number = number * 10 + (p[at] - c'0')
  *         at += 1
  *         if at - start > 10:             # <<<<<<<<<<<<<<
@@ -18482,7 +18483,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     if (__pyx_t_1) {
 
 
-      /* "proxy/resp/_kernel.pyx":71
+      /* "proxy/resp/_kernel.pyx":79
  *         at += 1
  *         if at - start > 10:
  *             return -2             # <<<<<<<<<<<<<<
@@ -18495,7 +18496,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":70
+      /* "proxy/resp/_kernel.pyx":78
  *         number = number * 10 + (p[at] - c'0')
  *         at += 1
  *         if at - start > 10:             # <<<<<<<<<<<<<<
@@ -18505,7 +18506,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     }
   }
 
-  /* "proxy/resp/_kernel.pyx":72
+  /* "proxy/resp/_kernel.pyx":80
  *         if at - start > 10:
  *             return -2
  *     if p[start] == c'0' and at - start > 1:             # <<<<<<<<<<<<<<
@@ -18531,7 +18532,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":73
+    /* "proxy/resp/_kernel.pyx":81
  *             return -2
  *     if p[start] == c'0' and at - start > 1:
  *         return -2             # <<<<<<<<<<<<<<
@@ -18544,7 +18545,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":72
+    /* "proxy/resp/_kernel.pyx":80
  *         if at - start > 10:
  *             return -2
  *     if p[start] == c'0' and at - start > 1:             # <<<<<<<<<<<<<<
@@ -18553,7 +18554,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":74
+  /* "proxy/resp/_kernel.pyx":82
  *     if p[start] == c'0' and at - start > 1:
  *         return -2
  *     if at == end:             # <<<<<<<<<<<<<<
@@ -18565,7 +18566,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":75
+    /* "proxy/resp/_kernel.pyx":83
  *         return -2
  *     if at == end:
  *         return -1             # <<<<<<<<<<<<<<
@@ -18578,7 +18579,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":74
+    /* "proxy/resp/_kernel.pyx":82
  *     if p[start] == c'0' and at - start > 1:
  *         return -2
  *     if at == end:             # <<<<<<<<<<<<<<
@@ -18587,7 +18588,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":76
+  /* "proxy/resp/_kernel.pyx":84
  *     if at == end:
  *         return -1
  *     if at == start or p[at] != c'\r':             # <<<<<<<<<<<<<<
@@ -18613,7 +18614,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":77
+    /* "proxy/resp/_kernel.pyx":85
  *         return -1
  *     if at == start or p[at] != c'\r':
  *         return -2             # <<<<<<<<<<<<<<
@@ -18626,7 +18627,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":76
+    /* "proxy/resp/_kernel.pyx":84
  *     if at == end:
  *         return -1
  *     if at == start or p[at] != c'\r':             # <<<<<<<<<<<<<<
@@ -18635,7 +18636,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":78
+  /* "proxy/resp/_kernel.pyx":86
  *     if at == start or p[at] != c'\r':
  *         return -2
  *     if at + 1 == end:             # <<<<<<<<<<<<<<
@@ -18647,7 +18648,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":79
+    /* "proxy/resp/_kernel.pyx":87
  *         return -2
  *     if at + 1 == end:
  *         return -1             # <<<<<<<<<<<<<<
@@ -18660,7 +18661,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":78
+    /* "proxy/resp/_kernel.pyx":86
  *     if at == start or p[at] != c'\r':
  *         return -2
  *     if at + 1 == end:             # <<<<<<<<<<<<<<
@@ -18669,7 +18670,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":80
+  /* "proxy/resp/_kernel.pyx":88
  *     if at + 1 == end:
  *         return -1
  *     if p[at + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -18681,7 +18682,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":81
+    /* "proxy/resp/_kernel.pyx":89
  *         return -1
  *     if p[at + 1] != c'\n':
  *         return -2             # <<<<<<<<<<<<<<
@@ -18694,7 +18695,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":80
+    /* "proxy/resp/_kernel.pyx":88
  *     if at + 1 == end:
  *         return -1
  *     if p[at + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -18703,7 +18704,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":82
+  /* "proxy/resp/_kernel.pyx":90
  *     if p[at + 1] != c'\n':
  *         return -2
  *     value[0] = number             # <<<<<<<<<<<<<<
@@ -18712,7 +18713,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
 */
   (__pyx_v_value[0]) = __pyx_v_number;
 
-  /* "proxy/resp/_kernel.pyx":83
+  /* "proxy/resp/_kernel.pyx":91
  *         return -2
  *     value[0] = number
  *     return at + 2             # <<<<<<<<<<<<<<
@@ -18725,7 +18726,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":63
+  /* "proxy/resp/_kernel.pyx":71
  * 
  * 
  * cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *value) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -18741,7 +18742,7 @@ static CYTHON_INLINE Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(ch
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":89
+/* "proxy/resp/_kernel.pyx":97
  *     """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown."""
  * 
  *     def __cinit__(self, routes):             # <<<<<<<<<<<<<<
@@ -18787,32 +18788,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_routes,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 89, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 97, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 89, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 97, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__cinit__", 0) < (0)) __PYX_ERR(0, 89, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__cinit__", 0) < (0)) __PYX_ERR(0, 97, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__cinit__", 1, 1, 1, i); __PYX_ERR(0, 89, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("__cinit__", 1, 1, 1, i); __PYX_ERR(0, 97, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 89, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 97, __pyx_L3_error)
     }
     __pyx_v_routes = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__cinit__", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 89, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__cinit__", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 97, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -18861,7 +18862,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__cinit__", 0);
 
-  /* "proxy/resp/_kernel.pyx":90
+  /* "proxy/resp/_kernel.pyx":98
  * 
  *     def __cinit__(self, routes):
  *         cdef unsigned int size = 64             # <<<<<<<<<<<<<<
@@ -18870,7 +18871,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
 */
   __pyx_v_size = 64;
 
-  /* "proxy/resp/_kernel.pyx":92
+  /* "proxy/resp/_kernel.pyx":100
  *         cdef unsigned int size = 64
  *         cdef unsigned int at
  *         while size < 4 * len(routes):             # <<<<<<<<<<<<<<
@@ -18878,14 +18879,14 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
  *         self.rows = <Row *>calloc(size, sizeof(Row))
 */
   while (1) {
-    __pyx_t_1 = PyObject_Length(__pyx_v_routes); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 92, __pyx_L1_error)
+    __pyx_t_1 = PyObject_Length(__pyx_v_routes); if (unlikely(__pyx_t_1 == ((Py_ssize_t)-1))) __PYX_ERR(0, 100, __pyx_L1_error)
     __pyx_t_2 = (__pyx_v_size < (4 * __pyx_t_1));
 
 
 
     if (!__pyx_t_2) break;
 
-    /* "proxy/resp/_kernel.pyx":93
+    /* "proxy/resp/_kernel.pyx":101
  *         cdef unsigned int at
  *         while size < 4 * len(routes):
  *             size *= 2             # <<<<<<<<<<<<<<
@@ -18895,7 +18896,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
     __pyx_v_size = (__pyx_v_size * 2);
   }
 
-  /* "proxy/resp/_kernel.pyx":94
+  /* "proxy/resp/_kernel.pyx":102
  *         while size < 4 * len(routes):
  *             size *= 2
  *         self.rows = <Row *>calloc(size, sizeof(Row))             # <<<<<<<<<<<<<<
@@ -18904,7 +18905,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
 */
   __pyx_v_self->rows = ((struct __pyx_t_7nearhit_5proxy_4resp_7_kernel_Row *)calloc(__pyx_v_size, (sizeof(struct __pyx_t_7nearhit_5proxy_4resp_7_kernel_Row))));
 
-  /* "proxy/resp/_kernel.pyx":95
+  /* "proxy/resp/_kernel.pyx":103
  *             size *= 2
  *         self.rows = <Row *>calloc(size, sizeof(Row))
  *         if self.rows == NULL:             # <<<<<<<<<<<<<<
@@ -18916,16 +18917,16 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
   if (unlikely(__pyx_t_2)) {
 
 
-    /* "proxy/resp/_kernel.pyx":96
+    /* "proxy/resp/_kernel.pyx":104
  *         self.rows = <Row *>calloc(size, sizeof(Row))
  *         if self.rows == NULL:
  *             raise MemoryError()             # <<<<<<<<<<<<<<
  *         self.mask = size - 1
  *         for name, kind in routes.items():
 */
-    PyErr_NoMemory(); __PYX_ERR(0, 96, __pyx_L1_error)
+    PyErr_NoMemory(); __PYX_ERR(0, 104, __pyx_L1_error)
 
-    /* "proxy/resp/_kernel.pyx":95
+    /* "proxy/resp/_kernel.pyx":103
  *             size *= 2
  *         self.rows = <Row *>calloc(size, sizeof(Row))
  *         if self.rows == NULL:             # <<<<<<<<<<<<<<
@@ -18934,7 +18935,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":97
+  /* "proxy/resp/_kernel.pyx":105
  *         if self.rows == NULL:
  *             raise MemoryError()
  *         self.mask = size - 1             # <<<<<<<<<<<<<<
@@ -18943,7 +18944,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
 */
   __pyx_v_self->mask = (__pyx_v_size - 1);
 
-  /* "proxy/resp/_kernel.pyx":98
+  /* "proxy/resp/_kernel.pyx":106
  *             raise MemoryError()
  *         self.mask = size - 1
  *         for name, kind in routes.items():             # <<<<<<<<<<<<<<
@@ -18953,9 +18954,9 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
   __pyx_t_1 = 0;
   if (unlikely(__pyx_v_routes == Py_None)) {
     PyErr_Format(PyExc_AttributeError, "\047NoneType\047 object has no attribute \047%.30s\047", "items");
-    __PYX_ERR(0, 98, __pyx_L1_error)
+    __PYX_ERR(0, 106, __pyx_L1_error)
   }
-  __pyx_t_6 = __Pyx_dict_iterator(__pyx_v_routes, 0, __pyx_mstate_global->__pyx_n_u_items, (&__pyx_t_4), (&__pyx_t_5)); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 98, __pyx_L1_error)
+  __pyx_t_6 = __Pyx_dict_iterator(__pyx_v_routes, 0, __pyx_mstate_global->__pyx_n_u_items, (&__pyx_t_4), (&__pyx_t_5)); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 106, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_6);
   __Pyx_XDECREF(__pyx_t_3);
   __pyx_t_3 = __pyx_t_6;
@@ -18963,7 +18964,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
   while (1) {
     __pyx_t_8 = __Pyx_dict_iter_next(__pyx_t_3, __pyx_t_4, &__pyx_t_1, &__pyx_t_6, &__pyx_t_7, NULL, __pyx_t_5);
     if (unlikely(__pyx_t_8 == 0)) break;
-    if (unlikely(__pyx_t_8 == -1)) __PYX_ERR(0, 98, __pyx_L1_error)
+    if (unlikely(__pyx_t_8 == -1)) __PYX_ERR(0, 106, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
     __Pyx_GOTREF(__pyx_t_7);
     __Pyx_XDECREF_SET(__pyx_v_name, __pyx_t_6);
@@ -18971,14 +18972,14 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
     __Pyx_XDECREF_SET(__pyx_v_kind, __pyx_t_7);
     __pyx_t_7 = 0;
 
-    /* "proxy/resp/_kernel.pyx":99
+    /* "proxy/resp/_kernel.pyx":107
  *         self.mask = size - 1
  *         for name, kind in routes.items():
  *             if not 0 < len(name) <= NAME_MAX or name != name.upper():             # <<<<<<<<<<<<<<
  *                 raise ValueError(f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}")
  *             at = _hash(PyBytes_AS_STRING(name), len(name)) & self.mask
 */
-    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 99, __pyx_L1_error)
+    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 107, __pyx_L1_error)
     __pyx_t_10 = (0 < __pyx_t_9);
     if (__pyx_t_10) {
       __pyx_t_10 = (__pyx_t_9 <= __pyx_e_7nearhit_5proxy_4resp_7_kernel_NAME_MAX);
@@ -19002,10 +19003,10 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
       PyObject *__pyx_callargs[2] = {__pyx_t_6, NULL};
       __pyx_t_7 = __Pyx_PyObject_FastCallMethod((PyObject*)__pyx_mstate_global->__pyx_n_u_upper, __pyx_callargs+__pyx_t_12, (1-__pyx_t_12) | (1*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
-      if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 99, __pyx_L1_error)
+      if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 107, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_7);
     }
-    __pyx_t_11 = __Pyx_PyObject_CompareBoolNe_object_object(__pyx_v_name, __pyx_t_7, Py_NE); if (unlikely((__pyx_t_11 < 0))) __PYX_ERR(0, 99, __pyx_L1_error)
+    __pyx_t_11 = __Pyx_PyObject_CompareBoolNe_object_object(__pyx_v_name, __pyx_t_7, Py_NE); if (unlikely((__pyx_t_11 < 0))) __PYX_ERR(0, 107, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
 
     __pyx_t_2 = __pyx_t_11;
@@ -19014,7 +19015,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
     if (unlikely(__pyx_t_2)) {
 
 
-      /* "proxy/resp/_kernel.pyx":100
+      /* "proxy/resp/_kernel.pyx":108
  *         for name, kind in routes.items():
  *             if not 0 < len(name) <= NAME_MAX or name != name.upper():
  *                 raise ValueError(f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}")             # <<<<<<<<<<<<<<
@@ -19022,9 +19023,9 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
  *             while self.rows[at].size:
 */
       __pyx_t_6 = NULL;
-      __pyx_t_13 = __Pyx_PyUnicode_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_NAME_MAX, 0, ' ', 'd'); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 100, __pyx_L1_error)
+      __pyx_t_13 = __Pyx_PyUnicode_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_NAME_MAX, 0, ' ', 'd'); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 108, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_13);
-      __pyx_t_14 = __Pyx_PyObject_FormatSimpleAndDecref(PyObject_Repr(__pyx_v_name), __pyx_mstate_global->__pyx_empty_unicode); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 100, __pyx_L1_error)
+      __pyx_t_14 = __Pyx_PyObject_FormatSimpleAndDecref(PyObject_Repr(__pyx_v_name), __pyx_mstate_global->__pyx_empty_unicode); if (unlikely(!__pyx_t_14)) __PYX_ERR(0, 108, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_14);
       __pyx_t_15[0] = __pyx_mstate_global->__pyx_kp_u_not_a_command_name_of_1_to;
       __pyx_t_15[1] = __pyx_t_13;
@@ -19039,7 +19040,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
       __pyx_t_8 |= __Pyx_PyUnicode_KIND_04(__pyx_t_15[3]);
       #endif
       __pyx_t_16 = __Pyx_PyUnicode_Join(__pyx_t_15, 4, __pyx_t_9, __pyx_t_8);
-      if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 100, __pyx_L1_error)
+      if (unlikely(!__pyx_t_16)) __PYX_ERR(0, 108, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_16);
       __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
       __Pyx_DECREF(__pyx_t_14); __pyx_t_14 = 0;
@@ -19049,14 +19050,14 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
         __pyx_t_7 = __Pyx_PyObject_FastCall((PyObject*)(((PyTypeObject*)PyExc_ValueError)), __pyx_callargs+__pyx_t_12, (2-__pyx_t_12) | (__pyx_t_12*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
         __Pyx_DECREF(__pyx_t_16); __pyx_t_16 = 0;
-        if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 100, __pyx_L1_error)
+        if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 108, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_7);
       }
       __Pyx_Raise(__pyx_t_7, 0, 0, 0);
       __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
-      __PYX_ERR(0, 100, __pyx_L1_error)
+      __PYX_ERR(0, 108, __pyx_L1_error)
 
-      /* "proxy/resp/_kernel.pyx":99
+      /* "proxy/resp/_kernel.pyx":107
  *         self.mask = size - 1
  *         for name, kind in routes.items():
  *             if not 0 < len(name) <= NAME_MAX or name != name.upper():             # <<<<<<<<<<<<<<
@@ -19065,18 +19066,18 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":101
+    /* "proxy/resp/_kernel.pyx":109
  *             if not 0 < len(name) <= NAME_MAX or name != name.upper():
  *                 raise ValueError(f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}")
  *             at = _hash(PyBytes_AS_STRING(name), len(name)) & self.mask             # <<<<<<<<<<<<<<
  *             while self.rows[at].size:
  *                 at = (at + 1) & self.mask
 */
-    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 101, __pyx_L1_error)
+    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 109, __pyx_L1_error)
     __pyx_v_at = (__pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(PyBytes_AS_STRING(__pyx_v_name), __pyx_t_9) & __pyx_v_self->mask);
 
 
-    /* "proxy/resp/_kernel.pyx":102
+    /* "proxy/resp/_kernel.pyx":110
  *                 raise ValueError(f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}")
  *             at = _hash(PyBytes_AS_STRING(name), len(name)) & self.mask
  *             while self.rows[at].size:             # <<<<<<<<<<<<<<
@@ -19089,7 +19090,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
 
       if (!__pyx_t_2) break;
 
-      /* "proxy/resp/_kernel.pyx":103
+      /* "proxy/resp/_kernel.pyx":111
  *             at = _hash(PyBytes_AS_STRING(name), len(name)) & self.mask
  *             while self.rows[at].size:
  *                 at = (at + 1) & self.mask             # <<<<<<<<<<<<<<
@@ -19099,40 +19100,40 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
       __pyx_v_at = ((__pyx_v_at + 1) & __pyx_v_self->mask);
     }
 
-    /* "proxy/resp/_kernel.pyx":104
+    /* "proxy/resp/_kernel.pyx":112
  *             while self.rows[at].size:
  *                 at = (at + 1) & self.mask
  *             self.rows[at].size = len(name)             # <<<<<<<<<<<<<<
  *             self.rows[at].kind = kind
  *             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))
 */
-    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 104, __pyx_L1_error)
+    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 112, __pyx_L1_error)
     (__pyx_v_self->rows[__pyx_v_at]).size = __pyx_t_9;
 
-    /* "proxy/resp/_kernel.pyx":105
+    /* "proxy/resp/_kernel.pyx":113
  *                 at = (at + 1) & self.mask
  *             self.rows[at].size = len(name)
  *             self.rows[at].kind = kind             # <<<<<<<<<<<<<<
  *             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))
  * 
 */
-    __pyx_t_8 = __Pyx_PyLong_As_int(__pyx_v_kind); if (unlikely((__pyx_t_8 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 105, __pyx_L1_error)
+    __pyx_t_8 = __Pyx_PyLong_As_int(__pyx_v_kind); if (unlikely((__pyx_t_8 == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 113, __pyx_L1_error)
     (__pyx_v_self->rows[__pyx_v_at]).kind = __pyx_t_8;
 
-    /* "proxy/resp/_kernel.pyx":106
+    /* "proxy/resp/_kernel.pyx":114
  *             self.rows[at].size = len(name)
  *             self.rows[at].kind = kind
  *             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))             # <<<<<<<<<<<<<<
  * 
  *     def __dealloc__(self):
 */
-    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 106, __pyx_L1_error)
+    __pyx_t_9 = PyObject_Length(__pyx_v_name); if (unlikely(__pyx_t_9 == ((Py_ssize_t)-1))) __PYX_ERR(0, 114, __pyx_L1_error)
     (void)(memcpy((__pyx_v_self->rows[__pyx_v_at]).name, PyBytes_AS_STRING(__pyx_v_name), __pyx_t_9));
 
   }
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
 
-  /* "proxy/resp/_kernel.pyx":89
+  /* "proxy/resp/_kernel.pyx":97
  *     """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown."""
  * 
  *     def __cinit__(self, routes):             # <<<<<<<<<<<<<<
@@ -19162,7 +19163,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap___cinit__(struct __
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":108
+/* "proxy/resp/_kernel.pyx":116
  *             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))
  * 
  *     def __dealloc__(self):             # <<<<<<<<<<<<<<
@@ -19185,7 +19186,7 @@ static void __pyx_pw_7nearhit_5proxy_4resp_7_kernel_8RouteMap_3__dealloc__(PyObj
 
 static void __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_2__dealloc__(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *__pyx_v_self) {
 
-  /* "proxy/resp/_kernel.pyx":109
+  /* "proxy/resp/_kernel.pyx":117
  * 
  *     def __dealloc__(self):
  *         free(self.rows)             # <<<<<<<<<<<<<<
@@ -19194,7 +19195,7 @@ static void __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_2__dealloc__(struc
 */
   free(__pyx_v_self->rows);
 
-  /* "proxy/resp/_kernel.pyx":108
+  /* "proxy/resp/_kernel.pyx":116
  *             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))
  * 
  *     def __dealloc__(self):             # <<<<<<<<<<<<<<
@@ -19206,7 +19207,7 @@ static void __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_2__dealloc__(struc
 
 }
 
-/* "proxy/resp/_kernel.pyx":111
+/* "proxy/resp/_kernel.pyx":119
  *         free(self.rows)
  * 
  *     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19227,7 +19228,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
   long __pyx_t_5;
   int __pyx_t_6;
 
-  /* "proxy/resp/_kernel.pyx":116
+  /* "proxy/resp/_kernel.pyx":124
  *         cdef unsigned int at
  *         cdef char c
  *         if size > NAME_MAX:             # <<<<<<<<<<<<<<
@@ -19239,7 +19240,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":117
+    /* "proxy/resp/_kernel.pyx":125
  *         cdef char c
  *         if size > NAME_MAX:
  *             return C_ODD             # <<<<<<<<<<<<<<
@@ -19252,7 +19253,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":116
+    /* "proxy/resp/_kernel.pyx":124
  *         cdef unsigned int at
  *         cdef char c
  *         if size > NAME_MAX:             # <<<<<<<<<<<<<<
@@ -19261,7 +19262,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":118
+  /* "proxy/resp/_kernel.pyx":126
  *         if size > NAME_MAX:
  *             return C_ODD
  *         for i in range(size):             # <<<<<<<<<<<<<<
@@ -19275,7 +19276,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
   for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_3; __pyx_t_4+=1) {
     __pyx_v_i = __pyx_t_4;
 
-    /* "proxy/resp/_kernel.pyx":119
+    /* "proxy/resp/_kernel.pyx":127
  *             return C_ODD
  *         for i in range(size):
  *             c = name[i]             # <<<<<<<<<<<<<<
@@ -19284,7 +19285,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
 */
     __pyx_v_c = (__pyx_v_name[__pyx_v_i]);
 
-    /* "proxy/resp/_kernel.pyx":120
+    /* "proxy/resp/_kernel.pyx":128
  *         for i in range(size):
  *             c = name[i]
  *             upper[i] = c - 32 if c'a' <= c <= c'z' else c             # <<<<<<<<<<<<<<
@@ -19308,7 +19309,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
   }
 
 
-  /* "proxy/resp/_kernel.pyx":121
+  /* "proxy/resp/_kernel.pyx":129
  *             c = name[i]
  *             upper[i] = c - 32 if c'a' <= c <= c'z' else c
  *         at = _hash(upper, size) & self.mask             # <<<<<<<<<<<<<<
@@ -19317,7 +19318,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
 */
   __pyx_v_at = (__pyx_f_7nearhit_5proxy_4resp_7_kernel__hash(__pyx_v_upper, __pyx_v_size) & __pyx_v_self->mask);
 
-  /* "proxy/resp/_kernel.pyx":122
+  /* "proxy/resp/_kernel.pyx":130
  *             upper[i] = c - 32 if c'a' <= c <= c'z' else c
  *         at = _hash(upper, size) & self.mask
  *         while self.rows[at].size:             # <<<<<<<<<<<<<<
@@ -19330,7 +19331,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
 
     if (!__pyx_t_1) break;
 
-    /* "proxy/resp/_kernel.pyx":123
+    /* "proxy/resp/_kernel.pyx":131
  *         at = _hash(upper, size) & self.mask
  *         while self.rows[at].size:
  *             if self.rows[at].size == size and memcmp(self.rows[at].name, upper, size) == 0:             # <<<<<<<<<<<<<<
@@ -19356,7 +19357,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
     if (__pyx_t_1) {
 
 
-      /* "proxy/resp/_kernel.pyx":124
+      /* "proxy/resp/_kernel.pyx":132
  *         while self.rows[at].size:
  *             if self.rows[at].size == size and memcmp(self.rows[at].name, upper, size) == 0:
  *                 return self.rows[at].kind             # <<<<<<<<<<<<<<
@@ -19369,7 +19370,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":123
+      /* "proxy/resp/_kernel.pyx":131
  *         at = _hash(upper, size) & self.mask
  *         while self.rows[at].size:
  *             if self.rows[at].size == size and memcmp(self.rows[at].name, upper, size) == 0:             # <<<<<<<<<<<<<<
@@ -19378,7 +19379,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":125
+    /* "proxy/resp/_kernel.pyx":133
  *             if self.rows[at].size == size and memcmp(self.rows[at].name, upper, size) == 0:
  *                 return self.rows[at].kind
  *             at = (at + 1) & self.mask             # <<<<<<<<<<<<<<
@@ -19388,7 +19389,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
     __pyx_v_at = ((__pyx_v_at + 1) & __pyx_v_self->mask);
   }
 
-  /* "proxy/resp/_kernel.pyx":126
+  /* "proxy/resp/_kernel.pyx":134
  *                 return self.rows[at].kind
  *             at = (at + 1) & self.mask
  *         return C_ODD             # <<<<<<<<<<<<<<
@@ -19401,7 +19402,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":111
+  /* "proxy/resp/_kernel.pyx":119
  *         free(self.rows)
  * 
  *     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -19418,7 +19419,7 @@ static int __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_find(struct __pyx_ob
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":128
+/* "proxy/resp/_kernel.pyx":136
  *         return C_ODD
  * 
  *     def get(self, bytes name):             # <<<<<<<<<<<<<<
@@ -19466,32 +19467,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_name,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 128, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 136, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 128, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 136, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "get", 0) < (0)) __PYX_ERR(0, 128, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "get", 0) < (0)) __PYX_ERR(0, 136, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("get", 1, 1, 1, i); __PYX_ERR(0, 128, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("get", 1, 1, 1, i); __PYX_ERR(0, 136, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 128, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 136, __pyx_L3_error)
     }
     __pyx_v_name = ((PyObject*)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("get", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 128, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("get", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 136, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -19502,7 +19503,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_name), (&PyBytes_Type), 1, "name", 1))) __PYX_ERR(0, 128, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_name), (&PyBytes_Type), 1, "name", 1))) __PYX_ERR(0, 136, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_4get(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self), __pyx_v_name);
 
   /* function exit code */
@@ -19531,14 +19532,14 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_4get(struct _
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("get", 0);
 
-  /* "proxy/resp/_kernel.pyx":130
+  /* "proxy/resp/_kernel.pyx":138
  *     def get(self, bytes name):
  *         """The class of a command name; ODD when unknown."""
  *         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))             # <<<<<<<<<<<<<<
  * 
  *     cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):
 */
-  __pyx_t_1 = __Pyx_PyLong_From_int(((struct __pyx_vtabstruct_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self->__pyx_vtab)->find(__pyx_v_self, PyBytes_AS_STRING(__pyx_v_name), PyBytes_GET_SIZE(__pyx_v_name))); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 130, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyLong_From_int(((struct __pyx_vtabstruct_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self->__pyx_vtab)->find(__pyx_v_self, PyBytes_AS_STRING(__pyx_v_name), PyBytes_GET_SIZE(__pyx_v_name))); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 138, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -19551,7 +19552,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_4get(struct _
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":128
+  /* "proxy/resp/_kernel.pyx":136
  *         return C_ODD
  * 
  *     def get(self, bytes name):             # <<<<<<<<<<<<<<
@@ -19570,7 +19571,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_4get(struct _
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":132
+/* "proxy/resp/_kernel.pyx":140
  *         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
  * 
  *     cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):             # <<<<<<<<<<<<<<
@@ -19589,7 +19590,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("stop", 0);
 
-  /* "proxy/resp/_kernel.pyx":133
+  /* "proxy/resp/_kernel.pyx":141
  * 
  *     cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):
  *         self.end = end             # <<<<<<<<<<<<<<
@@ -19598,7 +19599,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
 */
   __pyx_v_self->end = __pyx_v_end;
 
-  /* "proxy/resp/_kernel.pyx":134
+  /* "proxy/resp/_kernel.pyx":142
  *     cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):
  *         self.end = end
  *         self.route = route             # <<<<<<<<<<<<<<
@@ -19607,7 +19608,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
 */
   __pyx_v_self->route = __pyx_v_route;
 
-  /* "proxy/resp/_kernel.pyx":135
+  /* "proxy/resp/_kernel.pyx":143
  *         self.end = end
  *         self.route = route
  *         self.reads = reads             # <<<<<<<<<<<<<<
@@ -19616,7 +19617,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
 */
   __pyx_v_self->reads = __pyx_v_reads;
 
-  /* "proxy/resp/_kernel.pyx":136
+  /* "proxy/resp/_kernel.pyx":144
  *         self.route = route
  *         self.reads = reads
  *         self.marks = PyBytes_FromStringAndSize(self.classes, count) if 0 < reads < count else None             # <<<<<<<<<<<<<<
@@ -19628,7 +19629,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
     __pyx_t_2 = (__pyx_v_reads < __pyx_v_count);
   }
   if (__pyx_t_2) {
-    __pyx_t_3 = PyBytes_FromStringAndSize(__pyx_v_self->classes, __pyx_v_count); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 136, __pyx_L1_error)
+    __pyx_t_3 = PyBytes_FromStringAndSize(__pyx_v_self->classes, __pyx_v_count); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 144, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
     __pyx_t_1 = __pyx_t_3;
     __pyx_t_3 = 0;
@@ -19637,13 +19638,13 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
     __pyx_t_1 = Py_None;
   }
 
-  if (!(likely(PyBytes_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_1))) __PYX_ERR(0, 136, __pyx_L1_error)
+  if (!(likely(PyBytes_CheckExact(__pyx_t_1))||((__pyx_t_1) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_1))) __PYX_ERR(0, 144, __pyx_L1_error)
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v_self->marks);
   __Pyx_DECREF_SET(__pyx_v_self->marks, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
 
-  /* "proxy/resp/_kernel.pyx":137
+  /* "proxy/resp/_kernel.pyx":145
  *         self.reads = reads
  *         self.marks = PyBytes_FromStringAndSize(self.classes, count) if 0 < reads < count else None
  *         return count             # <<<<<<<<<<<<<<
@@ -19656,7 +19657,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":132
+  /* "proxy/resp/_kernel.pyx":140
  *         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
  * 
  *     cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):             # <<<<<<<<<<<<<<
@@ -19676,7 +19677,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(struct _
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":139
+/* "proxy/resp/_kernel.pyx":147
  *         return count
  * 
  *     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):             # <<<<<<<<<<<<<<
@@ -19739,15 +19740,15 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_scan); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 139, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_scan); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 147, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_8RouteMap_7scan)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 139, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 147, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_limit); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 139, __pyx_L1_error)
+        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_limit); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 147, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_6);
         __pyx_t_7 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -19768,10 +19769,10 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
           __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
           __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 139, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 147, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        __pyx_t_8 = __Pyx_PyIndex_AsSsize_t(__pyx_t_2); if (unlikely((__pyx_t_8 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 139, __pyx_L1_error)
+        __pyx_t_8 = __Pyx_PyIndex_AsSsize_t(__pyx_t_2); if (unlikely((__pyx_t_8 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 147, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
         {
           __pyx_r = __pyx_t_8;
@@ -19792,7 +19793,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":146
+  /* "proxy/resp/_kernel.pyx":154
  *         or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
  *         are."""
  *         cdef const char *p = PyBytes_AS_STRING(data)             # <<<<<<<<<<<<<<
@@ -19801,7 +19802,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
   __pyx_v_p = PyBytes_AS_STRING(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":147
+  /* "proxy/resp/_kernel.pyx":155
  *         are."""
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)             # <<<<<<<<<<<<<<
@@ -19810,7 +19811,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
   __pyx_v_end = PyBytes_GET_SIZE(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":148
+  /* "proxy/resp/_kernel.pyx":156
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
  *         cdef Py_ssize_t at, args, size = 0, count = 0             # <<<<<<<<<<<<<<
@@ -19820,7 +19821,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
   __pyx_v_size = 0;
   __pyx_v_count = 0;
 
-  /* "proxy/resp/_kernel.pyx":151
+  /* "proxy/resp/_kernel.pyx":159
  *         cdef Py_ssize_t i
  *         cdef int kind
  *         cdef Py_ssize_t reads = 0             # <<<<<<<<<<<<<<
@@ -19829,7 +19830,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
   __pyx_v_reads = 0;
 
-  /* "proxy/resp/_kernel.pyx":152
+  /* "proxy/resp/_kernel.pyx":160
  *         cdef int kind
  *         cdef Py_ssize_t reads = 0
  *         self.tells = False             # <<<<<<<<<<<<<<
@@ -19838,7 +19839,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
   __pyx_v_self->tells = 0;
 
-  /* "proxy/resp/_kernel.pyx":153
+  /* "proxy/resp/_kernel.pyx":161
  *         cdef Py_ssize_t reads = 0
  *         self.tells = False
  *         if limit > RUN_MAX:             # <<<<<<<<<<<<<<
@@ -19850,7 +19851,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
   if (__pyx_t_9) {
 
 
-    /* "proxy/resp/_kernel.pyx":154
+    /* "proxy/resp/_kernel.pyx":162
  *         self.tells = False
  *         if limit > RUN_MAX:
  *             limit = RUN_MAX             # <<<<<<<<<<<<<<
@@ -19859,7 +19860,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     __pyx_v_limit = __pyx_e_7nearhit_5proxy_4resp_7_kernel_RUN_MAX;
 
-    /* "proxy/resp/_kernel.pyx":153
+    /* "proxy/resp/_kernel.pyx":161
  *         cdef Py_ssize_t reads = 0
  *         self.tells = False
  *         if limit > RUN_MAX:             # <<<<<<<<<<<<<<
@@ -19868,7 +19869,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":155
+  /* "proxy/resp/_kernel.pyx":163
  *         if limit > RUN_MAX:
  *             limit = RUN_MAX
  *         while True:             # <<<<<<<<<<<<<<
@@ -19877,7 +19878,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
   while (1) {
 
-    /* "proxy/resp/_kernel.pyx":156
+    /* "proxy/resp/_kernel.pyx":164
  *             limit = RUN_MAX
  *         while True:
  *             if pos >= end:             # <<<<<<<<<<<<<<
@@ -19889,20 +19890,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (__pyx_t_9) {
 
 
-      /* "proxy/resp/_kernel.pyx":157
+      /* "proxy/resp/_kernel.pyx":165
  *         while True:
  *             if pos >= end:
  *                 return self.stop(count, pos, C_MORE, reads)             # <<<<<<<<<<<<<<
  *             if count >= limit:
  *                 return self.stop(count, pos, C_FULL, reads)
 */
-      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 157, __pyx_L1_error)
+      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 165, __pyx_L1_error)
       {
         __pyx_r = __pyx_t_8;
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":156
+      /* "proxy/resp/_kernel.pyx":164
  *             limit = RUN_MAX
  *         while True:
  *             if pos >= end:             # <<<<<<<<<<<<<<
@@ -19911,7 +19912,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":158
+    /* "proxy/resp/_kernel.pyx":166
  *             if pos >= end:
  *                 return self.stop(count, pos, C_MORE, reads)
  *             if count >= limit:             # <<<<<<<<<<<<<<
@@ -19923,20 +19924,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (__pyx_t_9) {
 
 
-      /* "proxy/resp/_kernel.pyx":159
+      /* "proxy/resp/_kernel.pyx":167
  *                 return self.stop(count, pos, C_MORE, reads)
  *             if count >= limit:
  *                 return self.stop(count, pos, C_FULL, reads)             # <<<<<<<<<<<<<<
  *             if p[pos] != c'*':
  *                 return self.stop(count, pos, C_ODD, reads)
 */
-      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_FULL, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 159, __pyx_L1_error)
+      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_FULL, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 167, __pyx_L1_error)
       {
         __pyx_r = __pyx_t_8;
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":158
+      /* "proxy/resp/_kernel.pyx":166
  *             if pos >= end:
  *                 return self.stop(count, pos, C_MORE, reads)
  *             if count >= limit:             # <<<<<<<<<<<<<<
@@ -19945,7 +19946,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":160
+    /* "proxy/resp/_kernel.pyx":168
  *             if count >= limit:
  *                 return self.stop(count, pos, C_FULL, reads)
  *             if p[pos] != c'*':             # <<<<<<<<<<<<<<
@@ -19957,20 +19958,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (__pyx_t_9) {
 
 
-      /* "proxy/resp/_kernel.pyx":161
+      /* "proxy/resp/_kernel.pyx":169
  *                 return self.stop(count, pos, C_FULL, reads)
  *             if p[pos] != c'*':
  *                 return self.stop(count, pos, C_ODD, reads)             # <<<<<<<<<<<<<<
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0:
 */
-      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 161, __pyx_L1_error)
+      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 169, __pyx_L1_error)
       {
         __pyx_r = __pyx_t_8;
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":160
+      /* "proxy/resp/_kernel.pyx":168
  *             if count >= limit:
  *                 return self.stop(count, pos, C_FULL, reads)
  *             if p[pos] != c'*':             # <<<<<<<<<<<<<<
@@ -19979,7 +19980,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":162
+    /* "proxy/resp/_kernel.pyx":170
  *             if p[pos] != c'*':
  *                 return self.stop(count, pos, C_ODD, reads)
  *             at = _count(p, pos + 1, end, &args)             # <<<<<<<<<<<<<<
@@ -19988,7 +19989,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     __pyx_v_at = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_pos + 1), __pyx_v_end, (&__pyx_v_args));
 
-    /* "proxy/resp/_kernel.pyx":163
+    /* "proxy/resp/_kernel.pyx":171
  *                 return self.stop(count, pos, C_ODD, reads)
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0:             # <<<<<<<<<<<<<<
@@ -20000,7 +20001,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (__pyx_t_9) {
 
 
-      /* "proxy/resp/_kernel.pyx":164
+      /* "proxy/resp/_kernel.pyx":172
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0:
  *                 return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)             # <<<<<<<<<<<<<<
@@ -20017,14 +20018,14 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
         __pyx_t_10 = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD;
       }
 
-      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_t_10, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 164, __pyx_L1_error)
+      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_t_10, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 172, __pyx_L1_error)
 
       {
         __pyx_r = __pyx_t_8;
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":163
+      /* "proxy/resp/_kernel.pyx":171
  *                 return self.stop(count, pos, C_ODD, reads)
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0:             # <<<<<<<<<<<<<<
@@ -20033,7 +20034,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":165
+    /* "proxy/resp/_kernel.pyx":173
  *             if at < 0:
  *                 return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
  *             if args == 0 or args > ARGS_MAX:             # <<<<<<<<<<<<<<
@@ -20059,20 +20060,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (__pyx_t_9) {
 
 
-      /* "proxy/resp/_kernel.pyx":166
+      /* "proxy/resp/_kernel.pyx":174
  *                 return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
  *             if args == 0 or args > ARGS_MAX:
  *                 return self.stop(count, pos, C_ODD, reads)             # <<<<<<<<<<<<<<
  *             kind = C_ODD
  *             for i in range(args):
 */
-      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 166, __pyx_L1_error)
+      __pyx_t_8 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 174, __pyx_L1_error)
       {
         __pyx_r = __pyx_t_8;
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":165
+      /* "proxy/resp/_kernel.pyx":173
  *             if at < 0:
  *                 return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
  *             if args == 0 or args > ARGS_MAX:             # <<<<<<<<<<<<<<
@@ -20081,7 +20082,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":167
+    /* "proxy/resp/_kernel.pyx":175
  *             if args == 0 or args > ARGS_MAX:
  *                 return self.stop(count, pos, C_ODD, reads)
  *             kind = C_ODD             # <<<<<<<<<<<<<<
@@ -20090,7 +20091,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     __pyx_v_kind = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD;
 
-    /* "proxy/resp/_kernel.pyx":168
+    /* "proxy/resp/_kernel.pyx":176
  *                 return self.stop(count, pos, C_ODD, reads)
  *             kind = C_ODD
  *             for i in range(args):             # <<<<<<<<<<<<<<
@@ -20104,7 +20105,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     for (__pyx_t_13 = 0; __pyx_t_13 < __pyx_t_12; __pyx_t_13+=1) {
       __pyx_v_i = __pyx_t_13;
 
-      /* "proxy/resp/_kernel.pyx":169
+      /* "proxy/resp/_kernel.pyx":177
  *             kind = C_ODD
  *             for i in range(args):
  *                 if at == end:             # <<<<<<<<<<<<<<
@@ -20116,20 +20117,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":170
+        /* "proxy/resp/_kernel.pyx":178
  *             for i in range(args):
  *                 if at == end:
  *                     return self.stop(count, pos, C_MORE, reads)             # <<<<<<<<<<<<<<
  *                 if p[at] != c'$':
  *                     return self.stop(count, pos, C_ODD, reads)
 */
-        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 170, __pyx_L1_error)
+        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 178, __pyx_L1_error)
         {
           __pyx_r = __pyx_t_14;
         }
         goto __pyx_L0;
 
-        /* "proxy/resp/_kernel.pyx":169
+        /* "proxy/resp/_kernel.pyx":177
  *             kind = C_ODD
  *             for i in range(args):
  *                 if at == end:             # <<<<<<<<<<<<<<
@@ -20138,7 +20139,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":171
+      /* "proxy/resp/_kernel.pyx":179
  *                 if at == end:
  *                     return self.stop(count, pos, C_MORE, reads)
  *                 if p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -20150,20 +20151,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":172
+        /* "proxy/resp/_kernel.pyx":180
  *                     return self.stop(count, pos, C_MORE, reads)
  *                 if p[at] != c'$':
  *                     return self.stop(count, pos, C_ODD, reads)             # <<<<<<<<<<<<<<
  *                 at = _count(p, at + 1, end, &size)
  *                 if at < 0:
 */
-        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 172, __pyx_L1_error)
+        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 180, __pyx_L1_error)
         {
           __pyx_r = __pyx_t_14;
         }
         goto __pyx_L0;
 
-        /* "proxy/resp/_kernel.pyx":171
+        /* "proxy/resp/_kernel.pyx":179
  *                 if at == end:
  *                     return self.stop(count, pos, C_MORE, reads)
  *                 if p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -20172,7 +20173,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":173
+      /* "proxy/resp/_kernel.pyx":181
  *                 if p[at] != c'$':
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 at = _count(p, at + 1, end, &size)             # <<<<<<<<<<<<<<
@@ -20181,7 +20182,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       __pyx_v_at = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_at + 1), __pyx_v_end, (&__pyx_v_size));
 
-      /* "proxy/resp/_kernel.pyx":174
+      /* "proxy/resp/_kernel.pyx":182
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 at = _count(p, at + 1, end, &size)
  *                 if at < 0:             # <<<<<<<<<<<<<<
@@ -20193,7 +20194,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":175
+        /* "proxy/resp/_kernel.pyx":183
  *                 at = _count(p, at + 1, end, &size)
  *                 if at < 0:
  *                     return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)             # <<<<<<<<<<<<<<
@@ -20210,14 +20211,14 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
           __pyx_t_10 = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD;
         }
 
-        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_t_10, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 175, __pyx_L1_error)
+        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_t_10, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 183, __pyx_L1_error)
 
         {
           __pyx_r = __pyx_t_14;
         }
         goto __pyx_L0;
 
-        /* "proxy/resp/_kernel.pyx":174
+        /* "proxy/resp/_kernel.pyx":182
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 at = _count(p, at + 1, end, &size)
  *                 if at < 0:             # <<<<<<<<<<<<<<
@@ -20226,7 +20227,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":176
+      /* "proxy/resp/_kernel.pyx":184
  *                 if at < 0:
  *                     return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
  *                 if size > BULK_MAX:             # <<<<<<<<<<<<<<
@@ -20238,20 +20239,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":177
+        /* "proxy/resp/_kernel.pyx":185
  *                     return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
  *                 if size > BULK_MAX:
  *                     return self.stop(count, pos, C_ODD, reads)             # <<<<<<<<<<<<<<
  *                 if at + size + 2 > end:
  *                     if i == 0:
 */
-        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 177, __pyx_L1_error)
+        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 185, __pyx_L1_error)
         {
           __pyx_r = __pyx_t_14;
         }
         goto __pyx_L0;
 
-        /* "proxy/resp/_kernel.pyx":176
+        /* "proxy/resp/_kernel.pyx":184
  *                 if at < 0:
  *                     return self.stop(count, pos, C_MORE if at == -1 else C_ODD, reads)
  *                 if size > BULK_MAX:             # <<<<<<<<<<<<<<
@@ -20260,7 +20261,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":178
+      /* "proxy/resp/_kernel.pyx":186
  *                 if size > BULK_MAX:
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if at + size + 2 > end:             # <<<<<<<<<<<<<<
@@ -20272,7 +20273,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":179
+        /* "proxy/resp/_kernel.pyx":187
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if at + size + 2 > end:
  *                     if i == 0:             # <<<<<<<<<<<<<<
@@ -20284,7 +20285,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
         if (__pyx_t_9) {
 
 
-          /* "proxy/resp/_kernel.pyx":180
+          /* "proxy/resp/_kernel.pyx":188
  *                 if at + size + 2 > end:
  *                     if i == 0:
  *                         return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, reads)             # <<<<<<<<<<<<<<
@@ -20301,14 +20302,14 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
             __pyx_t_10 = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD;
           }
 
-          __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_t_10, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 180, __pyx_L1_error)
+          __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_t_10, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 188, __pyx_L1_error)
 
           {
             __pyx_r = __pyx_t_14;
           }
           goto __pyx_L0;
 
-          /* "proxy/resp/_kernel.pyx":179
+          /* "proxy/resp/_kernel.pyx":187
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if at + size + 2 > end:
  *                     if i == 0:             # <<<<<<<<<<<<<<
@@ -20317,20 +20318,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
         }
 
-        /* "proxy/resp/_kernel.pyx":181
+        /* "proxy/resp/_kernel.pyx":189
  *                     if i == 0:
  *                         return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, reads)
  *                     return self.stop(count, pos, C_MORE, reads)             # <<<<<<<<<<<<<<
  *                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                     return self.stop(count, pos, C_ODD, reads)
 */
-        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 181, __pyx_L1_error)
+        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 189, __pyx_L1_error)
         {
           __pyx_r = __pyx_t_14;
         }
         goto __pyx_L0;
 
-        /* "proxy/resp/_kernel.pyx":178
+        /* "proxy/resp/_kernel.pyx":186
  *                 if size > BULK_MAX:
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if at + size + 2 > end:             # <<<<<<<<<<<<<<
@@ -20339,7 +20340,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":182
+      /* "proxy/resp/_kernel.pyx":190
  *                         return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, reads)
  *                     return self.stop(count, pos, C_MORE, reads)
  *                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -20365,20 +20366,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":183
+        /* "proxy/resp/_kernel.pyx":191
  *                     return self.stop(count, pos, C_MORE, reads)
  *                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                     return self.stop(count, pos, C_ODD, reads)             # <<<<<<<<<<<<<<
  *                 if i == 0:
  *                     kind = self.find(p + at, size)
 */
-        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 183, __pyx_L1_error)
+        __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 191, __pyx_L1_error)
         {
           __pyx_r = __pyx_t_14;
         }
         goto __pyx_L0;
 
-        /* "proxy/resp/_kernel.pyx":182
+        /* "proxy/resp/_kernel.pyx":190
  *                         return self.stop(count, pos, C_MORE if size <= NAME_MAX else C_ODD, reads)
  *                     return self.stop(count, pos, C_MORE, reads)
  *                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -20387,7 +20388,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":184
+      /* "proxy/resp/_kernel.pyx":192
  *                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if i == 0:             # <<<<<<<<<<<<<<
@@ -20399,7 +20400,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
       if (__pyx_t_9) {
 
 
-        /* "proxy/resp/_kernel.pyx":185
+        /* "proxy/resp/_kernel.pyx":193
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if i == 0:
  *                     kind = self.find(p + at, size)             # <<<<<<<<<<<<<<
@@ -20408,7 +20409,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
         __pyx_v_kind = ((struct __pyx_vtabstruct_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self->__pyx_vtab)->find(__pyx_v_self, (__pyx_v_p + __pyx_v_at), __pyx_v_size);
 
-        /* "proxy/resp/_kernel.pyx":186
+        /* "proxy/resp/_kernel.pyx":194
  *                 if i == 0:
  *                     kind = self.find(p + at, size)
  *                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL:             # <<<<<<<<<<<<<<
@@ -20428,20 +20429,20 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
         if (__pyx_t_9) {
 
 
-          /* "proxy/resp/_kernel.pyx":187
+          /* "proxy/resp/_kernel.pyx":195
  *                     kind = self.find(p + at, size)
  *                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
  *                         return self.stop(count, pos, kind, reads)             # <<<<<<<<<<<<<<
  *                 at += size + 2
  *             pos = at
 */
-          __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_v_kind, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 187, __pyx_L1_error)
+          __pyx_t_14 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_stop(__pyx_v_self, __pyx_v_count, __pyx_v_pos, __pyx_v_kind, __pyx_v_reads); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 195, __pyx_L1_error)
           {
             __pyx_r = __pyx_t_14;
           }
           goto __pyx_L0;
 
-          /* "proxy/resp/_kernel.pyx":186
+          /* "proxy/resp/_kernel.pyx":194
  *                 if i == 0:
  *                     kind = self.find(p + at, size)
  *                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL:             # <<<<<<<<<<<<<<
@@ -20450,7 +20451,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
         }
 
-        /* "proxy/resp/_kernel.pyx":184
+        /* "proxy/resp/_kernel.pyx":192
  *                 if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                     return self.stop(count, pos, C_ODD, reads)
  *                 if i == 0:             # <<<<<<<<<<<<<<
@@ -20459,7 +20460,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":188
+      /* "proxy/resp/_kernel.pyx":196
  *                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
  *                         return self.stop(count, pos, kind, reads)
  *                 at += size + 2             # <<<<<<<<<<<<<<
@@ -20470,7 +20471,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     }
 
 
-    /* "proxy/resp/_kernel.pyx":189
+    /* "proxy/resp/_kernel.pyx":197
  *                         return self.stop(count, pos, kind, reads)
  *                 at += size + 2
  *             pos = at             # <<<<<<<<<<<<<<
@@ -20479,7 +20480,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     __pyx_v_pos = __pyx_v_at;
 
-    /* "proxy/resp/_kernel.pyx":190
+    /* "proxy/resp/_kernel.pyx":198
  *                 at += size + 2
  *             pos = at
  *             if kind == C_TELL:             # <<<<<<<<<<<<<<
@@ -20491,7 +20492,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     if (__pyx_t_9) {
 
 
-      /* "proxy/resp/_kernel.pyx":191
+      /* "proxy/resp/_kernel.pyx":199
  *             pos = at
  *             if kind == C_TELL:
  *                 self.tells = True             # <<<<<<<<<<<<<<
@@ -20500,7 +20501,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
       __pyx_v_self->tells = 1;
 
-      /* "proxy/resp/_kernel.pyx":190
+      /* "proxy/resp/_kernel.pyx":198
  *                 at += size + 2
  *             pos = at
  *             if kind == C_TELL:             # <<<<<<<<<<<<<<
@@ -20509,7 +20510,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":192
+    /* "proxy/resp/_kernel.pyx":200
  *             if kind == C_TELL:
  *                 self.tells = True
  *             self.classes[count] = kind == C_READ             # <<<<<<<<<<<<<<
@@ -20518,7 +20519,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     (__pyx_v_self->classes[__pyx_v_count]) = (__pyx_v_kind == __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_READ);
 
-    /* "proxy/resp/_kernel.pyx":193
+    /* "proxy/resp/_kernel.pyx":201
  *                 self.tells = True
  *             self.classes[count] = kind == C_READ
  *             reads += kind == C_READ             # <<<<<<<<<<<<<<
@@ -20527,7 +20528,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
 */
     __pyx_v_reads = (__pyx_v_reads + (__pyx_v_kind == __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_READ));
 
-    /* "proxy/resp/_kernel.pyx":194
+    /* "proxy/resp/_kernel.pyx":202
  *             self.classes[count] = kind == C_READ
  *             reads += kind == C_READ
  *             count += 1             # <<<<<<<<<<<<<<
@@ -20537,7 +20538,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(struct _
     __pyx_v_count = (__pyx_v_count + 1);
   }
 
-  /* "proxy/resp/_kernel.pyx":139
+  /* "proxy/resp/_kernel.pyx":147
  *         return count
  * 
  *     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):             # <<<<<<<<<<<<<<
@@ -20616,46 +20617,46 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_pos,&__pyx_mstate_global->__pyx_n_u_limit,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 139, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 147, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 139, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 147, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 139, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 147, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 139, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 147, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "scan", 0) < (0)) __PYX_ERR(0, 139, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "scan", 0) < (0)) __PYX_ERR(0, 147, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("scan", 1, 3, 3, i); __PYX_ERR(0, 139, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("scan", 1, 3, 3, i); __PYX_ERR(0, 147, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 139, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 147, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 139, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 147, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 139, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 147, __pyx_L3_error)
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 139, __pyx_L3_error)
-    __pyx_v_limit = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_limit == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 139, __pyx_L3_error)
+    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 147, __pyx_L3_error)
+    __pyx_v_limit = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_limit == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 147, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("scan", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 139, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("scan", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 147, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20666,7 +20667,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 139, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 147, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_6scan(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self), __pyx_v_data, __pyx_v_pos, __pyx_v_limit);
 
   /* function exit code */
@@ -20697,8 +20698,8 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_6scan(struct 
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("scan", 0);
-  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_limit, 1); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 139, __pyx_L1_error)
-  __pyx_t_2 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 139, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_scan(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_limit, 1); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 147, __pyx_L1_error)
+  __pyx_t_2 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 147, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
 
   {
@@ -20723,7 +20724,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_6scan(struct 
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":196
+/* "proxy/resp/_kernel.pyx":204
  *             count += 1
  * 
  *     cpdef bytes key(self, bytes data, Py_ssize_t pos):             # <<<<<<<<<<<<<<
@@ -20780,13 +20781,13 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_key); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 196, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_key); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 204, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_8RouteMap_9key)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 196, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 204, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
         __pyx_t_6 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -20806,10 +20807,10 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
           __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
           __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 196, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 204, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 196, __pyx_L1_error)
+        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 204, __pyx_L1_error)
         {
           PyObject *__pyx_temp;
           {
@@ -20835,7 +20836,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":199
+  /* "proxy/resp/_kernel.pyx":207
  *         """The word behind the name in the whole canonical request at pos, None where there is none such.
  *         Sets `end` (the offset behind the request), `words` (how many it has) and `route` (its class)."""
  *         cdef const char *p = PyBytes_AS_STRING(data)             # <<<<<<<<<<<<<<
@@ -20844,7 +20845,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   __pyx_v_p = PyBytes_AS_STRING(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":200
+  /* "proxy/resp/_kernel.pyx":208
  *         Sets `end` (the offset behind the request), `words` (how many it has) and `route` (its class)."""
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)             # <<<<<<<<<<<<<<
@@ -20853,7 +20854,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   __pyx_v_end = PyBytes_GET_SIZE(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":201
+  /* "proxy/resp/_kernel.pyx":209
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
  *         cdef Py_ssize_t at, args, size = 0, start = 0, length = -1             # <<<<<<<<<<<<<<
@@ -20864,7 +20865,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
   __pyx_v_start = 0;
   __pyx_v_length = -1L;
 
-  /* "proxy/resp/_kernel.pyx":203
+  /* "proxy/resp/_kernel.pyx":211
  *         cdef Py_ssize_t at, args, size = 0, start = 0, length = -1
  *         cdef Py_ssize_t i
  *         if pos >= end or p[pos] != c'*':             # <<<<<<<<<<<<<<
@@ -20890,7 +20891,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
   if (__pyx_t_7) {
 
 
-    /* "proxy/resp/_kernel.pyx":204
+    /* "proxy/resp/_kernel.pyx":212
  *         cdef Py_ssize_t i
  *         if pos >= end or p[pos] != c'*':
  *             return None             # <<<<<<<<<<<<<<
@@ -20907,7 +20908,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":203
+    /* "proxy/resp/_kernel.pyx":211
  *         cdef Py_ssize_t at, args, size = 0, start = 0, length = -1
  *         cdef Py_ssize_t i
  *         if pos >= end or p[pos] != c'*':             # <<<<<<<<<<<<<<
@@ -20916,7 +20917,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":205
+  /* "proxy/resp/_kernel.pyx":213
  *         if pos >= end or p[pos] != c'*':
  *             return None
  *         at = _count(p, pos + 1, end, &args)             # <<<<<<<<<<<<<<
@@ -20925,7 +20926,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   __pyx_v_at = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_pos + 1), __pyx_v_end, (&__pyx_v_args));
 
-  /* "proxy/resp/_kernel.pyx":206
+  /* "proxy/resp/_kernel.pyx":214
  *             return None
  *         at = _count(p, pos + 1, end, &args)
  *         if at < 0 or args < 2 or args > ARGS_MAX:             # <<<<<<<<<<<<<<
@@ -20961,7 +20962,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
   if (__pyx_t_7) {
 
 
-    /* "proxy/resp/_kernel.pyx":207
+    /* "proxy/resp/_kernel.pyx":215
  *         at = _count(p, pos + 1, end, &args)
  *         if at < 0 or args < 2 or args > ARGS_MAX:
  *             return None             # <<<<<<<<<<<<<<
@@ -20978,7 +20979,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":206
+    /* "proxy/resp/_kernel.pyx":214
  *             return None
  *         at = _count(p, pos + 1, end, &args)
  *         if at < 0 or args < 2 or args > ARGS_MAX:             # <<<<<<<<<<<<<<
@@ -20987,7 +20988,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":208
+  /* "proxy/resp/_kernel.pyx":216
  *         if at < 0 or args < 2 or args > ARGS_MAX:
  *             return None
  *         for i in range(args):             # <<<<<<<<<<<<<<
@@ -21001,7 +21002,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
   for (__pyx_t_11 = 0; __pyx_t_11 < __pyx_t_10; __pyx_t_11+=1) {
     __pyx_v_i = __pyx_t_11;
 
-    /* "proxy/resp/_kernel.pyx":209
+    /* "proxy/resp/_kernel.pyx":217
  *             return None
  *         for i in range(args):
  *             if at == end or p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -21027,7 +21028,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     if (__pyx_t_7) {
 
 
-      /* "proxy/resp/_kernel.pyx":210
+      /* "proxy/resp/_kernel.pyx":218
  *         for i in range(args):
  *             if at == end or p[at] != c'$':
  *                 return None             # <<<<<<<<<<<<<<
@@ -21044,7 +21045,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":209
+      /* "proxy/resp/_kernel.pyx":217
  *             return None
  *         for i in range(args):
  *             if at == end or p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -21053,7 +21054,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":211
+    /* "proxy/resp/_kernel.pyx":219
  *             if at == end or p[at] != c'$':
  *                 return None
  *             at = _count(p, at + 1, end, &size)             # <<<<<<<<<<<<<<
@@ -21062,7 +21063,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
     __pyx_v_at = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_at + 1), __pyx_v_end, (&__pyx_v_size));
 
-    /* "proxy/resp/_kernel.pyx":212
+    /* "proxy/resp/_kernel.pyx":220
  *                 return None
  *             at = _count(p, at + 1, end, &size)
  *             if at < 0 or size > BULK_MAX or at + size + 2 > end:             # <<<<<<<<<<<<<<
@@ -21098,7 +21099,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     if (__pyx_t_7) {
 
 
-      /* "proxy/resp/_kernel.pyx":213
+      /* "proxy/resp/_kernel.pyx":221
  *             at = _count(p, at + 1, end, &size)
  *             if at < 0 or size > BULK_MAX or at + size + 2 > end:
  *                 return None             # <<<<<<<<<<<<<<
@@ -21115,7 +21116,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":212
+      /* "proxy/resp/_kernel.pyx":220
  *                 return None
  *             at = _count(p, at + 1, end, &size)
  *             if at < 0 or size > BULK_MAX or at + size + 2 > end:             # <<<<<<<<<<<<<<
@@ -21124,7 +21125,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":214
+    /* "proxy/resp/_kernel.pyx":222
  *             if at < 0 or size > BULK_MAX or at + size + 2 > end:
  *                 return None
  *             if p[at + size] != c'\r' or p[at + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -21150,7 +21151,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     if (__pyx_t_7) {
 
 
-      /* "proxy/resp/_kernel.pyx":215
+      /* "proxy/resp/_kernel.pyx":223
  *                 return None
  *             if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                 return None             # <<<<<<<<<<<<<<
@@ -21167,7 +21168,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
       }
       goto __pyx_L0;
 
-      /* "proxy/resp/_kernel.pyx":214
+      /* "proxy/resp/_kernel.pyx":222
  *             if at < 0 or size > BULK_MAX or at + size + 2 > end:
  *                 return None
  *             if p[at + size] != c'\r' or p[at + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -21176,7 +21177,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":216
+    /* "proxy/resp/_kernel.pyx":224
  *             if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                 return None
  *             if i == 0:             # <<<<<<<<<<<<<<
@@ -21186,7 +21187,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
     switch (__pyx_v_i) {
       case 0:
 
-      /* "proxy/resp/_kernel.pyx":217
+      /* "proxy/resp/_kernel.pyx":225
  *                 return None
  *             if i == 0:
  *                 self.route = self.find(p + at, size)             # <<<<<<<<<<<<<<
@@ -21195,7 +21196,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
       __pyx_v_self->route = ((struct __pyx_vtabstruct_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self->__pyx_vtab)->find(__pyx_v_self, (__pyx_v_p + __pyx_v_at), __pyx_v_size);
 
-      /* "proxy/resp/_kernel.pyx":216
+      /* "proxy/resp/_kernel.pyx":224
  *             if p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                 return None
  *             if i == 0:             # <<<<<<<<<<<<<<
@@ -21205,7 +21206,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
       break;
       case 1:
 
-      /* "proxy/resp/_kernel.pyx":219
+      /* "proxy/resp/_kernel.pyx":227
  *                 self.route = self.find(p + at, size)
  *             elif i == 1:
  *                 start = at             # <<<<<<<<<<<<<<
@@ -21214,7 +21215,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
       __pyx_v_start = __pyx_v_at;
 
-      /* "proxy/resp/_kernel.pyx":220
+      /* "proxy/resp/_kernel.pyx":228
  *             elif i == 1:
  *                 start = at
  *                 length = size             # <<<<<<<<<<<<<<
@@ -21223,7 +21224,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
       __pyx_v_length = __pyx_v_size;
 
-      /* "proxy/resp/_kernel.pyx":218
+      /* "proxy/resp/_kernel.pyx":226
  *             if i == 0:
  *                 self.route = self.find(p + at, size)
  *             elif i == 1:             # <<<<<<<<<<<<<<
@@ -21234,7 +21235,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
       default: break;
     }
 
-    /* "proxy/resp/_kernel.pyx":221
+    /* "proxy/resp/_kernel.pyx":229
  *                 start = at
  *                 length = size
  *             at += size + 2             # <<<<<<<<<<<<<<
@@ -21245,7 +21246,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
   }
 
 
-  /* "proxy/resp/_kernel.pyx":222
+  /* "proxy/resp/_kernel.pyx":230
  *                 length = size
  *             at += size + 2
  *         self.end = at             # <<<<<<<<<<<<<<
@@ -21254,7 +21255,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   __pyx_v_self->end = __pyx_v_at;
 
-  /* "proxy/resp/_kernel.pyx":223
+  /* "proxy/resp/_kernel.pyx":231
  *             at += size + 2
  *         self.end = at
  *         self.words = args             # <<<<<<<<<<<<<<
@@ -21263,14 +21264,14 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
 */
   __pyx_v_self->words = __pyx_v_args;
 
-  /* "proxy/resp/_kernel.pyx":224
+  /* "proxy/resp/_kernel.pyx":232
  *         self.end = at
  *         self.words = args
  *         return PyBytes_FromStringAndSize(p + start, length)             # <<<<<<<<<<<<<<
  * 
  *     cpdef Py_ssize_t absent(
 */
-  __pyx_t_1 = PyBytes_FromStringAndSize((__pyx_v_p + __pyx_v_start), __pyx_v_length); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 224, __pyx_L1_error)
+  __pyx_t_1 = PyBytes_FromStringAndSize((__pyx_v_p + __pyx_v_start), __pyx_v_length); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 232, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -21283,7 +21284,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(struct __p
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":196
+  /* "proxy/resp/_kernel.pyx":204
  *             count += 1
  * 
  *     cpdef bytes key(self, bytes data, Py_ssize_t pos):             # <<<<<<<<<<<<<<
@@ -21355,39 +21356,39 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_pos,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 196, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 204, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 196, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 196, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 204, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "key", 0) < (0)) __PYX_ERR(0, 196, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "key", 0) < (0)) __PYX_ERR(0, 204, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("key", 1, 2, 2, i); __PYX_ERR(0, 196, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("key", 1, 2, 2, i); __PYX_ERR(0, 204, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 196, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 204, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 196, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 204, __pyx_L3_error)
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 196, __pyx_L3_error)
+    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 204, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("key", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 196, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("key", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 204, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21398,7 +21399,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 196, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 204, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_8key(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self), __pyx_v_data, __pyx_v_pos);
 
   /* function exit code */
@@ -21427,7 +21428,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_8key(struct _
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("key", 0);
-  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(__pyx_v_self, __pyx_v_data, __pyx_v_pos, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 196, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_key(__pyx_v_self, __pyx_v_data, __pyx_v_pos, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 204, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -21451,7 +21452,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_8key(struct _
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":226
+/* "proxy/resp/_kernel.pyx":234
  *         return PyBytes_FromStringAndSize(p + start, length)
  * 
  *     cpdef Py_ssize_t absent(             # <<<<<<<<<<<<<<
@@ -21517,23 +21518,23 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_absent); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 226, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_absent); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 234, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_8RouteMap_11absent)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 226, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 234, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_limit); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 226, __pyx_L1_error)
+        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_limit); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 234, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_6);
-        if (unlikely(!__pyx_v_present.memview)) { __Pyx_RaiseUnboundLocalError("present"); __PYX_ERR(0, 226, __pyx_L1_error) }
-        __pyx_t_7 = __pyx_memoryview_fromslice(__pyx_v_present, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 226, __pyx_L1_error)
+        if (unlikely(!__pyx_v_present.memview)) { __Pyx_RaiseUnboundLocalError("present"); __PYX_ERR(0, 234, __pyx_L1_error) }
+        __pyx_t_7 = __pyx_memoryview_fromslice(__pyx_v_present, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_char, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_char, 0);; if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 234, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_7);
-        if (unlikely(!__pyx_v_sights.memview)) { __Pyx_RaiseUnboundLocalError("sights"); __PYX_ERR(0, 226, __pyx_L1_error) }
-        __pyx_t_8 = __pyx_memoryview_fromslice(__pyx_v_sights, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_short, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_short, 0);; if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 226, __pyx_L1_error)
+        if (unlikely(!__pyx_v_sights.memview)) { __Pyx_RaiseUnboundLocalError("sights"); __PYX_ERR(0, 234, __pyx_L1_error) }
+        __pyx_t_8 = __pyx_memoryview_fromslice(__pyx_v_sights, 1, (PyObject *(*)(char *)) __pyx_memview_get_unsigned_short, (int (*)(char *, PyObject *)) __pyx_memview_set_unsigned_short, 0);; if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 234, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_8);
-        __pyx_t_9 = __Pyx_PyLong_FromHash_t(__pyx_v_salt); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 226, __pyx_L1_error)
+        __pyx_t_9 = __Pyx_PyLong_FromHash_t(__pyx_v_salt); if (unlikely(!__pyx_t_9)) __PYX_ERR(0, 234, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_9);
         __pyx_t_10 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -21557,10 +21558,10 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
           __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
           __Pyx_DECREF(__pyx_t_9); __pyx_t_9 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 226, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 234, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        __pyx_t_11 = __Pyx_PyIndex_AsSsize_t(__pyx_t_2); if (unlikely((__pyx_t_11 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 226, __pyx_L1_error)
+        __pyx_t_11 = __Pyx_PyIndex_AsSsize_t(__pyx_t_2); if (unlikely((__pyx_t_11 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 234, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
         {
           __pyx_r = __pyx_t_11;
@@ -21581,7 +21582,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":233
+  /* "proxy/resp/_kernel.pyx":241
  *         the near cache and was not seen lately, and note that it was seen (NearCache._sight); how many. Sets `end`.
  *         Kept because a miss costs 0.7 us as objects, and 0.1 us here (tests.bench.near, P=16)."""
  *         cdef const char *p = PyBytes_AS_STRING(data)             # <<<<<<<<<<<<<<
@@ -21590,7 +21591,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
   __pyx_v_p = PyBytes_AS_STRING(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":234
+  /* "proxy/resp/_kernel.pyx":242
  *         Kept because a miss costs 0.7 us as objects, and 0.1 us here (tests.bench.near, P=16)."""
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)             # <<<<<<<<<<<<<<
@@ -21599,7 +21600,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
   __pyx_v_end = PyBytes_GET_SIZE(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":235
+  /* "proxy/resp/_kernel.pyx":243
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
  *         cdef Py_ssize_t at, args, size = 0, start, count = 0             # <<<<<<<<<<<<<<
@@ -21609,7 +21610,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
   __pyx_v_size = 0;
   __pyx_v_count = 0;
 
-  /* "proxy/resp/_kernel.pyx":238
+  /* "proxy/resp/_kernel.pyx":246
  *         cdef Py_hash_t mixed
  *         cdef unsigned int mark, held, seen
  *         cdef Py_hash_t present_mask = present.shape[0] - 1             # <<<<<<<<<<<<<<
@@ -21618,7 +21619,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
   __pyx_v_present_mask = ((__pyx_v_present.shape[0]) - 1);
 
-  /* "proxy/resp/_kernel.pyx":239
+  /* "proxy/resp/_kernel.pyx":247
  *         cdef unsigned int mark, held, seen
  *         cdef Py_hash_t present_mask = present.shape[0] - 1
  *         cdef Py_hash_t sights_mask = sights.shape[0] - 1             # <<<<<<<<<<<<<<
@@ -21627,7 +21628,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
   __pyx_v_sights_mask = ((__pyx_v_sights.shape[0]) - 1);
 
-  /* "proxy/resp/_kernel.pyx":240
+  /* "proxy/resp/_kernel.pyx":248
  *         cdef Py_hash_t present_mask = present.shape[0] - 1
  *         cdef Py_hash_t sights_mask = sights.shape[0] - 1
  *         self.end = pos             # <<<<<<<<<<<<<<
@@ -21636,7 +21637,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
   __pyx_v_self->end = __pyx_v_pos;
 
-  /* "proxy/resp/_kernel.pyx":241
+  /* "proxy/resp/_kernel.pyx":249
  *         cdef Py_hash_t sights_mask = sights.shape[0] - 1
  *         self.end = pos
  *         while count < limit and pos < end and p[pos] == c'*':             # <<<<<<<<<<<<<<
@@ -21673,7 +21674,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 
     if (!__pyx_t_12) break;
 
-    /* "proxy/resp/_kernel.pyx":242
+    /* "proxy/resp/_kernel.pyx":250
  *         self.end = pos
  *         while count < limit and pos < end and p[pos] == c'*':
  *             at = _count(p, pos + 1, end, &args)             # <<<<<<<<<<<<<<
@@ -21682,7 +21683,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_at = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_pos + 1), __pyx_v_end, (&__pyx_v_args));
 
-    /* "proxy/resp/_kernel.pyx":243
+    /* "proxy/resp/_kernel.pyx":251
  *         while count < limit and pos < end and p[pos] == c'*':
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0 or args != 2 or at == end or p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -21728,7 +21729,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":244
+      /* "proxy/resp/_kernel.pyx":252
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0 or args != 2 or at == end or p[at] != c'$':
  *                 break             # <<<<<<<<<<<<<<
@@ -21737,7 +21738,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":243
+      /* "proxy/resp/_kernel.pyx":251
  *         while count < limit and pos < end and p[pos] == c'*':
  *             at = _count(p, pos + 1, end, &args)
  *             if at < 0 or args != 2 or at == end or p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -21746,7 +21747,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":245
+    /* "proxy/resp/_kernel.pyx":253
  *             if at < 0 or args != 2 or at == end or p[at] != c'$':
  *                 break
  *             at = _count(p, at + 1, end, &size)             # <<<<<<<<<<<<<<
@@ -21755,7 +21756,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_at = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_at + 1), __pyx_v_end, (&__pyx_v_size));
 
-    /* "proxy/resp/_kernel.pyx":246
+    /* "proxy/resp/_kernel.pyx":254
  *                 break
  *             at = _count(p, at + 1, end, &size)
  *             if at < 0 or size > NAME_MAX or at + size + 2 >= end:             # <<<<<<<<<<<<<<
@@ -21791,7 +21792,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":247
+      /* "proxy/resp/_kernel.pyx":255
  *             at = _count(p, at + 1, end, &size)
  *             if at < 0 or size > NAME_MAX or at + size + 2 >= end:
  *                 break             # <<<<<<<<<<<<<<
@@ -21800,7 +21801,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":246
+      /* "proxy/resp/_kernel.pyx":254
  *                 break
  *             at = _count(p, at + 1, end, &size)
  *             if at < 0 or size > NAME_MAX or at + size + 2 >= end:             # <<<<<<<<<<<<<<
@@ -21809,7 +21810,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":248
+    /* "proxy/resp/_kernel.pyx":256
  *             if at < 0 or size > NAME_MAX or at + size + 2 >= end:
  *                 break
  *             if self.find(p + at, size) != C_NEAR or p[at + size] != c'\r' or p[at + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -21845,7 +21846,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":249
+      /* "proxy/resp/_kernel.pyx":257
  *                 break
  *             if self.find(p + at, size) != C_NEAR or p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                 break             # <<<<<<<<<<<<<<
@@ -21854,7 +21855,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":248
+      /* "proxy/resp/_kernel.pyx":256
  *             if at < 0 or size > NAME_MAX or at + size + 2 >= end:
  *                 break
  *             if self.find(p + at, size) != C_NEAR or p[at + size] != c'\r' or p[at + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -21863,7 +21864,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":250
+    /* "proxy/resp/_kernel.pyx":258
  *             if self.find(p + at, size) != C_NEAR or p[at + size] != c'\r' or p[at + size + 1] != c'\n':
  *                 break
  *             at += size + 2             # <<<<<<<<<<<<<<
@@ -21872,7 +21873,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_at = (__pyx_v_at + (__pyx_v_size + 2));
 
-    /* "proxy/resp/_kernel.pyx":251
+    /* "proxy/resp/_kernel.pyx":259
  *                 break
  *             at += size + 2
  *             if p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -21884,7 +21885,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":252
+      /* "proxy/resp/_kernel.pyx":260
  *             at += size + 2
  *             if p[at] != c'$':
  *                 break             # <<<<<<<<<<<<<<
@@ -21893,7 +21894,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":251
+      /* "proxy/resp/_kernel.pyx":259
  *                 break
  *             at += size + 2
  *             if p[at] != c'$':             # <<<<<<<<<<<<<<
@@ -21902,7 +21903,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":253
+    /* "proxy/resp/_kernel.pyx":261
  *             if p[at] != c'$':
  *                 break
  *             start = _count(p, at + 1, end, &size)             # <<<<<<<<<<<<<<
@@ -21911,7 +21912,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_start = __pyx_f_7nearhit_5proxy_4resp_7_kernel__count(__pyx_v_p, (__pyx_v_at + 1), __pyx_v_end, (&__pyx_v_size));
 
-    /* "proxy/resp/_kernel.pyx":254
+    /* "proxy/resp/_kernel.pyx":262
  *                 break
  *             start = _count(p, at + 1, end, &size)
  *             if start < 0 or size > BULK_MAX or start + size + 2 > end:             # <<<<<<<<<<<<<<
@@ -21947,7 +21948,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":255
+      /* "proxy/resp/_kernel.pyx":263
  *             start = _count(p, at + 1, end, &size)
  *             if start < 0 or size > BULK_MAX or start + size + 2 > end:
  *                 break             # <<<<<<<<<<<<<<
@@ -21956,7 +21957,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":254
+      /* "proxy/resp/_kernel.pyx":262
  *                 break
  *             start = _count(p, at + 1, end, &size)
  *             if start < 0 or size > BULK_MAX or start + size + 2 > end:             # <<<<<<<<<<<<<<
@@ -21965,7 +21966,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":256
+    /* "proxy/resp/_kernel.pyx":264
  *             if start < 0 or size > BULK_MAX or start + size + 2 > end:
  *                 break
  *             if p[start + size] != c'\r' or p[start + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -21991,7 +21992,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":257
+      /* "proxy/resp/_kernel.pyx":265
  *                 break
  *             if p[start + size] != c'\r' or p[start + size + 1] != c'\n':
  *                 break             # <<<<<<<<<<<<<<
@@ -22000,7 +22001,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":256
+      /* "proxy/resp/_kernel.pyx":264
  *             if start < 0 or size > BULK_MAX or start + size + 2 > end:
  *                 break
  *             if p[start + size] != c'\r' or p[start + size + 1] != c'\n':             # <<<<<<<<<<<<<<
@@ -22009,7 +22010,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":258
+    /* "proxy/resp/_kernel.pyx":266
  *             if p[start + size] != c'\r' or p[start + size + 1] != c'\n':
  *                 break
  *             mixed = _hash_of(p + start, size) ^ salt             # <<<<<<<<<<<<<<
@@ -22018,7 +22019,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_mixed = (nearhit_hash((__pyx_v_p + __pyx_v_start), __pyx_v_size) ^ __pyx_v_salt);
 
-    /* "proxy/resp/_kernel.pyx":259
+    /* "proxy/resp/_kernel.pyx":267
  *                 break
  *             mixed = _hash_of(p + start, size) ^ salt
  *             if present[mixed & present_mask]:             # <<<<<<<<<<<<<<
@@ -22031,7 +22032,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":260
+      /* "proxy/resp/_kernel.pyx":268
  *             mixed = _hash_of(p + start, size) ^ salt
  *             if present[mixed & present_mask]:
  *                 break             # <<<<<<<<<<<<<<
@@ -22040,7 +22041,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":259
+      /* "proxy/resp/_kernel.pyx":267
  *                 break
  *             mixed = _hash_of(p + start, size) ^ salt
  *             if present[mixed & present_mask]:             # <<<<<<<<<<<<<<
@@ -22049,7 +22050,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":261
+    /* "proxy/resp/_kernel.pyx":269
  *             if present[mixed & present_mask]:
  *                 break
  *             mark = (mixed >> 40) & 0xFFF0             # <<<<<<<<<<<<<<
@@ -22058,7 +22059,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_mark = ((__pyx_v_mixed >> 40) & 0xFFF0);
 
-    /* "proxy/resp/_kernel.pyx":262
+    /* "proxy/resp/_kernel.pyx":270
  *                 break
  *             mark = (mixed >> 40) & 0xFFF0
  *             held = sights[mixed & sights_mask]             # <<<<<<<<<<<<<<
@@ -22068,7 +22069,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     __pyx_t_14 = (__pyx_v_mixed & __pyx_v_sights_mask);
     __pyx_v_held = (*((unsigned short *) ( /* dim=0 */ ((char *) (((unsigned short *) __pyx_v_sights.data) + __pyx_t_14)) )));
 
-    /* "proxy/resp/_kernel.pyx":263
+    /* "proxy/resp/_kernel.pyx":271
  *             mark = (mixed >> 40) & 0xFFF0
  *             held = sights[mixed & sights_mask]
  *             seen = held ^ mark             # <<<<<<<<<<<<<<
@@ -22077,7 +22078,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_seen = (__pyx_v_held ^ __pyx_v_mark);
 
-    /* "proxy/resp/_kernel.pyx":264
+    /* "proxy/resp/_kernel.pyx":272
  *             held = sights[mixed & sights_mask]
  *             seen = held ^ mark
  *             if seen > 15 and held & 15 > 1:             # <<<<<<<<<<<<<<
@@ -22103,7 +22104,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":265
+      /* "proxy/resp/_kernel.pyx":273
  *             seen = held ^ mark
  *             if seen > 15 and held & 15 > 1:
  *                 sights[mixed & sights_mask] = held - 1             # <<<<<<<<<<<<<<
@@ -22113,7 +22114,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
       __pyx_t_14 = (__pyx_v_mixed & __pyx_v_sights_mask);
       *((unsigned short *) ( /* dim=0 */ ((char *) (((unsigned short *) __pyx_v_sights.data) + __pyx_t_14)) )) = (__pyx_v_held - 1);
 
-      /* "proxy/resp/_kernel.pyx":264
+      /* "proxy/resp/_kernel.pyx":272
  *             held = sights[mixed & sights_mask]
  *             seen = held ^ mark
  *             if seen > 15 and held & 15 > 1:             # <<<<<<<<<<<<<<
@@ -22123,7 +22124,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
       goto __pyx_L30;
     }
 
-    /* "proxy/resp/_kernel.pyx":266
+    /* "proxy/resp/_kernel.pyx":274
  *             if seen > 15 and held & 15 > 1:
  *                 sights[mixed & sights_mask] = held - 1
  *             elif 0 < seen <= 15:             # <<<<<<<<<<<<<<
@@ -22137,7 +22138,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     if (__pyx_t_12) {
 
 
-      /* "proxy/resp/_kernel.pyx":267
+      /* "proxy/resp/_kernel.pyx":275
  *                 sights[mixed & sights_mask] = held - 1
  *             elif 0 < seen <= 15:
  *                 break             # <<<<<<<<<<<<<<
@@ -22146,7 +22147,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
       goto __pyx_L4_break;
 
-      /* "proxy/resp/_kernel.pyx":266
+      /* "proxy/resp/_kernel.pyx":274
  *             if seen > 15 and held & 15 > 1:
  *                 sights[mixed & sights_mask] = held - 1
  *             elif 0 < seen <= 15:             # <<<<<<<<<<<<<<
@@ -22155,7 +22156,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     }
 
-    /* "proxy/resp/_kernel.pyx":269
+    /* "proxy/resp/_kernel.pyx":277
  *                 break
  *             else:
  *                 sights[mixed & sights_mask] = mark | 1             # <<<<<<<<<<<<<<
@@ -22168,7 +22169,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
     }
     __pyx_L30:;
 
-    /* "proxy/resp/_kernel.pyx":270
+    /* "proxy/resp/_kernel.pyx":278
  *             else:
  *                 sights[mixed & sights_mask] = mark | 1
  *             pos = start + size + 2             # <<<<<<<<<<<<<<
@@ -22177,7 +22178,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_pos = ((__pyx_v_start + __pyx_v_size) + 2);
 
-    /* "proxy/resp/_kernel.pyx":271
+    /* "proxy/resp/_kernel.pyx":279
  *                 sights[mixed & sights_mask] = mark | 1
  *             pos = start + size + 2
  *             count += 1             # <<<<<<<<<<<<<<
@@ -22186,7 +22187,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
 */
     __pyx_v_count = (__pyx_v_count + 1);
 
-    /* "proxy/resp/_kernel.pyx":272
+    /* "proxy/resp/_kernel.pyx":280
  *             pos = start + size + 2
  *             count += 1
  *             self.end = pos             # <<<<<<<<<<<<<<
@@ -22197,7 +22198,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
   }
   __pyx_L4_break:;
 
-  /* "proxy/resp/_kernel.pyx":273
+  /* "proxy/resp/_kernel.pyx":281
  *             count += 1
  *             self.end = pos
  *         return count             # <<<<<<<<<<<<<<
@@ -22210,7 +22211,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(struct
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":226
+  /* "proxy/resp/_kernel.pyx":234
  *         return PyBytes_FromStringAndSize(p + start, length)
  * 
  *     cpdef Py_ssize_t absent(             # <<<<<<<<<<<<<<
@@ -22296,67 +22297,67 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_pos,&__pyx_mstate_global->__pyx_n_u_limit,&__pyx_mstate_global->__pyx_n_u_present,&__pyx_mstate_global->__pyx_n_u_sights,&__pyx_mstate_global->__pyx_n_u_salt,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 226, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 234, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  6:
         values[5] = __Pyx_ArgRef_FASTCALL(__pyx_args, 5);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 226, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  5:
         values[4] = __Pyx_ArgRef_FASTCALL(__pyx_args, 4);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 226, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 226, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 226, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 226, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 226, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 234, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "absent", 0) < (0)) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "absent", 0) < (0)) __PYX_ERR(0, 234, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 6; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("absent", 1, 6, 6, i); __PYX_ERR(0, 226, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("absent", 1, 6, 6, i); __PYX_ERR(0, 234, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 6)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 234, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 234, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 234, __pyx_L3_error)
       values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 234, __pyx_L3_error)
       values[4] = __Pyx_ArgRef_FASTCALL(__pyx_args, 4);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[4])) __PYX_ERR(0, 234, __pyx_L3_error)
       values[5] = __Pyx_ArgRef_FASTCALL(__pyx_args, 5);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 226, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[5])) __PYX_ERR(0, 234, __pyx_L3_error)
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 227, __pyx_L3_error)
-    __pyx_v_limit = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_limit == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 227, __pyx_L3_error)
-    __pyx_v_present = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(values[3], PyBUF_WRITABLE); if (unlikely(!__pyx_v_present.memview)) __PYX_ERR(0, 227, __pyx_L3_error)
-    __pyx_v_sights = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_short(values[4], PyBUF_WRITABLE); if (unlikely(!__pyx_v_sights.memview)) __PYX_ERR(0, 228, __pyx_L3_error)
-    __pyx_v_salt = __Pyx_PyLong_AsHash_t(values[5]); if (unlikely((__pyx_v_salt == (Py_hash_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 228, __pyx_L3_error)
+    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 235, __pyx_L3_error)
+    __pyx_v_limit = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_limit == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 235, __pyx_L3_error)
+    __pyx_v_present = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_char(values[3], PyBUF_WRITABLE); if (unlikely(!__pyx_v_present.memview)) __PYX_ERR(0, 235, __pyx_L3_error)
+    __pyx_v_sights = __Pyx_PyObject_to_MemoryviewSlice_dc_unsigned_short(values[4], PyBUF_WRITABLE); if (unlikely(!__pyx_v_sights.memview)) __PYX_ERR(0, 236, __pyx_L3_error)
+    __pyx_v_salt = __Pyx_PyLong_AsHash_t(values[5]); if (unlikely((__pyx_v_salt == (Py_hash_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 236, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("absent", 1, 6, 6, __pyx_nargs); __PYX_ERR(0, 226, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("absent", 1, 6, 6, __pyx_nargs); __PYX_ERR(0, 234, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -22369,7 +22370,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 227, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 235, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_10absent(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self), __pyx_v_data, __pyx_v_pos, __pyx_v_limit, __pyx_v_present, __pyx_v_sights, __pyx_v_salt);
 
   /* function exit code */
@@ -22403,10 +22404,10 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_10absent(stru
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("absent", 0);
-  if (unlikely(!__pyx_v_present.memview)) { __Pyx_RaiseUnboundLocalError("present"); __PYX_ERR(0, 226, __pyx_L1_error) }
-  if (unlikely(!__pyx_v_sights.memview)) { __Pyx_RaiseUnboundLocalError("sights"); __PYX_ERR(0, 226, __pyx_L1_error) }
-  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_limit, __pyx_v_present, __pyx_v_sights, __pyx_v_salt, 1); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 226, __pyx_L1_error)
-  __pyx_t_2 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 226, __pyx_L1_error)
+  if (unlikely(!__pyx_v_present.memview)) { __Pyx_RaiseUnboundLocalError("present"); __PYX_ERR(0, 234, __pyx_L1_error) }
+  if (unlikely(!__pyx_v_sights.memview)) { __Pyx_RaiseUnboundLocalError("sights"); __PYX_ERR(0, 234, __pyx_L1_error) }
+  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_limit, __pyx_v_present, __pyx_v_sights, __pyx_v_salt, 1); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 234, __pyx_L1_error)
+  __pyx_t_2 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_2);
 
   {
@@ -22431,7 +22432,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_10absent(stru
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":275
+/* "proxy/resp/_kernel.pyx":283
  *         return count
  * 
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):             # <<<<<<<<<<<<<<
@@ -22476,15 +22477,15 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part(CYTHON_UN
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_part); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 275, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_part); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 283, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_8RouteMap_13part)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_start); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 275, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_start); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 283, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_end); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 275, __pyx_L1_error)
+        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_end); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 283, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_6);
         __pyx_t_7 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -22505,10 +22506,10 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part(CYTHON_UN
           __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
           __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 275, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 283, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 275, __pyx_L1_error)
+        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 283, __pyx_L1_error)
         {
           PyObject *__pyx_temp;
           {
@@ -22534,14 +22535,14 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part(CYTHON_UN
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":277
+  /* "proxy/resp/_kernel.pyx":285
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):
  *         """data[start:end]: as a slice it costs 700 instructions, for its bounds are objects."""
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __pyx_t_1 = PyBytes_FromStringAndSize((PyBytes_AS_STRING(__pyx_v_data) + __pyx_v_start), (__pyx_v_end - __pyx_v_start)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 277, __pyx_L1_error)
+  __pyx_t_1 = PyBytes_FromStringAndSize((PyBytes_AS_STRING(__pyx_v_data) + __pyx_v_start), (__pyx_v_end - __pyx_v_start)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 285, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -22554,7 +22555,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part(CYTHON_UN
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":275
+  /* "proxy/resp/_kernel.pyx":283
  *         return count
  * 
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):             # <<<<<<<<<<<<<<
@@ -22620,46 +22621,46 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_start,&__pyx_mstate_global->__pyx_n_u_end,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 275, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 283, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 275, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 283, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 275, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 283, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 275, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 283, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "part", 0) < (0)) __PYX_ERR(0, 275, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "part", 0) < (0)) __PYX_ERR(0, 283, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, i); __PYX_ERR(0, 275, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, i); __PYX_ERR(0, 283, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 275, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 283, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 275, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 283, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 275, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 283, __pyx_L3_error)
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_start = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_start == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 275, __pyx_L3_error)
-    __pyx_v_end = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_end == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 275, __pyx_L3_error)
+    __pyx_v_start = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_start == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 283, __pyx_L3_error)
+    __pyx_v_end = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_end == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 283, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 275, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 283, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -22670,7 +22671,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 275, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 283, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_12part(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *)__pyx_v_self), __pyx_v_data, __pyx_v_start, __pyx_v_end);
 
   /* function exit code */
@@ -22700,7 +22701,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_12part(struct
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("part", 0);
-  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part(__pyx_v_self, __pyx_v_data, __pyx_v_start, __pyx_v_end, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 275, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part(__pyx_v_self, __pyx_v_data, __pyx_v_start, __pyx_v_end, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 283, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -23405,7 +23406,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_8RouteMap_16__setstate_
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":280
+/* "proxy/resp/_kernel.pyx":288
  * 
  * 
  * cdef inline bint _line_end(const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t skip) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -23419,7 +23420,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
   int __pyx_t_1;
   int __pyx_t_2;
 
-  /* "proxy/resp/_kernel.pyx":282
+  /* "proxy/resp/_kernel.pyx":290
  * cdef inline bint _line_end(const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t skip) noexcept nogil:
  *     """Whether those bytes of a bulk's CRLF that lie in p[pos:end] are the right ones."""
  *     cdef Py_ssize_t cr = pos + skip - 2             # <<<<<<<<<<<<<<
@@ -23428,7 +23429,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
 */
   __pyx_v_cr = ((__pyx_v_pos + __pyx_v_skip) - 2);
 
-  /* "proxy/resp/_kernel.pyx":283
+  /* "proxy/resp/_kernel.pyx":291
  *     """Whether those bytes of a bulk's CRLF that lie in p[pos:end] are the right ones."""
  *     cdef Py_ssize_t cr = pos + skip - 2
  *     if pos <= cr < end and p[cr] != c'\r':             # <<<<<<<<<<<<<<
@@ -23456,7 +23457,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
   if (__pyx_t_1) {
 
 
-    /* "proxy/resp/_kernel.pyx":284
+    /* "proxy/resp/_kernel.pyx":292
  *     cdef Py_ssize_t cr = pos + skip - 2
  *     if pos <= cr < end and p[cr] != c'\r':
  *         return False             # <<<<<<<<<<<<<<
@@ -23469,7 +23470,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
     }
     goto __pyx_L0;
 
-    /* "proxy/resp/_kernel.pyx":283
+    /* "proxy/resp/_kernel.pyx":291
  *     """Whether those bytes of a bulk's CRLF that lie in p[pos:end] are the right ones."""
  *     cdef Py_ssize_t cr = pos + skip - 2
  *     if pos <= cr < end and p[cr] != c'\r':             # <<<<<<<<<<<<<<
@@ -23478,7 +23479,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
 */
   }
 
-  /* "proxy/resp/_kernel.pyx":285
+  /* "proxy/resp/_kernel.pyx":293
  *     if pos <= cr < end and p[cr] != c'\r':
  *         return False
  *     return not (cr + 1 < end and p[cr + 1] != c'\n')             # <<<<<<<<<<<<<<
@@ -23508,7 +23509,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
 
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":280
+  /* "proxy/resp/_kernel.pyx":288
  * 
  * 
  * cdef inline bint _line_end(const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t skip) noexcept nogil:             # <<<<<<<<<<<<<<
@@ -23522,7 +23523,7 @@ static CYTHON_INLINE int __pyx_f_7nearhit_5proxy_4resp_7_kernel__line_end(char c
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":295
+/* "proxy/resp/_kernel.pyx":303
  *     offset of each `_` is put there (a null of RESP3)."""
  * 
  *     def __cinit__(self, bint requests=False):             # <<<<<<<<<<<<<<
@@ -23568,37 +23569,37 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_requests,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL_TPNEW(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 295, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 303, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 295, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 303, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__cinit__", 0) < (0)) __PYX_ERR(0, 295, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "__cinit__", 0) < (0)) __PYX_ERR(0, 303, __pyx_L3_error)
     } else {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL_TPNEW(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 295, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 303, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
     }
     if (values[0]) {
-      __pyx_v_requests = __Pyx_PyObject_IsTrue(values[0]); if (unlikely((__pyx_v_requests == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 295, __pyx_L3_error)
+      __pyx_v_requests = __Pyx_PyObject_IsTrue(values[0]); if (unlikely((__pyx_v_requests == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
     } else {
       __pyx_v_requests = ((int)0);
     }
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("__cinit__", 0, 0, 1, __pyx_nargs); __PYX_ERR(0, 295, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("__cinit__", 0, 0, 1, __pyx_nargs); __PYX_ERR(0, 303, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -23623,7 +23624,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
 static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter___cinit__(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter *__pyx_v_self, int __pyx_v_requests) {
   int __pyx_r;
 
-  /* "proxy/resp/_kernel.pyx":296
+  /* "proxy/resp/_kernel.pyx":304
  * 
  *     def __cinit__(self, bint requests=False):
  *         self.requests = requests             # <<<<<<<<<<<<<<
@@ -23632,7 +23633,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter___cinit__(struct __py
 */
   __pyx_v_self->requests = __pyx_v_requests;
 
-  /* "proxy/resp/_kernel.pyx":295
+  /* "proxy/resp/_kernel.pyx":303
  *     offset of each `_` is put there (a null of RESP3)."""
  * 
  *     def __cinit__(self, bint requests=False):             # <<<<<<<<<<<<<<
@@ -23646,7 +23647,7 @@ static int __pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter___cinit__(struct __py
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":298
+/* "proxy/resp/_kernel.pyx":306
  *         self.requests = requests
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -23680,7 +23681,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6inside___get__
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__get__", 0);
 
-  /* "proxy/resp/_kernel.pyx":301
+  /* "proxy/resp/_kernel.pyx":309
  *     def inside(self):
  *         """Whether the last byte seen was in the middle of a reply."""
  *         return self.pending != 0 or self.state != AT_TYPE             # <<<<<<<<<<<<<<
@@ -23692,7 +23693,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6inside___get__
   if (!__pyx_t_2) {
 
   } else {
-    __pyx_t_3 = __Pyx_PyBool_FromLong(__pyx_t_2); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 301, __pyx_L1_error)
+    __pyx_t_3 = __Pyx_PyBool_FromLong(__pyx_t_2); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 309, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
     __pyx_t_1 = __pyx_t_3;
     __pyx_t_3 = 0;
@@ -23701,7 +23702,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6inside___get__
   }
   __pyx_t_2 = (__pyx_v_self->state != __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_TYPE);
 
-  __pyx_t_3 = __Pyx_PyBool_FromLong(__pyx_t_2); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 301, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyBool_FromLong(__pyx_t_2); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 309, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   __pyx_t_1 = __pyx_t_3;
   __pyx_t_3 = 0;
@@ -23718,7 +23719,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6inside___get__
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":298
+  /* "proxy/resp/_kernel.pyx":306
  *         self.requests = requests
  * 
  *     @property             # <<<<<<<<<<<<<<
@@ -23738,7 +23739,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6inside___get__
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":303
+/* "proxy/resp/_kernel.pyx":311
  *         return self.pending != 0 or self.state != AT_TYPE
  * 
  *     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):             # <<<<<<<<<<<<<<
@@ -23802,17 +23803,17 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_cut); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 303, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_cut); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 311, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_6Cutter_3cut)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 303, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 311, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_want); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 303, __pyx_L1_error)
+        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_want); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 311, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_6);
-        __pyx_t_7 = __Pyx_PyBool_FromLong(__pyx_v_pushes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 303, __pyx_L1_error)
+        __pyx_t_7 = __Pyx_PyBool_FromLong(__pyx_v_pushes); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 311, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_7);
         __pyx_t_8 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -23834,10 +23835,10 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
           __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 303, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 311, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        __pyx_t_9 = __Pyx_PyIndex_AsSsize_t(__pyx_t_2); if (unlikely((__pyx_t_9 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L1_error)
+        __pyx_t_9 = __Pyx_PyIndex_AsSsize_t(__pyx_t_2); if (unlikely((__pyx_t_9 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 311, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
         {
           __pyx_r = __pyx_t_9;
@@ -23858,7 +23859,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":309
+  /* "proxy/resp/_kernel.pyx":317
  *         nulls `$-1` and `_`, at any depth) and `stop`: DRY (bytes ran out), DONE, PUSH (a push
  *         stands at the offset; pass pushes=True to consume it as one reply), BROKEN (not RESP)."""
  *         cdef const char *p = PyBytes_AS_STRING(data)             # <<<<<<<<<<<<<<
@@ -23867,7 +23868,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
   __pyx_v_p = PyBytes_AS_STRING(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":310
+  /* "proxy/resp/_kernel.pyx":318
  *         stands at the offset; pass pushes=True to consume it as one reply), BROKEN (not RESP)."""
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)             # <<<<<<<<<<<<<<
@@ -23876,7 +23877,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
   __pyx_v_end = PyBytes_GET_SIZE(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":311
+  /* "proxy/resp/_kernel.pyx":319
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
  *         cdef Py_ssize_t done = 0, bulks = 0, nulls = 0             # <<<<<<<<<<<<<<
@@ -23887,7 +23888,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
   __pyx_v_bulks = 0;
   __pyx_v_nulls = 0;
 
-  /* "proxy/resp/_kernel.pyx":313
+  /* "proxy/resp/_kernel.pyx":321
  *         cdef Py_ssize_t done = 0, bulks = 0, nulls = 0
  *         cdef char c
  *         self.stop = C_DRY             # <<<<<<<<<<<<<<
@@ -23896,7 +23897,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
   __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_DRY;
 
-  /* "proxy/resp/_kernel.pyx":314
+  /* "proxy/resp/_kernel.pyx":322
  *         cdef char c
  *         self.stop = C_DRY
  *         while pos < end:             # <<<<<<<<<<<<<<
@@ -23909,7 +23910,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 
     if (!__pyx_t_10) break;
 
-    /* "proxy/resp/_kernel.pyx":315
+    /* "proxy/resp/_kernel.pyx":323
  *         self.stop = C_DRY
  *         while pos < end:
  *             if self.state == AT_TYPE:             # <<<<<<<<<<<<<<
@@ -23919,7 +23920,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
     switch (__pyx_v_self->state) {
       case __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_TYPE:
 
-      /* "proxy/resp/_kernel.pyx":316
+      /* "proxy/resp/_kernel.pyx":324
  *         while pos < end:
  *             if self.state == AT_TYPE:
  *                 c = p[pos]             # <<<<<<<<<<<<<<
@@ -23928,7 +23929,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       __pyx_v_c = (__pyx_v_p[__pyx_v_pos]);
 
-      /* "proxy/resp/_kernel.pyx":317
+      /* "proxy/resp/_kernel.pyx":325
  *             if self.state == AT_TYPE:
  *                 c = p[pos]
  *                 if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -23940,7 +23941,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":318
+        /* "proxy/resp/_kernel.pyx":326
  *                 c = p[pos]
  *                 if self.pending == 0:
  *                     if c == c'>' and not pushes:             # <<<<<<<<<<<<<<
@@ -23966,7 +23967,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         if (__pyx_t_10) {
 
 
-          /* "proxy/resp/_kernel.pyx":319
+          /* "proxy/resp/_kernel.pyx":327
  *                 if self.pending == 0:
  *                     if c == c'>' and not pushes:
  *                         self.stop = C_PUSH             # <<<<<<<<<<<<<<
@@ -23975,7 +23976,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_PUSH;
 
-          /* "proxy/resp/_kernel.pyx":320
+          /* "proxy/resp/_kernel.pyx":328
  *                     if c == c'>' and not pushes:
  *                         self.stop = C_PUSH
  *                         break             # <<<<<<<<<<<<<<
@@ -23984,7 +23985,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           goto __pyx_L4_break;
 
-          /* "proxy/resp/_kernel.pyx":318
+          /* "proxy/resp/_kernel.pyx":326
  *                 c = p[pos]
  *                 if self.pending == 0:
  *                     if c == c'>' and not pushes:             # <<<<<<<<<<<<<<
@@ -23993,7 +23994,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         }
 
-        /* "proxy/resp/_kernel.pyx":317
+        /* "proxy/resp/_kernel.pyx":325
  *             if self.state == AT_TYPE:
  *                 c = p[pos]
  *                 if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -24002,7 +24003,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":321
+      /* "proxy/resp/_kernel.pyx":329
  *                         self.stop = C_PUSH
  *                         break
  *                 if self.requests and c != (c'$' if self.pending else c'*'):             # <<<<<<<<<<<<<<
@@ -24035,7 +24036,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":322
+        /* "proxy/resp/_kernel.pyx":330
  *                         break
  *                 if self.requests and c != (c'$' if self.pending else c'*'):
  *                     self.stop = C_BROKEN             # <<<<<<<<<<<<<<
@@ -24044,7 +24045,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_BROKEN;
 
-        /* "proxy/resp/_kernel.pyx":323
+        /* "proxy/resp/_kernel.pyx":331
  *                 if self.requests and c != (c'$' if self.pending else c'*'):
  *                     self.stop = C_BROKEN
  *                     break             # <<<<<<<<<<<<<<
@@ -24053,7 +24054,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         goto __pyx_L4_break;
 
-        /* "proxy/resp/_kernel.pyx":321
+        /* "proxy/resp/_kernel.pyx":329
  *                         self.stop = C_PUSH
  *                         break
  *                 if self.requests and c != (c'$' if self.pending else c'*'):             # <<<<<<<<<<<<<<
@@ -24062,7 +24063,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":324
+      /* "proxy/resp/_kernel.pyx":332
  *                     self.stop = C_BROKEN
  *                     break
  *                 self.kind = c             # <<<<<<<<<<<<<<
@@ -24071,7 +24072,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       __pyx_v_self->kind = __pyx_v_c;
 
-      /* "proxy/resp/_kernel.pyx":325
+      /* "proxy/resp/_kernel.pyx":333
  *                     break
  *                 self.kind = c
  *                 if c in (c'$', c'*', c'%', c'~', c'>', c'=', c'!', c'|'):             # <<<<<<<<<<<<<<
@@ -24088,7 +24089,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         case '!':
         case '|':
 
-        /* "proxy/resp/_kernel.pyx":326
+        /* "proxy/resp/_kernel.pyx":334
  *                 self.kind = c
  *                 if c in (c'$', c'*', c'%', c'~', c'>', c'=', c'!', c'|'):
  *                     self.state = AT_COUNT             # <<<<<<<<<<<<<<
@@ -24097,7 +24098,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->state = __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_COUNT;
 
-        /* "proxy/resp/_kernel.pyx":327
+        /* "proxy/resp/_kernel.pyx":335
  *                 if c in (c'$', c'*', c'%', c'~', c'>', c'=', c'!', c'|'):
  *                     self.state = AT_COUNT
  *                     self.value = 0             # <<<<<<<<<<<<<<
@@ -24106,7 +24107,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->value = 0;
 
-        /* "proxy/resp/_kernel.pyx":328
+        /* "proxy/resp/_kernel.pyx":336
  *                     self.state = AT_COUNT
  *                     self.value = 0
  *                     self.negative = False             # <<<<<<<<<<<<<<
@@ -24115,7 +24116,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->negative = 0;
 
-        /* "proxy/resp/_kernel.pyx":329
+        /* "proxy/resp/_kernel.pyx":337
  *                     self.value = 0
  *                     self.negative = False
  *                     self.digits = 0             # <<<<<<<<<<<<<<
@@ -24124,7 +24125,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->digits = 0;
 
-        /* "proxy/resp/_kernel.pyx":330
+        /* "proxy/resp/_kernel.pyx":338
  *                     self.negative = False
  *                     self.digits = 0
  *                     self.ended = False             # <<<<<<<<<<<<<<
@@ -24133,7 +24134,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->ended = 0;
 
-        /* "proxy/resp/_kernel.pyx":325
+        /* "proxy/resp/_kernel.pyx":333
  *                     break
  *                 self.kind = c
  *                 if c in (c'$', c'*', c'%', c'~', c'>', c'=', c'!', c'|'):             # <<<<<<<<<<<<<<
@@ -24143,7 +24144,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         break;
         case '+':
 
-        /* "proxy/resp/_kernel.pyx":331
+        /* "proxy/resp/_kernel.pyx":339
  *                     self.digits = 0
  *                     self.ended = False
  *                 elif c in (c'+', c'-', c':', c'_', c'#', c',', c'('):             # <<<<<<<<<<<<<<
@@ -24157,7 +24158,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         case ',':
         case '(':
 
-        /* "proxy/resp/_kernel.pyx":332
+        /* "proxy/resp/_kernel.pyx":340
  *                     self.ended = False
  *                 elif c in (c'+', c'-', c':', c'_', c'#', c',', c'('):
  *                     self.state = AT_LINE             # <<<<<<<<<<<<<<
@@ -24166,7 +24167,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->state = __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_LINE;
 
-        /* "proxy/resp/_kernel.pyx":331
+        /* "proxy/resp/_kernel.pyx":339
  *                     self.digits = 0
  *                     self.ended = False
  *                 elif c in (c'+', c'-', c':', c'_', c'#', c',', c'('):             # <<<<<<<<<<<<<<
@@ -24176,7 +24177,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         break;
         default:
 
-        /* "proxy/resp/_kernel.pyx":334
+        /* "proxy/resp/_kernel.pyx":342
  *                     self.state = AT_LINE
  *                 else:
  *                     self.stop = C_BROKEN             # <<<<<<<<<<<<<<
@@ -24185,7 +24186,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_BROKEN;
 
-        /* "proxy/resp/_kernel.pyx":335
+        /* "proxy/resp/_kernel.pyx":343
  *                 else:
  *                     self.stop = C_BROKEN
  *                     break             # <<<<<<<<<<<<<<
@@ -24196,7 +24197,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         break;
       }
 
-      /* "proxy/resp/_kernel.pyx":336
+      /* "proxy/resp/_kernel.pyx":344
  *                     self.stop = C_BROKEN
  *                     break
  *                 if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -24208,7 +24209,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":337
+        /* "proxy/resp/_kernel.pyx":345
  *                     break
  *                 if self.pending == 0:
  *                     self.pending = 1             # <<<<<<<<<<<<<<
@@ -24217,7 +24218,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->pending = 1;
 
-        /* "proxy/resp/_kernel.pyx":336
+        /* "proxy/resp/_kernel.pyx":344
  *                     self.stop = C_BROKEN
  *                     break
  *                 if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -24226,7 +24227,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":338
+      /* "proxy/resp/_kernel.pyx":346
  *                 if self.pending == 0:
  *                     self.pending = 1
  *                 if c == c'_' and self.places is not None:             # <<<<<<<<<<<<<<
@@ -24251,7 +24252,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":339
+        /* "proxy/resp/_kernel.pyx":347
  *                     self.pending = 1
  *                 if c == c'_' and self.places is not None:
  *                     self.places.append(pos)             # <<<<<<<<<<<<<<
@@ -24260,15 +24261,15 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         if (unlikely(__pyx_v_self->places == Py_None)) {
           PyErr_Format(PyExc_AttributeError, "\047NoneType\047 object has no attribute \047%.30s\047", "append");
-          __PYX_ERR(0, 339, __pyx_L1_error)
+          __PYX_ERR(0, 347, __pyx_L1_error)
         }
-        __pyx_t_1 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 339, __pyx_L1_error)
+        __pyx_t_1 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 347, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_1);
-        __pyx_t_13 = __Pyx_PyList_Append(__pyx_v_self->places, __pyx_t_1); if (unlikely(__pyx_t_13 == ((int)-1))) __PYX_ERR(0, 339, __pyx_L1_error)
+        __pyx_t_13 = __Pyx_PyList_Append(__pyx_v_self->places, __pyx_t_1); if (unlikely(__pyx_t_13 == ((int)-1))) __PYX_ERR(0, 347, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
 
-        /* "proxy/resp/_kernel.pyx":338
+        /* "proxy/resp/_kernel.pyx":346
  *                 if self.pending == 0:
  *                     self.pending = 1
  *                 if c == c'_' and self.places is not None:             # <<<<<<<<<<<<<<
@@ -24277,7 +24278,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":340
+      /* "proxy/resp/_kernel.pyx":348
  *                 if c == c'_' and self.places is not None:
  *                     self.places.append(pos)
  *                 pos += 1             # <<<<<<<<<<<<<<
@@ -24286,7 +24287,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       __pyx_v_pos = (__pyx_v_pos + 1);
 
-      /* "proxy/resp/_kernel.pyx":315
+      /* "proxy/resp/_kernel.pyx":323
  *         self.stop = C_DRY
  *         while pos < end:
  *             if self.state == AT_TYPE:             # <<<<<<<<<<<<<<
@@ -24296,7 +24297,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       break;
       case __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_COUNT:
 
-      /* "proxy/resp/_kernel.pyx":342
+      /* "proxy/resp/_kernel.pyx":350
  *                 pos += 1
  *             elif self.state == AT_COUNT:
  *                 c = p[pos]             # <<<<<<<<<<<<<<
@@ -24305,7 +24306,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       __pyx_v_c = (__pyx_v_p[__pyx_v_pos]);
 
-      /* "proxy/resp/_kernel.pyx":343
+      /* "proxy/resp/_kernel.pyx":351
  *             elif self.state == AT_COUNT:
  *                 c = p[pos]
  *                 pos += 1             # <<<<<<<<<<<<<<
@@ -24314,7 +24315,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       __pyx_v_pos = (__pyx_v_pos + 1);
 
-      /* "proxy/resp/_kernel.pyx":344
+      /* "proxy/resp/_kernel.pyx":352
  *                 c = p[pos]
  *                 pos += 1
  *                 if c'0' <= c <= c'9' and not self.ended:             # <<<<<<<<<<<<<<
@@ -24342,7 +24343,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":345
+        /* "proxy/resp/_kernel.pyx":353
  *                 pos += 1
  *                 if c'0' <= c <= c'9' and not self.ended:
  *                     self.digits += 1             # <<<<<<<<<<<<<<
@@ -24351,7 +24352,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->digits = (__pyx_v_self->digits + 1);
 
-        /* "proxy/resp/_kernel.pyx":346
+        /* "proxy/resp/_kernel.pyx":354
  *                 if c'0' <= c <= c'9' and not self.ended:
  *                     self.digits += 1
  *                     self.value = self.value * 10 + (c - c'0')             # <<<<<<<<<<<<<<
@@ -24360,16 +24361,16 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->value = ((__pyx_v_self->value * 10) + (__pyx_v_c - '0'));
 
-        /* "proxy/resp/_kernel.pyx":347
+        /* "proxy/resp/_kernel.pyx":355
  *                     self.digits += 1
  *                     self.value = self.value * 10 + (c - c'0')
  *                     if self.value > 1099511627776 or (             # <<<<<<<<<<<<<<
  *                         self.requests and self.digits > 1 and self.value < 10
  *                     ):
 */
-        __pyx_t_1 = PyLong_FromSsize_t(__pyx_v_self->value); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 347, __pyx_L1_error)
+        __pyx_t_1 = PyLong_FromSsize_t(__pyx_v_self->value); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 355, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_1);
-        __pyx_t_11 = __Pyx_PyObject_CompareBoolGt_int_int(__pyx_t_1, __pyx_mstate_global->__pyx_int_1099511627776, Py_GT); if (unlikely((__pyx_t_11 < 0))) __PYX_ERR(0, 347, __pyx_L1_error)
+        __pyx_t_11 = __Pyx_PyObject_CompareBoolGt_int_int(__pyx_t_1, __pyx_mstate_global->__pyx_int_1099511627776, Py_GT); if (unlikely((__pyx_t_11 < 0))) __PYX_ERR(0, 355, __pyx_L1_error)
         __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
         if (!__pyx_t_11) {
 
@@ -24380,7 +24381,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           goto __pyx_L20_bool_binop_done;
         }
 
-        /* "proxy/resp/_kernel.pyx":348
+        /* "proxy/resp/_kernel.pyx":356
  *                     self.value = self.value * 10 + (c - c'0')
  *                     if self.value > 1099511627776 or (
  *                         self.requests and self.digits > 1 and self.value < 10             # <<<<<<<<<<<<<<
@@ -24410,7 +24411,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 
         __pyx_L20_bool_binop_done:;
 
-        /* "proxy/resp/_kernel.pyx":347
+        /* "proxy/resp/_kernel.pyx":355
  *                     self.digits += 1
  *                     self.value = self.value * 10 + (c - c'0')
  *                     if self.value > 1099511627776 or (             # <<<<<<<<<<<<<<
@@ -24420,7 +24421,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         if (__pyx_t_10) {
 
 
-          /* "proxy/resp/_kernel.pyx":350
+          /* "proxy/resp/_kernel.pyx":358
  *                         self.requests and self.digits > 1 and self.value < 10
  *                     ):
  *                         self.stop = C_BROKEN             # <<<<<<<<<<<<<<
@@ -24429,7 +24430,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_BROKEN;
 
-          /* "proxy/resp/_kernel.pyx":351
+          /* "proxy/resp/_kernel.pyx":359
  *                     ):
  *                         self.stop = C_BROKEN
  *                         break             # <<<<<<<<<<<<<<
@@ -24438,7 +24439,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           goto __pyx_L4_break;
 
-          /* "proxy/resp/_kernel.pyx":347
+          /* "proxy/resp/_kernel.pyx":355
  *                     self.digits += 1
  *                     self.value = self.value * 10 + (c - c'0')
  *                     if self.value > 1099511627776 or (             # <<<<<<<<<<<<<<
@@ -24447,7 +24448,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         }
 
-        /* "proxy/resp/_kernel.pyx":344
+        /* "proxy/resp/_kernel.pyx":352
  *                 c = p[pos]
  *                 pos += 1
  *                 if c'0' <= c <= c'9' and not self.ended:             # <<<<<<<<<<<<<<
@@ -24457,7 +24458,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         goto __pyx_L16;
       }
 
-      /* "proxy/resp/_kernel.pyx":352
+      /* "proxy/resp/_kernel.pyx":360
  *                         self.stop = C_BROKEN
  *                         break
  *                 elif c == c'-' and not self.requests and not self.digits and not self.negative:             # <<<<<<<<<<<<<<
@@ -24503,7 +24504,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":353
+        /* "proxy/resp/_kernel.pyx":361
  *                         break
  *                 elif c == c'-' and not self.requests and not self.digits and not self.negative:
  *                     self.negative = True             # <<<<<<<<<<<<<<
@@ -24512,7 +24513,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->negative = 1;
 
-        /* "proxy/resp/_kernel.pyx":352
+        /* "proxy/resp/_kernel.pyx":360
  *                         self.stop = C_BROKEN
  *                         break
  *                 elif c == c'-' and not self.requests and not self.digits and not self.negative:             # <<<<<<<<<<<<<<
@@ -24522,7 +24523,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         goto __pyx_L16;
       }
 
-      /* "proxy/resp/_kernel.pyx":354
+      /* "proxy/resp/_kernel.pyx":362
  *                 elif c == c'-' and not self.requests and not self.digits and not self.negative:
  *                     self.negative = True
  *                 elif c == c'\r' and self.digits and not self.ended:             # <<<<<<<<<<<<<<
@@ -24558,7 +24559,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":355
+        /* "proxy/resp/_kernel.pyx":363
  *                     self.negative = True
  *                 elif c == c'\r' and self.digits and not self.ended:
  *                     self.ended = True             # <<<<<<<<<<<<<<
@@ -24567,7 +24568,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->ended = 1;
 
-        /* "proxy/resp/_kernel.pyx":354
+        /* "proxy/resp/_kernel.pyx":362
  *                 elif c == c'-' and not self.requests and not self.digits and not self.negative:
  *                     self.negative = True
  *                 elif c == c'\r' and self.digits and not self.ended:             # <<<<<<<<<<<<<<
@@ -24577,7 +24578,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         goto __pyx_L16;
       }
 
-      /* "proxy/resp/_kernel.pyx":356
+      /* "proxy/resp/_kernel.pyx":364
  *                 elif c == c'\r' and self.digits and not self.ended:
  *                     self.ended = True
  *                 elif c == c'\n' and self.ended:             # <<<<<<<<<<<<<<
@@ -24600,7 +24601,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":357
+        /* "proxy/resp/_kernel.pyx":365
  *                     self.ended = True
  *                 elif c == c'\n' and self.ended:
  *                     self.state = AT_TYPE             # <<<<<<<<<<<<<<
@@ -24609,7 +24610,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->state = __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_TYPE;
 
-        /* "proxy/resp/_kernel.pyx":358
+        /* "proxy/resp/_kernel.pyx":366
  *                 elif c == c'\n' and self.ended:
  *                     self.state = AT_TYPE
  *                     if self.kind in (c'$', c'=', c'!'):             # <<<<<<<<<<<<<<
@@ -24621,7 +24622,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           case '=':
           case '!':
 
-          /* "proxy/resp/_kernel.pyx":359
+          /* "proxy/resp/_kernel.pyx":367
  *                     self.state = AT_TYPE
  *                     if self.kind in (c'$', c'=', c'!'):
  *                         if self.negative:             # <<<<<<<<<<<<<<
@@ -24630,7 +24631,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           if (__pyx_v_self->negative) {
 
-            /* "proxy/resp/_kernel.pyx":360
+            /* "proxy/resp/_kernel.pyx":368
  *                     if self.kind in (c'$', c'=', c'!'):
  *                         if self.negative:
  *                             nulls += self.kind == c'$'             # <<<<<<<<<<<<<<
@@ -24639,7 +24640,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             __pyx_v_nulls = (__pyx_v_nulls + (__pyx_v_self->kind == '$'));
 
-            /* "proxy/resp/_kernel.pyx":361
+            /* "proxy/resp/_kernel.pyx":369
  *                         if self.negative:
  *                             nulls += self.kind == c'$'
  *                             self.pending -= 1             # <<<<<<<<<<<<<<
@@ -24648,7 +24649,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             __pyx_v_self->pending = (__pyx_v_self->pending - 1);
 
-            /* "proxy/resp/_kernel.pyx":359
+            /* "proxy/resp/_kernel.pyx":367
  *                     self.state = AT_TYPE
  *                     if self.kind in (c'$', c'=', c'!'):
  *                         if self.negative:             # <<<<<<<<<<<<<<
@@ -24658,7 +24659,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
             goto __pyx_L33;
           }
 
-          /* "proxy/resp/_kernel.pyx":363
+          /* "proxy/resp/_kernel.pyx":371
  *                             self.pending -= 1
  *                         else:
  *                             self.skip = self.value + 2             # <<<<<<<<<<<<<<
@@ -24668,7 +24669,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           /*else*/ {
             __pyx_v_self->skip = (__pyx_v_self->value + 2);
 
-            /* "proxy/resp/_kernel.pyx":364
+            /* "proxy/resp/_kernel.pyx":372
  *                         else:
  *                             self.skip = self.value + 2
  *                             self.state = AT_BULK             # <<<<<<<<<<<<<<
@@ -24677,7 +24678,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             __pyx_v_self->state = __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_BULK;
 
-            /* "proxy/resp/_kernel.pyx":365
+            /* "proxy/resp/_kernel.pyx":373
  *                             self.skip = self.value + 2
  *                             self.state = AT_BULK
  *                             continue             # <<<<<<<<<<<<<<
@@ -24688,7 +24689,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           }
           __pyx_L33:;
 
-          /* "proxy/resp/_kernel.pyx":358
+          /* "proxy/resp/_kernel.pyx":366
  *                 elif c == c'\n' and self.ended:
  *                     self.state = AT_TYPE
  *                     if self.kind in (c'$', c'=', c'!'):             # <<<<<<<<<<<<<<
@@ -24698,7 +24699,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           break;
           case '|':
 
-          /* "proxy/resp/_kernel.pyx":367
+          /* "proxy/resp/_kernel.pyx":375
  *                             continue
  *                     elif self.kind == c'|':
  *                         self.pending += 2 * self.value             # <<<<<<<<<<<<<<
@@ -24707,7 +24708,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_self->pending = (__pyx_v_self->pending + (2 * __pyx_v_self->value));
 
-          /* "proxy/resp/_kernel.pyx":366
+          /* "proxy/resp/_kernel.pyx":374
  *                             self.state = AT_BULK
  *                             continue
  *                     elif self.kind == c'|':             # <<<<<<<<<<<<<<
@@ -24717,7 +24718,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           break;
           default:
 
-          /* "proxy/resp/_kernel.pyx":369
+          /* "proxy/resp/_kernel.pyx":377
  *                         self.pending += 2 * self.value
  *                     else:
  *                         self.pending -= 1             # <<<<<<<<<<<<<<
@@ -24726,7 +24727,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_self->pending = (__pyx_v_self->pending - 1);
 
-          /* "proxy/resp/_kernel.pyx":370
+          /* "proxy/resp/_kernel.pyx":378
  *                     else:
  *                         self.pending -= 1
  *                         if not self.negative:             # <<<<<<<<<<<<<<
@@ -24738,7 +24739,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           if (__pyx_t_10) {
 
 
-            /* "proxy/resp/_kernel.pyx":371
+            /* "proxy/resp/_kernel.pyx":379
  *                         self.pending -= 1
  *                         if not self.negative:
  *                             self.pending += 2 * self.value if self.kind == c'%' else self.value             # <<<<<<<<<<<<<<
@@ -24758,7 +24759,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
             __pyx_v_self->pending = (__pyx_v_self->pending + __pyx_t_9);
 
 
-            /* "proxy/resp/_kernel.pyx":370
+            /* "proxy/resp/_kernel.pyx":378
  *                     else:
  *                         self.pending -= 1
  *                         if not self.negative:             # <<<<<<<<<<<<<<
@@ -24769,7 +24770,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           break;
         }
 
-        /* "proxy/resp/_kernel.pyx":372
+        /* "proxy/resp/_kernel.pyx":380
  *                         if not self.negative:
  *                             self.pending += 2 * self.value if self.kind == c'%' else self.value
  *                     if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -24781,7 +24782,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         if (__pyx_t_10) {
 
 
-          /* "proxy/resp/_kernel.pyx":373
+          /* "proxy/resp/_kernel.pyx":381
  *                             self.pending += 2 * self.value if self.kind == c'%' else self.value
  *                     if self.pending == 0:
  *                         done += 1             # <<<<<<<<<<<<<<
@@ -24790,7 +24791,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_done = (__pyx_v_done + 1);
 
-          /* "proxy/resp/_kernel.pyx":374
+          /* "proxy/resp/_kernel.pyx":382
  *                     if self.pending == 0:
  *                         done += 1
  *                         if done == want:             # <<<<<<<<<<<<<<
@@ -24802,7 +24803,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           if (__pyx_t_10) {
 
 
-            /* "proxy/resp/_kernel.pyx":375
+            /* "proxy/resp/_kernel.pyx":383
  *                         done += 1
  *                         if done == want:
  *                             self.stop = C_DONE             # <<<<<<<<<<<<<<
@@ -24811,7 +24812,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_DONE;
 
-            /* "proxy/resp/_kernel.pyx":376
+            /* "proxy/resp/_kernel.pyx":384
  *                         if done == want:
  *                             self.stop = C_DONE
  *                             break             # <<<<<<<<<<<<<<
@@ -24820,7 +24821,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             goto __pyx_L4_break;
 
-            /* "proxy/resp/_kernel.pyx":374
+            /* "proxy/resp/_kernel.pyx":382
  *                     if self.pending == 0:
  *                         done += 1
  *                         if done == want:             # <<<<<<<<<<<<<<
@@ -24829,7 +24830,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           }
 
-          /* "proxy/resp/_kernel.pyx":372
+          /* "proxy/resp/_kernel.pyx":380
  *                         if not self.negative:
  *                             self.pending += 2 * self.value if self.kind == c'%' else self.value
  *                     if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -24838,7 +24839,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         }
 
-        /* "proxy/resp/_kernel.pyx":356
+        /* "proxy/resp/_kernel.pyx":364
  *                 elif c == c'\r' and self.digits and not self.ended:
  *                     self.ended = True
  *                 elif c == c'\n' and self.ended:             # <<<<<<<<<<<<<<
@@ -24848,7 +24849,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         goto __pyx_L16;
       }
 
-      /* "proxy/resp/_kernel.pyx":378
+      /* "proxy/resp/_kernel.pyx":386
  *                             break
  *                 else:
  *                     self.stop = C_BROKEN             # <<<<<<<<<<<<<<
@@ -24858,7 +24859,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       /*else*/ {
         __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_BROKEN;
 
-        /* "proxy/resp/_kernel.pyx":379
+        /* "proxy/resp/_kernel.pyx":387
  *                 else:
  *                     self.stop = C_BROKEN
  *                     break             # <<<<<<<<<<<<<<
@@ -24869,7 +24870,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       }
       __pyx_L16:;
 
-      /* "proxy/resp/_kernel.pyx":341
+      /* "proxy/resp/_kernel.pyx":349
  *                     self.places.append(pos)
  *                 pos += 1
  *             elif self.state == AT_COUNT:             # <<<<<<<<<<<<<<
@@ -24879,7 +24880,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       break;
       case __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_LINE:
 
-      /* "proxy/resp/_kernel.pyx":381
+      /* "proxy/resp/_kernel.pyx":389
  *                     break
  *             elif self.state == AT_LINE:
  *                 while pos < end and p[pos] != c'\n':             # <<<<<<<<<<<<<<
@@ -24906,7 +24907,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 
         if (!__pyx_t_10) break;
 
-        /* "proxy/resp/_kernel.pyx":382
+        /* "proxy/resp/_kernel.pyx":390
  *             elif self.state == AT_LINE:
  *                 while pos < end and p[pos] != c'\n':
  *                     pos += 1             # <<<<<<<<<<<<<<
@@ -24916,7 +24917,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         __pyx_v_pos = (__pyx_v_pos + 1);
       }
 
-      /* "proxy/resp/_kernel.pyx":383
+      /* "proxy/resp/_kernel.pyx":391
  *                 while pos < end and p[pos] != c'\n':
  *                     pos += 1
  *                 if pos < end:             # <<<<<<<<<<<<<<
@@ -24928,7 +24929,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":384
+        /* "proxy/resp/_kernel.pyx":392
  *                     pos += 1
  *                 if pos < end:
  *                     pos += 1             # <<<<<<<<<<<<<<
@@ -24937,7 +24938,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_pos = (__pyx_v_pos + 1);
 
-        /* "proxy/resp/_kernel.pyx":385
+        /* "proxy/resp/_kernel.pyx":393
  *                 if pos < end:
  *                     pos += 1
  *                     nulls += self.kind == c'_'             # <<<<<<<<<<<<<<
@@ -24946,7 +24947,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_nulls = (__pyx_v_nulls + (__pyx_v_self->kind == '_'));
 
-        /* "proxy/resp/_kernel.pyx":386
+        /* "proxy/resp/_kernel.pyx":394
  *                     pos += 1
  *                     nulls += self.kind == c'_'
  *                     self.state = AT_TYPE             # <<<<<<<<<<<<<<
@@ -24955,7 +24956,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->state = __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_TYPE;
 
-        /* "proxy/resp/_kernel.pyx":387
+        /* "proxy/resp/_kernel.pyx":395
  *                     nulls += self.kind == c'_'
  *                     self.state = AT_TYPE
  *                     self.pending -= 1             # <<<<<<<<<<<<<<
@@ -24964,7 +24965,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->pending = (__pyx_v_self->pending - 1);
 
-        /* "proxy/resp/_kernel.pyx":388
+        /* "proxy/resp/_kernel.pyx":396
  *                     self.state = AT_TYPE
  *                     self.pending -= 1
  *                     if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -24976,7 +24977,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         if (__pyx_t_10) {
 
 
-          /* "proxy/resp/_kernel.pyx":389
+          /* "proxy/resp/_kernel.pyx":397
  *                     self.pending -= 1
  *                     if self.pending == 0:
  *                         done += 1             # <<<<<<<<<<<<<<
@@ -24985,7 +24986,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_done = (__pyx_v_done + 1);
 
-          /* "proxy/resp/_kernel.pyx":390
+          /* "proxy/resp/_kernel.pyx":398
  *                     if self.pending == 0:
  *                         done += 1
  *                         if done == want:             # <<<<<<<<<<<<<<
@@ -24997,7 +24998,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           if (__pyx_t_10) {
 
 
-            /* "proxy/resp/_kernel.pyx":391
+            /* "proxy/resp/_kernel.pyx":399
  *                         done += 1
  *                         if done == want:
  *                             self.stop = C_DONE             # <<<<<<<<<<<<<<
@@ -25006,7 +25007,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_DONE;
 
-            /* "proxy/resp/_kernel.pyx":392
+            /* "proxy/resp/_kernel.pyx":400
  *                         if done == want:
  *                             self.stop = C_DONE
  *                             break             # <<<<<<<<<<<<<<
@@ -25015,7 +25016,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             goto __pyx_L4_break;
 
-            /* "proxy/resp/_kernel.pyx":390
+            /* "proxy/resp/_kernel.pyx":398
  *                     if self.pending == 0:
  *                         done += 1
  *                         if done == want:             # <<<<<<<<<<<<<<
@@ -25024,7 +25025,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           }
 
-          /* "proxy/resp/_kernel.pyx":388
+          /* "proxy/resp/_kernel.pyx":396
  *                     self.state = AT_TYPE
  *                     self.pending -= 1
  *                     if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -25033,7 +25034,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         }
 
-        /* "proxy/resp/_kernel.pyx":383
+        /* "proxy/resp/_kernel.pyx":391
  *                 while pos < end and p[pos] != c'\n':
  *                     pos += 1
  *                 if pos < end:             # <<<<<<<<<<<<<<
@@ -25042,7 +25043,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":380
+      /* "proxy/resp/_kernel.pyx":388
  *                     self.stop = C_BROKEN
  *                     break
  *             elif self.state == AT_LINE:             # <<<<<<<<<<<<<<
@@ -25052,7 +25053,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       break;
       default:
 
-      /* "proxy/resp/_kernel.pyx":394
+      /* "proxy/resp/_kernel.pyx":402
  *                             break
  *             else:
  *                 if self.requests and not _line_end(p, pos, end, self.skip):             # <<<<<<<<<<<<<<
@@ -25074,7 +25075,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":395
+        /* "proxy/resp/_kernel.pyx":403
  *             else:
  *                 if self.requests and not _line_end(p, pos, end, self.skip):
  *                     self.stop = C_BROKEN             # <<<<<<<<<<<<<<
@@ -25083,7 +25084,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_BROKEN;
 
-        /* "proxy/resp/_kernel.pyx":396
+        /* "proxy/resp/_kernel.pyx":404
  *                 if self.requests and not _line_end(p, pos, end, self.skip):
  *                     self.stop = C_BROKEN
  *                     break             # <<<<<<<<<<<<<<
@@ -25092,7 +25093,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         goto __pyx_L4_break;
 
-        /* "proxy/resp/_kernel.pyx":394
+        /* "proxy/resp/_kernel.pyx":402
  *                             break
  *             else:
  *                 if self.requests and not _line_end(p, pos, end, self.skip):             # <<<<<<<<<<<<<<
@@ -25101,7 +25102,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
       }
 
-      /* "proxy/resp/_kernel.pyx":397
+      /* "proxy/resp/_kernel.pyx":405
  *                     self.stop = C_BROKEN
  *                     break
  *                 if end - pos < self.skip:             # <<<<<<<<<<<<<<
@@ -25113,7 +25114,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       if (__pyx_t_10) {
 
 
-        /* "proxy/resp/_kernel.pyx":398
+        /* "proxy/resp/_kernel.pyx":406
  *                     break
  *                 if end - pos < self.skip:
  *                     self.skip -= end - pos             # <<<<<<<<<<<<<<
@@ -25122,7 +25123,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->skip = (__pyx_v_self->skip - (__pyx_v_end - __pyx_v_pos));
 
-        /* "proxy/resp/_kernel.pyx":399
+        /* "proxy/resp/_kernel.pyx":407
  *                 if end - pos < self.skip:
  *                     self.skip -= end - pos
  *                     pos = end             # <<<<<<<<<<<<<<
@@ -25131,7 +25132,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_pos = __pyx_v_end;
 
-        /* "proxy/resp/_kernel.pyx":397
+        /* "proxy/resp/_kernel.pyx":405
  *                     self.stop = C_BROKEN
  *                     break
  *                 if end - pos < self.skip:             # <<<<<<<<<<<<<<
@@ -25141,7 +25142,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         goto __pyx_L47;
       }
 
-      /* "proxy/resp/_kernel.pyx":401
+      /* "proxy/resp/_kernel.pyx":409
  *                     pos = end
  *                 else:
  *                     pos += self.skip             # <<<<<<<<<<<<<<
@@ -25151,7 +25152,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
       /*else*/ {
         __pyx_v_pos = (__pyx_v_pos + __pyx_v_self->skip);
 
-        /* "proxy/resp/_kernel.pyx":402
+        /* "proxy/resp/_kernel.pyx":410
  *                 else:
  *                     pos += self.skip
  *                     self.skip = 0             # <<<<<<<<<<<<<<
@@ -25160,7 +25161,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->skip = 0;
 
-        /* "proxy/resp/_kernel.pyx":403
+        /* "proxy/resp/_kernel.pyx":411
  *                     pos += self.skip
  *                     self.skip = 0
  *                     bulks += self.kind == c'$'             # <<<<<<<<<<<<<<
@@ -25169,7 +25170,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_bulks = (__pyx_v_bulks + (__pyx_v_self->kind == '$'));
 
-        /* "proxy/resp/_kernel.pyx":404
+        /* "proxy/resp/_kernel.pyx":412
  *                     self.skip = 0
  *                     bulks += self.kind == c'$'
  *                     self.state = AT_TYPE             # <<<<<<<<<<<<<<
@@ -25178,7 +25179,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->state = __pyx_e_7nearhit_5proxy_4resp_7_kernel_AT_TYPE;
 
-        /* "proxy/resp/_kernel.pyx":405
+        /* "proxy/resp/_kernel.pyx":413
  *                     bulks += self.kind == c'$'
  *                     self.state = AT_TYPE
  *                     self.pending -= 1             # <<<<<<<<<<<<<<
@@ -25187,7 +25188,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
         __pyx_v_self->pending = (__pyx_v_self->pending - 1);
 
-        /* "proxy/resp/_kernel.pyx":406
+        /* "proxy/resp/_kernel.pyx":414
  *                     self.state = AT_TYPE
  *                     self.pending -= 1
  *                     if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -25199,7 +25200,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
         if (__pyx_t_10) {
 
 
-          /* "proxy/resp/_kernel.pyx":407
+          /* "proxy/resp/_kernel.pyx":415
  *                     self.pending -= 1
  *                     if self.pending == 0:
  *                         done += 1             # <<<<<<<<<<<<<<
@@ -25208,7 +25209,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           __pyx_v_done = (__pyx_v_done + 1);
 
-          /* "proxy/resp/_kernel.pyx":408
+          /* "proxy/resp/_kernel.pyx":416
  *                     if self.pending == 0:
  *                         done += 1
  *                         if done == want:             # <<<<<<<<<<<<<<
@@ -25220,7 +25221,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
           if (__pyx_t_10) {
 
 
-            /* "proxy/resp/_kernel.pyx":409
+            /* "proxy/resp/_kernel.pyx":417
  *                         done += 1
  *                         if done == want:
  *                             self.stop = C_DONE             # <<<<<<<<<<<<<<
@@ -25229,7 +25230,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             __pyx_v_self->stop = __pyx_e_7nearhit_5proxy_4resp_7_kernel_C_DONE;
 
-            /* "proxy/resp/_kernel.pyx":410
+            /* "proxy/resp/_kernel.pyx":418
  *                         if done == want:
  *                             self.stop = C_DONE
  *                             break             # <<<<<<<<<<<<<<
@@ -25238,7 +25239,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
             goto __pyx_L4_break;
 
-            /* "proxy/resp/_kernel.pyx":408
+            /* "proxy/resp/_kernel.pyx":416
  *                     if self.pending == 0:
  *                         done += 1
  *                         if done == want:             # <<<<<<<<<<<<<<
@@ -25247,7 +25248,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
           }
 
-          /* "proxy/resp/_kernel.pyx":406
+          /* "proxy/resp/_kernel.pyx":414
  *                     self.state = AT_TYPE
  *                     self.pending -= 1
  *                     if self.pending == 0:             # <<<<<<<<<<<<<<
@@ -25263,7 +25264,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
   }
   __pyx_L4_break:;
 
-  /* "proxy/resp/_kernel.pyx":411
+  /* "proxy/resp/_kernel.pyx":419
  *                             self.stop = C_DONE
  *                             break
  *         self.done = done             # <<<<<<<<<<<<<<
@@ -25272,7 +25273,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
   __pyx_v_self->done = __pyx_v_done;
 
-  /* "proxy/resp/_kernel.pyx":412
+  /* "proxy/resp/_kernel.pyx":420
  *                             break
  *         self.done = done
  *         self.bulks = bulks             # <<<<<<<<<<<<<<
@@ -25281,7 +25282,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
   __pyx_v_self->bulks = __pyx_v_bulks;
 
-  /* "proxy/resp/_kernel.pyx":413
+  /* "proxy/resp/_kernel.pyx":421
  *         self.done = done
  *         self.bulks = bulks
  *         self.nulls = nulls             # <<<<<<<<<<<<<<
@@ -25290,7 +25291,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
 */
   __pyx_v_self->nulls = __pyx_v_nulls;
 
-  /* "proxy/resp/_kernel.pyx":414
+  /* "proxy/resp/_kernel.pyx":422
  *         self.bulks = bulks
  *         self.nulls = nulls
  *         return pos             # <<<<<<<<<<<<<<
@@ -25303,7 +25304,7 @@ static Py_ssize_t __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_cut(struct __py
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":303
+  /* "proxy/resp/_kernel.pyx":311
  *         return self.pending != 0 or self.state != AT_TYPE
  * 
  *     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):             # <<<<<<<<<<<<<<
@@ -25378,62 +25379,62 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_pos,&__pyx_mstate_global->__pyx_n_u_want,&__pyx_mstate_global->__pyx_n_u_pushes,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 303, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 311, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 311, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 311, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 311, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 311, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "cut", 0) < (0)) __PYX_ERR(0, 303, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "cut", 0) < (0)) __PYX_ERR(0, 311, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("cut", 0, 3, 4, i); __PYX_ERR(0, 303, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("cut", 0, 3, 4, i); __PYX_ERR(0, 311, __pyx_L3_error) }
       }
     } else {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 311, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 311, __pyx_L3_error)
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 311, __pyx_L3_error)
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 303, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 311, __pyx_L3_error)
         break;
         default: goto __pyx_L5_argtuple_error;
       }
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
-    __pyx_v_want = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_want == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
+    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 311, __pyx_L3_error)
+    __pyx_v_want = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_want == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 311, __pyx_L3_error)
     if (values[3]) {
-      __pyx_v_pushes = __Pyx_PyObject_IsTrue(values[3]); if (unlikely((__pyx_v_pushes == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L3_error)
+      __pyx_v_pushes = __Pyx_PyObject_IsTrue(values[3]); if (unlikely((__pyx_v_pushes == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 311, __pyx_L3_error)
     } else {
       __pyx_v_pushes = ((int)0);
     }
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("cut", 0, 3, 4, __pyx_nargs); __PYX_ERR(0, 303, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("cut", 0, 3, 4, __pyx_nargs); __PYX_ERR(0, 311, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -25444,7 +25445,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 303, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 311, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_2cut(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter *)__pyx_v_self), __pyx_v_data, __pyx_v_pos, __pyx_v_want, __pyx_v_pushes);
 
   /* function exit code */
@@ -25479,8 +25480,8 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_2cut(struct __p
   __Pyx_RefNannySetupContext("cut", 0);
   __pyx_t_2.__pyx_n = 1;
   __pyx_t_2.pushes = __pyx_v_pushes;
-  __pyx_t_1 = __pyx_vtabptr_7nearhit_5proxy_4resp_7_kernel_Cutter->cut(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_want, 1, &__pyx_t_2); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 303, __pyx_L1_error)
-  __pyx_t_3 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 303, __pyx_L1_error)
+  __pyx_t_1 = __pyx_vtabptr_7nearhit_5proxy_4resp_7_kernel_Cutter->cut(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_want, 1, &__pyx_t_2); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 311, __pyx_L1_error)
+  __pyx_t_3 = PyLong_FromSsize_t(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 311, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
 
   {
@@ -25505,7 +25506,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_2cut(struct __p
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":416
+/* "proxy/resp/_kernel.pyx":424
  *         return pos
  * 
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):             # <<<<<<<<<<<<<<
@@ -25550,15 +25551,15 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part(CYTHON_UNUS
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_part); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 416, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_part); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 424, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_6Cutter_5part)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_start); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 416, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_start); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 424, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_end); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 416, __pyx_L1_error)
+        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_end); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 424, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_6);
         __pyx_t_7 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -25579,10 +25580,10 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part(CYTHON_UNUS
           __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
           __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 416, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 424, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 416, __pyx_L1_error)
+        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 424, __pyx_L1_error)
         {
           PyObject *__pyx_temp;
           {
@@ -25608,14 +25609,14 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part(CYTHON_UNUS
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":418
+  /* "proxy/resp/_kernel.pyx":426
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):
  *         """As RouteMap.part."""
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)             # <<<<<<<<<<<<<<
  * 
  *     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at):
 */
-  __pyx_t_1 = PyBytes_FromStringAndSize((PyBytes_AS_STRING(__pyx_v_data) + __pyx_v_start), (__pyx_v_end - __pyx_v_start)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 418, __pyx_L1_error)
+  __pyx_t_1 = PyBytes_FromStringAndSize((PyBytes_AS_STRING(__pyx_v_data) + __pyx_v_start), (__pyx_v_end - __pyx_v_start)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 426, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -25628,7 +25629,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part(CYTHON_UNUS
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":416
+  /* "proxy/resp/_kernel.pyx":424
  *         return pos
  * 
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):             # <<<<<<<<<<<<<<
@@ -25694,46 +25695,46 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_start,&__pyx_mstate_global->__pyx_n_u_end,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 416, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 424, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 416, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 424, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 416, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 424, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 416, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 424, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "part", 0) < (0)) __PYX_ERR(0, 416, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "part", 0) < (0)) __PYX_ERR(0, 424, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, i); __PYX_ERR(0, 416, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, i); __PYX_ERR(0, 424, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 416, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 424, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 416, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 424, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 416, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 424, __pyx_L3_error)
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_start = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_start == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 416, __pyx_L3_error)
-    __pyx_v_end = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_end == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 416, __pyx_L3_error)
+    __pyx_v_start = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_start == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 424, __pyx_L3_error)
+    __pyx_v_end = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_end == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 424, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 416, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("part", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 424, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -25744,7 +25745,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 416, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 424, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_4part(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter *)__pyx_v_self), __pyx_v_data, __pyx_v_start, __pyx_v_end);
 
   /* function exit code */
@@ -25774,7 +25775,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_4part(struct __
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("part", 0);
-  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part(__pyx_v_self, __pyx_v_data, __pyx_v_start, __pyx_v_end, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 416, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part(__pyx_v_self, __pyx_v_data, __pyx_v_start, __pyx_v_end, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 424, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -25798,7 +25799,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_4part(struct __
   return __pyx_r;
 }
 
-/* "proxy/resp/_kernel.pyx":420
+/* "proxy/resp/_kernel.pyx":428
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
  * 
  *     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at):             # <<<<<<<<<<<<<<
@@ -25855,15 +25856,15 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
     if (unlikely(!__Pyx_object_dict_version_matches(((PyObject *)__pyx_v_self), __pyx_tp_dict_version, __pyx_obj_dict_version))) {
       PY_UINT64_T __pyx_typedict_guard = __Pyx_get_tp_dict_version(((PyObject *)__pyx_v_self));
       #endif
-      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_flat); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 420, __pyx_L1_error)
+      __pyx_t_1 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_self), __pyx_mstate_global->__pyx_n_u_flat); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 428, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
       if (!__Pyx_IsSameCFunction(__pyx_t_1, (void(*)(void)) __pyx_pw_7nearhit_5proxy_4resp_7_kernel_6Cutter_7flat)) {
         __pyx_t_3 = NULL;
         __Pyx_INCREF(__pyx_t_1);
         __pyx_t_4 = __pyx_t_1; 
-        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 420, __pyx_L1_error)
+        __pyx_t_5 = PyLong_FromSsize_t(__pyx_v_pos); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 428, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_5);
-        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 420, __pyx_L1_error)
+        __pyx_t_6 = PyLong_FromSsize_t(__pyx_v_at); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 428, __pyx_L1_error)
         __Pyx_GOTREF(__pyx_t_6);
         __pyx_t_7 = 1;
         #if CYTHON_UNPACK_METHODS
@@ -25884,10 +25885,10 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
           __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
           __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
           __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 420, __pyx_L1_error)
+          if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 428, __pyx_L1_error)
           __Pyx_GOTREF(__pyx_t_2);
         }
-        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 420, __pyx_L1_error)
+        if (!(likely(PyBytes_CheckExact(__pyx_t_2))||((__pyx_t_2) == Py_None) || __Pyx_RaiseUnexpectedTypeError("bytes", __pyx_t_2))) __PYX_ERR(0, 428, __pyx_L1_error)
         {
           PyObject *__pyx_temp;
           {
@@ -25913,7 +25914,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
     #endif
   }
 
-  /* "proxy/resp/_kernel.pyx":422
+  /* "proxy/resp/_kernel.pyx":430
  *     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at):
  *         """data[pos:at], just cut, with RESP2's nulls in the `places` of RESP3's."""
  *         cdef Py_ssize_t count = len(self.places), size, place             # <<<<<<<<<<<<<<
@@ -25924,25 +25925,25 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
   __Pyx_INCREF(__pyx_t_1);
   if (unlikely(__pyx_t_1 == Py_None)) {
     PyErr_SetString(PyExc_TypeError, "object of type \047NoneType\047 has no len()");
-    __PYX_ERR(0, 422, __pyx_L1_error)
+    __PYX_ERR(0, 430, __pyx_L1_error)
   }
-  __pyx_t_8 = __Pyx_PyList_GET_SIZE(__pyx_t_1); if (unlikely(__pyx_t_8 == ((Py_ssize_t)-1))) __PYX_ERR(0, 422, __pyx_L1_error)
+  __pyx_t_8 = __Pyx_PyList_GET_SIZE(__pyx_t_1); if (unlikely(__pyx_t_8 == ((Py_ssize_t)-1))) __PYX_ERR(0, 430, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_v_count = __pyx_t_8;
 
-  /* "proxy/resp/_kernel.pyx":423
+  /* "proxy/resp/_kernel.pyx":431
  *         """data[pos:at], just cut, with RESP2's nulls in the `places` of RESP3's."""
  *         cdef Py_ssize_t count = len(self.places), size, place
  *         cdef bytes out = PyBytes_FromStringAndSize(NULL, at - pos + 2 * count)             # <<<<<<<<<<<<<<
  *         cdef char *to = PyBytes_AS_STRING(out)
  *         cdef const char *p = PyBytes_AS_STRING(data)
 */
-  __pyx_t_1 = PyBytes_FromStringAndSize(NULL, ((__pyx_v_at - __pyx_v_pos) + (2 * __pyx_v_count))); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 423, __pyx_L1_error)
+  __pyx_t_1 = PyBytes_FromStringAndSize(NULL, ((__pyx_v_at - __pyx_v_pos) + (2 * __pyx_v_count))); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 431, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __pyx_v_out = ((PyObject*)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "proxy/resp/_kernel.pyx":424
+  /* "proxy/resp/_kernel.pyx":432
  *         cdef Py_ssize_t count = len(self.places), size, place
  *         cdef bytes out = PyBytes_FromStringAndSize(NULL, at - pos + 2 * count)
  *         cdef char *to = PyBytes_AS_STRING(out)             # <<<<<<<<<<<<<<
@@ -25951,7 +25952,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
   __pyx_v_to = PyBytes_AS_STRING(__pyx_v_out);
 
-  /* "proxy/resp/_kernel.pyx":425
+  /* "proxy/resp/_kernel.pyx":433
  *         cdef bytes out = PyBytes_FromStringAndSize(NULL, at - pos + 2 * count)
  *         cdef char *to = PyBytes_AS_STRING(out)
  *         cdef const char *p = PyBytes_AS_STRING(data)             # <<<<<<<<<<<<<<
@@ -25960,7 +25961,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
   __pyx_v_p = PyBytes_AS_STRING(__pyx_v_data);
 
-  /* "proxy/resp/_kernel.pyx":427
+  /* "proxy/resp/_kernel.pyx":435
  *         cdef const char *p = PyBytes_AS_STRING(data)
  *         cdef Py_ssize_t i
  *         for i in range(count):             # <<<<<<<<<<<<<<
@@ -25974,7 +25975,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
   for (__pyx_t_10 = 0; __pyx_t_10 < __pyx_t_9; __pyx_t_10+=1) {
     __pyx_v_i = __pyx_t_10;
 
-    /* "proxy/resp/_kernel.pyx":428
+    /* "proxy/resp/_kernel.pyx":436
  *         cdef Py_ssize_t i
  *         for i in range(count):
  *             place = self.places[i]             # <<<<<<<<<<<<<<
@@ -25983,12 +25984,12 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
     if (unlikely(__pyx_v_self->places == Py_None)) {
       PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-      __PYX_ERR(0, 428, __pyx_L1_error)
+      __PYX_ERR(0, 436, __pyx_L1_error)
     }
-    __pyx_t_11 = __Pyx_PyIndex_AsSsize_t(__Pyx_PyList_GET_ITEM(__pyx_v_self->places, __pyx_v_i)); if (unlikely((__pyx_t_11 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 428, __pyx_L1_error)
+    __pyx_t_11 = __Pyx_PyIndex_AsSsize_t(__Pyx_PyList_GET_ITEM(__pyx_v_self->places, __pyx_v_i)); if (unlikely((__pyx_t_11 == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 436, __pyx_L1_error)
     __pyx_v_place = __pyx_t_11;
 
-    /* "proxy/resp/_kernel.pyx":429
+    /* "proxy/resp/_kernel.pyx":437
  *         for i in range(count):
  *             place = self.places[i]
  *             size = place - pos             # <<<<<<<<<<<<<<
@@ -25997,7 +25998,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
     __pyx_v_size = (__pyx_v_place - __pyx_v_pos);
 
-    /* "proxy/resp/_kernel.pyx":430
+    /* "proxy/resp/_kernel.pyx":438
  *             place = self.places[i]
  *             size = place - pos
  *             memcpy(to, p + pos, size)             # <<<<<<<<<<<<<<
@@ -26006,7 +26007,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
     (void)(memcpy(__pyx_v_to, (__pyx_v_p + __pyx_v_pos), __pyx_v_size));
 
-    /* "proxy/resp/_kernel.pyx":431
+    /* "proxy/resp/_kernel.pyx":439
  *             size = place - pos
  *             memcpy(to, p + pos, size)
  *             to += size             # <<<<<<<<<<<<<<
@@ -26015,7 +26016,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
     __pyx_v_to = (__pyx_v_to + __pyx_v_size);
 
-    /* "proxy/resp/_kernel.pyx":432
+    /* "proxy/resp/_kernel.pyx":440
  *             memcpy(to, p + pos, size)
  *             to += size
  *             memcpy(to, <const char *>b"$-1", 3)             # <<<<<<<<<<<<<<
@@ -26024,7 +26025,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
     (void)(memcpy(__pyx_v_to, ((char const *)__pyx_k_1), 3));
 
-    /* "proxy/resp/_kernel.pyx":433
+    /* "proxy/resp/_kernel.pyx":441
  *             to += size
  *             memcpy(to, <const char *>b"$-1", 3)
  *             to += 3             # <<<<<<<<<<<<<<
@@ -26033,7 +26034,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
     __pyx_v_to = (__pyx_v_to + 3);
 
-    /* "proxy/resp/_kernel.pyx":434
+    /* "proxy/resp/_kernel.pyx":442
  *             memcpy(to, <const char *>b"$-1", 3)
  *             to += 3
  *             pos = place + 1             # <<<<<<<<<<<<<<
@@ -26044,7 +26045,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
   }
 
 
-  /* "proxy/resp/_kernel.pyx":435
+  /* "proxy/resp/_kernel.pyx":443
  *             to += 3
  *             pos = place + 1
  *         memcpy(to, p + pos, at - pos)             # <<<<<<<<<<<<<<
@@ -26052,7 +26053,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
 */
   (void)(memcpy(__pyx_v_to, (__pyx_v_p + __pyx_v_pos), (__pyx_v_at - __pyx_v_pos)));
 
-  /* "proxy/resp/_kernel.pyx":436
+  /* "proxy/resp/_kernel.pyx":444
  *             pos = place + 1
  *         memcpy(to, p + pos, at - pos)
  *         return out             # <<<<<<<<<<<<<<
@@ -26068,7 +26069,7 @@ static PyObject *__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(struct __py
   }
   goto __pyx_L0;
 
-  /* "proxy/resp/_kernel.pyx":420
+  /* "proxy/resp/_kernel.pyx":428
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
  * 
  *     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at):             # <<<<<<<<<<<<<<
@@ -26142,46 +26143,46 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_data,&__pyx_mstate_global->__pyx_n_u_pos,&__pyx_mstate_global->__pyx_n_u_at,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 420, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 428, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 420, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 428, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 420, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 428, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 420, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 428, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "flat", 0) < (0)) __PYX_ERR(0, 420, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "flat", 0) < (0)) __PYX_ERR(0, 428, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 3; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("flat", 1, 3, 3, i); __PYX_ERR(0, 420, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("flat", 1, 3, 3, i); __PYX_ERR(0, 428, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 3)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 420, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 428, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 420, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 428, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 420, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 428, __pyx_L3_error)
     }
     __pyx_v_data = ((PyObject*)values[0]);
-    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 420, __pyx_L3_error)
-    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 420, __pyx_L3_error)
+    __pyx_v_pos = __Pyx_PyIndex_AsSsize_t(values[1]); if (unlikely((__pyx_v_pos == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 428, __pyx_L3_error)
+    __pyx_v_at = __Pyx_PyIndex_AsSsize_t(values[2]); if (unlikely((__pyx_v_at == (Py_ssize_t)-1) && PyErr_Occurred())) __PYX_ERR(0, 428, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("flat", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 420, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("flat", 1, 3, 3, __pyx_nargs); __PYX_ERR(0, 428, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -26192,7 +26193,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 420, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_data), (&PyBytes_Type), 1, "data", 1))) __PYX_ERR(0, 428, __pyx_L1_error)
   __pyx_r = __pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6flat(((struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter *)__pyx_v_self), __pyx_v_data, __pyx_v_pos, __pyx_v_at);
 
   /* function exit code */
@@ -26222,7 +26223,7 @@ static PyObject *__pyx_pf_7nearhit_5proxy_4resp_7_kernel_6Cutter_6flat(struct __
   const char *__pyx_filename = NULL;
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("flat", 0);
-  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_at, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 420, __pyx_L1_error)
+  __pyx_t_1 = __pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat(__pyx_v_self, __pyx_v_data, __pyx_v_pos, __pyx_v_at, 1); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 428, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -28713,14 +28714,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteM
   __pyx_vtable_7nearhit_5proxy_4resp_7_kernel_RouteMap.absent = (Py_ssize_t (*)(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *, PyObject *, Py_ssize_t, Py_ssize_t, __Pyx_memviewslice, __Pyx_memviewslice, Py_hash_t, int __pyx_skip_dispatch))__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_absent;
   __pyx_vtable_7nearhit_5proxy_4resp_7_kernel_RouteMap.part = (PyObject *(*)(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteMap *, PyObject *, Py_ssize_t, Py_ssize_t, int __pyx_skip_dispatch))__pyx_f_7nearhit_5proxy_4resp_7_kernel_8RouteMap_part;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7nearhit_5proxy_4resp_7_kernel_RouteMap_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap)) __PYX_ERR(0, 86, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7nearhit_5proxy_4resp_7_kernel_RouteMap_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap)) __PYX_ERR(0, 94, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap = &__pyx_type_7nearhit_5proxy_4resp_7_kernel_RouteMap;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 86, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 94, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap);
@@ -28730,9 +28731,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_7nearhit_5proxy_4resp_7_kernel_RouteM
     __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_vtabptr_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 86, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_RouteMap, (PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 86, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 86, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_vtabptr_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 94, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_RouteMap, (PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 94, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap) < (0)) __PYX_ERR(0, 94, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -28753,14 +28754,14 @@ static int __Pyx_modinit_Exttype___pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter
   __pyx_vtable_7nearhit_5proxy_4resp_7_kernel_Cutter.part = (PyObject *(*)(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter *, PyObject *, Py_ssize_t, Py_ssize_t, int __pyx_skip_dispatch))__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_part;
   __pyx_vtable_7nearhit_5proxy_4resp_7_kernel_Cutter.flat = (PyObject *(*)(struct __pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter *, PyObject *, Py_ssize_t, Py_ssize_t, int __pyx_skip_dispatch))__pyx_f_7nearhit_5proxy_4resp_7_kernel_6Cutter_flat;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7nearhit_5proxy_4resp_7_kernel_Cutter_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter)) __PYX_ERR(0, 288, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_7nearhit_5proxy_4resp_7_kernel_Cutter_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter)) __PYX_ERR(0, 296, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter = &__pyx_type_7nearhit_5proxy_4resp_7_kernel_Cutter;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 288, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 296, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter);
@@ -28770,9 +28771,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_7nearhit_5proxy_4resp_7_kernel_Cutter
     __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_vtabptr_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 288, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Cutter, (PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 288, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 288, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_vtabptr_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 296, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Cutter, (PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 296, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter) < (0)) __PYX_ERR(0, 296, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -29795,160 +29796,215 @@ __Pyx_RefNannySetupContext("PyInit__kernel", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_pyx_unpickle_Enum, __pyx_t_4) < (0)) __PYX_ERR(1, 4, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":12
- * 
- * # Routes of RouteMap.scan below zero; from zero up the route is the next request's class.
- * MORE = -1             # <<<<<<<<<<<<<<
- * FULL = -2
- * ODD = 0
-*/
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_MORE, __pyx_mstate_global->__pyx_int_neg_1) < (0)) __PYX_ERR(0, 12, __pyx_L1_error)
-
-  /* "proxy/resp/_kernel.pyx":13
- * # Routes of RouteMap.scan below zero; from zero up the route is the next request's class.
- * MORE = -1
- * FULL = -2             # <<<<<<<<<<<<<<
- * ODD = 0
- * PLAIN = 1
-*/
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_FULL, __pyx_mstate_global->__pyx_int_neg_2) < (0)) __PYX_ERR(0, 13, __pyx_L1_error)
-
-  /* "proxy/resp/_kernel.pyx":14
- * MORE = -1
- * FULL = -2
- * ODD = 0             # <<<<<<<<<<<<<<
- * PLAIN = 1
- * READ = 25
-*/
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_ODD, __pyx_mstate_global->__pyx_int_0) < (0)) __PYX_ERR(0, 14, __pyx_L1_error)
-
-  /* "proxy/resp/_kernel.pyx":15
- * FULL = -2
- * ODD = 0
- * PLAIN = 1             # <<<<<<<<<<<<<<
- * READ = 25
- * 
-*/
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PLAIN, __pyx_mstate_global->__pyx_int_1) < (0)) __PYX_ERR(0, 15, __pyx_L1_error)
-
-  /* "proxy/resp/_kernel.pyx":16
- * ODD = 0
- * PLAIN = 1
- * READ = 25             # <<<<<<<<<<<<<<
+  /* "proxy/resp/_kernel.pyx":36
  * 
  * # Cutter.cut() stops.
+ * DRY = C_DRY             # <<<<<<<<<<<<<<
+ * DONE = C_DONE
+ * PUSH = C_PUSH
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_READ, __pyx_mstate_global->__pyx_int_25) < (0)) __PYX_ERR(0, 16, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_DRY); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_DRY, __pyx_t_4) < (0)) __PYX_ERR(0, 36, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":19
- * 
+  /* "proxy/resp/_kernel.pyx":37
  * # Cutter.cut() stops.
- * DRY = 0             # <<<<<<<<<<<<<<
- * DONE = 1
- * PUSH = 2
+ * DRY = C_DRY
+ * DONE = C_DONE             # <<<<<<<<<<<<<<
+ * PUSH = C_PUSH
+ * BROKEN = C_BROKEN
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_DRY, __pyx_mstate_global->__pyx_int_0) < (0)) __PYX_ERR(0, 19, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_DONE); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_DONE, __pyx_t_4) < (0)) __PYX_ERR(0, 37, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":20
- * # Cutter.cut() stops.
- * DRY = 0
- * DONE = 1             # <<<<<<<<<<<<<<
- * PUSH = 2
- * BROKEN = 3
-*/
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_DONE, __pyx_mstate_global->__pyx_int_1) < (0)) __PYX_ERR(0, 20, __pyx_L1_error)
-
-  /* "proxy/resp/_kernel.pyx":21
- * DRY = 0
- * DONE = 1
- * PUSH = 2             # <<<<<<<<<<<<<<
- * BROKEN = 3
+  /* "proxy/resp/_kernel.pyx":38
+ * DRY = C_DRY
+ * DONE = C_DONE
+ * PUSH = C_PUSH             # <<<<<<<<<<<<<<
+ * BROKEN = C_BROKEN
  * 
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PUSH, __pyx_mstate_global->__pyx_int_2) < (0)) __PYX_ERR(0, 21, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_PUSH); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_PUSH, __pyx_t_4) < (0)) __PYX_ERR(0, 38, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":22
- * DONE = 1
- * PUSH = 2
- * BROKEN = 3             # <<<<<<<<<<<<<<
+  /* "proxy/resp/_kernel.pyx":39
+ * DONE = C_DONE
+ * PUSH = C_PUSH
+ * BROKEN = C_BROKEN             # <<<<<<<<<<<<<<
  * 
- * cdef enum:
+ * # The numbers of routes.py as C has them, for the test that holds both equal.
 */
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_BROKEN, __pyx_mstate_global->__pyx_int_3) < (0)) __PYX_ERR(0, 22, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_BROKEN); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 39, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_BROKEN, __pyx_t_4) < (0)) __PYX_ERR(0, 39, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":128
+  /* "proxy/resp/_kernel.pyx":43
+ * # The numbers of routes.py as C has them, for the test that holds both equal.
+ * ROUTES = {
+ *     "MORE": C_MORE,             # <<<<<<<<<<<<<<
+ *     "FULL": C_FULL,
+ *     "ODD": C_ODD,
+*/
+  __pyx_t_4 = __Pyx_PyDict_NewPresized(7); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_4);
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_MORE); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_MORE, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "proxy/resp/_kernel.pyx":44
+ * ROUTES = {
+ *     "MORE": C_MORE,
+ *     "FULL": C_FULL,             # <<<<<<<<<<<<<<
+ *     "ODD": C_ODD,
+ *     "PLAIN": C_PLAIN,
+*/
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_FULL); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 44, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_FULL, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "proxy/resp/_kernel.pyx":45
+ *     "MORE": C_MORE,
+ *     "FULL": C_FULL,
+ *     "ODD": C_ODD,             # <<<<<<<<<<<<<<
+ *     "PLAIN": C_PLAIN,
+ *     "READ": C_READ,
+*/
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_ODD); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 45, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_ODD, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "proxy/resp/_kernel.pyx":46
+ *     "FULL": C_FULL,
+ *     "ODD": C_ODD,
+ *     "PLAIN": C_PLAIN,             # <<<<<<<<<<<<<<
+ *     "READ": C_READ,
+ *     "NEAR": C_NEAR,
+*/
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_PLAIN); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 46, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_PLAIN, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "proxy/resp/_kernel.pyx":47
+ *     "ODD": C_ODD,
+ *     "PLAIN": C_PLAIN,
+ *     "READ": C_READ,             # <<<<<<<<<<<<<<
+ *     "NEAR": C_NEAR,
+ *     "TELL": C_TELL,
+*/
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_READ); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 47, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_READ, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "proxy/resp/_kernel.pyx":48
+ *     "PLAIN": C_PLAIN,
+ *     "READ": C_READ,
+ *     "NEAR": C_NEAR,             # <<<<<<<<<<<<<<
+ *     "TELL": C_TELL,
+ * }
+*/
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_NEAR); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 48, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_NEAR, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+
+  /* "proxy/resp/_kernel.pyx":49
+ *     "READ": C_READ,
+ *     "NEAR": C_NEAR,
+ *     "TELL": C_TELL,             # <<<<<<<<<<<<<<
+ * }
+ * 
+*/
+  __pyx_t_5 = __Pyx_PyLong_From___pyx_anon_enum(__pyx_e_7nearhit_5proxy_4resp_7_kernel_C_TELL); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 49, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_5);
+  if (PyDict_SetItem(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_TELL, __pyx_t_5) < (0)) __PYX_ERR(0, 43, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_ROUTES, __pyx_t_4) < (0)) __PYX_ERR(0, 42, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+
+  /* "proxy/resp/_kernel.pyx":136
  *         return C_ODD
  * 
  *     def get(self, bytes name):             # <<<<<<<<<<<<<<
  *         """The class of a command name; ODD when unknown."""
  *         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_5get, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_get, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 128, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_5get, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_get, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 136, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_get, __pyx_t_4) < (0)) __PYX_ERR(0, 128, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_get, __pyx_t_4) < (0)) __PYX_ERR(0, 136, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":139
+  /* "proxy/resp/_kernel.pyx":147
  *         return count
  * 
  *     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):             # <<<<<<<<<<<<<<
  *         """Walk whole canonical PLAIN, READ and TELL requests from pos, at most RUN_MAX; how many. Sets `end` (the
  *         offset behind them), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_7scan, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_scan, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 139, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_7scan, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_scan, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 147, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_scan, __pyx_t_4) < (0)) __PYX_ERR(0, 139, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_scan, __pyx_t_4) < (0)) __PYX_ERR(0, 147, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":196
+  /* "proxy/resp/_kernel.pyx":204
  *             count += 1
  * 
  *     cpdef bytes key(self, bytes data, Py_ssize_t pos):             # <<<<<<<<<<<<<<
  *         """The word behind the name in the whole canonical request at pos, None where there is none such.
  *         Sets `end` (the offset behind the request), `words` (how many it has) and `route` (its class)."""
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_9key, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_key, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 196, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_9key, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_key, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 204, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_key, __pyx_t_4) < (0)) __PYX_ERR(0, 196, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_key, __pyx_t_4) < (0)) __PYX_ERR(0, 204, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":226
+  /* "proxy/resp/_kernel.pyx":234
  *         return PyBytes_FromStringAndSize(p + start, length)
  * 
  *     cpdef Py_ssize_t absent(             # <<<<<<<<<<<<<<
  *         self, bytes data, Py_ssize_t pos, Py_ssize_t limit, unsigned char[::1] present,
  *         unsigned short[::1] sights, Py_hash_t salt
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_11absent, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_absent, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 226, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_11absent, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_absent, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_absent, __pyx_t_4) < (0)) __PYX_ERR(0, 226, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_absent, __pyx_t_4) < (0)) __PYX_ERR(0, 234, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":275
+  /* "proxy/resp/_kernel.pyx":283
  *         return count
  * 
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):             # <<<<<<<<<<<<<<
  *         """data[start:end]: as a slice it costs 700 instructions, for its bounds are objects."""
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_13part, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_part, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 275, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_8RouteMap_13part, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_RouteMap_part, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 283, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_part, __pyx_t_4) < (0)) __PYX_ERR(0, 275, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_RouteMap, __pyx_mstate_global->__pyx_n_u_part, __pyx_t_4) < (0)) __PYX_ERR(0, 283, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "(tree fragment)":1
@@ -29978,50 +30034,50 @@ __Pyx_RefNannySetupContext("PyInit__kernel", 0);
   if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_setstate_cython, __pyx_t_4) < (0)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":303
+  /* "proxy/resp/_kernel.pyx":311
  *         return self.pending != 0 or self.state != AT_TYPE
  * 
  *     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):             # <<<<<<<<<<<<<<
  *         """Consume up to `want` whole replies from pos; the offset reached.
  * 
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_6Cutter_3cut, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Cutter_cut, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 303, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_6Cutter_3cut, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Cutter_cut, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 311, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
   __Pyx_CyFunction_SetDefaultsTuple(__pyx_t_4, __pyx_mstate_global->__pyx_tuple[2]);
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_mstate_global->__pyx_n_u_cut, __pyx_t_4) < (0)) __PYX_ERR(0, 303, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_mstate_global->__pyx_n_u_cut, __pyx_t_4) < (0)) __PYX_ERR(0, 311, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":416
+  /* "proxy/resp/_kernel.pyx":424
  *         return pos
  * 
  *     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):             # <<<<<<<<<<<<<<
  *         """As RouteMap.part."""
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_6Cutter_5part, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Cutter_part, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 416, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_6Cutter_5part, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Cutter_part, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 424, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_mstate_global->__pyx_n_u_part, __pyx_t_4) < (0)) __PYX_ERR(0, 416, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_mstate_global->__pyx_n_u_part, __pyx_t_4) < (0)) __PYX_ERR(0, 424, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "proxy/resp/_kernel.pyx":420
+  /* "proxy/resp/_kernel.pyx":428
  *         return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
  * 
  *     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at):             # <<<<<<<<<<<<<<
  *         """data[pos:at], just cut, with RESP2's nulls in the `places` of RESP3's."""
  *         cdef Py_ssize_t count = len(self.places), size, place
 */
-  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_6Cutter_7flat, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Cutter_flat, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 420, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_CyFunction_New(&__pyx_mdef_7nearhit_5proxy_4resp_7_kernel_6Cutter_7flat, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Cutter_flat, NULL, __pyx_mstate_global->__pyx_n_u_nearhit_proxy_resp__kernel, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 428, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_mstate_global->__pyx_n_u_flat, __pyx_t_4) < (0)) __PYX_ERR(0, 420, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_7nearhit_5proxy_4resp_7_kernel_Cutter, __pyx_mstate_global->__pyx_n_u_flat, __pyx_t_4) < (0)) __PYX_ERR(0, 428, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
   /* "(tree fragment)":1
@@ -30166,7 +30222,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
   if (__Pyx_PyTuple_SET_ITEM(__pyx_mstate_global->__pyx_tuple[1], 0, __pyx_mstate_global->__pyx_slice[0]) != (0)) __PYX_ERR(1, 763, __pyx_L1_error);
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[1]);
 
-  /* "proxy/resp/_kernel.pyx":303
+  /* "proxy/resp/_kernel.pyx":311
  *         return self.pending != 0 or self.state != AT_TYPE
  * 
  *     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=False):             # <<<<<<<<<<<<<<
@@ -30175,7 +30231,7 @@ static int __Pyx_InitCachedConstants(__pyx_mstatetype *__pyx_mstate) {
 */
   {
     PyObject* __pyx_temp[1] = {Py_False};
-    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 303, __pyx_L1_error)
+    __pyx_mstate_global->__pyx_tuple[2] = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_mstate_global->__pyx_tuple[2])) __PYX_ERR(0, 311, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_mstate_global->__pyx_tuple[2]);
   }
   __Pyx_GIVEREF(__pyx_mstate_global->__pyx_tuple[2]);
@@ -30239,47 +30295,47 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{19},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{15},{7},{6},{2},{9},{50},{27},{22},{30},{37},{5},{6},{6},{24},{26},{10},{11},{11},{4},{3},{8},{4},{4},{3},{5},{4},{4},{8},{26},{28},{15},{12},{12},{13},{13},{8},{15},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{6},{15},{18},{2},{4},{1},{18},{5},{3},{4},{15},{6},{3},{9},{5},{5},{4},{6},{7},{3},{2},{5},{5},{8},{3},{5},{7},{4},{4},{4},{26},{3},{4},{4},{3},{3},{7},{6},{8},{8},{6},{4},{4},{4},{10},{5},{6},{4},{5},{4},{4},{6},{6},{6},{5},{6},{4},{1}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{19},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{37},{45},{22},{179},{8},{15},{7},{6},{2},{9},{50},{27},{22},{30},{37},{5},{6},{6},{24},{26},{10},{11},{11},{4},{3},{8},{4},{4},{4},{3},{5},{4},{4},{6},{8},{26},{28},{15},{12},{12},{13},{13},{8},{4},{15},{20},{12},{9},{17},{8},{8},{12},{10},{8},{10},{8},{7},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{6},{15},{18},{2},{4},{1},{18},{5},{3},{4},{15},{6},{3},{9},{5},{5},{4},{6},{7},{3},{2},{5},{5},{8},{3},{5},{7},{4},{4},{4},{26},{3},{4},{4},{3},{3},{7},{6},{8},{8},{6},{4},{4},{4},{10},{5},{6},{4},{5},{4},{4},{6},{6},{6},{5},{6},{4},{1}};
     const struct { const unsigned int length: 10; } bytes_length_index[] = {{1},{9},{25},{28},{159},{332},{638},{573},{948}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 2 /* compression: bz2 (2380 bytes) */
-static const char cstring[] = "BZh91AY&SY\004%\"\235\000\001\204\377\377\377\377\377\377\377\377\377\375\277\377\377\377\277\377\377\371\300@@@@@@@@@@@@\000@\000`\010\335\321\362\226\366\356\3346a3\r\025T;\036\000:\360\032\t5(\000\r\000\000h\330\231\252{i\210\251\3524hc(\320h\014\200\000\320\000\001\232\206G\250\022\220\230\200L\231\014CQ\202i54\364\201\352z\201\241\3514h\032\000hh\000\001\243M\0004\r4\001\2423IM\001 \036\223@\332\203\312\000\000\032\000\000\000\000\000\000\000\000\000\323A)\242\004\215L\"cS)\351\251\266\250zd\200\001\221\240=A\240\000\r\000\000\006@\310z\236\204z@A\200&\023\002a0\232`\230\214\0010\004hd\300&\000\000\000F\002`\000\000I(eO\331QF@44\320\320\000\000\000\000\000\001\240\000\001\246\206\200\007\244\365\000\013\361Y#\336f\016\000\351\235F:\243:\352GZ?\256\031B\2442\034\036#\254\245\t\225\036\214\201\230\200Y\003\004\014Dc\343\270\016\342\224\255X\020P\024\310I;\213\217\371\t2L\302I\000\220D1P\236Q\240b\0336\244;\"\3530\r\003\020\023\036Bm\001\032@\220\t3\"\2141\205\000\2233C AS\000^\367b~4\304:\tH\224\240\232g\020\360c\244\252\202\366\361V)\227\224\245\363\216\231gFAS\014A\002\202\002\010QhJ\3333!\014\310 \2042\210!(\036\335\002\212\226\307N\234\266a\005\002lL\230a\246\0321S;;\016\351\212\rB\215}\340h$\206\311u\222D\313\333\351\314\236B%\243\035\331T2L\254(\2240V\207D\215%4\341`g\202\260\230\330\330\330\374\213\276\272\232\253\234\n\256\343\334\254\220\362fnM\242Wi\026{\2771\020\267\2679\266JYV\033\234\352\340\341\257\r\367\344\243[\005_\002\251\206U\207\tzU9\331s6mvl\002\362bb\336\0304.\310\245/\315\202\2111\n\350\024M\030\202\341\321\334\221|\260\304c\007\021G\014\004\000\270\272\375z<d\236g\014\346\2316\230gM\377\372+o\372s\346\243?\234\255\r\341H\205v\324\210\022\313\273\2369\036XsAD\263\034]\226\331\331\3243\222bR\0359\236\2456U\260h,\301\232$\251\200\341\201$I:\234\251\035\2147p\034\023\273\330\203\"\006\001\232\261 \202P\202\035\347Y\364\352\311\027u\r\211qp\206\000.\204Q\335\373m\213\030h\032\000^\322$\027\304\031)7\025\td\224M2\3465U\021\365\330f\271\303\207""\2358\272\337\006\216\"\243\352\305:N$\350N\223\3177V?\233\037\311\242YIRR^\266\016\252\370\177\032\264\021\244dbn\342\230\255\343lY\001\twR\250\270T\360x\372\254\247\356\320\321\\\300:\232\241\313\025\030\347\306\3333}\236\014\016\203\226_\020\272\353RU)u\033\315\005\212i\003\027\245Lz\336\3303\254\353W\325\227\006\276e\002\315\212\202\202q\047I\3467o\342z\017{\252\235\250\321\032\021\020r\230~\234\265IRUOf\026uqI\264\226\222\226\256\020\350\216\005\333\014\301\207\036\343\210\366\374\016\035\332%M\367\337\327\031\215-|\3603\021\254n\"\031\202;>\032\357I\350\345S=\234yy[x\"\352\n\\\220\234\254\370a\231\047]\t\332^-\035\202\270RE\324\272\323!=L\233\007s\373\357\221:&\362Q\374\366I\307tyT6\204;\022S\022\022(g\035}\007[\304\004ITU\245/\304\312\301\263*\026Xa\204\210\024\244y\003h\202\342\047pmCi\250C\207\260\310\002\005\360U\047@\316_\343\243\000\313\200\236S\204%\230\345\007\016\nd\277w>S\237Jb\201\265\211\rC:,\304\247\253\246B^\366\344\346\221\355\354\265\022AB\224\223A\225\302\\\211r]qqpbc\n\022}\036>K\363\313R\314\2474\366\222\323O!\304\227\023\005\220\321]\214\2312\033\001\237\036=|1\265#o\2608\272v\230\0323N=R\205\005\224$\222ZP\263\254\342\301\177\342\240\211V\234\232\244\262\356\211T\231\365\222\023q\3755\336P/\213R\013d\327\213fd:;n\253\312\332\204\301\027\261CTj\013SZ\251\224Yan\320\246}B\242\200\327\204J\323%\376\026\003>cQ\252\375\t\311\215-\253\036\312\353\337U7\357l\302Y4k\310\353\033\274\270\326\263\035s`E\032\324\272V\211\226\315\225nso\206\001A\017`z\225\030\302\327>\254-\303[`G4\232\201c\032\211\334:HH\037N\234\221\305\016\266aa\254\265Q\312]\003\002\225\336\300P\343N%\324\244p\363\277\205\272y\315\007@\213\207qkUM\030[V\027\005\225\257#\343\231N\355\343\302\322Mg\244Z%$\201\320\225\211\226\256\206\234\246\262\253\200W$\306+\261\021\032\234\251\026\226\272J\021R\216t\210\306\013e+\326aHT\022G\035\001\202\245\020\"\313\241P\217\341T\006h\336UkF\254\215\027\216@\332\254\217\304v\200F\206#:\220R\271p\336_DN$70\013d+\303K^e\232Y+\271\261g\270\037\265""\216\026\206\320\355w\231\301\003\000LI$\267\"#r@\362\274\260\027\361\220\355\255\223#6LhE2\316\232Z=\344\266B\"\345\037\023\010G4P\305(S\230\304\256\241\nD\302\230J\360\342\025\024s-3)BHO\226x\266\225k\266V\307\023OUj\213\217\"\374V\266\246\260\360j\252cgL\265\212$PO\014|\304R\334\262\365\303h\226\245\245\241m\271\273hJnQ\246\\\270X&J\354u\364\254PY\255*\356\252\317\002\031D`\244\022\200\034\007\271\3133\325f\031\364?;\322\300\201\0229\014\017\035\033U$(\221\317\026U\237\204\010o*\031E\355\221\007\314#\243\217\202U\346C0&d3&>\226\002!&S\n5\214\304:r\355\2332\3236\303My 5d\026\210q\tbXX\211f\275z\3532\356\2327\253\224\225%%\226ZP\265Ow\347\222V\251\014\253E\324:\013\314\307#\352\025-\262\006\345\226\210\370n\023\021`\243\002\253\356\330s\371\335%hx5byWxF/\212\343\035t,<\032\204Z\013\376\372\372_\342\033\261\274`\336\204l0\221\212\2409\346\362\376RQ\330\270$\307E0\234v\027\324l\013\332:S^\ng\360 \245\031\270>\374\347\230\017\275\360Q\336k\366w\374\242\201\010\364?Ct\354\203\367\233\374!1\010:=#\220\222\357\326\371\311\036=W\212\273I3\022Ti\261\323\347\256q\320]\257\004\205\035\270C\027-\244D1%\224z\325\rl\257\220\031\006\000h\276.\374\326\213\356\307\035\346\311=DA;\235\2342\036\314\341$\201\001\200\030A\214Rc\001O\000b\032\002\020\2121$/\241\t\342\351\375\047\030\266\205\r\222J\237 \306\243\304\010\341Dgxp8\252\203X\242\262\360B)$j1\241\3047g<\010s\312&\314\240e@dA\212\030\322\022\003\023\217\250\001\374\225\210D\014\315S\245Z\032d\264\220\250\353\224>\212m\254\342\027\014$\025\000JX\021A\203Ok\310\256\201H_\321P)Q@WA\356C\201\262T3S`+\351\214\367=\r\372(\317V3\236\002&\252%\327ZZ\313V\207\224\301\316\343\370\304\216\tt\023>\321\023\024\323\301U\352 \262\t\001\324\032\027\nb\241\036\026\374\327\\g;\313\220\203\211\007\010\013\214\020z((;\034\335\023\363,q\351\025\014\272\031\244\0044i\240\377\301\264\020\0177\207\301\035(|\313\220\3415\223\265\3059\202\316\013\027m\360\226\324\266%\035T\226\365\244V\326\257*\026R\332e\220\312\365\206\270\272\322\330\260\337\333TV""\345\217e\205\226\255[\351^\307+\010\253\026\031\330\302\313\025\260\316\272\036\007\033$\313&\276\r\374\314:\265\260\255\237\016\252.\010\267\277\244\362\373\355j4k\327\247wG\345\234\276\\\331y\341fk\256\272\313\256\363y,\237\035~O\201\261^\306\254\034|z\265p\357q8\375\261\251\273\211\240\006a\200\274\355f\302n\006\374\354\313\271\267xg\336\317\330\352\361\023g\213\314\332`T\250\326\212\352\213\021\"\014\3202\200\254\262\234\202\313\2258`\241\314HAwrf\256\047)\263\264\246\244\241W\0229X.\3444CNcs]p\336\262\254\326\"\223\243\003Fw,VD\210\230\004D\240k\342Aa\215B\014\235\204\325\200\324\265S\201\021\220\314)bn\252\025\200S\001\250\226\311QD\257I\027V\204\206\nL:K\047!\377\027rE8P\220\004%\"\235";
-    PyObject *data = __Pyx_DecompressString(cstring, 2380, 2);
+    #if (CYTHON_COMPRESS_STRINGS) == 2 /* compression: bz2 (2389 bytes) */
+static const char cstring[] = "BZh91AY&SY\007\214\212\035\000\001\204\377\377\377\377\377\377\377\377\377\375\277\377\377\377\277\377\377\371\300@@@@@@@@@@@@\000@\000`\010\375\323\276S\233\255\003\266h\310\006\200p\360\000x\006\202D\2402\r4\323\3214\300\2326\006\251\355\246B\210\310\321\215#!\2402\000\003@\320\006\206\236\241\221\240J \010\0012\032\004\236\020\244\332\207\224\036\240\032b\000\032\000\006\2002\r\017CI\2402\014L\230h\002B@\232\014\215\003j\r\250h\000\000h\320\000\000\000\000\000\000\000\0324\320H\212\024jh\032\r=@h\332\203M\000\000\032\006@\000\000\000\001\352h\310\014\206\236\210d\004\030\002a0&\023\t\246\t\210\300\023\000F\206L\002`\000\000\004`&\000\000\004\222\0216S\325\047\222\000\017P\r\251\355P\320\000\000\000\000\000\000\000\006\200\007\244\365\006\200\314\346\355\333;\351\005\240\3102Q\370\024<\231\313\237\326U\022\352\224\310\010\231\313tKFOF \315\000C\020`A\240NNK\200\356)J\252\020 \204\026Q#\270\254\177\230\332m!\266\300l&Ql\024\334\212DJ\257u0\231Z\335\000\244D\205$P5\232\031\237\006\300m&T\204\\0\033H\215E\005\010\224\005L\235\214\340\361F(9\303\234\321\352\214\024cK`\350\240\265a<T\226*\252\334H\246Y\361\2209\206$HR$\022$\245dJl\314\2043 \221$2\224\211%\"3\250*UL\212\212\2113D\020\007\240\361\341L)\202\0219\243\020c\025\010\t\002\tU@V\252\242]9$\212KV\351\244\247\nTb\021\213\047\014\223(\025%&\007\242(\240\273Ua\000\320\003\302\221\261\261\261\370\330=\216g_\337;\006=\367\224\021\241\231\270\366J0U({\362%),{\234*\031\265\361\331R\017\315y\023\221j\325\354\025+\224\254\344X\322\250\003rdt\357\260\013\0038Ep[,,;b\346\221\330\216\013\021X\030F\200n@\302\223@\207\016N\361\003\022\030j5\244\t\321\047\016\006O\326\365\256\372\tep\033\344\032\273L,O\033\377\317>\036\035\373\256\337\366W\213\362\233%\326\274\240\221\273\233\353\023{\312\016X9\242\271\243\273WwwE\202\204QA\016\013\014H*5C\233\270A\007\244\267L7=\007\244\322\017\225\037\223\357N`L\022s\233\2201\020`\031\252\210\020\"\n\004\007u\251\365&\3058:\246\302\275;\341p\014\020F;\337\305ee\241YX\025#\207\005Mit\036\301`"":\3475\352\213\344$V\nz\022\021\360\201\002\047\233?\027\235\307\300h=\034\254K\004\261\013\022\313+\364\250\364?v\2365TT\225\025x\255=OM\275\346\377ly\024\245%\"q\323a\224G\346\301\304\215\276\034\247\336X\204H\343\236\036\256\276D\005\357\201\341\3518\023\273M\232s7\3776y3\203\375\361\3251\230\342\251\242\243e\335\257\006\n\361\315g5lY\027\273{\017S\035\336\235\326/_~\361\207b\362\300\270K\222\353J\372\265|I!)G.\251_\024\210\221\ndKV\337\026z\251JR\231\372\270\362^p\205\251jJ\333\240=\021\341\272p\201\003\227\207Ab\367\312\2335\322\315M\367_\270$f\256i^$?:V\303\322\007\3522\047\035\222\020I\222Q\0027\003MZ\325\000\333\024\007j%\212Df\207\351z64!\001\032UT\234\047\047\215X\253k\267\341\177\276\3518M\376]\337\367\332,!\346wn}\310{\024\3374)Q\277\033\037\243\014\376(\023M\023\305/\216M\304\037Z\311\272\314$L\025R#\237s\266\023\205wQt\321\210\325\376_\000\203\253\312Y\341\031\342\347\r<\014\345\243%3\024\047\204^\014[Xt\360\356o\332|\353\323\047?\021%\240o\230\334\226+\346\2228E\372\274\222\216\337i\350\224\212*\245n\333\0016\"lM\233\r\204\302\304)QU\230q\272\256n\323$W\275Y\047.J\307\014\025W\032$\2426;\356\272\343xs\266\335\264\267\223\216\336\206yI\340`\365`\310\252\265Z(jffg~\247l\326mC\377\014\204\245J\215Y];\221V\214\372\344\n\343\373\026:H\304\027h\016\352,\233\310X\016N\333\213\022\360\301\\\233xa\253\212\301\326\327u\261\213\246-\260\227E\025\024\035\300&\274\251\341\345\332o\334s9\360\342\2373Jg\243O^8\370\313\177\016\316\274\ru\320\315P\326\376\306P\306\032q\256\324S\242\262\366\"m\327\327\243\253\312\341\047\n\022\366\010\252\3204\316\021\321\203\360\305\356H<\256\341\203^\211\360aL\207F\376Z\250\234\2727\006\235\014\326\212\215\216h^\316\r\005 r\311\232\025 D\3712\177/)\341\007#%\324\306.\207\2153\321\204\003^,\325\032+X|\n)G*I\220l\232\347*\203\024U\220\362Q\257\047=oY\200\263UB\311\3306\205\202\322\304\316\024\334\213Q\010R\215h\306\336\316\206\t%\nh\242\340\267B\216F\033$\242G\337\253\215\324D\321\233\307\260\241\031\246\220\355]Q\310\356\201B\031\033""\325\005_{.\007\013\247\002\223\252\321\215\2230\275\3616\327U8\354|\367\354\010\366\266\003\221t58\217\256\017\001\221\006fk\317{\357@\035\t\225\001;\2149f\355\333Iu\252)\013\337\r\030x*\327!\031Q\031\264\221\007\2125TX5\251\216\201\013\304\30101\303!gElMj\346\252\250\254\275\366rX\307\264\214\214r\324\272\205\342\342\253%-;\0064\324\260\265\030\250\306\nR\241d\250\357\"\262\01482Y\211\232ff\031\347\273\277\"\375\212r\253n\r\023Tw\367!\026\300]rt|u\213\350Q\025\255\242\r\034\320\030\003&\302H\310\256\261\031\306;\342\232\301\310\224R[\022\024=i\222%\026Ok\017\352\344;\026U\014\355\245\010\326$(\243\307\251\233\220\334\t\271\r\311\247\360ZLJ\325\245\335\006\344B\303g_^\333\353\3539c\251\307=C\021\017\000\232\323Y\255\023_N\23516\367\016=\230\324T\225\025UU\350f\261\207\370\325S\325\r\254Fh \356\006\343\346\307@\265gHuk\314H\313`\231\025\306g\036\203w&\006\007e\352\370\361g\326\274\2020\275\030\354\356\241u\365\020\"\340+\371U\252\366N\020\375 \360\321\270\274F\023\220\3040_\345\267:\310\006\321\212\320\340\204;&\234}\263\032\227\301j8\022URV\260\354\034\300\214\037\rQ\024\277\254G\306j\tgC\346_\032\320\373S\0360\244c\014\\b\365\267\275x\346\300\211\352\304\333B\241\244P\352T\243#\021\351\rS\253\256\300k\\\005b\351BDC\"(\207\261P\326\272\371A\220`\006\213\343\360G`\276\314i\332\206\t(\"\t\032\335q\232\346k\210 \010\014\000\302\014b\223\030\nG\203\017\330\017|\250\304\200\276\204$\225\262z\216Ya\231D0AC\344\031\n8<\215\363K#\203A\312\252\reEe\240\204PA\n2\020\322\027\307#\310h\024\246\315\020e0d\240\304\314\204\204\000\304\203X\000\356Z\312\021\0035\024\347XD&K9\n\r\2633\246\237\035d\017\262a\036\250\002N\300\212\014\032{\\E\234\004\341\177E0\235D\301Z\3675\r\346\310\220\315M\200\266\223-\315r\033\266Q\236\274\266\270\004KiK\260\263\302\313\026\007\230\301\310\323\370\312F\364\316\004\317\254\2422\216G\252\271C\326\001\000:\003b\311FS#\202\355G\234\3239\034Y(9\017hx\262\300\367\"\202{s\r\262\237\235e\314\234P2\350\352\020\017\331\236c\377\010f \034n\016z6 \350\3275""\242:\347c\030\343\013 .e\337\302+\021V\210u\222+V\021a\247R$-\025\260\312\341\225)\215\361u\342\255Z\037\334*)\363F\255e\212\225-\244\251[+\024\251\225S\255\213\244)\325:\210w<\234\363,\372\230\233ZuiS\305\307>=$\\A\217\306\300\034\371\260\214_\341a`__\353p\305\356\352\362\357(\013\253\3124h\335Q\243\241\223umsqg\033\014\373X6\356v\016\r\\\014\216Wpn\363\2626\000\3230\027\241\274\270\217\017\010\353\305{\217h~-~8\026\371\t\201\275\337\340\346fb\006*\242\314\244\010R\014`\033\032*\003NZ\313\003\017\022\202a\335\342\024\334*+;\"\234AA\270H\314L;\300i\226U\030\326\036m\3523S\231\242\321\204Q\235\341\240\322 J\201\002RF\306P\034\264V&\021\330)\260\032\266\255dL\3453\nZW3\006\300\034Hj\025\344A\212\025\224Hsi)`q\022\344\227\350?\342\356H\247\n\022\000\361\221C\240";
+    PyObject *data = __Pyx_DecompressString(cstring, 2389, 2);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2410 bytes) */
-static const char cstring[] = "x\332\235VKs\333F\022^ZRL\307Z\333\224\250Wb\047\240dK\361&f\226z9\361\246\262E\211t\254\254-\213\324\303\217d\303\002\201!\2055\t\220\030\200\026\263U^\037u\304\021G\034\347\210#\216<\362\310#\217\372\t\371\t\371f\000R\222eg\253\242*\021\203\351\236~|\375u\017$\331\222\376~$\031\345\377\020\305\372^\262\033\rb\336SdJ\244r\333\"\364\201\364\205e\022\"UL\271Z\047\272u7\375@\372\356\t\251\033f\373@#\257%\243\"}\247\030\272\245Um\303\246\222\254\253\222\252\231\334\324\273\333\232>\020P\313\324T\242\236Q\226\014\363\017\345\347\367\206\232\337\377sS\326u\303\222dJ\265\252.Y\206d\022Y\275g\350\265\266T\027A\266\020\344\226\336\222k\232*\325\r\225|%\221\243\006\316\302\324\222\262\304\375.U\014\3232e}\351+\251\nS\003ez(7\010\\I\362\221F\245m\303\"\222u\010\2546\333\326\241\241K\330SIM+\023S\266\010\274\361\370`\325\344J\272\264\223\337\271\267\372\315\252\210\326$\034Y*Q\273\254\324\020(\241\034\264\262\255\325,X\267\332\rB\323\322VEj\033\266\244\023\304\205,\032\320;{\300:$\272D\211\305\027\322\222\310Y\2664C/\341\270\246W\227\"\230\264\026\341\247\037\3125J\322\262\252\226\240G\024\243V\3432C\247i\271\254\250\032\225\3135Bt\376[U4\032\256T\335@B\025\331\256YR\251d\022\325VH\251$\251\266\260\250\033\372=$\330\322\344\032\244\212\246kV\251$\200\227\024\243^\347i\352r\235\360\3042\"~\3238j\177m\022\332\370\272\364\212\230:\251\245\033\355#[x\342r\271V3\024\000\047\311\246)\267%U\266\344\364{\244a\r\270\365\260\3744\235\335\335\334\332\332(>\375W~{\323\266\200w\370\233\036\206\254\210\362\224J\303}\240F\001\326\005\211b[\321\252R\223\007\313\206lZ\271\247\333\371\\\361E\276V\323\032T\243\017\367\037?~\362\264\230\177\232\313\355<\316nm\357\354\357>*\346\263\271\242a[\344\211\334\030</\206pFr!\210\241L.\243\000\326\360\265JN\327\257H{\270\346\201\r_\250\"\353\273\244i\023]!\274\t\323\247\375X*\355\264\217\360\237\003\031K\333\344\310*\222J\251\024\021\006\005E\3618\245N\027p\250Y\244\3167T~\006\177\025[W\370\263:\010\032\177Z\275\201.\341\253\272\254\351\342i\250vM\310x""\345\305\223\273/\225P\350\222rH\224W\324\256\207o\221\025\276\344t\017W\266\336\320\224W\260\220\327\007z-\2133\200\333h\332rm`v\300\305\013\370\0167\310\021\177\001\306\303P\350\231\320/`_*a\256\361\\4ZR\014\023\250j:Ag\204\245\030\220\257T\266+\025t7m\353\212f\244\207\212T\266\312\230\216\212R\303K\tX`v(\244,+\257\024\303\326-\320\212\263Y\025\211\302A8WQ)\314\036\242\253\004\311\212\221AL\3230\301\274*\345\364\303\010\252\213_>\210xIT\3148r\304+C\303\237_\t\350P\323\352\232\205\271\306\207\032\037f<]\314\302:\3027\0175+-\332.\315\333.\035\265\035\3347\020\032\247O\303h4\014\332\200\024Y6lzH\250I\252\032\005\357MN&jQ\236\"\241T\256Y\234b\224\324*\000/\232\n\242\0271e\017-\312\243\001\244&p%\rj\031\3707m\305BE\341\312n \177\"\256\021\014R\230}-\353\326\321\323\267\261\376\350\307\307_:\205\267\331\223\370\365c\313Ysc\275\271\277\261\024\273\337[\336\350\244:\031!\350]\377\202\305zw\037\004\251`\2753\321\271\337\275\335-\367v\304!\311\033\3612^\216\305\372\361\271\336\334\262\237\362\327\203\311`#P;\363\235\215N\271\213\375\331\336\354]\226`\251~\374V\357V\232\311\254y\022\037?\316;S\216\3544\373\343I\047\347^v\233^\254?>\351\254\273\023n\246?>\341\244\234U\307\304\313\032\337\307\353`\357\215\367\234\025\206;\213\356%\027v\257\035\313\210}\331):\266\273\351\232^\242\217d\232o\263\277}\364\227+\237E>\373\361\317z\237E\253\273\354S\377I\047q\022\277z\274zL\235\333\216\342&\334\024|!\027\036E\246\037\377\353\361\201\223q6\035\313]vw\2751\257\340\311}\250\257\034\227\235K\316\202\263\357\316\273\033\256\342Mye\026\213\216\234\311\351:\254.8{\356\244\233u\013\256\352-x\205\376\215\031.I8\323N\323\035qW\3342\274\255\261\030K\204\352\363\316\006\302\230\302\366\0256\3116\231\351O\371\345\340R0\037d\243\243H\311\2119\223\320\253 \313\226\267\313\017\263\005Vd\266\277\341+\200\375T\323\204\036\336\222\316\226\273\207 e\317d\023l\025\271\047&\235\025G\356\337\230uc\375\033sn\202\243x\007H\047x\374?\204il9\205~Tt\234Zf\317\374,\260\274\366a,\005\320)Tjp\370\352\361\2723\001c""(n\266\037\277\302#\262B\2773@\0245\365f\330\030{\356\027\270\244\345\354\362`\336#\341\371N\361\342\234\227\"\236S WQ\357I//\010\026\001\231=\257\376\322\247\301\355\240\332y\326\315r\r\033U5Q\231\2747\201j_4\314k9~\303\031C\215S\340\342\r\016\030\017!\371)|\331^\326{\306\362\376l\220\340\222\214\223\r\253|^:\023 \237)\347\300\315\240P\324\233\3676=\233e\301[a\254\214l\317\251\177\022\254\240_\226\2723\350)\256\262&X}\321bxx\314-\"e\036{rF$\222\355\317~\356Z\202K3\376\230\3772\260;\233\2357\275\375\237{?\377\373\203Q\357\302\307\"\030\270\016\262!2\246\370\023\376\032\350\266\020\354vb\357\365\275,\3124\224\024A\251$RB\020\274\351\216<\213\255\371#\376}@M:+\035\371|P\007\001\220\234v\010\272i\320\275a%\232!I\013\034\362\270\033s\347\274;\036\345\245\234\002\376\013|\177\212O\247\017\262\257w\367\037A\206\323o\311\253\262\003?\343o\372&\262\214\337\361\016\330\272\237\360\027\374\242\337\034r\373\332qE\264O\316\033\3656<\225\335\346V\020\336.R\374#F\205\255\251\000\365\025O\001b9d\232\361\263\376^\330t\211?\321\327\013AA\034\214\246.F\3352Zu\032\311/\371\2230]@GO`\334Nv\036v\027\272\205\256\334\245\275\342^o\357E\357\305O\275\237~\351\375\"\367\344\262\2600h\340\250a\222a;%x\363=\004\205W\242\270\t\313\260l\330o\305a\003|\213\210Z\200\310\306\310.w.uRQL\334\3204\264\246A\337E6\302\217\002\335e\177\037\363h3\240\221^\322y\204\001\307\3518\303>be?\306\217\276\306\010la\2639\214a\001\211M\204\223u\035\203v\321\273\344\245\370K\310sA\004\216Q\322\335\027\255b\002:p%\264\362?F\340\266\300\347\326\262\363\334\345\230\235\\\020F7\301\0351\3729a8\233.\203[\374\032\350\215>\357=\177\361\333\370\373\t\364\271\373_\366\245_\3407\322#>\253\256\035\253b\202\210\272\334\027\014\004A\263N\201\017\257I\\@mqID\255\227\367\222\336\036\302\235\275\351>\362\320\207s\241\316\257\330.\242!\276\361W\3757\035\364\310\254\033\307tLNq[\200,l\247=\240\333\0224\235\366[\301A\047\303\365\256 \203\323\3078\214\342\3611\360\2126\247\370\274Z\007OZ\250\307z0\0354#\311\311\031\047g\342\234u\257z""\231A\373\216\241\020I\\\240|\316Ar\331}\215\233\241\031^\032\211)\347\031\372\270y&]\276-\306\321\010&\344\030\022M\262=?1\260)\334&1!60<&q\003\225\321DI\036\336}\224q\333OqT~\024Mv(\030\177[\014\271\211n\346\344\024.\244CQ7\313[\005\\\017\320O\311`\2573\333Mv\367z\205\375\336\376\301\000\004\241\267\210\256\315\261\270?\352\347\202\321 {\006\222\201,6\304.\204)\031N\201\376,\237Z\315\376\315;Hb\232Q\304vS\362\306Y\366\004\2178\033e?\010\032\341\345\n\212y\363V\177\356\226{\200\226\221y\n\217\331%6\217\216\217\235\210\227Xh\314\002\002\302\306\006x?\352\377\210\334\026\273#\335\007\275}4\350\313\320\377\267 s\263?+y\342L\370u!\034\306\340\343L\275N\241\237vT|X\360\351\224\305\027\007a+L\346\0237\023\226\324\014o!@\177+\032\025\251w\271\362\377\335\016\t\272\307\346\360\265\266\342\223`\2553\332\311\366\337\341\217\211~,\2124\243B\027a4\371\211\233:I\206`\016\364\377|,\375A\323E_\r\203/\217\343\346\357\235\234\270\324";
-    PyObject *data = __Pyx_DecompressString(cstring, 2410, 1);
+    #elif (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (2424 bytes) */
+static const char cstring[] = "x\332\235VKs\333F\022^ZRL\307Z\333\224\250Wb\047\240dK\361&f\226z9\361\246\262E\211t\254\254,\211\024%?\222\r\013\004\206\024\326$@b\000Z\314Vy}\324\021G\034q\234#\2168\362\310#\217<\352\047\344\047\344\233\001II\226\235\255\212\252D\014\246{\372\361\365\327=\220dK\372\373\261d\224\376C\024\353{\311\256\327\211\371@\221)\221J-\213\320G\322\027\226I\210T6\345J\215\350\326\375\344#\351\273\247\244f\230\255C\215\274\226\214\262\364\235b\350\226V\261\r\233J\262\256J\252frS\357nk\372@@-SS\211zNY2\314?\224_\334\033j~\377\317MY\327\rK\222)\325*\272d\031\222Id\365\201\241W[RM\004\331D\220[zS\256j\252T3T\362\225D\216\3538\013SK\312\022\367\273T6L\313\224\365\245\257\244\nL\r\224\351\221\\\047p%\311\307\032\225v\014\213H\326\021\260\332lYG\206.aO%U\255DL\331\"\360\306\343\203U\223+\351\322^v\357\301\3527\253\"Z\223pd\251D\355\222RE\240\204r\320J\266V\265`\335j\325\tMJ[e\251e\330\222N\020\027\262\250C\357\374\001\353\210\350\022%\026_HK\"g\331\322\014\275\210\343\232^Y\352\303\2445\t?\375X\256R\222\224U\265\010=\242\030\325*\227\031:M\312%E\325\250\\\252\022\242\363\337\212\242\321p\245\352\006\022*\313v\325\222\212E\223\250\266B\212EI\265\205E\335\320\037 \301\246&W!U4]\263\212E\001\274\244\030\265\032OS\227k\204\047\226\022\361\233\306q\353k\223\320\372\327\305W\304\324I5Yo\035\333\302\023\227\313\325\252\241\0008I6M\271%\251\262%\047\337#\rk\300\255\207\345\247\311\364\376\346\326\326F~\367_\331\235M\333\002\336\341or\030\262\"\312S,\016\367\201\032\005X\227$\212m\365W\345\252<X\326e\323\312\354\356d3\371\027\331jU\253S\215>>\330\336~\272\233\317\356d\323\371\335Lfo;\275\265\263w\260\377$\237Mg\362\273\007\205\354~\336\260-\362T\256\017\236\227\2039\047\271\024\316P&\227P\nk\370Z!g\353W\2445\\\363\020\207/T\221\365}\322\260\211\256\220Bv{\233\267d\362\254;\213\305\275\3261\3763\240fq\207\034[yR.\026\373\364AyQJN\260\263\005\234j\026\251\361\r\225\237\301_\331\326\025\376\254\014\002\307\237V\253\243g\370\252&k\272x\032\252]\0252\316\003\361\344\356\213E\224\275\250\034\021""\345\025\265k\341[\337\n_r\362\207+[\257k\312+X\310\352\003\275\246\305\371\300m4l\271:0;`\346%\214\207\033\344\230\277\000\347a(\364\\\350\227\360/\0261\345x.\032-*\206\td5\235\240O\302r\014\250X,\331\3452z\235\266tE3\222CE*[%\314JE\251\342\245\010,0I\024R\222\225W\212a\353\026H\306\271\255\212D\341 \234\262\250\026&\021\321U\202d\305\000!\246i\230\340a\205r2b \325\304/\037K\274$*&\0369\346\225\241\341\317\257\004\224\250j5\315\302\224\343#\216\2176\236.&c\r\341\233G\232\225\024M\230\344M\230\3547!\334\327\021\032\247P\335\250\327\rZ\207\024Y\326mzD\250I*\032E\027\230\234P\324\242<EB\251\\\2658\315(\251\226\001^\177F\210\316\304\314=\262(\217\006\220\232\300\225\324\251e\340\337\264\025\013\025\205+\273\216\374\211\270T0Va\366\265\254[\307\273o#\275\321\217O\276tro\323\247\321\233\047\226\263\346F\272s\177c\t\366\260\273\274\321N\264SB\320\275\371\005\213t\357?\n\022\301z{\242\375\260s\267S\352\356\211C\2227\342\245\274\014\213\364\242s\335\271e?\341\257\007\223\301F\240\266\347\333\033\355R\007\373\263\335\331\373,\306\022\275\350\235\356\235$\223Y\3434:~\222u\246\034\331i\364\306\343N\306\275\3526\274Ho|\322Yw\047\334To|\302I8\253\216\211\2275\276\217\327\301\336\033\3579\313\rw\026\335+.\354\3368\221\021\373\262\223wlw\3235\275X\017\3114\336\246\177\373\350/\327>\353\373\354E?\353~\326_\335g\237\372O\333\261\323\350\365\223\325\023\352\334u\0247\346&\340\013\271\360(R\275\350_O\016\235\224\263\351X\356\262\273\357\215y9O\356A}\345\244\344\\q\026\234\003w\336\335p\025o\312+\261H\377\310\271\234n\302\352\202Sp\047\335\264\233sUo\301\313\365n\315pI\314\231v\032\356\210\273\342\226\340m\215EX,T\237w6\020\306\024\266\257\261I\266\311L\177\312/\005W\202\371 \335?\212\224\234\2103\t\2752\262lz\373\3740[`yf\373\033\276\002\330\3174M\350\341-\356l\271\005\004){&\233`\253\310=6\351\2548r\357\326\254\033\351\335\232sc\034\305{@:\306\343\377!Lc\313\311\365\372E\307\251e\366\314O\003\313\033\037\306R\000\235@\245\006\207\257\237\254;\0230\206\342\246{\321k<\"+\364;\003DQSo""\206\215\261\347~\216K\232\316>\017\346=\022\236\357\024/\316E)\3429\003r\025\365\236\364\262\202`} \323\027\325_\3724\270\033T\332\317:i\256a\243\252&*\223\365&P\355\313\206y-\307o9c\250q\002\\\274\305\001\343!\304?\205/\333K{\317X\326\237\rb\\\222r\322a\225/Jg\002\3443\345\034\272)\024\212z\363\336\246g\2634x+\214\225\220\355\005\365O\202\025\364\313Rg\006=\305U\326\004\253/[\014\017\217\271y\244\314c\217\317\210D\322\275\331\317]Kpi\306\037\363_\006v{\263\375\246{\360s\367\347\177\1770\352}\370X\004\003\327A6D\306\024\177\302_\003\335\026\202\375v\344\275\276\227E\231\206\222<(\025GJ\010\2027\335\261g\2615\177\304\177\010\250I{\245-_\014\3520\000\222\323\016A7\r\2727\254D#$i\216C\036u#\356\234w\317\243\274\224S\300\177\201\357O\361\351\364A\366u\357\377#Hq\372-y\025v\350\247\374M\337D\226\321{\336![\367c\376\202\237\367\033Cn\3378)\213\366\311x\243\336\206\247\262\273\334\n\302\333G\212\177\304\250\2605\025\240\276\342)@,\203LS~\332/\204M\027\373\023}\275\020\344\304\301\376\324\305\250[F\253N#\371%\177\022\246s\350\350\t\214\333\311\366\343\316B\047\327\221;\264\233/t\013/\272/~\352\376\364K\367\027\271+\227\204\205A\003\367\033&\036\266S\2147\337cPx\245\0377a)\226\016\373-?l\200o\021Q\023\020\331\030\331\245\366\225v\242\037\02374\r\255i\320w\221\215\360\243@w\331?\300<\332\014h_/\356<\301\200\343t\234a\037\261\222\037\341G_c\0046\261\331\030\306\260\200\304&\302\311\272\216A\273\350]\361\022\374%\344\271 \002\307(\356\036\210V1\001\035\270\022Z\371\037#p\233\343sk\331y\356r\314N/\t\3737\301=1\3729a8\233\256\202[\374\032\350\216>\357>\177\361\333\370\373\t\364\271\373_\366\245\237\3437\322\023>\253n\234\250b\202\210\272<\024\014\004A\323N\216\017\257I\\@-qI\364[/\353\305\275\002\302\235\275\355>\361\320\207s\241\316\257\330\316\243!\276\361W\3757m\364\310\254\033\305t\214Oq[\200,l\247\002\320m\n\232N\373\315\340\260\235\342z\327\220\301\331c\034F\361\370\030x\3657\247\370\274Z\007O\232\250\307z0\0354\372\222\323sN\316\3059\353^\367R\203\366\035C!\342\270@\371""\234\203\344\252\373\0327C#\2744bS\3163\364q\343\\\272|[\214\243\021L\3101$\032g\005?6\260)\334\3061!60<&q\003\225\320Dq\036\336C\224q\307OpT~\024Mv$\030\177W\014\271\211N\352\364\014.\244CQ7\313[\005\\\217\320O\361\240\320\236\355\304;\205n\356\240{p8\000A\350-\242k3,\352\217\372\231`4H\237\203d \213\014\261\013a\212\207S\2407\313\247V\243w\373\036\222\230f\024\261\335\226\274q\226>\305#\312F\331\017\202Fx\271\206b\336\276\323\233\273\343\036\242ed\236\3026\273\302\346\321\361\221S\361\022\t\215Y@@\330\330\000\357G\375\037\221\333bg\244\363\250{\200\006}\031\372\377\026dn\364f%O\234\t\277.\204\303\010|\234\253\327\031\364\323\216\212\017\013>\235\322\370\342 l\205\311|\342\246\302\222\232\341-\004\350\357\364GE\342]\256\374\177\267C\202\026\330\034\276\326V|\022\254\265G\333\351\336;\3741\321\217y\221f\277\320y\030\215\177\342&N\343!\230\003\375?\037Ko\320t\375\257\206\301\227\307I\343w\240\343\275\r";
+    PyObject *data = __Pyx_DecompressString(cstring, 2424, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3158 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject> u\377pper-cas\377e bytes:\377 (tree f\377ragment)\377.: <Memo\377ryView o\377f <conti\377guous an\237d dirG\001\007\ri\375n\021\005stride\275d\"\010 or \004\031>\371<(\tA\006>?Can\377not assi\377gn to re\377ad-only \365m\240\002v\242\000Inva\377lid mode\237, exp\347\000|\000\047\373c\047t\001\047fort\177ran\047, gH\000\276%\005shape\222\000 \377axis Not\357e th\251 Cyt\357hon \021\000del\177iberatek\000\336\320\001cter!\001n \177PEP-484\212\"\373re\326!s sub\333cl\246\000es\261!bu\357ilti\260\000ype\377s. If yoOu ne\224 \303\000p\316\000\376%\tthen se\335t\200\000e \047\357\002at\377ion_typi\267ng\047\355$iv\242\000o\377 False.a\367dd_\231 ecol\371l\330@+\000s.abc\377disablee\275n\002\001gcis\004\003d\377no defau\377lt __red\377uce__ du\336M\002non-\262@vi\373al\033\000cinit\375_Y\001 a com\275m\362Aname\212a1\376\202Aproxy/r\377esp/_ker\377nel.pyxu|o\002\242Aalloc\266 \377 array d\017ata.\013\020\376#\320a\255c\377s.ASCIIB\377ROKENCut\324\355 \000\003.\252\006c\232B__\254\017\006\263 st\241@_\013\014c\273ut5\004fla\003\005p\377artDONED\377RYEllips\377isFULLMO\377REODDPLA\377INPUSHRE\377ADRouteM\203ap\000\005q\017\017\010t\016-\006a\265b\376 t<\006ge\002\007k\343eyT\006\225\001a\006sca\377nSequenc\365e\201\206\001.\206\206\007__Py\375x\001\000Dict_N\377extRef__l\252d\316@__\377b__\001\005^n\000item\r\001d0\001\036\027\000func\035\001\211\000\264#\276+\000impor\361@_\337_main;\001mo\307dulM\002\366AM\001ne\371wT\001\346@_chec\207ksuT\000\n\001?\004\025\001t\363yp\324`\037\001unpi\333ck?\000En \005vt<\226\204\001\230\001qualO\005\204\204\005\354\322N\236\204\006ex\314\001set\341_\203\005\354F\346\000\360N__t\373es\310\001is_co\375r\305@ineabc\374\205C\223\204\005_buffe\377rasyncio\375. \006satbas\257eccl3\000_\211 t\377raceback\237count\324`\312\204\001d\360\344\002^\000\322\211\003\247@odee\347nde\352\000\256\207\002err\333or\367`gs\373afo\317rmat\202\210\004\217Adi\352)\000x\226As\000\002ize\376\214`limitme\361m\321\210\001\311\210\001\360""\205\001ndim\276\274\000rhit.\362\205\002.z\363\205\001.\360\205\004objp\230\000\376\324\204\001popposp\373re\355apushe\177sregist\210\000\356\311asts\210!ess\367alt\337aself\347set\217\207\004\213\211\002sig\357htss\213\000sta{rt9\000psto\001\000\317ruct\317@\203 up\357date\302\213\002val\377ueswantx\377O\200\001\330\004\n\210+\377\220Q\200A\340\010\017\210\377t\2205\230\001\320\031*\377\250!\2507\3202B\300\367!\3001\024\002\320\017(\250\377\001\320):\270!\2706\377\300\022\3007\310$\310b\373\320P0\002 \240\003\2401\377\240D\250\001\330\010\031\320\377\0312\260!\2606\270\023\377\270B\270d\300\"\300B\367\300b\310\025\000\030\320\030)\377\250\021\250!\330\010\035\320\377\035.\250a\250q\340\010\377\014\210E\220\025\220a\220\377q\330\014\024\220D\230\007\377\230q\240\001\330\014\023\220\3776\230\022\2301\330\014\022\277\220!\2204\220r\n\0005\370\024\001\014\000\014\005~\240X\250Q\274\034\002\"\001&\230\002\230U\000\016\373\210a\271\0002\220R\220u\177\230C\230r\240\021\330\312\000\377q\200A\360\006\000\t\036\276m\004\330\010\036\320\036y\002\330\377\010)\250\033\260M\300\021\377\340\010\013\2104\210s\220\377$\220c\230\021\230!\230\3715\310\001\202\0011\330\010\r\210\377V\2201\220C\220t\230\3772\230S\240\005\240Q\240\373a\330,\0003\210b\220\002\377\220#\220U\230\"\230B\377\230c\240\025\240b\250\001\364,\004\311\010\017S\000#\220T\230\377\023\230A\230Q\230d\240\277#\240Q\330\020\027\352\001\021\377\220\026\220q\230\003\2303\373\230b\267 5\250\001\250\021\273\330\014+\001\"\220B\204\000\025\376\024\000\t\250\023\250C\250r\377\260\025\260b\270\002\270\"\373\270A4\004\017\210q\220\001\353\220\023%\000f\343\000v\240S\3769\001\250#\250R\250u\260\047B\260c\364  \007r%\0005\000\337\024\220I\230T\242\000a\240\377r\250\022\2504\250q\330\377\021\023\2203\220a\330\020\177\030\230\001\330\020\031\230z\000\347\022\220%\347 \260 \014\210G}\220\367\000\014\210I\220Q\276 |\360B3\0002\250W\260A\311 \251\016\2627\344\"!\277@\0106\004\013\317\2106\220\022J\000\332@A\330+\010\t\336\001tr\003""\027\317 \321@\177\240\027\250\005\250X\260\307@\037\017\210v\220S\211\001\007\020\354\001\231\025\231A\271!t\2300\005\215\000\330u\014\301%4\355@\023\240E\334b\372\302$A!\013Z\260s\270$\277\270g\300W\310A\347!u\372\323@r\227@E\240\022\2401\272F\020\023\264\001\020\220\005\341@!\361\230\036\000\255!\235`\330\024\033\230\3774\230u\240A\240W\250\177E\260\030\270\021\330\020\047\000\263\220A\340C\020\013\027\270\332 \025\377\220V\2301\230C\230s\377\240\"\240C\240u\250A\311\250\201`\372!b\370 @\n\032\270\3773\270d\300\047\310\027\320\205P\036\0025\321\204\002c\nM\0027\003\005\357\230R\230r\267\002\024\027\220\376\305\001A\330\030\037\230t\240\376\310a\027\260\005\260Z\270u\377\300C\300~\320U\\\320\373\\]\235\026S\230\002\230&\317\240\003\2406\352`\227\000\250c\357\260\022\2605\354`#\270S;\300\001\273\020\023\2202\242B\375\006=R\320`\024\250Q\330\202\000\361\205\001\377x\240t\2505\260\003\260}7\350 e\3003\300a\207\013\373V\270\350 \026\220e\2302\355\230\266\206\005\017\210\206Aq\330\020\376\241\204\001Q\330\014\020\220\010\230\377\001\230\031\240%\240s\250\377!\330\014\025\220U\230#\352)\001\025\232\210\001\360\346u\320);\373\2701\344\206\001\047\240g\250V\277\2601\260C\260r\231@\010\377%\240V\2506\260\021\260\177#\260R\260q\330\010\325\204\004\367\016\210f\272\205\002D\240\004\240\237B\240d\250$\212\210\001\261 S\350\256@\266y\225\206\003c\257`3\240c\357\250\023\250D\347\0001\260A\313\260T\357\205\003\021\205\204\007\257\206&#\270\347Q\330\020\367\206\002\361\211\002\230\022\230\3372\230T\240\026\372\000\047\260\375\023X\000Q\260c\270\022\270\3776\300\023\300F\310#\310\377Q\310a\310s\320RT\377\320TY\320Y[\320[\177^\320^a\320ab=\002\252\271\206\005\014\233\207\003\024\311\205\003\021\326\211\001F\337\230!\2303\230\262\003e\250{1\250\374\204\002v\220R\220\371\204\005\3379\250C\250v\240 u\270\177B\270b\300\002\300!\215\004\376\346\207\001\026\220r\230\026\230s\317\240&\250\0037\001\333 2\260\177U\270\"\270C\270s!\004\337\024\220H\230A\212\204\002\027\250\337\006\250b\260""\001\307\210\001w\220\177a\220v\230R\230q\332\002\227\024\220F\304@T\347\205\002\333\212\002\021\266\364`\002\240\336@\023\220\342\204\003\014\334\205a\370\210\001\024\230U\246\205\002r\250\357\021\330\020\026?\004\177\250e\357\2602\260Q\264\210\0012\220X\356\272`\020\021\340\014\016\014\022\220\342\206\213\001%\366\212\002\267`\311b\007\220q\376\202\213\002\320\004X\320XY\360\375\014\365\212\023\037\230{\250+\260\375Q\216\214\001H\220A\330\010\016\337\210d\220\"\220\244\207\002t\220\3757\375b\020\024\220A\220Q>\261\211\001\023\2204\220y\240\213\002\364\205\004\377E\240\024\240T\250\021\330\377\030\034\230H\240A\330\030\335\031\221\207\0014\220z\024\000R\240\377t\2508\2604\260~\300\377Q\330\024\030\230\010\240\001\307\330\024\025\351\204\001\260 \267\207\0012\220\365T\333 v\242\204\002\026\260v\270wV\3001$\001\t\240\021\000\004\0222\001\014R\000:\000\n\255 A\000\030\001\365\025\275\211\0016\245`v\250V\260_6\270\026\270q/\004\340Z\010\316\235\010\030\230\013\342\210\001\271\206\003\005\230\345T\256\000X\315\212\001\220\001\007\230w\357\240a\240q\224\214\003\021\025\220GW\230C\262A\346\006\255\214\001\020\243A\337\003\2305\240\005\346\000\024\250\343T\260\232\002P\001\214\002\024\240W\377\250B\250c\260\023\260B\357\260b\270\001\212\207\001t\2307\277\240\"\240N\260!\222!J\352\340\205\002h\305\214\002$\340\210\002\022\3101\371\340\245\047\314\000s\230%\230t\377\2404\240t\250:\260T\377\270\024\270T\300\030\310\024\377\310T\320QU\320UV\374\375\005#\002&\240\004\240D\250\377\010\260\004\260D\270\004\270[A\330\211\047s\230\026\003\001\272&\332\241#\024\200\207\003\330\030\270\212\001q\330\273\034%\253@\026\250s\231\000\034\277 \240\014\250A\340\004\000\010\317\250\004\250G\337b\021\000\t\250\377\021\330\034\035\330\031\035\230\337V\2403\240a\325AL\250\177\002\250\"\250D\260\001\263\001\367L\250\001G\003t\2401\330\356?\002B\250b\216\000J\270d\377\300&\310\003\310:\320U\357Y\320YZ\202#9\240C\216\333 \030 \240/\002\330\217\003l\002\001\370a\000\245H\361\047\026\220d\230\"\375""\230\232\210\001A\240Q\240e\250G3\250a\364\213\001\201\214\002\214\221\001\021\010\003\213\024\035\244\207\004!\234m\333\215\001Y\033\020\374\301\204\001\235\204\001T\250\031\260!\260\3773\260e\2705\300\004\300\373A\330\261lr\230\024\230R\351\230\343\001\342DR\247`\024\032\230\013!\340\204\215\002q\314\204\006R7\223\212\001\360\205\002\014\354\217\004\362\217\005\210q";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3158, 4351);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (3177 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject> u\377pper-cas\377e bytes:\377 (tree f\377ragment)\377.: <Memo\377ryView o\377f <conti\377guous an\237d dirG\001\007\ri\375n\021\005stride\275d\"\010 or \004\031>\371<(\tA\006>?Can\377not assi\377gn to re\377ad-only \365m\240\002v\242\000Inva\377lid mode\237, exp\347\000|\000\047\373c\047t\001\047fort\177ran\047, gH\000\276%\005shape\222\000 \377axis Not\357e th\251 Cyt\357hon \021\000del\177iberatek\000\336\320\001cter!\001n \177PEP-484\212\"\373re\326!s sub\333cl\246\000es\261!bu\357ilti\260\000ype\377s. If yoOu ne\224 \303\000p\316\000\376%\tthen se\335t\200\000e \047\357\002at\377ion_typi\267ng\047\355$iv\242\000o\377 False.a\367dd_\231 ecol\371l\330@+\000s.abc\377disablee\275n\002\001gcis\004\003d\377no defau\377lt __red\377uce__ du\336M\002non-\262@vi\373al\033\000cinit\375_Y\001 a com\275m\362Aname\212a1\376\202Aproxy/r\377esp/_ker\377nel.pyxu|o\002\242Aalloc\266 \377 array d\017ata.\013\020\376#\320a\255c\377s.ASCIIB\377ROKENCut\324\355 \000\003.\252\006c\232B__\254\017\006\263 st\241@_\013\014c\273ut5\004fla\003\005p\377artDONED\377RYEllips\377isFULLMO\377RENEAROD\377DPLAINPU\377SHREADRO\377UTESRout\017eMap\000\005{\017\017\010~\016\326-\006ab\210@t<\006ge\216\002\007keyT\006\237\001a\006s\377canSeque\177nceTELL\217\206\001}.\224\206\007__Pyx\001\000\377Dict_Nex?tRef__\270d\334@\233__\215\204\002__\001\005r\000i\227tem\r\001d0\001\027\000f\207unc\035\001\215\000\302#+\000i\357mpor\377@__m\367ain;\001moduqlM\002\204aM\001newT\001\376\364@_checks\341uT\000\n\001?\004\025\001typ\374\342`\037\001unpick6?\000En \005vt\244\204\001\230\001\017qualO\005\222\204\005\340N\254\204\006{ex\314\001set_\203\005\370\372F\346\000\376N__tes~\310\001is_cor\311@?ineabc\211C\241\204\005\377_buffera\177syncio. \006\377satbasec\353cl3\000_\211 tra\377cebackco\047unt\342`\330\204\001d\344\002^\000\374\340\211\003\253@odeend\371e\352\000\274\207\002error\337flags\211\204\001fo\317rmat\220\210\004\217Adi\352)\000x\226As\000\002ize\376\220`limitme\361m\337\210""\001\327\210\001\376\205\001ndim\276\274\000rhit.\200\206\002.z\201\206\001.\376\205\004objp\230\000\376\342\204\001popposp\373re\361apushe\177sregist\210\000\356\315asts\210!ess\367alt\343aself\347set\235\207\004\231\211\002sig\357htss\213\000sta{rt9\000psto\001\000\317ruct\317@\203 up\357date\320\213\002val\377ueswantx\377O\200\001\330\004\n\210+\377\220Q\200A\340\010\017\210\377t\2205\230\001\320\031*\377\250!\2507\3202B\300\367!\3001\024\002\320\017(\250\377\001\320):\270!\2706\377\300\022\3007\310$\310b\373\320P0\002 \240\003\2401\377\240D\250\001\330\010\031\320\377\0312\260!\2606\270\023\377\270B\270d\300\"\300B\367\300b\310\025\000\030\320\030)\377\250\021\250!\330\010\035\320\377\035.\250a\250q\340\010\377\014\210E\220\025\220a\220\377q\330\014\024\220D\230\007\377\230q\240\001\330\014\023\220\3776\230\022\2301\330\014\022\277\220!\2204\220r\n\0005\370\024\001\014\000\014\005~\240X\250Q\274\034\002\"\001&\230\002\230U\000\016\373\210a\271\0002\220R\220u\177\230C\230r\240\021\330\312\000\377q\200A\360\006\000\t\036\276m\004\330\010\036\320\036y\002\330\377\010)\250\033\260M\300\021\377\340\010\013\2104\210s\220\377$\220c\230\021\230!\230\3715\310\001\202\0011\330\010\r\210\377V\2201\220C\220t\230\3772\230S\240\005\240Q\240\373a\330,\0003\210b\220\002\377\220#\220U\230\"\230B\377\230c\240\025\240b\250\001\364,\004\311\010\017S\000#\220T\230\377\023\230A\230Q\230d\240\277#\240Q\330\020\027\352\001\021\377\220\026\220q\230\003\2303\373\230b\267 5\250\001\250\021\273\330\014+\001\"\220B\204\000\025\376\024\000\t\250\023\250C\250r\377\260\025\260b\270\002\270\"\373\270A4\004\017\210q\220\001\353\220\023%\000f\343\000v\240S\3769\001\250#\250R\250u\260\047B\260c\364  \007r%\0005\000\337\024\220I\230T\242\000a\240\377r\250\022\2504\250q\330\377\021\023\2203\220a\330\020\177\030\230\001\330\020\031\230z\000\347\022\220%\347 \260 \014\210G}\220\367\000\014\210I\220Q\276 |\360B3\0002\250W\260A\311 \251\016\2627\344\"!\277@\0106\004\013\317\2106\220\022J\000\332@A\330+""\010\t\336\001tr\003\027\317 \321@\177\240\027\250\005\250X\260\307@\037\017\210v\220S\211\001\007\020\354\001\231\025\231A\271!t\2300\005\215\000\330u\014\301%4\355@\023\240E\334b\372\302$A!\013Z\260s\270$\277\270g\300W\310A\347!u\372\323@r\227@E\240\022\2401\272F\020\023\264\001\020\220\005\341@!\361\230\036\000\255!\235`\330\024\033\230\3774\230u\240A\240W\250\177E\260\030\270\021\330\020\047\000\263\220A\340C\020\013\027\270\332 \025\377\220V\2301\230C\230s\377\240\"\240C\240u\250A\311\250\201`\372!b\370 @\n\032\270\3773\270d\300\047\310\027\320\205P\036\0025\321\204\002c\nM\0027\003\005\357\230R\230r\267\002\024\027\220\376\305\001A\330\030\037\230t\240\376\310a\027\260\005\260Z\270u\377\300C\300~\320U\\\320\373\\]\235\026S\230\002\230&\317\240\003\2406\352`\227\000\250c\357\260\022\2605\354`#\270S;\300\001\273\020\023\2202\242B\375\006=R\320`\024\250Q\330\202\000\361\205\001\377x\240t\2505\260\003\260}7\350 e\3003\300a\207\013\373V\270\350 \026\220e\2302\355\230\266\206\005\017\210\206Aq\330\020\376\241\204\001Q\330\014\020\220\010\230\377\001\230\031\240%\240s\250\377!\330\014\025\220U\230#\352)\001\025\232\210\001\360\346u\320);\373\2701\344\206\001\047\240g\250V\277\2601\260C\260r\231@\010\377%\240V\2506\260\021\260\177#\260R\260q\330\010\325\204\004\367\016\210f\272\205\002D\240\004\240\237B\240d\250$\212\210\001\261 S\350\256@\266y\225\206\003c\257`3\240c\357\250\023\250D\347\0001\260A\313\260T\357\205\003\021\205\204\007\257\206&#\270\347Q\330\020\367\206\002\361\211\002\230\022\230\3372\230T\240\026\372\000\047\260\375\023X\000Q\260c\270\022\270\3776\300\023\300F\310#\310\377Q\310a\310s\320RT\377\320TY\320Y[\320[\177^\320^a\320ab=\002\252\271\206\005\014\233\207\003\024\311\205\003\021\326\211\001F\337\230!\2303\230\262\003e\250{1\250\374\204\002v\220R\220\371\204\005\3379\250C\250v\240 u\270\177B\270b\300\002\300!\215\004\376\346\207\001\026\220r\230\026\230s\317\240&\250\0037\001\333 2\260\177U\270\"\270C\270s!\004\337\024\220H\230A\212\204\002\027""\250\337\006\250b\260\001\307\210\001w\220\177a\220v\230R\230q\332\002\227\024\220F\304@T\347\205\002\333\212\002\021\266\364`\002\240\336@\023\220\342\204\003\014\334\205a\370\210\001\024\230U\246\205\002r\250\357\021\330\020\026?\004\177\250e\357\2602\260Q\264\210\0012\220X\356\272`\020\021\340\014\016\014\022\220\342\206\213\001%\366\212\002\267`\311b\007\220q\376\202\213\002\320\004X\320XY\360\375\014\365\212\023\037\230{\250+\260\375Q\216\214\001H\220A\330\010\016\337\210d\220\"\220\244\207\002t\220\3757\375b\020\024\220A\220Q>\261\211\001\023\2204\220y\240\213\002\364\205\004\377E\240\024\240T\250\021\330\377\030\034\230H\240A\330\030\335\031\221\207\0014\220z\024\000R\240\377t\2508\2604\260~\300\377Q\330\024\030\230\010\240\001\307\330\024\025\351\204\001\260 \267\207\0012\220\365T\333 v\242\204\002\026\260v\270wV\3001$\001\t\240\021\000\004\0222\001\014R\000:\000\n\255 A\000\030\001\365\025\275\211\0016\245`v\250V\260_6\270\026\270q/\004\340Z\010\316\235\010\030\230\013\342\210\001\271\206\003\005\230\345T\256\000X\315\212\001\220\001\007\230w\357\240a\240q\224\214\003\021\025\220GW\230C\262A\346\006\255\214\001\020\243A\337\003\2305\240\005\346\000\024\250\343T\260\232\002P\001\214\002\024\240W\377\250B\250c\260\023\260B\357\260b\270\001\212\207\001t\2307\277\240\"\240N\260!\222!J\352\340\205\002h\305\214\002$\340\210\002\022\3101\371\340\245\047\314\000s\230%\230t\377\2404\240t\250:\260T\377\270\024\270T\300\030\310\024\377\310T\320QU\320UV\374\375\005#\002&\240\004\240D\250\377\010\260\004\260D\270\004\270[A\330\211\047s\230\026\003\001\272&\332\241#\024\200\207\003\330\030\270\212\001q\330\273\034%\253@\026\250s\231\000\034\277 \240\014\250A\340\004\000\010\317\250\004\250G\337b\021\000\t\250\377\021\330\034\035\330\031\035\230\337V\2403\240a\325AL\250\177\002\250\"\250D\260\001\263\001\367L\250\001G\003t\2401\330\356?\002B\250b\216\000J\270d\377\300&\310\003\310:\320U\357Y\320YZ\202#9\240C\216\333 \030 \240/\002\330\217\003l\002\001\370a\000\245H\361""\047\026\220d\230\"\375\230\232\210\001A\240Q\240e\250G3\250a\364\213\001\201\214\002\214\221\001\021\010\003\213\024\035\244\207\004!\234m\333\215\001Y\033\020\374\301\204\001\235\204\001T\250\031\260!\260\3773\260e\2705\300\004\300\373A\330\261lr\230\024\230R\351\230\343\001\342DR\247`\024\032\230\013!\340\204\215\002q\314\204\006R7\223\212\001\360\205\002\014\354\217\004\362\217\005\210q";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 3177, 4365);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (4351 bytes) */
-static const char bytes[] = " at 0x object> upper-case bytes: (tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__not a command name of 1 to proxy/resp/_kernel.pyxunable to allocate array data.unable to allocate shape and strides.ASCIIBROKENCutterCutter.__reduce_cython__Cutter.__setstate_cython__Cutter.cutCutter.flatCutter.partDONEDRYEllipsisFULLMOREODDPLAINPUSHREADRouteMapRouteMap.__reduce_cython__RouteMap.__setstate_cython__RouteMap.absentRouteMap.getRouteMap.keyRouteMap.partRouteMap.scanSequenceView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcabsentallocate_bufferasyncio.coroutinesatbaseccline_in_tracebackcountcutdatadtype_is_objectencodeendenumerateerrorflagsflatformatfortrangetidindexitemsitemsizekeylimitmemviewmodenamendimnearhit.proxy.resp._kernelobjpackpartpoppospresentpushesregisterrequestsroutessaltscanselfsetdefaultshapesightssizestartstepstopstructunpackupdateuppervalueswantxO\200\001\330\004\n\210+\220Q\200A\340\010\017\210t\2205\230\001\320\031*\250!\2507\3202B\300!\3001\200A\340\010\017\320\017(\250\001\320):\270!\2706\300\022\3007\310$\310b\320PQ\200A\340\010 \240\003\2401\240D\250\001\330\010\031\320\0312\260!\2606\270\023\270B\270d\300\"\300B\300b\310\001\330\010\030\320\030)\250\021\250!\330\010\035\320""\035.\250a\250q\340\010\014\210E\220\025\220a\220q\330\014\024\220D\230\007\230q\240\001\330\014\023\2206\230\022\2301\330\014\022\220!\2204\220r\230\022\2305\240\001\330\014\022\220!\330\014\022\220!\2204\220~\240X\250Q\330\014\022\220!\330\014\022\220&\230\002\230!\330\010\016\210a\210t\2202\220R\220u\230C\230r\240\021\330\010\017\210q\200A\360\006\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010)\250\033\260M\300\021\340\010\013\2104\210s\220$\220c\230\021\230!\2305\240\003\2401\330\014\023\2201\330\010\r\210V\2201\220C\220t\2302\230S\240\005\240Q\240a\330\010\013\2103\210b\220\002\220#\220U\230\"\230B\230c\240\025\240b\250\001\330\014\023\2201\330\010\014\210E\220\025\220a\220q\330\014\017\210s\220#\220T\230\023\230A\230Q\230d\240#\240Q\330\020\027\220q\330\014\021\220\026\220q\230\003\2303\230b\240\003\2405\250\001\250\021\330\014\017\210s\220\"\220B\220c\230\025\230b\240\t\250\023\250C\250r\260\025\260b\270\002\270\"\270A\330\020\027\220q\330\014\017\210q\220\001\220\023\220B\220f\230C\230v\240S\250\001\250\021\250#\250R\250u\260B\260c\270\023\270A\330\020\027\220q\330\014\017\210r\220\023\220A\330\020\024\220I\230T\240\025\240a\240r\250\022\2504\250q\330\021\023\2203\220a\330\020\030\230\001\330\020\031\230\021\330\014\022\220%\220r\230\021\330\010\014\210G\2201\330\010\014\210I\220Q\330\010\017\320\017(\250\001\250\022\2502\250W\260A\200A\360\016\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010)\250\033\260A\360\006\000\t!\240\001\330\010\014\210I\220Q\330\010\013\2106\220\022\2201\330\014\024\220A\330\010\t\330\014\017\210t\2203\220a\330\020\027\220t\2305\240\001\240\027\250\005\250X\260Q\330\014\017\210v\220S\230\001\330\020\027\220t\2305\240\001\240\027\250\005\250X\260Q\330\014\017\210q\220\001\220\025\220c\230\021\330\020\027\220t\2305\240\001\240\027\250\005\250W\260A\330\014\021\220\026\220q\230\003\2304\230r\240\023\240E\250\021\250!\330\014\017\210s\220\"\220A\330\020\027\220t\2305\240\001\240\027\250\005\250Z""\260s\270$\270g\300W\310A\330\014\017\210u\220C\220r\230\023\230E\240\022\2401\330\020\027\220t\2305\240\001\240\027\250\005\250W\260A\330\014\023\2201\330\014\020\220\005\220U\230!\2301\330\020\023\2203\220c\230\021\330\024\033\2304\230u\240A\240W\250E\260\030\270\021\330\020\023\2201\220A\220T\230\023\230A\330\024\033\2304\230u\240A\240W\250E\260\027\270\001\330\020\025\220V\2301\230C\230s\240\"\240C\240u\250A\250Q\330\020\023\2203\220b\230\001\330\024\033\2304\230u\240A\240W\250E\260\032\2703\270d\300\047\310\027\320PQ\330\020\023\2205\230\002\230!\330\024\033\2304\230u\240A\240W\250E\260\027\270\001\330\020\023\2203\220b\230\005\230R\230r\240\022\2401\330\024\027\220r\230\023\230A\330\030\037\230t\2405\250\001\250\027\260\005\260Z\270u\300C\300~\320U\\\320\\]\330\024\033\2304\230u\240A\240W\250E\260\030\270\021\330\020\023\2201\220A\220S\230\002\230&\240\003\2406\250\023\250A\250Q\250c\260\022\2605\270\002\270#\270S\300\001\330\024\033\2304\230u\240A\240W\250E\260\027\270\001\330\020\023\2202\220S\230\001\330\024\033\2304\230u\240A\240R\240r\250\024\250Q\330\024\027\220u\230C\230x\240t\2505\260\003\2607\270$\270e\3003\300a\330\030\037\230t\2405\250\001\250\027\260\005\260V\2701\330\020\026\220e\2302\230Q\330\014\022\220!\330\014\017\210u\220C\220q\330\020\024\220I\230Q\330\014\020\220\010\230\001\230\031\240%\240s\250!\330\014\025\220U\230#\230Q\330\014\025\220Q\200A\360\016\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010)\320);\2701\360\006\000\t\047\240g\250V\2601\260C\260r\270\021\330\010%\240V\2506\260\021\260#\260R\260q\330\010\014\210G\2201\330\010\016\210f\220B\220f\230D\240\004\240B\240d\250$\250a\250q\260\005\260S\270\001\330\014\021\220\026\220q\230\003\2304\230r\240\023\240E\250\021\250!\330\014\017\210s\220\"\220B\220c\230\025\230c\240\022\2403\240c\250\023\250D\260\003\2601\260A\260T\270\023\270A\330\020\021\330\014\021\220\026\220q\230\003\2303\230b\240\003\2405\250\001\250\021\330\014\017\210s\220\"\220B\220c\230\025\230b\240""\t\250\023\250C\250r\260\025\260b\270\002\270#\270Q\330\020\021\330\014\017\210t\2205\230\001\230\022\2302\230T\240\026\240s\250\047\260\023\260A\260Q\260c\270\022\2706\300\023\300F\310#\310Q\310a\310s\320RT\320TY\320Y[\320[^\320^a\320ab\330\020\021\330\014\022\220%\220r\230\021\330\014\017\210q\220\001\220\024\220S\230\001\330\020\021\330\014\024\220F\230!\2303\230c\240\022\2403\240e\2501\250A\330\014\017\210v\220R\220r\230\023\230E\240\022\2409\250C\250v\260R\260u\270B\270b\300\002\300!\330\020\021\330\014\017\210q\220\001\220\026\220r\230\026\230s\240&\250\003\2501\250A\250V\2602\260U\270\"\270C\270s\300!\330\020\021\330\014\024\220H\230A\230R\230r\240\027\250\006\250b\260\001\330\014\017\210w\220a\220v\230R\230q\330\020\021\330\014\024\220F\230#\230T\240\022\2401\330\014\023\2206\230\021\230&\240\002\240!\330\014\023\2205\230\002\230!\330\014\017\210u\220B\220c\230\024\230U\240\"\240C\240r\250\021\330\020\026\220a\220v\230R\230\177\250e\2602\260Q\330\021\023\2202\220X\230Q\330\020\021\340\020\026\220a\220v\230R\230\177\250e\2602\260Q\330\014\022\220&\230\002\230%\230r\240\021\330\014\025\220Q\330\014\020\220\007\220q\330\010\017\210q\320\004X\320XY\360\014\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010\037\230{\250+\260Q\340\010\014\210H\220A\330\010\016\210d\220\"\220A\330\014\017\210t\2207\230#\230Q\330\020\024\220A\220Q\220a\330\020\023\2204\220y\240\003\2401\330\024\027\220r\230\023\230E\240\024\240T\250\021\330\030\034\230H\240A\330\030\031\330\020\023\2204\220z\240\024\240R\240t\2508\2604\260~\300Q\330\024\030\230\010\240\001\330\024\025\330\020\024\220H\230A\330\020\023\2202\220T\230\026\230v\240V\2506\260\026\260v\270V\3001\330\024\030\230\t\240\021\330\024\030\230\t\240\021\330\024\030\230\014\240A\330\024\030\230\n\240!\330\024\030\230\t\240\021\330\025\027\220t\2306\240\026\240v\250V\2606\270\026\270q\330\024\030\230\t\240\021\340\024\030\230\010\240\001\330\024\025\330\020\023\2204\220y\240\003\2401\330\024\030\230\013\2401\330""\020\023\2202\220S\230\005\230T\240\024\240X\250W\260A\330\024\030\230\007\230w\240a\240q\330\020\027\220q\330\021\025\220W\230C\230q\330\020\024\220A\220Q\220a\330\020\027\220q\330\020\023\2205\230\003\2305\240\005\240T\250\024\250T\260\021\330\024\030\230\013\2401\330\024\030\230\t\240\024\240W\250B\250c\260\023\260B\260b\270\001\330\024\027\220t\2307\240\"\240N\260!\330\030\034\230J\240d\250$\250h\260b\270\002\270$\270d\300\047\310\022\3101\340\030\034\230H\240A\330\030\031\330\025\027\220s\230%\230t\2404\240t\250:\260T\270\024\270T\300\030\310\024\310T\320QU\320UV\330\024\030\230\014\240A\330\025\027\220s\230&\240\004\240D\250\010\260\004\260D\270\004\270A\330\024\030\230\t\240\021\330\025\027\220s\230&\240\004\240D\250\001\330\024\030\230\t\240\021\330\024\027\220t\2306\240\024\240V\2506\260\021\330\030\033\2304\230q\330\034%\240T\250\026\250s\260!\330\034 \240\014\250A\340\034 \240\010\250\004\250G\2602\260Q\330\034 \240\t\250\021\330\034\035\330\031\035\230V\2403\240a\330\030\034\230L\250\002\250\"\250D\260\001\340\030\034\230L\250\001\330\030\033\2304\230t\2401\330\034 \240\014\250B\250b\260\004\260J\270d\300&\310\003\310:\320UY\320YZ\330\024\027\220t\2309\240C\240q\330\030 \240\001\330\030\033\2305\240\003\2401\330\034 \240\010\250\001\330\034\035\340\024\030\230\010\240\001\330\024\025\330\021\025\220W\230C\230q\330\020\026\220d\230\"\230D\240\004\240A\240Q\240e\2503\250a\330\024\033\2301\330\020\023\2204\220r\230\021\330\024\033\2301\330\024\035\230T\240\026\240s\250!\330\024\030\230\t\240\021\330\024\030\230\014\240A\330\024\027\220t\2309\240C\240q\330\030 \240\001\330\030\033\2305\240\003\2401\330\034 \240\010\250\001\330\034\035\340\020\023\2204\220z\240\024\240T\250\031\260!\2603\260e\2705\300\004\300A\330\024\030\230\010\240\001\330\024\025\330\020\023\2204\220r\230\024\230R\230t\2401\330\024\030\230\t\240\024\240R\240q\330\024\032\230!\340\024\033\2304\230q\330\024\030\230\010\240\001\330\024\035\230T\240\026\240s\250!\330\024\030\230\t\240\021\330""\024\030\230\014\240A\330\024\027\220t\2309\240C\240q\330\030 \240\001\330\030\033\2305\240\003\2401\330\034 \240\010\250\001\330\034\035\330\010\014\210H\220A\330\010\014\210I\220Q\330\010\014\210I\220Q\330\010\017\210q";
+    #else /* compression: none (4365 bytes) */
+static const char bytes[] = " at 0x object> upper-case bytes: (tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledno default __reduce__ due to non-trivial __cinit__not a command name of 1 to proxy/resp/_kernel.pyxunable to allocate array data.unable to allocate shape and strides.ASCIIBROKENCutterCutter.__reduce_cython__Cutter.__setstate_cython__Cutter.cutCutter.flatCutter.partDONEDRYEllipsisFULLMORENEARODDPLAINPUSHREADROUTESRouteMapRouteMap.__reduce_cython__RouteMap.__setstate_cython__RouteMap.absentRouteMap.getRouteMap.keyRouteMap.partRouteMap.scanSequenceTELLView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____func____getstate____import____main____module____name____new____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcabsentallocate_bufferasyncio.coroutinesatbaseccline_in_tracebackcountcutdatadtype_is_objectencodeendenumerateerrorflagsflatformatfortrangetidindexitemsitemsizekeylimitmemviewmodenamendimnearhit.proxy.resp._kernelobjpackpartpoppospresentpushesregisterrequestsroutessaltscanselfsetdefaultshapesightssizestartstepstopstructunpackupdateuppervalueswantxO\200\001\330\004\n\210+\220Q\200A\340\010\017\210t\2205\230\001\320\031*\250!\2507\3202B\300!\3001\200A\340\010\017\320\017(\250\001\320):\270!\2706\300\022\3007\310$\310b\320PQ\200A\340\010 \240\003\2401\240D\250\001\330\010\031\320\0312\260!\2606\270\023\270B\270d\300\"\300B\300b\310\001\330\010\030\320\030)\250\021\250!\330""\010\035\320\035.\250a\250q\340\010\014\210E\220\025\220a\220q\330\014\024\220D\230\007\230q\240\001\330\014\023\2206\230\022\2301\330\014\022\220!\2204\220r\230\022\2305\240\001\330\014\022\220!\330\014\022\220!\2204\220~\240X\250Q\330\014\022\220!\330\014\022\220&\230\002\230!\330\010\016\210a\210t\2202\220R\220u\230C\230r\240\021\330\010\017\210q\200A\360\006\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010)\250\033\260M\300\021\340\010\013\2104\210s\220$\220c\230\021\230!\2305\240\003\2401\330\014\023\2201\330\010\r\210V\2201\220C\220t\2302\230S\240\005\240Q\240a\330\010\013\2103\210b\220\002\220#\220U\230\"\230B\230c\240\025\240b\250\001\330\014\023\2201\330\010\014\210E\220\025\220a\220q\330\014\017\210s\220#\220T\230\023\230A\230Q\230d\240#\240Q\330\020\027\220q\330\014\021\220\026\220q\230\003\2303\230b\240\003\2405\250\001\250\021\330\014\017\210s\220\"\220B\220c\230\025\230b\240\t\250\023\250C\250r\260\025\260b\270\002\270\"\270A\330\020\027\220q\330\014\017\210q\220\001\220\023\220B\220f\230C\230v\240S\250\001\250\021\250#\250R\250u\260B\260c\270\023\270A\330\020\027\220q\330\014\017\210r\220\023\220A\330\020\024\220I\230T\240\025\240a\240r\250\022\2504\250q\330\021\023\2203\220a\330\020\030\230\001\330\020\031\230\021\330\014\022\220%\220r\230\021\330\010\014\210G\2201\330\010\014\210I\220Q\330\010\017\320\017(\250\001\250\022\2502\250W\260A\200A\360\016\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010)\250\033\260A\360\006\000\t!\240\001\330\010\014\210I\220Q\330\010\013\2106\220\022\2201\330\014\024\220A\330\010\t\330\014\017\210t\2203\220a\330\020\027\220t\2305\240\001\240\027\250\005\250X\260Q\330\014\017\210v\220S\230\001\330\020\027\220t\2305\240\001\240\027\250\005\250X\260Q\330\014\017\210q\220\001\220\025\220c\230\021\330\020\027\220t\2305\240\001\240\027\250\005\250W\260A\330\014\021\220\026\220q\230\003\2304\230r\240\023\240E\250\021\250!\330\014\017\210s\220\"\220A\330\020\027\220t\2305\240\001\240\027""\250\005\250Z\260s\270$\270g\300W\310A\330\014\017\210u\220C\220r\230\023\230E\240\022\2401\330\020\027\220t\2305\240\001\240\027\250\005\250W\260A\330\014\023\2201\330\014\020\220\005\220U\230!\2301\330\020\023\2203\220c\230\021\330\024\033\2304\230u\240A\240W\250E\260\030\270\021\330\020\023\2201\220A\220T\230\023\230A\330\024\033\2304\230u\240A\240W\250E\260\027\270\001\330\020\025\220V\2301\230C\230s\240\"\240C\240u\250A\250Q\330\020\023\2203\220b\230\001\330\024\033\2304\230u\240A\240W\250E\260\032\2703\270d\300\047\310\027\320PQ\330\020\023\2205\230\002\230!\330\024\033\2304\230u\240A\240W\250E\260\027\270\001\330\020\023\2203\220b\230\005\230R\230r\240\022\2401\330\024\027\220r\230\023\230A\330\030\037\230t\2405\250\001\250\027\260\005\260Z\270u\300C\300~\320U\\\320\\]\330\024\033\2304\230u\240A\240W\250E\260\030\270\021\330\020\023\2201\220A\220S\230\002\230&\240\003\2406\250\023\250A\250Q\250c\260\022\2605\270\002\270#\270S\300\001\330\024\033\2304\230u\240A\240W\250E\260\027\270\001\330\020\023\2202\220S\230\001\330\024\033\2304\230u\240A\240R\240r\250\024\250Q\330\024\027\220u\230C\230x\240t\2505\260\003\2607\270$\270e\3003\300a\330\030\037\230t\2405\250\001\250\027\260\005\260V\2701\330\020\026\220e\2302\230Q\330\014\022\220!\330\014\017\210u\220C\220q\330\020\024\220I\230Q\330\014\020\220\010\230\001\230\031\240%\240s\250!\330\014\025\220U\230#\230Q\330\014\025\220Q\200A\360\016\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010)\320);\2701\360\006\000\t\047\240g\250V\2601\260C\260r\270\021\330\010%\240V\2506\260\021\260#\260R\260q\330\010\014\210G\2201\330\010\016\210f\220B\220f\230D\240\004\240B\240d\250$\250a\250q\260\005\260S\270\001\330\014\021\220\026\220q\230\003\2304\230r\240\023\240E\250\021\250!\330\014\017\210s\220\"\220B\220c\230\025\230c\240\022\2403\240c\250\023\250D\260\003\2601\260A\260T\270\023\270A\330\020\021\330\014\021\220\026\220q\230\003\2303\230b\240\003\2405\250\001\250\021\330\014\017\210s\220\"\220B\220c\230""\025\230b\240\t\250\023\250C\250r\260\025\260b\270\002\270#\270Q\330\020\021\330\014\017\210t\2205\230\001\230\022\2302\230T\240\026\240s\250\047\260\023\260A\260Q\260c\270\022\2706\300\023\300F\310#\310Q\310a\310s\320RT\320TY\320Y[\320[^\320^a\320ab\330\020\021\330\014\022\220%\220r\230\021\330\014\017\210q\220\001\220\024\220S\230\001\330\020\021\330\014\024\220F\230!\2303\230c\240\022\2403\240e\2501\250A\330\014\017\210v\220R\220r\230\023\230E\240\022\2409\250C\250v\260R\260u\270B\270b\300\002\300!\330\020\021\330\014\017\210q\220\001\220\026\220r\230\026\230s\240&\250\003\2501\250A\250V\2602\260U\270\"\270C\270s\300!\330\020\021\330\014\024\220H\230A\230R\230r\240\027\250\006\250b\260\001\330\014\017\210w\220a\220v\230R\230q\330\020\021\330\014\024\220F\230#\230T\240\022\2401\330\014\023\2206\230\021\230&\240\002\240!\330\014\023\2205\230\002\230!\330\014\017\210u\220B\220c\230\024\230U\240\"\240C\240r\250\021\330\020\026\220a\220v\230R\230\177\250e\2602\260Q\330\021\023\2202\220X\230Q\330\020\021\340\020\026\220a\220v\230R\230\177\250e\2602\260Q\330\014\022\220&\230\002\230%\230r\240\021\330\014\025\220Q\330\014\020\220\007\220q\330\010\017\210q\320\004X\320XY\360\014\000\t\036\320\035.\250a\250q\330\010\036\320\036.\250a\250q\330\010\037\230{\250+\260Q\340\010\014\210H\220A\330\010\016\210d\220\"\220A\330\014\017\210t\2207\230#\230Q\330\020\024\220A\220Q\220a\330\020\023\2204\220y\240\003\2401\330\024\027\220r\230\023\230E\240\024\240T\250\021\330\030\034\230H\240A\330\030\031\330\020\023\2204\220z\240\024\240R\240t\2508\2604\260~\300Q\330\024\030\230\010\240\001\330\024\025\330\020\024\220H\230A\330\020\023\2202\220T\230\026\230v\240V\2506\260\026\260v\270V\3001\330\024\030\230\t\240\021\330\024\030\230\t\240\021\330\024\030\230\014\240A\330\024\030\230\n\240!\330\024\030\230\t\240\021\330\025\027\220t\2306\240\026\240v\250V\2606\270\026\270q\330\024\030\230\t\240\021\340\024\030\230\010\240\001\330\024\025\330\020\023\2204\220y\240\003\2401\330\024\030\230""\013\2401\330\020\023\2202\220S\230\005\230T\240\024\240X\250W\260A\330\024\030\230\007\230w\240a\240q\330\020\027\220q\330\021\025\220W\230C\230q\330\020\024\220A\220Q\220a\330\020\027\220q\330\020\023\2205\230\003\2305\240\005\240T\250\024\250T\260\021\330\024\030\230\013\2401\330\024\030\230\t\240\024\240W\250B\250c\260\023\260B\260b\270\001\330\024\027\220t\2307\240\"\240N\260!\330\030\034\230J\240d\250$\250h\260b\270\002\270$\270d\300\047\310\022\3101\340\030\034\230H\240A\330\030\031\330\025\027\220s\230%\230t\2404\240t\250:\260T\270\024\270T\300\030\310\024\310T\320QU\320UV\330\024\030\230\014\240A\330\025\027\220s\230&\240\004\240D\250\010\260\004\260D\270\004\270A\330\024\030\230\t\240\021\330\025\027\220s\230&\240\004\240D\250\001\330\024\030\230\t\240\021\330\024\027\220t\2306\240\024\240V\2506\260\021\330\030\033\2304\230q\330\034%\240T\250\026\250s\260!\330\034 \240\014\250A\340\034 \240\010\250\004\250G\2602\260Q\330\034 \240\t\250\021\330\034\035\330\031\035\230V\2403\240a\330\030\034\230L\250\002\250\"\250D\260\001\340\030\034\230L\250\001\330\030\033\2304\230t\2401\330\034 \240\014\250B\250b\260\004\260J\270d\300&\310\003\310:\320UY\320YZ\330\024\027\220t\2309\240C\240q\330\030 \240\001\330\030\033\2305\240\003\2401\330\034 \240\010\250\001\330\034\035\340\024\030\230\010\240\001\330\024\025\330\021\025\220W\230C\230q\330\020\026\220d\230\"\230D\240\004\240A\240Q\240e\2503\250a\330\024\033\2301\330\020\023\2204\220r\230\021\330\024\033\2301\330\024\035\230T\240\026\240s\250!\330\024\030\230\t\240\021\330\024\030\230\014\240A\330\024\027\220t\2309\240C\240q\330\030 \240\001\330\030\033\2305\240\003\2401\330\034 \240\010\250\001\330\034\035\340\020\023\2204\220z\240\024\240T\250\031\260!\2603\260e\2705\300\004\300A\330\024\030\230\010\240\001\330\024\025\330\020\023\2204\220r\230\024\230R\230t\2401\330\024\030\230\t\240\024\240R\240q\330\024\032\230!\340\024\033\2304\230q\330\024\030\230\010\240\001\330\024\035\230T\240\026\240s\250!\330\024\030\230""\t\240\021\330\024\030\230\014\240A\330\024\027\220t\2309\240C\240q\330\030 \240\001\330\030\033\2305\240\003\2401\330\034 \240\010\250\001\330\034\035\330\010\014\210H\220A\330\010\014\210I\220Q\330\010\014\210I\220Q\330\010\017\210q";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 141; i++) {
+    for (int i = 0; i < 144; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
       if (likely(string) && i >= 29) PyUnicode_InternInPlace(&string);
@@ -30290,8 +30346,8 @@ static const char bytes[] = " at 0x object> upper-case bytes: (tree fragment).: 
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 141; i < 150; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-141].length;
+    for (int i = 144; i < 153; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-144].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -30301,14 +30357,14 @@ static const char bytes[] = " at 0x object> upper-case bytes: (tree fragment).: 
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 150; i++) {
+    for (Py_ssize_t i = 0; i < 153; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 141;
+      PyObject **table = stringtab + 144;
       for (Py_ssize_t i=0; i<9; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
@@ -30332,18 +30388,18 @@ static const char bytes[] = " at 0x object> upper-case bytes: (tree fragment).: 
   }
   {
     PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 0;
-    int8_t const cint_constants_1[] = {0,-1,1,-2,2,3,25};
+    int8_t const cint_constants_1[] = {0,-1};
     int32_t const cint_constants_4[] = {136983863L};
     int64_t const cint_constants_8[] = {1099511627776LL};
-    for (int i = 0; i < 9; i++) {
-      numbertab[i] = PyLong_FromLongLong((i < 7 ? cint_constants_1[i - 0] : (i < 8 ? cint_constants_4[i - 7] : cint_constants_8[i - 8])));
+    for (int i = 0; i < 4; i++) {
+      numbertab[i] = PyLong_FromLongLong((i < 2 ? cint_constants_1[i - 0] : (i < 3 ? cint_constants_4[i - 2] : cint_constants_8[i - 3])));
       if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
     }
   }
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<9; ++i) {
+    for (Py_ssize_t i=0; i<4; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -30397,27 +30453,27 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 128};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 136};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_name};
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_get, __pyx_mstate->__pyx_kp_b_iso88591_A_t5_72B_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 139};
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 147};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_pos, __pyx_mstate->__pyx_n_u_limit};
     __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_scan, __pyx_mstate->__pyx_kp_b_iso88591_A_aq_aq_A_IQ_6_1_A_t3a_t5_XQ_vS, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 196};
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 204};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_pos};
     __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_key, __pyx_mstate->__pyx_kp_b_iso88591_A_aq_aq_M_4s_c_5_1_1_V1Ct2S_Qa_3, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {7, 0, 0, 7, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 226};
+    const __Pyx_PyCode_New_function_description descr = {7, 0, 0, 7, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 234};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_pos, __pyx_mstate->__pyx_n_u_limit, __pyx_mstate->__pyx_n_u_present, __pyx_mstate->__pyx_n_u_sights, __pyx_mstate->__pyx_n_u_salt};
     __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_absent, __pyx_mstate->__pyx_kp_b_iso88591_A_aq_aq_1_gV1Cr_V6_Rq_G1_fBfD_Bd, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 275};
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 283};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_start, __pyx_mstate->__pyx_n_u_end};
     __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_part, __pyx_mstate->__pyx_kp_b_iso88591_A_6_7_bPQ, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
@@ -30432,17 +30488,17 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
     __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 303};
+    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 5, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 311};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_pos, __pyx_mstate->__pyx_n_u_want, __pyx_mstate->__pyx_n_u_pushes};
     __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_cut, __pyx_mstate->__pyx_kp_b_iso88591_XXY_aq_aq_Q_HA_d_A_t7_Q_AQa_4y, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 416};
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 424};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_start, __pyx_mstate->__pyx_n_u_end};
     __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_part, __pyx_mstate->__pyx_kp_b_iso88591_A_6_7_bPQ, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 420};
+    const __Pyx_PyCode_New_function_description descr = {4, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 428};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_data, __pyx_mstate->__pyx_n_u_pos, __pyx_mstate->__pyx_n_u_at};
     __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_proxy_resp__kernel_pyx, __pyx_mstate->__pyx_n_u_flat, __pyx_mstate->__pyx_kp_b_iso88591_A_1D_2_6_Bd_Bb_aq_E_aq_D_q_6_1_4, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
   }
@@ -38442,6 +38498,133 @@ no_fail:
     return new_mvs;
 }
 
+/* PyObjectVectorcallKwds (used by PyObjectVectorcallMethodKwds) */
+#if CYTHON_VECTORCALL
+CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject *kwnames, Py_ssize_t i) {
+    PyObject *key = __Pyx_PyTuple_GET_ITEM(kwnames, i);
+#if !CYTHON_ASSUME_SAFE_MACROS
+    if (unlikely(!key)) return -1;
+#endif
+    if (unlikely(!PyUnicode_Check(key))) {
+        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
+        return -1;
+    }
+    return 0;
+}
+#else
+CYTHON_UNUSED static PyObject *__Pyx_MakeKwargDict(PyObject **keys, PyObject **values, Py_ssize_t n) {
+    PyObject *out = PyDict_New();
+    if (unlikely(!out)) return NULL;
+    for (Py_ssize_t i=0; i<n; ++i) {
+        if (unlikely(PyDict_SetItem(out, keys[i], values[i]) < 0)) {
+            Py_DECREF(out);
+            return NULL;
+        }
+    }
+    return out;
+}
+CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize_t i) {
+    PyObject *key = kwnames[i];
+    if (unlikely(!PyUnicode_Check(key))) {
+        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
+        return -1;
+    }
+    return 0;
+}
+#endif
+
+/* PyObjectVectorcallMethodKwds (used by CIntToPy) */
+#if !CYTHON_VECTORCALL
+static PyObject *__Pyx_Object_VectorcallMethodKwds(PyObject *name, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
+    PyObject *result;
+    PyObject *obj = PyObject_GetAttr(args[0], name);
+    if (unlikely(!obj))
+        return NULL;
+    result = __Pyx_Object_VectorcallKwds(obj, args+1, nargsf-1, kwnames);
+    Py_DECREF(obj);
+    return result;
+}
+#endif
+
+/* CIntToPy */
+static CYTHON_INLINE PyObject* __Pyx_PyLong_From___pyx_anon_enum(int value) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const int neg_one = (int) -1, const_zero = (int) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (is_unsigned) {
+        if (sizeof(int) < sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(int) <= sizeof(unsigned long)) {
+            return PyLong_FromUnsignedLong((unsigned long) value);
+#if !CYTHON_COMPILING_IN_PYPY
+        } else if (sizeof(int) <= sizeof(unsigned PY_LONG_LONG)) {
+            return PyLong_FromUnsignedLongLong((unsigned PY_LONG_LONG) value);
+#endif
+        }
+    } else {
+        if (sizeof(int) <= sizeof(long)) {
+            return PyLong_FromLong((long) value);
+        } else if (sizeof(int) <= sizeof(PY_LONG_LONG)) {
+            return PyLong_FromLongLong((PY_LONG_LONG) value);
+        }
+    }
+    {
+        unsigned char *bytes = (unsigned char *)&value;
+#if !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX >= 0x030d00A4
+        if (is_unsigned) {
+            return PyLong_FromUnsignedNativeBytes(bytes, sizeof(value), -1);
+        } else {
+            return PyLong_FromNativeBytes(bytes, sizeof(value), -1);
+        }
+#elif !CYTHON_COMPILING_IN_LIMITED_API && PY_VERSION_HEX < 0x030d0000
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        return _PyLong_FromByteArray(bytes, sizeof(int),
+                                     little, !is_unsigned);
+#else
+        int one = 1; int little = (int)*(unsigned char *)&one;
+        PyObject *result = NULL, *kwds = NULL;
+        PyObject *py_bytes = NULL, *order_str = NULL, *from_bytes_str = NULL;;
+        py_bytes = PyBytes_FromStringAndSize((char*)bytes, sizeof(int));
+        if (!py_bytes) goto limited_bad;
+        from_bytes_str = PyUnicode_FromStringAndSize("from_bytes", 10);
+        if (!from_bytes_str) goto limited_bad;
+        order_str = PyUnicode_FromString(little ? "little" : "big");
+        if (!order_str) goto limited_bad;
+        {
+            PyObject *args[] = { (PyObject*)&PyLong_Type, py_bytes, order_str, Py_True };
+            if (!is_unsigned) {
+                PyObject *signed_str = PyUnicode_FromStringAndSize("signed", 6);
+                if (!signed_str) goto limited_bad;
+#if CYTHON_VECTORCALL
+                kwds = PyTuple_Pack(1, signed_str);
+#else
+                {
+                    PyObject *keys[] = {signed_str};
+                    PyObject *values[] = {Py_True};
+                    kwds = __Pyx_MakeKwargDict(keys, values, 1);
+                }
+#endif
+                Py_DECREF(signed_str);
+                if (unlikely(!kwds)) goto limited_bad;
+            }
+            result = __Pyx_Object_VectorcallMethodKwds(from_bytes_str, args, 3 | __Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET, kwds);
+        }
+        limited_bad:
+        Py_XDECREF(kwds);
+        Py_XDECREF(order_str);
+        Py_XDECREF(py_bytes);
+        Py_XDECREF(from_bytes_str);
+        return result;
+#endif
+    }
+}
+
 /* CIntFromPy */
 static int __Pyx_LargePyLong___Pyx_PyLong_As_int(PyObject *x);
 static int __Pyx_raise_neg_overflow___Pyx_PyLong_As_int(void) {
@@ -38742,54 +38925,6 @@ static CYTHON_INLINE int __Pyx_PyLong_As_int(PyObject *x) {
         return __Pyx_NonPyLong___Pyx_PyLong_As_int(x);
     }
 }
-
-/* PyObjectVectorcallKwds (used by PyObjectVectorcallMethodKwds) */
-#if CYTHON_VECTORCALL
-CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject *kwnames, Py_ssize_t i) {
-    PyObject *key = __Pyx_PyTuple_GET_ITEM(kwnames, i);
-#if !CYTHON_ASSUME_SAFE_MACROS
-    if (unlikely(!key)) return -1;
-#endif
-    if (unlikely(!PyUnicode_Check(key))) {
-        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
-        return -1;
-    }
-    return 0;
-}
-#else
-CYTHON_UNUSED static PyObject *__Pyx_MakeKwargDict(PyObject **keys, PyObject **values, Py_ssize_t n) {
-    PyObject *out = PyDict_New();
-    if (unlikely(!out)) return NULL;
-    for (Py_ssize_t i=0; i<n; ++i) {
-        if (unlikely(PyDict_SetItem(out, keys[i], values[i]) < 0)) {
-            Py_DECREF(out);
-            return NULL;
-        }
-    }
-    return out;
-}
-CYTHON_UNUSED static int __Pyx_CheckVectorcallKwarg(PyObject **kwnames, Py_ssize_t i) {
-    PyObject *key = kwnames[i];
-    if (unlikely(!PyUnicode_Check(key))) {
-        PyErr_SetString(PyExc_TypeError, "keywords must be strings");
-        return -1;
-    }
-    return 0;
-}
-#endif
-
-/* PyObjectVectorcallMethodKwds (used by CIntToPy) */
-#if !CYTHON_VECTORCALL
-static PyObject *__Pyx_Object_VectorcallMethodKwds(PyObject *name, PyObject *const *args, size_t nargsf, PyObject *kwnames) {
-    PyObject *result;
-    PyObject *obj = PyObject_GetAttr(args[0], name);
-    if (unlikely(!obj))
-        return NULL;
-    result = __Pyx_Object_VectorcallKwds(obj, args+1, nargsf-1, kwnames);
-    Py_DECREF(obj);
-    return result;
-}
-#endif
 
 /* CIntToPy */
 static CYTHON_INLINE PyObject* __Pyx_PyLong_From_int(int value) {

@@ -2,11 +2,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Final
 
-MORE: Final[int]
-FULL: Final[int]
-ODD: Final[int]
-PLAIN: Final[int]
-READ: Final[int]
+ROUTES: Final[Mapping[str, int]]
 DRY: Final[int]
 DONE: Final[int]
 PUSH: Final[int]

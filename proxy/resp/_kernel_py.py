@@ -9,13 +9,24 @@ from array import array
 from collections.abc import Mapping
 from typing import Final
 
-MORE: Final = -1
-FULL: Final = -2
-ODD: Final = 0
-PLAIN: Final = 1
-READ: Final = 25
-NEAR: Final = 32
-TELL: Final = 35
+from .routes import FULL, MORE, Route
+
+# Plain integers: an enum's member costs a comparison more time.
+ODD: Final = int(Route.ODD)
+PLAIN: Final = int(Route.PLAIN)
+READ: Final = int(Route.READ)
+NEAR: Final = int(Route.NEAR)
+TELL: Final = int(Route.TELL)
+# What this form of the kernel takes for the routes, as the compiled one has it.
+ROUTES: Final[Mapping[str, int]] = {
+    "MORE": MORE,
+    "FULL": FULL,
+    "ODD": ODD,
+    "PLAIN": PLAIN,
+    "READ": READ,
+    "NEAR": NEAR,
+    "TELL": TELL,
+}
 
 DRY: Final = 0
 DONE: Final = 1

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 try:
-    from ._kernel import BROKEN, DONE, DRY, FULL, MORE, ODD, PLAIN, PUSH, READ, Cutter, RouteMap
+    from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap
 except ImportError:
     from ._kernel_py import (  # type: ignore[assignment]  # the twin has the same shape
         BROKEN,
         DONE,
         DRY,
-        FULL,
-        MORE,
-        ODD,
-        PLAIN,
         PUSH,
-        READ,
         Cutter,
         RouteMap,
     )
 
-__all__ = [
-    "BROKEN",
-    "DONE",
-    "DRY",
-    "FULL",
-    "MORE",
-    "ODD",
-    "PLAIN",
-    "PUSH",
-    "READ",
-    "Cutter",
-    "RouteMap",
-]
+__all__ = ["BROKEN", "DONE", "DRY", "PUSH", "Cutter", "RouteMap"]

@@ -19,3 +19,4 @@ class Mode(IntEnum):
     SCRIPTING = 5  # on the lane for scripts, where more of them may follow
     TRACKED = 6  # reads are outstanding on the tracked lane: only reads may follow them
     OWN = 7  # commands of the proxy's own are outstanding: only GETORSET may follow them
+    INSIDE = 8  # no session's: what a transaction that came whole may hold, from MULTI to EXEC

@@ -1,22 +1,21 @@
-"""The Redis protocol, as bytes in and values out: requests the slow way, and small replies.
+"""Requests, read the slow way: as leniently as the servers read them, and as strictly.
 
-The hot path never comes here: the kernel walks requests and replies without decoding them. This is
-for what the proxy itself must understand, and for bytes that only Redis's own leniency can read.
+The hot path never comes here: the kernel walks requests without decoding them. This is for what the
+proxy itself must understand, and for bytes that only Redis's own leniency can read. Refuses to
+answer: replies.py words answers.
 Wire format: https://redis.io/docs/latest/develop/reference/protocol-spec/ ; limits and wording:
-Redis 7.0 networking.c (processMultibulkBuffer, processInlineBuffer) and sds.c (sdssplitargs)."""
+Redis 7.0 networking.c (processMultibulkBuffer, processInlineBuffer)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final, cast
 
-import hiredis
-
-from ..errors import ProtocolError, ProxyError
+from ..errors import ProtocolError
+from .inline import Dialect, split_inline
 from .kernel import BROKEN, DONE, Cutter
+from .replies import parsed
 
 INLINE_MAX: Final = 64 * 1024
 BULK_MAX: Final = 512 * 1024 * 1024
@@ -25,13 +24,6 @@ LONG: Final = 64 * 1024
 QUICK: Final = 4096  # from here on a whole request is worth the quick way of reading it
 LOCKED_ARGS_MAX: Final = 10
 LOCKED_BULK_MAX: Final = 16384
-
-OK: Final = b"+OK\r\n"
-
-# What a reply stands for. A str is a simple string (+OK), bytes are a bulk.
-Value = (
-    None | bool | int | float | str | bytes | ProxyError | Sequence["Value"] | Mapping[str, "Value"]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +40,6 @@ class Partial:
     """Not a whole request yet: at least ``need`` bytes from its first one on are wanted."""
 
     need: int
-
-
-class Dialect(Enum):
-    """Where the servers read requests differently."""
-
-    REDIS = auto()  # does not look at the two bytes behind a bulk; a closing quote ends its word
-    VALKEY = auto()  # from 9.0: wants the line end; a word goes on behind a closing quote
 
 
 def parse_request(
@@ -110,9 +95,7 @@ def _long(data: bytes, pos: int, args: int) -> Request | Partial | None:
     cutter = Cutter(True)
     end = cutter.cut(data, pos, 1)
     if cutter.stop == DONE:
-        reader = hiredis.Reader()
-        reader.feed(data, pos, end - pos)
-        return Request(cast("list[bytes]", reader.gets()), end)
+        return Request(cast("list[bytes]", parsed(data, pos, end)), end)
     if cutter.stop == BROKEN or len(data) - pos <= LONG:
         return None
     # Every word has two lines of its own, an empty one six bytes.
@@ -166,134 +149,12 @@ def _inline(data: bytes, pos: int, dialect: Dialect) -> Request | Partial:
     return Request(split_inline(line, dialect), stop + 1)
 
 
-_SPACES: Final = frozenset(b" \n\r\t\v\f")
-# What ends a word: \v and \f stand between words, and in them.
-_ENDS: Final = frozenset(b" \n\r\t")
-_ESCAPES: Final = {0x6E: 0x0A, 0x72: 0x0D, 0x74: 0x09, 0x62: 0x08, 0x61: 0x07}
-_HEX: Final = frozenset(b"0123456789abcdefABCDEF")
-
-
-def split_inline(line: bytes, dialect: Dialect = Dialect.REDIS) -> list[bytes]:
-    """Split an inline request into arguments as sdssplitargs does: "..." with escapes, '...' with
-    \\'."""
-    args: list[bytes] = []
-    # The C string ends at the first NUL.
-    line = line.partition(b"\0")[0]
-    at, end = 0, len(line)
-    while True:
-        while at < end and line[at] in _SPACES:
-            at += 1
-        if at == end:
-            return args
-        word = bytearray()
-        while at < end and line[at] not in _ENDS:
-            if line[at] in b"\"'":
-                at = _quoted(line, at, word)
-                if dialect is Dialect.VALKEY:
-                    continue
-                # A closing quote must end the word.
-                if at < end and line[at] not in _SPACES:
-                    raise ProtocolError("unbalanced quotes in request")
-                break
-            word.append(line[at])
-            at += 1
-        args.append(bytes(word))
-
-
-def _quoted(line: bytes, at: int, word: bytearray) -> int:
-    """Append the quoted text that opens at ``at`` to word; the offset behind its closing quote."""
-    quote = line[at]
-    at += 1
-    while at < len(line):
-        byte = line[at]
-        if byte == quote:
-            return at + 1
-        following = line[at + 1 : at + 4]
-        if byte == 0x5C and quote == 0x22 and following:
-            if following[:1] == b"x" and len(following) == 3 and set(following[1:]) <= _HEX:
-                word.append(int(following[1:], 16))
-                at += 4
-                continue
-            word.append(_ESCAPES.get(following[0], following[0]))
-            at += 2
-        elif byte == 0x5C and following[:1] == b"'":
-            word.append(0x27)
-            at += 2
-        else:
-            word.append(byte)
-            at += 1
-    raise ProtocolError("unbalanced quotes in request")
-
-
 def encode(args: Iterable[bytes]) -> bytes:
     """A request in its one canonical form."""
     words = list(args)
     parts = [b"*%d\r\n" % len(words)]
     parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
     return b"".join(parts)
-
-
-def bulk(value: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
-def null(resp: int) -> bytes:
-    return b"_\r\n" if resp == 3 else b"$-1\r\n"
-
-
-def integer(value: int) -> bytes:
-    return b":%d\r\n" % value
-
-
-def error(text: str) -> bytes:
-    """An ``-ERR`` line; the text must be our own or already printable."""
-    return b"-ERR %b\r\n" % text.encode("utf-8", "replace").replace(b"\r", b" ").replace(
-        b"\n", b" "
-    )
-
-
-def reply(value: Value, resp: int) -> bytes:
-    """A reply in the client's protocol; RESP2 has maps flat, booleans as 1 and 0, doubles as
-    text."""
-    parts: list[bytes] = []
-    _reply(value, resp, parts)
-    return b"".join(parts)
-
-
-def _reply(value: Value, resp: int, parts: list[bytes]) -> None:
-    if value is None:
-        parts.append(null(resp))
-    elif isinstance(value, bytes):
-        parts.append(bulk(value))
-    elif isinstance(value, bool) and resp == 3:
-        parts.append(b"#t\r\n" if value else b"#f\r\n")
-    elif isinstance(value, int):
-        parts.append(integer(value))
-    elif isinstance(value, float):
-        text = b"%.17g" % value
-        parts.append(b",%b\r\n" % text if resp == 3 else bulk(text))
-    elif isinstance(value, str):
-        parts.append(b"+%b\r\n" % value.encode())
-    elif isinstance(value, ProxyError):
-        parts.append(value.line)
-    elif isinstance(value, Mapping):
-        parts.append(b"%%%d\r\n" % len(value) if resp == 3 else b"*%d\r\n" % (2 * len(value)))
-        for name, item in value.items():
-            parts.append(bulk(name.encode()))
-            _reply(item, resp, parts)
-    else:
-        parts.append(b"*%d\r\n" % len(value))
-        for item in value:
-            _reply(item, resp, parts)
-
-
-def verbatim(text: bytes, resp: int) -> bytes:
-    """Plain text as Redis's addReplyVerbatim sends it."""
-    return b"=%d\r\ntxt:%b\r\n" % (len(text) + 4, text) if resp == 3 else bulk(text)
-
-
-def arity_error(name: bytes) -> bytes:
-    return b"-ERR wrong number of arguments for '%b' command\r\n" % name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,11 +189,3 @@ def parse_hello(args: Sequence[bytes]) -> Hello | None:
 def is_name(name: bytes) -> bool:
     """Whether Redis takes it as a client's name: printable ASCII without spaces."""
     return all(0x21 <= byte <= 0x7E for byte in name)
-
-
-_ID: Final = re.compile(rb"\$2\r\nid\r\n:\d+\r\n")
-
-
-def patch_id(hello: bytes, number: int) -> bytes:
-    """A HELLO reply with the proxy's own client id in place of the lane's."""
-    return _ID.sub(b"$2\r\nid\r\n:%d\r\n" % number, hello, count=1)

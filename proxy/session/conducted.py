@@ -9,7 +9,7 @@ from typing import Protocol
 from ..errors import ProxyError
 from ..hot.answers import Answers, RunSlot, Slot
 from ..hot.near import NearReading
-from ..table.table import Route
+from ..resp.routes import Route
 from ..upstream.lane import Lane
 from .berth import Berth
 from .clients import Client

@@ -10,7 +10,7 @@ from typing import Any
 from ..custom.spec import CommandSpec, LoaderKeys
 from ..hot.answers import Turn
 from ..near.cache import NearCache
-from ..resp.requests import Dialect
+from ..resp.inline import Dialect
 from ..table.table import Table
 from ..upstream.lanes import Lanes
 from .clients import Clients

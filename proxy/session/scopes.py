@@ -13,7 +13,7 @@ from ..custom.spec import Call, CommandSpec
 from ..errors import BadInput, WrongArity, shown
 from ..loading.flights import Flights
 from ..locking.locks import Locks
-from ..resp.requests import Value
+from ..resp.replies import Value
 from ..upstream.lane import LaneKey
 from ..upstream.tracked import TrackedLane
 

@@ -22,11 +22,10 @@ from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
 from ..hot.session import MUTE_SKIP, NONE_WRITTEN, SessionCore
 from ..log import event
-from ..resp.kernel import ODD, PLAIN
 from ..resp.modes import Mode
 from ..resp.requests import Partial, parse_request
+from ..resp.routes import Route
 from ..table.route import refined
-from ..table.table import Route
 from ..upstream.dial import keep_alive
 from ..upstream.lane import Lane, LaneKey
 from .berth import Berth
@@ -149,7 +148,7 @@ class Session(SessionCore):
         self.rest = data
         self.gathered = len(data)
         if not self.stalls and self.mode == Mode.LOCKED:
-            self.special(data, 0, ODD)  # a request that is not whole may be too large already
+            self.special(data, 0, Route.ODD)  # a request that is not whole may be too large already
         # A blocked client's end must be seen, and it only shows behind what it sent before.
         bound = BLOCKED_READ_AHEAD if self.berth.holds & HOLD_BLOCKED else READ_AHEAD
         if self.stalls and len(data) > bound and self._reading and self.wire is not None:
@@ -183,7 +182,7 @@ class Session(SessionCore):
     def _act(self, args: list[bytes], route: int) -> bool:
         """Do what the request says; False: not now, or never."""
         named = Route(route)
-        if route <= PLAIN:  # it was not canonical: its name has not been looked up yet
+        if route <= Route.PLAIN:  # it was not canonical: its name has not been looked up yet
             table = self.context.table
             routes = table.maps[Mode.NEAR] if self.mode == Mode.LOCKED else self.routes
             named = Route(routes.get(args[0]))

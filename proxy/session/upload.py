@@ -15,8 +15,9 @@ from typing import Final
 
 from ..errors import ProtocolError
 from ..hot.session import NONE_WRITTEN, UPLOAD_AT
-from ..resp.kernel import BROKEN, DONE, ODD, Cutter
-from ..table.table import Route, Table
+from ..resp.kernel import BROKEN, DONE, Cutter
+from ..resp.routes import Route
+from ..table.table import Table
 from ..upstream.lane import Lane
 
 # A request that the proxy itself must understand is gathered up to this size.
@@ -73,7 +74,7 @@ def plan(
     size = len(data) - pos
     if data[pos : pos + 1] == b"*" and not locked:
         # Where a load may run for one of its keys it must be read before it is sent.
-        unread = route in (ODD, Route.SCRIPTED) and not (table.ours.voids or table.ours.near)
+        unread = route in (Route.ODD, Route.SCRIPTED) and not (table.ours.voids or table.ours.near)
         writes = route in (Route.WRITE, Route.WRITE_ONE) and not holding
         if size <= UPLOAD_AT and (unread or writes):
             return Gather(UPLOAD_AT)

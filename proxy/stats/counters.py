@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from ..resp.requests import Value
+from ..resp.replies import Value
 
 Reading = int | float | str
 

@@ -17,13 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from typing import Final, Protocol
-
-import hiredis
+from typing import Final, Protocol, cast
 
 from ..errors import BadInput, ProxyError, ServerError, UpstreamLost, UpstreamRefused, shown
 from ..log import event
-from ..resp.requests import Value, integer_of
+from ..resp.replies import Value, parsed
+from ..resp.requests import integer_of
 from ..upstream.ask import Done, Reply
 from .counters import Stats
 
@@ -145,9 +144,8 @@ class Fleet:
             return hits, misses
         self._flush()
         fields = [share.field for share in self._shares]
-        reader = hiredis.Reader()
-        reader.feed(await self._reply(b"HMGET", self._key, *fields))
-        hits, misses = (self._number(word) for word in reader.gets())
+        words = parsed(await self._reply(b"HMGET", self._key, *fields))
+        hits, misses = map(self._number, cast("list[bytes | None]", words))
         return hits, misses
 
     def _number(self, word: bytes | None) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .table import Route
+from ..resp.routes import Route
 
 # KILL must reach a server whose other connections wait behind the script: it gets a lane of its
 # own.

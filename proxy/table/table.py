@@ -1,62 +1,23 @@
 """What is known about each command: the upstream's own COMMAND reply, and one small overlay for
-what
-COMMAND cannot say (which commands change the state of the connection they run on).
+what COMMAND cannot say (which commands change the state of the connection they run on).
 
-Facts only; what to do about them is route.py. A command that stands in neither is unknown, and
-unsafe."""
+Facts only; what the words of a request change in them is route.py, and what a session's mode does
+is modes.py. A command that stands in neither source is unknown, and unsafe."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from importlib.resources import files
 from typing import Final
 
-from ..resp.kernel import ODD, PLAIN, RouteMap
+from ..resp.kernel import RouteMap
+from ..resp.modes import Mode
+from ..resp.routes import Route
+from .modes import Transform, transforms
 
-
-class Route(IntEnum):
-    """How a request travels. The kernel forwards runs of PLAIN and stops at everything else."""
-
-    ODD = ODD  # unknown command, or bytes that are not a canonical request
-    PLAIN = PLAIN  # leaves no state on its connection: any lane of the session's key
-    AUTH = 2
-    BLOCK = 3  # may wait in the server: the session's own lane until it is answered
-    BLOCK_OPTION = 4  # the same when its BLOCK option is given
-    CLIENT = 5
-    DEBUG = 23
-    DISCARD = 6
-    EXEC = 7
-    HELLO = 8
-    MONITOR = 9
-    MULTI = 10
-    QUIT = 11
-    RESET = 12
-    SCRIPT = 13
-    SCRIPTED = 24  # may run for long: a lane apart, where only other scripts wait behind it
-    SELECT = 14
-    SHUTDOWN = 15
-    STICKY = 16  # leaves state that only the connection's end undoes
-    SUBSCRIBE = 17
-    TUNNEL = 18  # turns the connection into something that is not request and reply
-    UNSUBSCRIBE = 19
-    UNWATCH = 20
-    WAIT = 21  # counts from the connection's last write
-    WATCH = 22
-    READ = 25  # PLAIN, and its hits and misses are counted: GET and its kin
-    WRITE = 26  # PLAIN but for the keys of loaders, whose leases it voids
-    GETORSET = 27  # a command of the proxy's own that may follow others of its kind unanswered
-    CUSTOM = 28  # any other command of the proxy's own
-    COMMAND = 29  # the server's answer and ours together
-    INFO = 30
-    READ_THROUGH = 31  # GET and MGET, where a loader may answer a miss
-    NEAR = 32  # GET, where the near cache may have the answer
-    WRITE_ONE = 33  # a write of the one key behind the name, which the near cache forgets
-    NEAR_MANY = 34  # MGET, of which the near cache may have some answers
-    TELL = 35  # PLAIN, and what it tells of strings may be newer than what the near cache has
-
+NAME_MAX: Final = 32  # bytes: as the kernel has it
 
 OVERLAY: Final[Mapping[bytes, Route]] = {
     b"ASKING": Route.STICKY,
@@ -114,53 +75,6 @@ TELLS: Final = frozenset(
 # Writes of keys that they do not name.
 WRITES_ALL: Final = frozenset({b"FLUSHALL", b"FLUSHDB", b"SWAPDB"})
 
-# What a queued command may do to its connection when EXEC runs it, or EXEC's answer for it is ours
-# to complete.
-UNSAFE_IN_MULTI: Final = frozenset(
-    {
-        Route.AUTH,
-        Route.CLIENT,
-        Route.COMMAND,
-        Route.CUSTOM,
-        Route.GETORSET,
-        Route.HELLO,
-        Route.INFO,
-        Route.MONITOR,
-        Route.SELECT,
-        Route.STICKY,
-        Route.SUBSCRIBE,
-        Route.TUNNEL,
-        Route.UNSUBSCRIBE,
-    }
-)
-# What is answered at once inside MULTI, and not queued.
-_NOT_QUEUED: Final = frozenset(
-    {Route.DISCARD, Route.EXEC, Route.MULTI, Route.QUIT, Route.RESET, Route.WATCH}
-)
-
-
-_INSIDE: Final = frozenset({Route.NEAR, Route.NEAR_MANY, Route.READ, Route.TELL, Route.WRITE_ONE})
-
-
-def _queued(route: Route) -> Route:
-    """Of a command inside MULTI."""
-    if route in (Route.BLOCK, Route.SCRIPTED, Route.WRITE, Route.WRITE_ONE):
-        return Route.WRITE
-    return route if route in UNSAFE_IN_MULTI | _NOT_QUEUED else Route.PLAIN
-
-
-# What RESP2 subscribe mode takes, and what of our own is to be refused in it.
-_SUBSCRIBED: Final = frozenset(
-    {
-        Route.CUSTOM,
-        Route.GETORSET,
-        Route.QUIT,
-        Route.RESET,
-        Route.SUBSCRIBE,
-        Route.UNSUBSCRIBE,
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -197,62 +111,10 @@ class Table:
         routes = {name: self._route(command) for name, command in commands.items()}
         for name in ours.commands:
             routes[name] = Route.GETORSET if name == b"GETORSET" else Route.CUSTOM
-        self.plain = RouteMap({name: route for name, route in routes.items() if len(name) <= 32})
-        # The same for clients that read nothing near: GET and MGET are reads like others.
-        self.far = RouteMap(
-            {
-                name: Route.READ if route in (Route.NEAR, Route.NEAR_MANY) else route
-                for name, route in routes.items()
-                if len(name) <= 32
-            }
-        )
-        # Behind reads on the tracked lane.
-        self.near_only = RouteMap({b"GET": Route.READ, b"GETORSET": Route.GETORSET})
-        # What a transaction that is here whole may hold.
-        self.inside = RouteMap(
-            {
-                name: Route.PLAIN if route in _INSIDE else route
-                for name, route in routes.items()
-                if len(name) <= 32
-            }
-        )
-        self.queueing = RouteMap(
-            {name: _queued(route) for name, route in routes.items() if len(name) <= 32}
-        )
-        self.scripting = RouteMap(
-            {
-                # A script's keys must be looked at where a load may run for them.
-                name: Route.PLAIN
-                if route is Route.SCRIPTED and not (ours.voids or ours.near)
-                else route
-                for name, route in routes.items()
-                if len(name) <= 32
-            }
-        )
-        # Behind a command of the proxy's own: whatever is not its like waits.
-        self.waiting = RouteMap({b"GETORSET": Route.GETORSET})
-        # Before AUTH the server's limits on a request are narrow: each is looked at.
-        self.locked = RouteMap({})
-        # RESP2 subscribe mode: the server itself refuses all but these.
-        self.subscribed = RouteMap(
-            {
-                name: route if route in _SUBSCRIBED else Route.PLAIN
-                for name, route in routes.items()
-                if len(name) <= 32
-            }
-        )
-
-        # By Mode.
-        self.maps = [
-            self.locked,
-            self.plain,
-            self.far,
-            self.queueing,
-            self.subscribed,
-            self.scripting,
-            self.near_only,
-            self.waiting,
-        ]
+        # The kernel holds no longer names: such a command takes the slow way, as an unknown one.
+        routes = {name: route for name, route in routes.items() if len(name) <= NAME_MAX}
+        made = transforms(keys_matter=ours.voids or ours.near)
+        self.maps = [_mapped(routes, made[mode]) for mode in Mode]
 
     def _route(self, command: Command) -> Route:
         if self.ours.reads_through and command.name in (b"GET", b"MGET"):
@@ -298,14 +160,21 @@ class Table:
         return f"<Table {len(self.commands)} commands>"
 
 
+def _mapped(routes: Mapping[bytes, Route], transform: Transform) -> RouteMap:
+    """The map of one mode; what is ODD in it is not in the map at all."""
+    changed = {name: transform(name, route) for name, route in routes.items()}
+    return RouteMap({name: route for name, route in changed.items() if route is not Route.ODD})
+
+
 def table_from_reply(rows: object, ours: Ours = Ours()) -> Table:
     """The table out of a COMMAND reply as hiredis parses it. ValueError when it is not one."""
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"not a COMMAND reply: {rows!r:.80}")
-    return Table({command.name: command for command in map(_command, rows)}, ours)
+    return Table({command.name: command for command in map(command_of, rows)}, ours)
 
 
-def _command(row: object) -> Command:
+def command_of(row: object) -> Command:
+    """One row of a COMMAND reply. ValueError when it is not one."""
     if not isinstance(row, list) or len(row) < 6:
         raise ValueError(f"not a row of COMMAND: {row!r:.80}")
     name, arity, flags, first, last, step = row[:6]
@@ -328,28 +197,3 @@ def snapshot(ours: Ours = Ours()) -> Table:
     yet."""
     rows = json.loads(files(__package__).joinpath("snapshot.json").read_bytes())
     return table_from_reply(rows, ours)
-
-
-def snapshot_rows(*replies: Sequence[object]) -> str:
-    """The text of snapshot.json out of COMMAND replies, the first to know a command wins."""
-    merged: dict[bytes, Command] = {}
-    for reply in replies:
-        for row in reply:
-            command = _command(row)
-            merged.setdefault(command.name, command)
-    lines = [
-        json.dumps(
-            [
-                c.name.decode().lower(),
-                c.arity,
-                sorted(map(bytes.decode, c.flags)),
-                *c.keys,
-                [],
-                [],
-                [],
-                [[f"|{sub.decode().lower()}"] for sub in sorted(c.subcommands)],
-            ]
-        )
-        for _, c in sorted(merged.items())
-    ]
-    return "[\n" + ",\n".join(lines) + "\n]\n"

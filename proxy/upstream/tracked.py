@@ -24,7 +24,7 @@ from ..errors import ProxyError, ServerError
 from ..hot.lane import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
-from ..resp.requests import Value
+from ..resp.replies import Value, parsed, parsed_many
 from .ask import AskSlot, Reply, drop
 from .lane import Lane, LaneKey, Use
 from .lanes import Lanes
@@ -63,9 +63,7 @@ def value_of(reply: bytes) -> Value:
     """A reply as a value. ServerError where it is an error."""
     if reply.startswith(b"-"):
         raise ServerError(reply)
-    reader = hiredis.Reader()
-    reader.feed(reply)
-    return cast(Value, reader.gets())
+    return parsed(reply)
 
 
 def _packed(words: tuple[bytes, ...]) -> bytes:
@@ -149,17 +147,7 @@ class Asker:
         if not requests:
             return []
         replies = await self._reply(b"".join(requests), len(requests))
-        reader = hiredis.Reader()
-        # As one array: taken one by one they cost three times as much.
-        reader.feed(b"*%d\r\n" % len(requests))
-        reader.feed(replies)
-        values = cast("list[Value | hiredis.ReplyError]", reader.gets())
-        return [
-            ServerError(b"-" + str(value).encode("utf-8", "surrogateescape"))
-            if isinstance(value, hiredis.ReplyError)
-            else value
-            for value in values
-        ]
+        return parsed_many(replies, len(requests))
 
     async def _reply(
         self,

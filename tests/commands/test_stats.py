@@ -7,7 +7,7 @@ import pytest
 from nearhit.commands.stats import HELP, SPEC, Request
 from nearhit.proxy.custom.spec import Asking, Call, Leases, Locks
 from nearhit.proxy.errors import BadInput
-from nearhit.proxy.resp.requests import Value
+from nearhit.proxy.resp.replies import Value
 
 
 class Counts:

@@ -15,7 +15,8 @@ from typing import Final
 from ...hot.lane import LaneState
 from ...hot.session import MUTE_OFF, MUTE_SKIP
 from ...resp.modes import Mode
-from ...resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
+from ...resp.replies import OK, bulk, error, integer, null, verbatim
+from ...resp.requests import encode, integer_of, is_name
 from .. import clients
 from ..clients import BadFilter, Client
 from ..conducted import Conducted

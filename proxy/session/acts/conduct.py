@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from ...table.table import UNSAFE_IN_MULTI, Route
+from ...resp.routes import Route
+from ...table.modes import UNSAFE_IN_MULTI
 from ..conducted import Acts, Conducted, Shortcut
 from ..reasons import HOLD_MULTI
 from .blocking import block, shutdown, wait

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ...errors import ProxyError
 from ...hot.session import MUTE_SKIP
-from ...resp.requests import OK, Hello, integer_of, parse_hello, patch_id
+from ...resp.replies import OK, patch_id
+from ...resp.requests import Hello, integer_of, parse_hello
 from ...upstream.lane import Lane, User
 from ..conducted import Conducted
 from ..reasons import STALL_END

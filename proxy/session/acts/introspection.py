@@ -24,7 +24,8 @@ from ...errors import BadInput
 from ...hot.session import LAST_MAX
 from ...keys.glob import compile_glob
 from ...resp.kernel import Cutter
-from ...resp.requests import bulk, encode, error, integer
+from ...resp.replies import bulk, error, integer
+from ...resp.requests import encode
 from ..conducted import Conducted
 
 Answer = Callable[[bytes], bytes]

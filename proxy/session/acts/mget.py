@@ -13,7 +13,8 @@ from ...hot.fills import FILL, NIL3, Fill
 from ...near.cache import Space
 from ...resp.kernel import Cutter
 from ...resp.modes import Mode
-from ...resp.requests import bulk, encode, null
+from ...resp.replies import bulk, null
+from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..conducted import Conducted
 

@@ -19,7 +19,8 @@ from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.session import MUTE_SKIP
 from ...resp.modes import Mode
-from ...resp.requests import Value, bulk, encode, error, null, reply
+from ...resp.replies import Value, bulk, error, null, reply
+from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..conducted import Conducted
 from ..reasons import HOLD_BLOCKED, HOLD_SUBSCRIBED

@@ -17,7 +17,7 @@ from ...hot.answers import WINDOW_MAX
 from ...resp.kernel import Cutter
 from ...resp.modes import Mode
 from ...resp.requests import encode
-from ...table.table import Route
+from ...resp.routes import Route
 from ..conducted import Conducted
 from ..reasons import HOLD_MULTI, HOLD_WATCH, STALL_END, STALL_REPLY
 from .client import queued as queued_client
@@ -34,7 +34,7 @@ def whole(session: Conducted, data: bytes, pos: int) -> int:
     """Forward MULTI ... EXEC where all of it is here, and nothing in it has a state: 0 if not.
 
     In one piece it needs no lane of our own: nothing comes between, EXEC always ends it."""
-    routes = session.context.table.inside
+    routes = session.context.table.maps[Mode.INSIDE]
     begin = _MULTI.match(data, pos)
     berth = session.berth
     if begin is None or berth.own or session.mute or session.mode not in (Mode.NEAR, Mode.FAR):

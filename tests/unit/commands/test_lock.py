@@ -12,7 +12,7 @@ from nearhit.commands.lock import Acquire, Extend, Help, Info, Release
 from nearhit.proxy.custom.spec import MS_MAX, WAIT_MAX, Call
 from nearhit.proxy.errors import BadInput
 from nearhit.proxy.locking.locks import Grant
-from nearhit.proxy.resp.requests import Value, reply
+from nearhit.proxy.resp.replies import Value, reply
 
 
 def words(line: str) -> list[bytes]:

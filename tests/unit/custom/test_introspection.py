@@ -19,7 +19,7 @@ from nearhit.proxy.custom.introspection import (
 )
 from nearhit.proxy.custom.spec import Argument, Call, CommandSpec, Subcommand
 from nearhit.proxy.errors import BadInput
-from nearhit.proxy.resp.requests import Value
+from nearhit.proxy.resp.replies import Value
 
 
 async def run(call: Call) -> Value:

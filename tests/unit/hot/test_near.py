@@ -803,7 +803,7 @@ async def test_nulls_of_the_tracked_lane_are_those_of_the_client(
 ) -> None:
     """In every split of the replies to reads that are not kept."""
     assert world.near is not None
-    world.near.stop("off")
+    world.near.active = False
     modern = await joined(world)
     modern.session.berth.rekey(modern.session.berth.lane_key.with_resp(3))
     replies = NIL + bulk(b"_") + NIL + push(b"x") + NIL + bulk(b"\r\n_\r\n")

@@ -27,7 +27,7 @@ from nearhit.proxy.errors import (
 from nearhit.proxy.http import api as http
 from nearhit.proxy.http import body as http_body
 from nearhit.proxy.http.api import Api, Http, app
-from nearhit.proxy.resp.requests import Value
+from nearhit.proxy.resp.replies import Value
 from yarl import URL
 
 JSON = {"Content-Type": "application/json"}

@@ -23,7 +23,7 @@ from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamDown, UpstreamLost
 from nearhit.proxy.locking import locks as locks_module
 from nearhit.proxy.locking.locks import Grant, Locks
-from nearhit.proxy.resp.requests import Value
+from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.upstream.tracked import Watched
 
 KEY = b"lock:{r}"

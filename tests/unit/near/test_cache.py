@@ -191,7 +191,6 @@ VOIDED_BY = {
     "invalidated": lambda cache, space: cache.invalidate(b"k"),
     "space flushed": lambda cache, space: space.flush(),
     "flushed": lambda cache, space: cache.flush("lost"),
-    "stopped": lambda cache, space: cache.stop("off"),
 }
 
 
@@ -281,29 +280,13 @@ def test_an_invalidated_key_comes_back_at_the_next_miss_with_its_rank(near) -> N
 # --- On and off -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["no budget", "stopped"])
-def test_a_cache_that_is_off_takes_and_gives_nothing(near, how) -> None:
-    cache = near.NearCache(0 if how == "no budget" else BUDGET)
-    if how == "stopped":
-        cache.stop("off")
-    space = cache.space(0, None)
+def test_a_cache_without_a_budget_takes_and_gives_nothing(near) -> None:
+    space = near.NearCache(0).space(0, None)
 
     assert space.admit(b"k") is None
     assert space.admit(b"k") is None
     assert space.reserve(b"k") is None
     assert space.get(b"k", 0.0) is None
-
-
-def test_a_cache_starts_again_empty(near) -> None:
-    cache = near.NearCache(BUDGET)
-    put(cache.space(0, None), b"k")
-
-    cache.stop("off")
-    cache.start()
-
-    assert cache.space(0, None).get(b"k", 0.0) is None
-    assert put(cache.space(0, None), b"k")
-    assert cache.flushes["off"] == 1
 
 
 def test_a_flush_counts_by_a_reason_of_the_list(near) -> None:
@@ -456,9 +439,6 @@ def test_everything_says_what_it_is(near) -> None:
     assert repr(space) == "<Space db=3 entries=1 fills=1>"
     assert repr(ticket) == "<Ticket b'l' valid>"
     assert repr(space.entries[b"k"]).startswith("<Entry b'k' alive size=")
-    figures = cache.statistics()
-    assert (figures["entries"], figures["fills"], figures["flushes_lost"]) == (1, 1, 0)
-    assert all(type(figure) is int for figure in figures.values())
 
 
 # --- Against a model --------------------------------------------------------------------------

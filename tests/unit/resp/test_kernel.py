@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.resp import _kernel_py as twin
-from nearhit.proxy.table.table import Route
 
 try:
     compiled: ModuleType | None = importlib.import_module("nearhit.proxy.resp._kernel")
@@ -168,10 +167,6 @@ def test_a_scan_of_nothing_forgets_the_reads_before_it(kernel: Any) -> None:
     names.scan(GET[:-1], 0, 9)
 
     assert (names.reads, names.marks) == (0, None)
-
-
-def test_the_classes_of_the_kernel_are_those_of_the_table(kernel: Any) -> None:
-    assert (kernel.ODD, kernel.PLAIN, kernel.READ) == (Route.ODD, Route.PLAIN, Route.READ)
 
 
 def test_scan_starts_where_it_is_told(kernel: Any) -> None:

@@ -6,24 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.errors import ProtocolError
+from nearhit.proxy.resp.inline import Dialect
 from nearhit.proxy.resp.requests import (
-    Dialect,
     Hello,
     Partial,
     Request,
-    arity_error,
-    bulk,
     encode,
-    error,
-    integer,
     integer_of,
     is_name,
-    null,
     parse_hello,
     parse_request,
-    patch_id,
-    split_inline,
-    verbatim,
 )
 
 REDIS, VALKEY = Dialect.REDIS, Dialect.VALKEY
@@ -138,56 +130,6 @@ def test_a_long_request_asks_for_all_the_words_to_come() -> None:
     assert answer.need == len(data) + 6 * (190000 - 1)
 
 
-# --- Inline
-
-
-@pytest.mark.parametrize(
-    ("line", "args"),
-    [
-        (b"", []),
-        (b"  a  b\t", [b"a", b"b"]),
-        (b'"a b" c', [b"a b", b"c"]),
-        (b"'a b' c", [b"a b", b"c"]),
-        (b'""', [b""]),
-        (b"''", [b""]),
-        (rb'"\x41\n\r\t\b\a\\\"\q"', b'A\n\r\t\b\a\\"q'.split(b"|")),
-        (rb'"\x4"', [b"x4"]),
-        (rb'"\xzz"', [b"xzz"]),
-        (rb"'it\'s \n'", [rb"it's \n"]),
-        (b'a"b c"', [b"ab c"]),
-        (b"a\0b c", [b"a"]),
-        (b"\0", []),
-        (b"\xff\xfe", [b"\xff\xfe"]),
-        # They are passed over between words, but end none: sdssplitargs.
-        (b"a\x0bb\x0c c", [b"a\x0bb\x0c", b"c"]),
-        (b"\x0b a", [b"a"]),
-    ],
-)
-@pytest.mark.parametrize("dialect", [REDIS, VALKEY])
-def test_a_line_is_split_as_both_servers_split_it(
-    line: bytes, args: list[bytes], dialect: Dialect
-) -> None:
-    assert split_inline(line, dialect) == args
-
-
-@pytest.mark.parametrize(
-    "line", [b"'", b'"', b'"a', b"'a", b'a"', rb'"a\"', rb"'a\'", rb"'a\\'", b'"a\\']
-)
-@pytest.mark.parametrize("dialect", [REDIS, VALKEY])
-def test_a_quote_must_be_closed(line: bytes, dialect: Dialect) -> None:
-    with pytest.raises(ProtocolError, match="unbalanced quotes in request"):
-        split_inline(line, dialect)
-
-
-@pytest.mark.parametrize("line", [b'"a"b', b"'a'b", b"""'a'"b\"""", b'x"a"b'])
-def test_only_in_valkey_a_word_goes_on_behind_its_quote(line: bytes) -> None:
-    plain = line.replace(b"'", b"").replace(b'"', b"")
-
-    assert split_inline(line, VALKEY) == [plain]
-    with pytest.raises(ProtocolError, match="unbalanced quotes in request"):
-        split_inline(line, REDIS)
-
-
 # --- Numbers
 
 
@@ -220,16 +162,6 @@ def test_a_number_is_what_string2ll_takes_for_one(digits: bytes, value: int | No
 
 
 # --- Encoding
-
-
-def test_replies_of_our_own_are_worded_as_the_protocol_wants() -> None:
-    assert bulk(b"a\r\n") == b"$3\r\na\r\n\r\n"
-    assert (null(2), null(3)) == (b"$-1\r\n", b"_\r\n")
-    assert integer(-5) == b":-5\r\n"
-    assert error("a\r\nb") == b"-ERR a  b\r\n"
-    assert verbatim(b"ab", 2) == b"$2\r\nab\r\n"
-    assert verbatim(b"ab", 3) == b"=6\r\ntxt:ab\r\n"
-    assert arity_error(b"GeT") == b"-ERR wrong number of arguments for 'get' command\r\n"
 
 
 @given(args=st.lists(st.binary(max_size=30), min_size=1, max_size=6), behind=st.binary(max_size=9))
@@ -270,14 +202,6 @@ def test_a_name_is_printable_ascii_without_spaces() -> None:
     assert is_name(b"a-Z~!")
     assert is_name(b"")
     assert not any(map(is_name, [b"a b", b"a\n", b"\x7f", b"\xff", b"\0"]))
-
-
-@pytest.mark.parametrize("head", [b"*4\r\n", b"%2\r\n"])
-def test_the_id_in_hello_is_ours_and_nothing_else_changes(head: bytes) -> None:
-    hello = head + b"$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:977\r\n$2\r\nid\r\n:1\r\n"
-
-    assert patch_id(hello, 12) == hello.replace(b":977", b":12")
-    assert patch_id(b"-ERR no\r\n", 12) == b"-ERR no\r\n"
 
 
 # --- Any bytes

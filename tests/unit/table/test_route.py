@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.resp.routes import Route
 from nearhit.proxy.table.route import refined
-from nearhit.proxy.table.table import Route
 
 
 @pytest.mark.parametrize(

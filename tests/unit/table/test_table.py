@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import hiredis
 import pytest
-from nearhit.proxy.table.table import (
-    OVERLAY,
-    UNSAFE_IN_MULTI,
-    Command,
-    Route,
-    Table,
-    snapshot,
-    snapshot_rows,
-    table_from_reply,
-)
+from nearhit.proxy.resp.modes import Mode
+from nearhit.proxy.resp.routes import Route
+from nearhit.proxy.table.modes import UNSAFE_IN_MULTI
+from nearhit.proxy.table.table import OVERLAY, Command, Table, snapshot, table_from_reply
 
 REDIS_7_GET = [
     b"get", 2, [b"readonly", b"fast"], 1, 1, 1, [b"@read"], [], [[b"flags", [b"RO"]]], [],
@@ -47,7 +41,7 @@ def test_a_row_becomes_a_command(table: Table) -> None:
 
 def test_a_row_of_redis_6_does(table: Table) -> None:
     assert table.commands[b"BLPOP"].keys == (1, -2, 1)
-    assert table.plain.get(b"blpop") == Route.BLOCK
+    assert table.maps[Mode.NEAR].get(b"blpop") == Route.BLOCK
 
 
 def test_words_may_be_text_as_with_status_replies() -> None:
@@ -75,7 +69,7 @@ def test_a_name_that_the_kernel_cannot_hold_is_known_all_the_same() -> None:
     table = table_from_reply([[name, 1, [], 0, 0, 0]])
 
     assert name.upper() in table.commands
-    assert table.plain.get(name) == Route.ODD
+    assert table.maps[Mode.NEAR].get(name) == Route.ODD
 
 
 @pytest.mark.parametrize(
@@ -101,16 +95,6 @@ def test_the_snapshot_knows_both_servers(shipped: Table) -> None:
     assert shipped.knows(b"CLIENT", b"CAPA")  # Valkey's alone
     assert shipped.knows(b"CLIENT", b"NO-TOUCH")
     assert shipped.commands[b"GET"].accepts(2)
-
-
-def test_the_snapshot_says_the_same_when_it_is_written_again(shipped: Table) -> None:
-    import json
-
-    rows = [[b"get", 2, [b"fast"], 1, 1, 1, [], [], [], [[b"x|y"]]], [b"abc", -1, [], 0, 0, 0]]
-    again = json.loads(snapshot_rows(rows, [[b"get", 9, [], 0, 0, 0]]))
-
-    assert [row[:2] for row in again] == [["abc", -1], ["get", 2]]
-    assert table_from_reply(again).commands == table_from_reply(rows).commands
 
 
 # --- Paths in each mode
@@ -143,47 +127,65 @@ def test_the_overlay_names_only_commands_that_a_server_has(shipped: Table) -> No
     ],
 )
 def test_names_have_their_paths(shipped: Table, name: bytes, path: Route) -> None:
-    assert shipped.plain.get(name) == path
+    assert shipped.maps[Mode.NEAR].get(name) == path
 
 
 def test_every_blocking_command_leaves_the_shared_lane(shipped: Table) -> None:
     blocking = [c.name for c in shipped.commands.values() if b"blocking" in c.flags]
 
     assert len(blocking) > 8
-    assert all(shipped.plain.get(name) != Route.PLAIN for name in blocking)
+    assert all(shipped.maps[Mode.NEAR].get(name) != Route.PLAIN for name in blocking)
 
 
 def test_inside_multi_all_is_queued_but_what_ends_it_or_changes_the_connection(
     shipped: Table,
 ) -> None:
-    seen = {Route(shipped.queueing.get(name)) for name in shipped.commands}
+    seen = {Route(shipped.maps[Mode.QUEUEING].get(name)) for name in shipped.commands}
     never = {Route.DISCARD, Route.EXEC, Route.MULTI, Route.QUIT, Route.RESET, Route.WATCH}
 
     own = {Route.CUSTOM, Route.GETORSET}  # commands that this server does not have
     assert seen == (UNSAFE_IN_MULTI - own) | never | {Route.PLAIN, Route.WRITE}
-    assert shipped.queueing.get(b"GET") == Route.PLAIN
-    assert shipped.queueing.get(b"BLPOP") == Route.WRITE  # queued too, and its keys are noted
-    assert shipped.queueing.get(b"EVAL") == Route.WRITE
-    assert shipped.queueing.get(b"SELECT") == Route.SELECT
-    assert shipped.queueing.get(b"NO.SUCH") == Route.ODD
+    assert shipped.maps[Mode.QUEUEING].get(b"GET") == Route.PLAIN
+    assert shipped.maps[Mode.QUEUEING].get(b"BLPOP") == Route.WRITE  # queued too, and its keys are noted
+    assert shipped.maps[Mode.QUEUEING].get(b"EVAL") == Route.WRITE
+    assert shipped.maps[Mode.QUEUEING].get(b"SELECT") == Route.SELECT
+    assert shipped.maps[Mode.QUEUEING].get(b"NO.SUCH") == Route.ODD
 
 
 def test_in_resp2_subscribe_mode_the_server_refuses_the_rest_itself(shipped: Table) -> None:
-    seen = {Route(shipped.subscribed.get(name)) for name in shipped.commands}
+    seen = {Route(shipped.maps[Mode.SUBSCRIBED].get(name)) for name in shipped.commands}
 
     assert seen == {Route.SUBSCRIBE, Route.UNSUBSCRIBE, Route.QUIT, Route.RESET, Route.PLAIN}
 
 
 def test_among_scripts_only_scripts_are_plain_in_addition(shipped: Table) -> None:
-    assert shipped.scripting.get(b"EVAL") == Route.PLAIN
+    assert shipped.maps[Mode.SCRIPTING].get(b"EVAL") == Route.PLAIN
     for name in shipped.commands:
-        if shipped.plain.get(name) != Route.SCRIPTED:
-            assert shipped.scripting.get(name) == shipped.plain.get(name)
+        if shipped.maps[Mode.NEAR].get(name) != Route.SCRIPTED:
+            assert shipped.maps[Mode.SCRIPTING].get(name) == shipped.maps[Mode.NEAR].get(name)
 
 
 def test_of_strangers_every_request_is_looked_at(shipped: Table) -> None:
-    assert {shipped.locked.get(name) for name in shipped.commands} == {Route.ODD}
+    assert {shipped.maps[Mode.LOCKED].get(name) for name in shipped.commands} == {Route.ODD}
 
 
 def test_a_table_says_how_much_it_knows(table: Table) -> None:
     assert repr(table) == "<Table 3 commands>"
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("plain", Mode.NEAR),
+        ("far", Mode.FAR),
+        ("near_only", Mode.TRACKED),
+        ("waiting", Mode.OWN),
+        ("locked", Mode.LOCKED),
+        ("queueing", Mode.QUEUEING),
+        ("subscribed", Mode.SUBSCRIBED),
+        ("scripting", Mode.SCRIPTING),
+        ("inside", Mode.INSIDE),
+    ],
+)
+def test_each_map_has_a_name(shipped: Table, name: str, mode: Mode) -> None:
+    assert getattr(shipped, name) is shipped.maps[mode]

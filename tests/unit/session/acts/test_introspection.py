@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from nearhit.proxy.custom.introspection import docs, facts_of, row
 from nearhit.proxy.custom.spec import Call, CommandSpec, Subcommand
-from nearhit.proxy.resp.requests import Value, bulk, encode
+from nearhit.proxy.resp.replies import Value, bulk
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import Client, World
 
