@@ -146,7 +146,8 @@ def test_inside_multi_all_is_queued_but_what_ends_it_or_changes_the_connection(
     own = {Route.CUSTOM, Route.GETORSET}  # commands that this server does not have
     assert seen == (UNSAFE_IN_MULTI - own) | never | {Route.PLAIN, Route.WRITE}
     assert shipped.maps[Mode.QUEUEING].get(b"GET") == Route.PLAIN
-    assert shipped.maps[Mode.QUEUEING].get(b"BLPOP") == Route.WRITE  # queued too, and its keys are noted
+    # Queued too, and its keys are noted.
+    assert shipped.maps[Mode.QUEUEING].get(b"BLPOP") == Route.WRITE
     assert shipped.maps[Mode.QUEUEING].get(b"EVAL") == Route.WRITE
     assert shipped.maps[Mode.QUEUEING].get(b"SELECT") == Route.SELECT
     assert shipped.maps[Mode.QUEUEING].get(b"NO.SUCH") == Route.ODD
@@ -171,21 +172,3 @@ def test_of_strangers_every_request_is_looked_at(shipped: Table) -> None:
 
 def test_a_table_says_how_much_it_knows(table: Table) -> None:
     assert repr(table) == "<Table 3 commands>"
-
-
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [
-        ("plain", Mode.NEAR),
-        ("far", Mode.FAR),
-        ("near_only", Mode.TRACKED),
-        ("waiting", Mode.OWN),
-        ("locked", Mode.LOCKED),
-        ("queueing", Mode.QUEUEING),
-        ("subscribed", Mode.SUBSCRIBED),
-        ("scripting", Mode.SCRIPTING),
-        ("inside", Mode.INSIDE),
-    ],
-)
-def test_each_map_has_a_name(shipped: Table, name: str, mode: Mode) -> None:
-    assert getattr(shipped, name) is shipped.maps[mode]
