@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The types of session.py. The build finds this file through .names (pyproject.toml, cython-include-dirs).
+# The types of session.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap
