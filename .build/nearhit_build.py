@@ -42,16 +42,19 @@ def packages() -> list[str]:
     return [name.removesuffix(".__init__") for name in found("__init__.py").values()]
 
 
+def to_compile() -> dict[str, Path]:
+    """The source of each module that is to be compiled."""
+    plain = {path.with_suffix(".py"): name for path, name in found("*.pxd").items()}
+    return {name: path for path, name in (plain | found("*.pyx")).items() if path.exists()}
+
+
 def extensions() -> list[Extension]:
     """``depends`` brings the backend and the headers into the sdist; -g0 leaves out what debuggers
-    read, six of seven parts of a module's size."""
-    headers = found("*.pxd")
-    plain = {path.with_suffix(".py"): name for path, name in headers.items()}
-    sources = found("*.pyx") | {path: name for path, name in plain.items() if path.exists()}
-    depends = [SELF, *(path.as_posix() for path in headers)]
+    read, five of six parts of a module's size."""
+    depends = [SELF, *(path.as_posix() for path in found("*.pxd"))]
     return [
         Extension(name, [path.as_posix()], depends=depends, extra_compile_args=["-g0"])
-        for path, name in sources.items()
+        for name, path in to_compile().items()
     ]
 
 
@@ -66,6 +69,8 @@ def lay_out_headers(tree: Path) -> None:
 
 
 class build_all_or_none(build_ext):
+    """setuptools' command, with Cython in front and plain Python where it fails."""
+
     def build_extensions(self) -> None:
         try:
             with tempfile.TemporaryDirectory(prefix="nearhit-build-") as folder:
@@ -96,13 +101,11 @@ class build_all_or_none(build_ext):
 
     def _leave_none(self) -> None:
         """Of this build and, in an editable one, of those before: they would hide their sources."""
-        build_py = self.get_finalized_command("build_py")
         for one in self.extensions:
             built = Path(self.get_ext_fullpath(one.name))
             built.unlink(missing_ok=True)
             if self.editable_mode:
-                folder = build_py.get_package_dir(one.name.rpartition(".")[0])
-                Path(folder, built.name).unlink(missing_ok=True)
+                to_compile()[one.name].with_name(built.name).unlink(missing_ok=True)
             one.optional = True  # that it is not there is no error from here on
 
 
