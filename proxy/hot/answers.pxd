@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The types of answers.py.
+# The types of answers.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
 

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The types of fills.py.
+# The types of fills.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
 from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The types of lane.py.
+# The types of lane.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
 from nearhit.proxy.hot.answers cimport RunSlot, Turn

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The types of near.py.
+# The types of near.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.near.cache cimport NearCache, Space

@@ -1,5 +1,5 @@
 # cython: language_level=3
-# The types of cache.py. The build finds this file through .names (pyproject.toml).
+# The types of cache.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
 

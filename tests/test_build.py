@@ -1,0 +1,188 @@
+"""What strangers install: an sdist of a tree without links, and wheels built from that sdist, with
+and without a working compiler. Nothing is downloaded: setuptools and Cython are those of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("commands", "lua", "proxy")
+# Not in a ZIP of the repository: what Git ignores, and links.
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.egg-info")
+PACKAGED = {".py", ".pyi", ".pyx", ".pxd", ".json", ".lua", ".typed"}
+
+CC = (sysconfig.get_config_var("CC") or "cc").split()[0]
+COMPILES = shutil.which(CC) and Path(sysconfig.get_path("include"), "Python.h").exists()
+needs_compiler = pytest.mark.skipif(not COMPILES, reason=f"no {CC} or no Python.h")
+
+BUILD_SDIST = """
+import sys
+sys.path.insert(0, ".build")
+import nearhit_build
+nearhit_build.build_sdist(sys.argv[1])
+"""
+# The folder in argv comes before the installed package, compiled or editable: and it is what runs.
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
+import nearhit.proxy, nearhit.commands, nearhit.lua
+files = {}
+for package in (nearhit.proxy, nearhit.commands, nearhit.lua):
+    files[package.__name__] = package.__file__
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not found.name.endswith("__main__"):
+            files[found.name] = importlib.import_module(found.name).__file__
+print(json.dumps(files))
+"""
+
+
+def dotted(path: Path) -> str:
+    """``nearhit.proxy.near.cache`` for proxy/near/cache.py, ``nearhit.lua`` for lua/__init__.py."""
+    return ".".join(("nearhit", *path.with_suffix("").parts)).removesuffix(".__init__")
+
+
+SOURCES = [
+    path.relative_to(ROOT)
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in PACKAGED and not path.name.startswith("__main__")
+]
+MODULES = {dotted(path) for path in SOURCES if path.suffix == ".py"}
+TO_COMPILE = {dotted(path) for path in SOURCES if path.suffix == ".pyx"} | {
+    dotted(path) for path in SOURCES if path.suffix == ".pxd" and dotted(path) in MODULES
+}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As a ZIP of the repository holds it, without .names."""
+    tree = tmp_path_factory.mktemp("tree")
+    for name in (*FOLDERS, ".build"):
+        shutil.copytree(ROOT / name, tree / name, ignore=LEFT_OUT)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD_SDIST, folder], cwd=tree, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.tar.gz")
+    return path
+
+
+def pip(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    """-O0: what is compiled here is imported, no more."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    environ = {**os.environ, "CFLAGS": "-O0", "BUILD_NEARHIT": "", **environ}
+    return subprocess.run(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def build(source: Path, folder: Path, **environ: str) -> tuple[Path | None, list[str]]:
+    """The wheel, if there is one, and the lines which say that it is plain."""
+    done = pip(
+        "wheel", "-v", "--no-cache-dir", "--no-index", "--no-deps", "--no-build-isolation",
+        "--wheel-dir", folder, source,
+        **environ,
+    )  # fmt: skip
+    wheels = list(folder.glob("*.whl"))
+    assert bool(wheels) is (done.returncode == 0), done.stdout
+    said = [line for line in done.stdout.splitlines() if "nearhit is not compiled" in line]
+    return (wheels[0] if wheels else None), said
+
+
+def installed(wheel: Path | None, folder: Path) -> dict[str, str]:
+    """The file of each module, all imported from where the wheel was installed."""
+    assert wheel is not None
+    done = pip("install", "--no-index", "--no-deps", "--target", folder, wheel)
+    assert done.returncode == 0, done.stdout
+    imported = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, folder], capture_output=True, text=True, cwd=folder
+    )
+    assert imported.returncode == 0, imported.stderr
+    files: dict[str, str] = json.loads(imported.stdout)
+    assert all(file.startswith(str(folder)) for file in files.values())
+    return files
+
+
+def compiled(files: dict[str, str]) -> set[str]:
+    return {name for name, file in files.items() if file.endswith(".so")}
+
+
+def failing_at(word: str, folder: Path) -> str:
+    """A compiler that fails where ``word`` is in its arguments."""
+    script = folder / "cc"
+    script.write_text(f'#!/bin/sh\ncase "$*" in *{word}*) exit 1;; esac\nexec {CC} "$@"\n')
+    script.chmod(0o755)
+    return str(script)
+
+
+@needs_compiler
+def test_the_wheel_of_the_sdist_is_compiled_and_holds_every_file(
+    sdist: Path, tmp_path: Path
+) -> None:
+    wheel, said = build(sdist, tmp_path, BUILD_NEARHIT="compiled")
+
+    files = installed(wheel, tmp_path / "installed")
+
+    assert said == []
+    assert compiled(files) == TO_COMPILE
+    assert files.keys() == MODULES | TO_COMPILE
+    assert wheel is not None
+    assert {f"nearhit/{path}" for path in SOURCES} <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_without_a_compiler_it_is_plain_python_and_says_so(sdist: Path, tmp_path: Path) -> None:
+    wheel, said = build(sdist, tmp_path, CC="no-such-compiler")
+
+    files = installed(wheel, tmp_path / "installed")
+
+    assert len(said) == 1
+    assert "no-such-compiler" in said[0]
+    assert compiled(files) == set()
+    assert files.keys() == MODULES
+
+
+@needs_compiler
+def test_one_module_that_does_not_compile_leaves_none_compiled(sdist: Path, tmp_path: Path) -> None:
+    wheel, said = build(sdist, tmp_path, CC=failing_at("cache.o", tmp_path))
+
+    assert len(said) == 1
+    assert compiled(installed(wheel, tmp_path / "installed")) == set()
+
+
+@needs_compiler
+def test_a_header_that_cython_refuses_leaves_none_compiled(tree: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tree, tmp_path / "broken")
+    with (broken / "proxy/near/cache.pxd").open("a") as header:
+        header.write("cdef nonsense of nonsense\n")
+
+    wheel, said = build(broken, tmp_path)
+
+    assert len(said) == 1
+    assert compiled(installed(wheel, tmp_path / "installed")) == set()
+
+
+def test_where_compiled_modules_are_demanded_plain_python_is_an_error(
+    sdist: Path, tmp_path: Path
+) -> None:
+    wheel, _ = build(sdist, tmp_path, CC="no-such-compiler", BUILD_NEARHIT="compiled")
+
+    assert wheel is None
