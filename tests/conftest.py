@@ -6,13 +6,17 @@ by one, on the one worker that is left. A run of named files or folders is not s
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 WORKERS = 2
-# Ends the name of such a test: names are all that the scheduler is told by its workers.
-ALONE = "@alone"
+# Where workers write the names of tests marked alone: names are all that xdist hands on.
+FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -24,15 +28,30 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses = WORKERS
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[FOLDER] = TemporaryDirectory(prefix="nearhit-alone-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if FOLDER in config.stash:
+        config.stash[FOLDER].cleanup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["alone"] = f"{node.config.stash[FOLDER].name}/names"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not hasattr(config, "workerinput"):
         return
-    for item in items:
-        if item.get_closest_marker("alone"):
-            item._nodeid += ALONE
-    items.sort(key=lambda item: item.nodeid.endswith(ALONE))
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    names = [item.nodeid for item in items if item.get_closest_marker("alone")]
+    Path(config.workerinput["alone"]).write_text("\0".join(names))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config) -> AloneLast | None:
     return AloneLast(config) if config.option.dist == "load" else None
 
@@ -41,11 +60,19 @@ class AloneLast(LoadScopeScheduling):
     """A file at a time to each worker. With only tests left that run alone, all workers end but
     one, and when they have ended it gets these."""
 
+    alone: Collection[str] = ()
+
+    def schedule(self) -> None:
+        if self.collection is None:
+            names = Path(self.config.stash[FOLDER].name, "names")
+            self.alone = frozenset(names.read_text().split("\0")) if names.exists() else ()
+        super().schedule()
+
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0] + (ALONE if nodeid.endswith(ALONE) else "")
+        return nodeid.partition("::")[0] + (" alone" if nodeid in self.alone else "")
 
     def _must_wait(self) -> bool:
-        return len(self.nodes) > 1 and next(iter(self.workqueue), "").endswith(ALONE)
+        return len(self.nodes) > 1 and next(iter(self.workqueue), "").endswith(" alone")
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         if not self._must_wait():
