@@ -6,6 +6,7 @@ length) and fails with its log."""
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -16,12 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 HOST = "127.0.0.1"
 Kind = Literal["redis", "valkey"]
+PORTS = 500  # in the block of a process
 
 
 def wait_for(
@@ -35,9 +38,30 @@ def wait_for(
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of this process's own block: no other process that runs tests takes it, and no
+    connection is given it by the system, also while a test's server is down."""
+    block = _block()
+    while True:
+        port = next(block)
+        with contextlib.suppress(OSError), socket.socket() as probe:  # somebody listens there
+            probe.bind((HOST, port))
+            return port
+
+
+@cache
+def _block() -> Iterator[int]:
+    """The block's ports, around and around. Whoever has bound the UDP port before them owns them
+    until it ends; all blocks lie below the ports that Linux gives to connections."""
+    for first in range(10_000, 32_000, PORTS):
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind((HOST, first))
+        except OSError:
+            claim.close()
+        else:
+            claim.detach()
+            return itertools.cycle(range(first + 1, first + PORTS))
+    raise AssertionError("every block of ports is taken")
 
 
 def server_binary(kind: Kind) -> str | None:

@@ -10,10 +10,14 @@ import socket
 import threading
 import time
 
+import pytest
+
 from tests.servers import wait_for
 
 from .conftest import Pair
 from .links import Link, bulk, command, link
+
+pytestmark = pytest.mark.alone
 
 DIRTY: dict[str, bytes] = {
     "watch": command("WATCH", "shared"),

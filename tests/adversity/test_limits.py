@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.servers import nearhit, wait_for
 
 from .conftest import Pair, url
 from .links import Link, command, link
+
+pytestmark = pytest.mark.alone
 
 REFUSED = b"-ERR max number of clients reached\r\n"
 

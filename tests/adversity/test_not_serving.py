@@ -15,6 +15,8 @@ from .conftest import KIND, Pair, url
 from .fake import Connection, fake
 from .links import bulk, command, link
 
+pytestmark = pytest.mark.alone
+
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 
 

@@ -15,6 +15,8 @@ from .conftest import Pair, url
 from .fake import Connection, fake
 from .links import MB, Growth, Link, command, link, pinging
 
+pytestmark = pytest.mark.alone
+
 GROWTH = 64  # MB
 
 

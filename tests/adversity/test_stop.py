@@ -6,10 +6,14 @@ import signal
 import socket
 import time
 
+import pytest
+
 from tests.servers import HOST, nearhit, wait_for
 
 from .conftest import Pair, url
 from .links import bulk, command, link
+
+pytestmark = pytest.mark.alone
 
 
 def test_a_running_command_is_answered_before_the_end(pair: Pair) -> None:

@@ -14,6 +14,8 @@ from tests.servers import Process, nearhit, wait_for
 from .conftest import Pair, Relayed, url
 from .links import bulk, command, link
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def hasty(server: Process) -> Iterator[Process]:

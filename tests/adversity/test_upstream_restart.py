@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from tests.servers import nearhit, wait_for
 
 from .conftest import Pair, Relayed, url
 from .fault import Fault
 from .links import Link, bulk, command, link, split
+
+pytestmark = pytest.mark.alone
 
 UPSTREAM = b"-UPSTREAM "
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,16 @@ def javascript(request: pytest.FixtureRequest) -> Path:
     source = Path(__file__).parent / "js"
     lock = (source / "package-lock.json").read_bytes()
     folder = Path(request.config.cache.mkdir("nearhit-js"))
-    no_packages = shutil.ignore_patterns("node_modules")
-    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=no_packages)
     installed = folder / "node_modules" / hashlib.sha256(lock).hexdigest()
-    if not installed.exists():
-        # Not `npm ci`: it refuses a lock file without "resolved" hosts when packages are optional.
-        argv = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
-        run = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=90)
-        assert run.returncode == 0, run.stdout + run.stderr
-        installed.touch()
+    with (folder / "lock").open("w") as turn:
+        flock(turn, LOCK_EX)  # one process of a run installs, and the others find it done
+        no_packages = shutil.ignore_patterns("node_modules")
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=no_packages)
+        if not installed.exists():
+            # Not `npm ci`: it refuses a lock file without "resolved" hosts when packages are
+            # optional.
+            argv = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+            run = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=90)
+            assert run.returncode == 0, run.stdout + run.stderr
+            installed.touch()
     return folder

@@ -14,6 +14,8 @@ from tests.servers import HOST, wait_for
 
 from .conftest import Fleet, acquire, info, release, scripts_run, waiters
 
+pytestmark = pytest.mark.alone
+
 Leave = Callable[[socket.socket], None]
 
 

@@ -563,6 +563,7 @@ print(cache.used / (resident() - before))
 )
 @pytest.mark.parametrize("turnovers", [0, 3])
 @pytest.mark.parametrize("size", [64, 1024, 16384])
+@pytest.mark.alone
 def test_the_accounted_bytes_are_those_that_the_process_grew_by(size, turnovers) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", GROWTH, str(size), str(turnovers)],

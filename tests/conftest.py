@@ -1,0 +1,92 @@
+"""How a whole run is spread: test files side by side on two workers, and what measures alone.
+
+``pytest`` without a path takes two workers (``-n 0``: none), each with ports and servers of its
+own. Tests marked ``alone`` measure times, memory or CPU, or wait by a deadline: they run last, one
+by one, on the one worker that is left. A run of named files or folders is not spread."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
+
+WORKERS = 2
+# Where workers write the names of tests marked alone: names are all that xdist hands on.
+FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    worker = hasattr(config, "workerinput")
+    if whole and not worker and option.numprocesses is None and not option.usepdb:
+        option.numprocesses = WORKERS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[FOLDER] = TemporaryDirectory(prefix="nearhit-alone-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if FOLDER in config.stash:
+        config.stash[FOLDER].cleanup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["alone"] = f"{node.config.stash[FOLDER].name}/names"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        return
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    names = [item.nodeid for item in items if item.get_closest_marker("alone")]
+    Path(config.workerinput["alone"]).write_text("\0".join(names))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> AloneLast | None:
+    return AloneLast(config, log) if config.option.dist == "load" else None
+
+
+class AloneLast(LoadScopeScheduling):
+    """A file at a time to each worker. With only tests left that run alone, all workers end but
+    one, and when they have ended it gets these."""
+
+    alone: Collection[str] = ()
+
+    def schedule(self) -> None:
+        if self.collection is None:
+            names = Path(self.config.stash[FOLDER].name, "names")
+            self.alone = frozenset(names.read_text().split("\0")) if names.exists() else ()
+        super().schedule()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] + (" alone" if nodeid in self.alone else "")
+
+    def _must_wait(self) -> bool:
+        return len(self.nodes) > 1 and next(iter(self.workqueue), "").endswith(" alone")
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if not self._must_wait():
+            super()._assign_work_unit(node)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        if not self._must_wait():
+            super()._reschedule(node)
+        elif any(not other.shutting_down for other in self.nodes if other is not node):
+            node.shutdown()
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        crashed = super().remove_node(node)
+        for left in self.nodes:
+            self._reschedule(left)
+        return crashed
