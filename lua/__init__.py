@@ -19,5 +19,5 @@ class Script:
 
 def script(name: str) -> Script:
     """The script in ``<name>.lua``."""
-    text = files(__package__).joinpath(f"{name}.lua").read_bytes()
+    text = files(__name__).joinpath(f"{name}.lua").read_bytes()
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -11,6 +11,8 @@ NotImplementedError are its."""
 
 from __future__ import annotations
 
+# Names with _ are C functions, which the other files of this room call too.
+# pyright: reportPrivateUsage=false
 import asyncio
 from collections.abc import Callable
 from typing import Protocol
@@ -102,7 +104,7 @@ class Answers:
         self.tail: RunSlot | None = None
         self.owed = 0  # replies outstanding, and how many may be
         self.window = WINDOW_START
-        self.stalls = 0  # why nothing is parsed: bits
+        self.stalls: int = 0  # why nothing is parsed: bits
         self.at_drain = False  # something is to be done when nothing is outstanding
         self.replies = 0  # since the window was last measured, and their bytes
         self.reply_bytes = 0

@@ -10,6 +10,8 @@ anything may have changed the key."""
 
 from __future__ import annotations
 
+# Names with _ are C functions, which the other files of this room call too.
+# pyright: reportPrivateUsage=false
 from ..errors import ProxyError
 from ..near.cache import NearCache, Space, Ticket
 from .answers import Answers, RunSlot

@@ -49,7 +49,7 @@ cdef class SessionCore(Answers):
     @cython.locals(
         found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
-        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, cache=NearCache, count=Py_ssize_t
+        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(space=Space, routes=CRouteMap, key=bytes, entry=Entry)

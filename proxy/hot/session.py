@@ -9,6 +9,8 @@ What the modes are, and the moves between them: modes.py."""
 
 from __future__ import annotations
 
+# Names with _ are C functions, which the other files of this room call too.
+# pyright: reportPrivateUsage=false
 from collections.abc import Sequence
 
 from ..near.cache import Space, Ticket
@@ -249,10 +251,9 @@ class SessionCore(Answers):
         end, begin, missed = len(data), pos, 0
         now = self.turn.clock()
         limit = self.window
-        cache = space.cache
         while pos < end and limit and not self.stalls:
             if fresh:
-                count = routes.absent(data, pos, limit, cache.present, cache.sights, space.salt)
+                count = routes.absent(data, pos, limit, space.cache.sketch, space.salt)
                 if count:
                     if not missed:
                         begin = pos

@@ -2,6 +2,7 @@
 # The types of cache.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
+from nearhit.proxy.near.sketch cimport Sketch
 
 cdef int _FREQ_MAX
 cdef Py_ssize_t _TICKETS_MAX
@@ -15,7 +16,6 @@ cdef class Entry:
     cdef public Space space
     cdef public bytes key
     cdef public bytes reply
-    cdef public dict more
     cdef public Entry older
     cdef public Entry newer
     cdef public Queue queue
@@ -87,24 +87,17 @@ cdef class NearCache:
     cdef public Queue small
     cdef public Queue main
     cdef public Py_ssize_t small_max
-    cdef public unsigned short[::1] sights
-    cdef Py_hash_t sights_mask
-    cdef public unsigned char[::1] present
-    cdef Py_hash_t present_mask
+    cdef public Sketch sketch
     cdef long long _salts
     cdef Py_ssize_t _past_hits
     cdef Py_ssize_t _past_misses
     @cython.locals(space=Space)
     cpdef invalidate(self, bytes key)
-    @cython.locals(at=Py_hash_t, mark=int, held=int, count=int)
-    cdef int _sight(self, Py_hash_t mixed)
-    @cython.locals(at=Py_hash_t, mark=int, held=int)
-    cdef _remember(self, Py_hash_t mixed, int count)
     @cython.locals(
-        size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry, at=Py_hash_t
+        size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry
     )
     cdef bint _store(self, Space space, Ticket ticket, bytes reply, double deadline, double now)
-    @cython.locals(space=Space, at=Py_hash_t)
+    @cython.locals(space=Space, mixed=Py_hash_t)
     cdef _drop(self, Entry entry)
     @cython.locals(chances=int, small=Queue, main=Queue, queue=Queue, entry=Entry)
     cdef _make_room(self, Py_ssize_t size, double now)

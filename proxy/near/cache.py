@@ -19,9 +19,12 @@ sights, so that a key that was invalidated comes back as what it was."""
 
 from __future__ import annotations
 
+# Names with _ are C functions: entries, spaces and the cache are one thing in three classes.
+# pyright: reportPrivateUsage=false
 import sys
-from array import array
 from collections.abc import Iterator
+
+from .sketch import Sketch, slots_for
 
 # Of the budget: what newcomers get before they must have been read again.
 SMALL_SHARE = 2
@@ -32,9 +35,6 @@ SPACES_MAX = 64
 # Fills in flight of one space.
 TICKETS_MAX = 65536
 VALUE_MAX = 1024 * 1024
-# Slots for sights of two bytes each. No more: of reads spread evenly over 10 million keys, slots in
-# 10,000,000 + slots are seen twice, and each of those costs the server two commands more.
-SIGHTS_MIN, SIGHTS_MAX = 1024, 256 * 1024
 
 FLUSHES = ("lost", "silent", "null", "flushed", "space")
 
@@ -47,7 +47,7 @@ class Entry:
     """A reply, and its place in a queue. ``freq`` is all that a hit touches."""
 
     __slots__ = (
-        "alive", "deadline", "freq", "key", "more", "newer", "older", "queue", "reply", "size",
+        "alive", "deadline", "freq", "key", "newer", "older", "queue", "reply", "size",
         "space",
     )  # fmt: skip
 
@@ -58,7 +58,6 @@ class Entry:
     size: int
     space: Space
     alive: bool
-    more: dict[bytes, bytes] | None  # replies to other reads of the key: none yet
     older: Entry
     newer: Entry
     queue: Queue
@@ -140,7 +139,7 @@ class Space:
     def get(self, key: bytes, now: float) -> Entry | None:
         """The entry, if it may be served: its ``reply`` is None for nil."""
         cache = self.cache
-        if not cache.present[(hash(key) ^ self.salt) & cache.present_mask]:
+        if not cache.sketch.holds(hash(key) ^ self.salt):
             self.misses += 1
             return None
         entry = self.entries.get(key)
@@ -158,7 +157,7 @@ class Space:
 
     def admit(self, key: bytes) -> Ticket | None:
         """After a miss: a ticket, if the key was seen not long ago and nobody fills it already."""
-        count = self.cache._sight(hash(key) ^ self.salt)
+        count = self.cache.sketch.see(hash(key) ^ self.salt)
         return self._ticket(key, count - 2) if count > 1 else None
 
     def reserve(self, key: bytes) -> Ticket | None:
@@ -239,17 +238,11 @@ class NearCache:
         self.invalidations = 0
         self.fills = 0
         self.fills_refused = 0
-        self.flushes = dict.fromkeys(FLUSHES, 0)
+        self.flushes = dict.fromkeys(map(str, FLUSHES), 0)
         self.small = Queue()
         self.main = Queue()
         self.small_max = budget * SMALL_SHARE // 100
-        slots = _slots(budget)
-        self.sights = array("H", bytes(2 * slots))
-        self.sights_mask = slots - 1
-        # How many entries have a hash: where there are none, the dict of hundreds of thousands,
-        # which is in no cache of the processor, need not be asked. 255 stays.
-        self.present = array("B", bytes(4 * slots))
-        self.present_mask = 4 * slots - 1
+        self.sketch = Sketch(slots_for(budget))  # beside the budget: its memory never changes
         self._salts = 0
         self._past_hits = 0  # of spaces that are no more
         self._past_misses = 0
@@ -308,34 +301,6 @@ class NearCache:
 
     # --- Storing and evicting -----------------------------------------------------------------
 
-    def _sight(self, mixed: int) -> int:
-        """How often a key of this hash was seen, now included; 1 is the first time. A slot has
-        twelve bits of the hash and four of the count, and belongs to who was there last or more
-        often: so the window is as many misses as there are slots, about."""
-        sights = self.sights
-        at = mixed & self.sights_mask
-        mark = (mixed >> 40) & 0xFFF0
-        held = sights[at]
-        count = held ^ mark
-        if count > 15 and held & 15 > 1:
-            # Another's that was seen more often: it only loses one of its sights.
-            sights[at] = held - 1
-            return 1
-        if 0 < count < 15:
-            count += 1
-        elif count != 15:
-            count = 1
-        sights[at] = mark | count
-        return count
-
-    def _remember(self, mixed: int, count: int) -> None:
-        """The next sight of this hash is at least the second, and tells of the hits before."""
-        at = mixed & self.sights_mask
-        mark = (mixed >> 40) & 0xFFF0
-        held = self.sights[at]
-        if held ^ mark <= 15 or held & 15 <= count:
-            self.sights[at] = mark | count
-
     def _store(
         self, space: Space, ticket: Ticket, reply: bytes | None, deadline: float, now: float
     ) -> bool:
@@ -359,11 +324,8 @@ class NearCache:
         entry.freq = ticket.freq
         entry.size = size
         entry.alive = True
-        entry.more = None
         space.entries[key] = entry
-        at = (hash(key) ^ space.salt) & self.present_mask
-        if self.present[at] < 255:
-            self.present[at] += 1
+        self.sketch.add(hash(key) ^ space.salt)
         (self.main if entry.freq else self.small)._push(entry)
         self.used += size
         self.entries += 1
@@ -375,12 +337,11 @@ class NearCache:
         entry.alive = False
         entry.queue._remove(entry)
         del space.entries[entry.key]
-        at = (hash(entry.key) ^ space.salt) & self.present_mask
-        if self.present[at] < 255:
-            self.present[at] -= 1
+        mixed = hash(entry.key) ^ space.salt
+        self.sketch.drop(mixed)
         self.used -= entry.size
         self.entries -= 1
-        self._remember(hash(entry.key) ^ space.salt, entry.freq + 1)
+        self.sketch.remember(mixed, entry.freq + 1)
 
     def _make_room(self, size: int, now: float) -> None:
         chances = _CHANCES_MAX
@@ -397,12 +358,6 @@ class NearCache:
             if queue is main:
                 entry.freq -= 1
             main._push(entry)
-
-
-def _slots(budget: int) -> int:
-    """A power of two: some three for each entry of 64 bytes that fits. They are not in ``used``:
-    their memory never changes, and is 1.5 MiB at most, ``present`` included."""
-    return 1 << (min(max(budget // 128, SIGHTS_MIN), SIGHTS_MAX).bit_length() - 1)
 
 
 def _allocated(length: int) -> int:

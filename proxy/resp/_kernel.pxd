@@ -1,5 +1,7 @@
 # cython: language_level=3
 
+from nearhit.proxy.near.sketch cimport Sketch
+
 cdef enum:
     NAME_MAX = 32
     CLASSES_MAX = 256
@@ -25,10 +27,7 @@ cdef class RouteMap:
     cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
-    cpdef Py_ssize_t absent(
-        self, bytes data, Py_ssize_t pos, Py_ssize_t limit, unsigned char[::1] present,
-        unsigned short[::1] sights, Py_hash_t salt
-    )
+    cpdef Py_ssize_t absent(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Sketch sketch, Py_hash_t salt)
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
 
 

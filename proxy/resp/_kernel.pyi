@@ -1,6 +1,7 @@
-from array import array
 from collections.abc import Mapping
 from typing import Final
+
+from ..near.sketch import Sketch
 
 ROUTES: Final[Mapping[str, int]]
 DRY: Final[int]
@@ -24,8 +25,7 @@ class RouteMap:
         data: bytes,
         pos: int,
         limit: int,
-        present: array[int],
-        sights: array[int],
+        sketch: Sketch,
         salt: int,
     ) -> int: ...
     def part(self, data: bytes, start: int, end: int) -> bytes: ...

@@ -5,10 +5,10 @@ The semantics are described once, in the compiled kernel's docstrings."""
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Mapping
 from typing import Final
 
+from ..near.sketch import Sketch
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -87,8 +87,7 @@ class RouteMap:
         data: bytes,
         pos: int,
         limit: int,
-        present: array[int],
-        sights: array[int],
+        sketch: Sketch,
         salt: int,
     ) -> int:
         count, begin = 0, pos
@@ -96,17 +95,8 @@ class RouteMap:
             key = self.key(data, pos)
             if key is None or self.words != 2 or self.route != NEAR:
                 break
-            mixed = hash(key) ^ salt
-            if present[mixed & (len(present) - 1)]:
+            if not sketch.first_sight(hash(key) ^ salt):
                 break
-            at, mark = mixed & (len(sights) - 1), (mixed >> 40) & 0xFFF0
-            held = sights[at]
-            if held ^ mark > 15 and held & 15 > 1:
-                sights[at] = held - 1
-            elif 0 < held ^ mark <= 15:
-                break
-            else:
-                sights[at] = mark | 1
             pos = self.end
             count += 1
         self.end = pos if count else begin
@@ -142,7 +132,7 @@ def _words(data: bytes, pos: int) -> tuple[list[bytes], int] | None:
     args, at = _count(data, pos + 1)
     if at < 0 or args > ARGS_MAX:
         return None
-    words = []
+    words: list[bytes] = []
     for _ in range(args):
         if data[at : at + 1] != b"$":
             return None
@@ -201,14 +191,14 @@ class Cutter:
     def __init__(self, requests: bool = False) -> None:
         self._requests = requests
         self.done = 0
-        self.bulks = 0
-        self.nulls = 0
+        self.bulks: int = 0
+        self.nulls: int = 0
         self.places: list[int] | None = None
         self.stop = DRY
         self._pending = 0
         self.skip = 0
         self._state = _AT_TYPE
-        self._kind = 0
+        self._kind: int = 0
         self._head = b""
 
     @property
@@ -262,7 +252,7 @@ class Cutter:
         return data[start:end]
 
     def flat(self, data: bytes, pos: int, at: int) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         for place in self.places or ():
             parts += [data[pos:place], b"$-1"]
             pos = place + 1

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-try:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap
-except ImportError:
-    from ._kernel_py import (  # type: ignore[assignment]  # the twin has the same shape
-        BROKEN,
-        DONE,
-        DRY,
-        PUSH,
-        Cutter,
-        RouteMap,
-    )
+else:
+    try:
+        from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap
+    except ImportError:
+        from ._kernel_py import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap
 
 __all__ = ["BROKEN", "DONE", "DRY", "PUSH", "Cutter", "RouteMap"]

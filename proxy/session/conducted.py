@@ -60,6 +60,7 @@ class Conduct(Protocol):
     def __call__(self, session: Conducted, route: Route, args: list[bytes]) -> bool:
         """Act on the request; False where it must wait: the session has been stalled, nothing was
         done."""
+        ...
 
 
 class Shortcut(Protocol):
@@ -67,6 +68,7 @@ class Shortcut(Protocol):
 
     def __call__(self, session: Conducted, data: bytes, pos: int) -> int:
         """Act on the request that begins at pos; the offset behind what was done, 0: nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

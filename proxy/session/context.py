@@ -30,6 +30,8 @@ class Context:
     learn: Callable[[], None]
     dialect: Dialect = Dialect.REDIS
     fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
-    customs: Mapping[bytes, CommandSpec] = field(default_factory=dict)  # ours, by upper-case name
+    customs: Mapping[bytes, CommandSpec] = field(
+        default_factory=dict[bytes, CommandSpec]
+    )  # ours, by upper-case name
     info: Callable[[], bytes] = lambda: b""  # our section of INFO
     near: NearCache | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import cast
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Identity:
 def address(name: object, server: object) -> str:
     """An address as Redis writes it; a unix client has its server's path and port 0."""
     if isinstance(name, tuple):
-        host, port = str(name[0]), name[1]
+        host, port = map(str, cast("tuple[object, ...]", name)[:2])
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     path = name or server
     return f"{path.decode() if isinstance(path, bytes) else path}:0"

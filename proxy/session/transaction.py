@@ -11,9 +11,9 @@ Patch = Callable[[bytes], bytes]
 @dataclass(slots=True)
 class Transaction:
     # What makes elements of EXEC's reply ours, by position.
-    patches: list[tuple[int, Patch]] = field(default_factory=list)
-    keys: list[bytes] | None = field(default_factory=list)  # that EXEC writes, None: any
-    leases: list[bytes] = field(default_factory=list)  # that must be void before EXEC writes
+    patches: list[tuple[int, Patch]] = field(default_factory=list[tuple[int, Patch]])
+    keys: list[bytes] | None = field(default_factory=list[bytes])  # that EXEC writes, None: any
+    leases: list[bytes] = field(default_factory=list[bytes])  # that must be void before EXEC writes
 
     def writes(self, keys: list[bytes] | None, leases: list[bytes]) -> None:
         """A queued command writes these keys, None: any."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final, cast
 
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
@@ -170,15 +170,17 @@ def table_from_reply(rows: object, ours: Ours = Ours()) -> Table:
     """The table out of a COMMAND reply as hiredis parses it. ValueError when it is not one."""
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"not a COMMAND reply: {rows!r:.80}")
-    return Table({command.name: command for command in map(command_of, rows)}, ours)
+    commands = map(command_of, cast("list[object]", rows))
+    return Table({command.name: command for command in commands}, ours)
 
 
 def command_of(row: object) -> Command:
     """One row of a COMMAND reply. ValueError when it is not one."""
-    if not isinstance(row, list) or len(row) < 6:
+    words: list[Any] = cast(Any, row) if isinstance(row, list) else []
+    if len(words) < 6:
         raise ValueError(f"not a row of COMMAND: {row!r:.80}")
-    name, arity, flags, first, last, step = row[:6]
-    subcommands = row[9] if len(row) > 9 else ()
+    name, arity, flags, first, last, step = words[:6]
+    subcommands: list[Any] = words[9] if len(words) > 9 else []
     return Command(
         name=_word(name).upper(),
         arity=int(arity),
@@ -195,5 +197,5 @@ def _word(value: object) -> bytes:
 def snapshot(ours: Ours = Ours()) -> Table:
     """The table that ships with us (Redis 7.0 and Valkey 9 together), for a server that gives none
     yet."""
-    rows = json.loads(files(__package__).joinpath("snapshot.json").read_bytes())
+    rows = json.loads(files(__name__.rpartition(".")[0]).joinpath("snapshot.json").read_bytes())
     return table_from_reply(rows, ours)

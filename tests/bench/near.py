@@ -33,7 +33,7 @@ CLIENTS = 50
 SIZE = 64
 SPREAD = 10_000_000  # keys that are hardly ever read again
 BUDGET = 64 * 2**20  # the default of --near-cache
-COMPILED = ("resp._kernel", "hot.session", "near.cache")
+COMPILED = ("resp._kernel", "hot.session", "near.cache", "near.sketch")
 # What the server sees besides requests: the proxy's own, once a second, and ours.
 ASIDE = {"ping", "hincrby", "info", "config|get"}
 # redis-benchmark asks for keys of 12 digits; DEBUG POPULATE makes none such.

@@ -50,7 +50,8 @@ def whole(session: Conducted, data: bytes, pos: int) -> int:
 
 def _keys_written(session: Conducted, data: bytes, pos: int, end: int) -> list[bytes]:
     """By the plain requests in data[pos:end]; nobody asks where nothing is read near."""
-    routes, keys = session.context.table.maps[Mode.NEAR], []
+    routes = session.context.table.maps[Mode.NEAR]
+    keys: list[bytes] = []
     while session.near.cache is not None and pos < end:
         key = routes.key(data, pos)
         if key is not None and routes.route == Route.WRITE_ONE:

@@ -14,6 +14,7 @@ import nearhit.proxy.near.cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nearhit.proxy.near.sketch import SLOTS_MIN
 
 ROOT = Path(__file__).parents[3]
 REPLY = b"$5\r\nhello\r\n"
@@ -24,7 +25,7 @@ BUDGET = MEGABYTE
 def plain() -> ModuleType:
     """cache.py as it is, whether or not there is a compiled form."""
     path = ROOT / "proxy" / "near" / "cache.py"
-    spec = importlib.util.spec_from_file_location("near_cache_plain", path)
+    spec = importlib.util.spec_from_file_location("nearhit.proxy.near.cache_plain", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -159,7 +160,7 @@ def test_a_key_seen_long_ago_is_forgotten(near) -> None:
     space = near.NearCache(1).space(0, None)
     space.admit(b"k")
 
-    for number in range(20 * near.SIGHTS_MIN):
+    for number in range(20 * SLOTS_MIN):
         space.admit(b"%d" % number)
 
     assert space.admit(b"k") is None

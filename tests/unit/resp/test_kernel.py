@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from array import array
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +11,7 @@ import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nearhit.proxy.near.sketch import Sketch
 from nearhit.proxy.resp import _kernel_py as twin
 
 try:
@@ -662,37 +662,37 @@ def get(key: bytes) -> bytes:
     return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
 
 
-def tables() -> tuple[Any, Any]:
-    return array("B", bytes(256)), array("H", bytes(128))
+def sketched() -> Sketch:
+    return Sketch(64)
 
 
 def test_what_is_certainly_absent_is_walked_and_noted(kernel: Any) -> None:
-    names, (present, sights) = kernel.RouteMap(NEARS), tables()
+    names, sketch = kernel.RouteMap(NEARS), sketched()
     data = get(b"a") + get(b"b") + SET
 
-    assert names.absent(data, 0, 10, present, sights, 7) == 2
+    assert names.absent(data, 0, 10, sketch, 7) == 2
     assert names.end == len(get(b"a") + get(b"b"))
-    assert sum(map(bool, sights)) >= 1
+    assert sum(map(bool, sketch.sights)) >= 1
     # Seen before: it is for the slow way, which may keep it.
-    assert names.absent(get(b"b"), 0, 10, present, sights, 7) == 0
+    assert names.absent(get(b"b"), 0, 10, sketch, 7) == 0
     assert names.end == 0
 
 
 def test_what_may_be_there_is_not_walked(kernel: Any) -> None:
-    names, (present, sights) = kernel.RouteMap(NEARS), tables()
-    present[(hash(b"b") ^ 7) & 255] = 1
+    names, sketch = kernel.RouteMap(NEARS), sketched()
+    sketch.add(hash(b"b") ^ 7)
 
-    assert names.absent(get(b"b"), 0, 10, present, sights, 7) == 0
-    assert not any(sights)
+    assert names.absent(get(b"b"), 0, 10, sketch, 7) == 0
+    assert not any(sketch.sights)
 
 
 @pytest.mark.parametrize("data", [get(b"k")[:end] for end in range(len(get(b"k")))])
 def test_what_is_not_whole_is_not_walked(kernel: Any, data: bytes) -> None:
-    names, (present, sights) = kernel.RouteMap(NEARS), tables()
+    names, sketch = kernel.RouteMap(NEARS), sketched()
 
-    assert names.absent(data, 0, 10, present, sights, 7) == 0
-    assert names.absent(get(b"a") + data, 0, 10, present, sights, 7) == 1
-    assert names.absent(get(b"x"), 0, 0, present, sights, 7) == 0
+    assert names.absent(data, 0, 10, sketch, 7) == 0
+    assert names.absent(get(b"a") + data, 0, 10, sketch, 7) == 1
+    assert names.absent(get(b"x"), 0, 0, sketch, 7) == 0
 
 
 @needs_compiled
@@ -702,16 +702,16 @@ def test_both_kernels_see_and_note_the_same(keys: list[bytes], salt: int) -> Non
     seen = []
     for module in (compiled, twin):
         assert module is not None
-        names, (present, sights) = module.RouteMap(NEARS), tables()
+        names, sketch = module.RouteMap(NEARS), sketched()
         pos, steps = 0, []
         while pos < len(data):
-            count = names.absent(data, pos, 5, present, sights, salt)
+            count = names.absent(data, pos, 5, sketch, salt)
             steps.append((count, names.end))
             pos = names.end
             if not count:
                 names.key(data, pos)
                 pos = names.end
-        seen.append((steps, sights.tolist()))
+        seen.append((steps, list(sketch.sights)))
 
     assert seen[0] == seen[1]
 

@@ -1,0 +1,91 @@
+# cython: annotation_typing=False, language_level=3, initializedcheck=False
+# cython: boundscheck=False, wraparound=False
+"""What the near cache knows of keys that it does not have: two tables of counters by hash.
+
+    sights   [ 12 bits of the hash | 4 bits: how often it was seen ]   slots
+    present  [ how many entries have such a hash ]                     4 x slots
+
+Compiled as cache.py is. The kernel walks misses against it without an object for any of them
+(resp/_kernel.pyx, RouteMap.absent), the cache asks and tells it. A hash is that of the key, mixed
+with the salt of its space."""
+
+from __future__ import annotations
+
+from array import array
+
+# Slots for sights of two bytes each. No more: of reads spread evenly over 10 million keys, slots in
+# 10,000,000 + slots are seen twice, and each of those costs the server two commands more.
+SLOTS_MIN, SLOTS_MAX = 1024, 256 * 1024
+
+
+class Sketch:
+    def __init__(self, slots: int) -> None:
+        """``slots``: a power of two."""
+        self.sights = array("H", bytes(2 * slots))
+        self.sights_mask = slots - 1
+        # Where no entry has a hash, the dict of hundreds of thousands, which is in no cache of the
+        # processor, need not be asked. 255 stays.
+        self.present = array("B", bytes(4 * slots))
+        self.present_mask = 4 * slots - 1
+
+    def __repr__(self) -> str:
+        return f"<Sketch slots={self.sights_mask + 1}>"
+
+    def holds(self, mixed: int) -> bool:
+        """Whether an entry may have this hash."""
+        return self.present[mixed & self.present_mask] != 0
+
+    def add(self, mixed: int) -> None:
+        """An entry has it."""
+        at = mixed & self.present_mask
+        if self.present[at] < 255:
+            self.present[at] += 1
+
+    def drop(self, mixed: int) -> None:
+        """An entry that had it is gone."""
+        at = mixed & self.present_mask
+        if self.present[at] < 255:
+            self.present[at] -= 1
+
+    def see(self, mixed: int) -> int:
+        """How often a key of this hash was seen, now included; 1 is the first time. A slot belongs
+        to who was there last or more often: so the window is as many misses as there are slots,
+        about."""
+        at = mixed & self.sights_mask
+        mark = (mixed >> 40) & 0xFFF0
+        held = self.sights[at]
+        count = held ^ mark
+        if count > 15 and held & 15 > 1:
+            # Another's that was seen more often: it only loses one of its sights.
+            self.sights[at] = held - 1
+            return 1
+        if 0 < count < 15:
+            count += 1
+        elif count != 15:
+            count = 1
+        self.sights[at] = mark | count
+        return count
+
+    def first_sight(self, mixed: int) -> bool:
+        """Whether no entry has this hash and it was not seen lately: then it is seen now."""
+        if self.present[mixed & self.present_mask]:
+            return False
+        seen = self.sights[mixed & self.sights_mask] ^ ((mixed >> 40) & 0xFFF0)
+        if 0 < seen <= 15:
+            return False
+        self.see(mixed)
+        return True
+
+    def remember(self, mixed: int, count: int) -> None:
+        """The next sight of this hash is at least the second, and tells of so many before."""
+        at = mixed & self.sights_mask
+        mark = (mixed >> 40) & 0xFFF0
+        held = self.sights[at]
+        if held ^ mark <= 15 or held & 15 <= count:
+            self.sights[at] = mark | count
+
+
+def slots_for(budget: int) -> int:
+    """A power of two: some three for each entry of 64 bytes that fits. Their memory never changes,
+    and is 1.5 MiB at most."""
+    return 1 << (min(max(budget // 128, SLOTS_MIN), SLOTS_MAX).bit_length() - 1)
