@@ -21,7 +21,14 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, Protocol, cast
 
-from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
+from ..errors import (
+    NO_AUTH_COMMAND,
+    ProxyError,
+    UpstreamDown,
+    UpstreamLost,
+    UpstreamNotReady,
+    UpstreamRefused,
+)
 from ..hot.session import LaneCore, LaneState, Slot
 from ..log import event
 from ..resp.kernel import BROKEN, Cutter
@@ -358,7 +365,7 @@ class Lane(LaneCore):
                 is_login = bool(login) and at == 0
                 if is_login and b"unknown command" in reply:
                     # its own words repeat the password
-                    reply = b"-ERR the server knows no AUTH\r\n"
+                    reply = NO_AUTH_COMMAND
                 raise UpstreamRefused(reply, login=is_login)
         self.locked = replies[-1].startswith(b"-NOAUTH")
         identity = replies[-2]

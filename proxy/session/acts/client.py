@@ -12,12 +12,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ...errors import ProxyError
+from ...errors import BadFilter, ProxyError
 from ...hot.session import MUTE_OFF, MUTE_SKIP, LaneState
 from ...resp.requests import OK, bulk, encode, error, integer, integer_of, is_name, null, verbatim
 from ...upstream.lane import Lane
 from .. import clients
-from ..clients import BadFilter
 from ..session import HOLD_STICKY, HOLD_TRACKING, STALL_DRAIN, STALL_REPLY, Session, line_of
 
 Act = Callable[[Session, list[bytes]], bool]

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
-from ...errors import BadInput, ProxyError
+from ...errors import IN_MULTI, NOAUTH, BadInput, ProxyError
 from ...hot.session import FILL, MUTE_SKIP, WINDOW_BYTES, LaneState, PttlSlot, Run
 from ...near.cache import Space
 from ...resp.requests import Value, bulk, encode, error, null, reply
@@ -26,9 +26,6 @@ from ..session import HOLD_BLOCKED, HOLD_SUBSCRIBED, Session
 from .mget import fresh
 
 log = logging.getLogger(__name__)
-
-NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
-IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send it on its own"
 
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 

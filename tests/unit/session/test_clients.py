@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
+from nearhit.proxy.errors import BadFilter
 from nearhit.proxy.session.clients import (
     FIELDS,
-    BadFilter,
     Clients,
     fields_of,
     filters,
