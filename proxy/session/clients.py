@@ -11,7 +11,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from ..errors import BadFilter
 from ..resp.requests import integer_of
-from ..upstream.lane import Lane, LaneKey
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
 
 
 class Client(Protocol):

@@ -44,7 +44,8 @@ from ..table.route import refined
 from ..table.table import Route, Table
 from ..upstream.ask import drop
 from ..upstream.dial import keep_alive
-from ..upstream.lane import Lane, LaneKey, Use
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
 from .clients import Clients
 from .scopes import Scopes

@@ -19,7 +19,9 @@ from ..errors import ProxyError, UpstreamRefused
 from ..hot.session import LaneState
 from ..log import event
 from .dial import Dial
-from .lane import Lane, LaneKey, Owner
+from .lane import Lane
+from .lane_key import LaneKey
+from .ports import Owner
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ class Lanes:
             del self._shared[key]
             lane.close()
 
-    def borrow(self, key: LaneKey, owner: Owner) -> Lane:
+    def borrow(self, key: LaneKey, owner: Owner[Lane]) -> Lane:
         """A lane for the owner alone: a warm one, or a new one that takes requests while it
         connects."""
         warm = self._warm.get(key)
@@ -135,7 +137,7 @@ class Lanes:
             self._asking = self._new(LaneKey(), bare=True)
         return self._asking
 
-    def _new(self, key: LaneKey, owner: Owner | None = None, *, bare: bool = False) -> Lane:
+    def _new(self, key: LaneKey, owner: Owner[Lane] | None = None, *, bare: bool = False) -> Lane:
         return Lane(
             next(self._numbers),
             key,

@@ -26,7 +26,8 @@ from ..log import event
 from ..near.cache import NearCache, Space
 from ..resp.requests import Value
 from .ask import AskSlot, Reply, drop
-from .lane import Lane, LaneKey, Use
+from .lane import Lane
+from .lane_key import LaneKey, Use
 from .lanes import Lanes
 
 log = logging.getLogger(__name__)

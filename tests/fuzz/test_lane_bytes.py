@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.upstream.lane import Lane, LaneKey, LaneState
+from nearhit.proxy.upstream.lane import Lane, LaneState
+from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, settle

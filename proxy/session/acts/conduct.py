@@ -16,7 +16,8 @@ from ...resp.kernel import Cutter
 from ...resp.requests import OK, Hello, encode, integer_of, is_name, parse_hello, patch_id
 from ...table.table import READS, UNSAFE_IN_MULTI, Route
 from ...upstream.ask import drop
-from ...upstream.lane import Lane, User
+from ...upstream.lane import Lane
+from ...upstream.lane_key import User
 from ...upstream.subscriptions import Channels
 from ..session import (
     HOLD_BLOCKED,

@@ -13,7 +13,8 @@ from nearhit.proxy.session.clients import (
     filters,
     line,
 )
-from nearhit.proxy.upstream.lane import Lane, LaneKey, User
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 
 @dataclass(eq=False)

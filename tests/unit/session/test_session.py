@@ -9,7 +9,8 @@ from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot.session import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session.session import GATHER_MAX
-from nearhit.proxy.upstream.lane import LaneKey, LaneState, User
+from nearhit.proxy.upstream.lane import LaneState
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.fakes import Client, Upstream, World
 

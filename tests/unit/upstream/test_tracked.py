@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from nearhit.lua import Script
 from nearhit.proxy.errors import ProxyError, ServerError
-from nearhit.proxy.upstream.lane import LaneKey
+from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated, value_of
 
 from tests.fakes import Upstream, World
