@@ -12,16 +12,12 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy.errors import ProxyError, ServerError
 from nearhit.proxy.upstream.lane_key import LaneKey
-from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated, value_of
+from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
 from tests.fakes import Upstream, World
 
 SCRIPT = Script("probe", b"return 1", hashlib.sha1(b"return 1").hexdigest().encode())
-
-# Tracking is by request: this stands before each whose keys the server is to remember.
-REMEMBER = (b"CLIENT", b"CACHING", b"YES")
 
 
 def push(*keys: bytes) -> bytes:
@@ -69,94 +65,6 @@ async def stage() -> AsyncIterator[Stage]:
 )
 def test_a_push_names_what_has_changed(frame: bytes, keys: list[bytes] | None) -> None:
     assert invalidated(frame) == keys
-
-
-def test_a_reply_is_a_value_and_an_error_an_exception() -> None:
-    assert value_of(b"*2\r\n:1\r\n$-1\r\n") == [1, None]
-    with pytest.raises(ServerError) as caught:
-        value_of(b"-WRONGTYPE no\r\n")
-    assert caught.value.line == b"-WRONGTYPE no\r\n"
-
-
-# --- Asking
-
-
-async def test_a_question_is_answered_on_the_tracked_lane() -> None:
-    async with stage() as here:
-        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
-        server = await here.upstream()
-        assert here.scope.tracking
-        assert any(words[:2] == [b"CLIENT", b"TRACKING"] for words in server.handshake or ())
-        server.expect(b"GET", b"k")
-        server.reply(b"$1\r\n", b"v\r\n")
-
-        assert await asking == b"v"
-
-
-async def test_many_are_asked_in_one_piece_with_errors_in_their_places() -> None:
-    async with stage() as here:
-        asking = here.ask(here.scope.bulk.many([b"*1\r\n$4\r\nPING\r\n"] * 3))
-        server = await here.upstream()
-        server.reply(b"+PONG\r\n-ERR no\r\n+PONG\r\n")
-
-        first, second, third = await asking
-        assert (first, third) == ("PONG", "PONG") or (first, third) == (b"PONG", b"PONG")
-        assert isinstance(second, ServerError)
-        assert await here.scope.bulk.many([]) == []
-
-
-async def test_a_script_that_the_server_knows_not_is_sent_whole() -> None:
-    async with stage() as here:
-        seen: list[str] = []
-        asking = here.ask(
-            here.scope.upstream.run(SCRIPT, (b"k",), (b"a",), lambda: seen.append("reply"))
-        )
-        server = await here.upstream()
-        server.expect(*REMEMBER)
-        server.expect(b"EVALSHA", SCRIPT.sha, b"1", b"k", b"a")
-        server.reply(b"+OK\r\n-NOSCRIPT No matching script.\r\n")
-        await here.world.settle()
-        server.expect(*REMEMBER)
-        server.expect(b"EVAL", SCRIPT.text, b"1", b"k", b"a")
-        server.reply(b"+OK\r\n:1\r\n")
-
-        assert await asking == 1
-        assert seen[-1] == "reply"
-
-
-@pytest.mark.parametrize(
-    "where",
-    [
-        b" script: 70c181d956daafe7ec42ec8087edac398f8708a2, on @user_script:10.",
-        b" script: on @user_script:10.",
-        b"",
-    ],
-)
-async def test_an_error_in_a_script_is_told_without_its_place(where: bytes) -> None:
-    async with stage() as here:
-        asking = here.ask(here.scope.upstream.run(SCRIPT, (b"k",), ()))
-        server = await here.upstream()
-        server.reply(b"+OK\r\n-WRONGTYPE Operation against a key" + where + b"\r\n")
-
-        with pytest.raises(ServerError) as caught:
-            await asking
-        assert caught.value.line == b"-WRONGTYPE Operation against a key\r\n"
-
-
-@pytest.mark.parametrize("sent", [True, False])
-async def test_a_question_without_an_answer_says_whether_it_was_sent(sent: bool) -> None:
-    async with stage() as here:
-        here.world.dial.refuse = 0 if sent else 3
-        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
-        if sent:
-            server = await here.upstream()
-            server.expect(b"GET", b"k")
-            server.lose()
-
-        with pytest.raises(ProxyError) as caught:
-            await asking
-        assert caught.value.outcome_unknown is sent
-        assert caught.value.line.startswith(b"-UPSTREAM")
 
 
 # --- Watching
@@ -257,13 +165,13 @@ async def test_a_watch_that_is_closed_is_forgotten() -> None:
     async with stage() as here:
         await ready(here)
         with here.scope.watch(b"a", b"b"), here.scope.watch(b"b"):
-            assert here.scope.watched == 2
-        assert here.scope.watched == 0
+            assert len(here.scope.watches) == 2
+        assert len(here.scope.watches) == 0
 
         twice = here.scope.watch(b"a")
         twice.close()
         twice.close()
-        assert here.scope.watched == 0
+        assert len(here.scope.watches) == 0
 
 
 async def test_a_watch_may_close_others_as_it_fires() -> None:
@@ -281,7 +189,7 @@ async def test_a_watch_may_close_others_as_it_fires() -> None:
         server.reply(push(b"a"))
         closing.close()
 
-        assert here.scope.watched == 0
+        assert len(here.scope.watches) == 0
 
 
 async def test_the_connection_stands_while_somebody_watches() -> None:
@@ -331,3 +239,11 @@ async def test_each_says_what_it_is() -> None:
         await ready(here)
         with here.scope.watch(b"a"):
             assert repr(here.scope) == "<TrackedLane db=0 tracking=on watches=1>"
+
+
+async def test_a_watch_says_what_it_is() -> None:
+    async with stage() as here:
+        with here.scope.watch(b"a", b"b") as watch:
+            assert repr(watch) == "<Watched keys=2 fired=False>"
+            watch.fire(None)
+            assert repr(watch) == "<Watched keys=2 fired=True>"
