@@ -68,6 +68,7 @@ class Home(Protocol[LaneT]):
     @property
     def down(self) -> ProxyError | None:
         """Why the upstream counts as down; None while it does not."""
+        ...
 
 
 class Framing(Protocol):
@@ -78,11 +79,14 @@ class Framing(Protocol):
     def unasked(self, frame: bytes, head: Slot | None) -> bool:
         """Whether no request waits for the frame. ``head`` is the slot that waits longest; for a
         frame that answers it, its ``want`` may be set."""
+        ...
 
     @property
     def empty(self) -> bool:
         """Whether no subscription is left."""
+        ...
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """How many channels, patterns and shard channels are subscribed."""
+        ...

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from ..hot.session import LaneState
 from ..log import event
@@ -202,7 +202,7 @@ class TrackedLane:
         self._flush("lost")
         self._fire_all()
 
-    def _flush(self, reason: str) -> None:
+    def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""
         if self._space is not None and self.near is not None:
             self._space.flush()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
+from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
@@ -29,11 +30,11 @@ FLUSHED = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
 
 
 class Stage:
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, near: NearCache | None = None) -> None:
+        self.world = World(near=near)
         # Tracking is asked for in the handshake: OK to everything with CLIENT but ID.
         self.world.dial.handshake[b"CLIENT"] = b"+OK\r\n"
-        self.scope = TrackedLane(self.world.lanes, LaneKey())
+        self.scope = TrackedLane(self.world.lanes, LaneKey(), near)
 
     def ask(self, work: Any) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(work)
@@ -43,8 +44,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    here = Stage()
+async def stage(near: NearCache | None = None) -> AsyncIterator[Stage]:
+    here = Stage(near)
     yield here
     await here.world.close()
 
@@ -247,3 +248,121 @@ async def test_a_watch_says_what_it_is() -> None:
             assert repr(watch) == "<Watched keys=2 fired=False>"
             watch.fire(None)
             assert repr(watch) == "<Watched keys=2 fired=True>"
+
+
+# --- The near cache's space
+
+
+def fill(near: NearCache, here: Stage, key: bytes) -> None:
+    """Keep a value that came through the tracked lane."""
+    space, lane = here.scope.filled()
+    assert space is not None
+    assert lane is here.scope.lane()
+    ticket = space.reserve(key)
+    assert ticket is not None
+    assert space.fill(ticket, b"$1\r\nv\r\n", 60_000, 1.0)
+    assert near.entries
+
+
+@pytest.mark.parametrize(
+    ("frame", "left", "reason"),
+    [(push(b"a", b"x"), 1, ""), (FLUSHED, 0, "null")],
+)
+async def test_a_push_takes_what_it_names_out_of_the_near_cache(
+    frame: bytes, left: int, reason: Any
+) -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        for key in (b"a", b"b"):
+            fill(near, here, key)
+
+        server.reply(frame)
+
+        assert near.entries == left
+        if reason:
+            assert near.flushes[reason] == 1
+
+
+async def test_a_lost_connection_takes_all_that_came_through_it() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+
+        server.lose()
+
+        assert near.entries == 0
+        assert near.flushes["lost"] == 1
+
+
+async def test_a_connection_that_says_nothing_is_asked_and_then_not_believed() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+
+        here.scope.tick()
+        here.scope.tick()
+        await here.world.settle()
+        server.expect(b"PING")
+        assert near.entries == 1
+        here.scope.tick()
+
+        assert near.entries == 0
+        assert near.flushes["silent"] == 1
+        assert server.quiet
+
+
+async def test_a_connection_that_answers_is_believed() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+
+        for _ in range(6):
+            here.scope.tick()
+            await here.world.settle()
+            if server.take():
+                server.reply(b"+PONG\r\n")
+
+        assert near.entries == 1
+
+
+async def test_a_paused_connection_is_not_asked() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+        here.scope.lane().paused = True
+
+        for _ in range(4):
+            here.scope.tick()
+        await here.world.settle()
+
+        assert server.quiet
+        assert near.entries == 1
+
+
+@pytest.mark.parametrize("near", [None, NearCache(1 << 20)])
+async def test_nothing_is_kept_without_a_near_cache_or_without_tracking(
+    near: NearCache | None,
+) -> None:
+    async with stage(near) as here:
+        if near is not None:
+            here.world.dial.handshake[b"CLIENT"] = b"-ERR unknown subcommand\r\n"
+        await ready(here)
+
+        assert here.scope.filled() == (None, here.scope.lane())
+
+
+async def test_a_lane_is_idle_when_nobody_watches_and_it_is_closed() -> None:
+    async with stage() as here:
+        assert here.scope.idle
+        await ready(here)
+        assert not here.scope.idle
+
+        here.scope.lane().close()
+        assert here.scope.idle
+        with here.scope.watch(b"a"):
+            assert not here.scope.idle
