@@ -1,4 +1,7 @@
-"""A bound on the callers that wait at once, for whatever it is (the setting max_waiters)."""
+"""A bound on the callers that wait at once (the setting max_waiters).
+
+Owns the count only: what the callers wait for, and how long, is theirs to say. Flights and locks
+have a room each."""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from .errors import ProxyError
 
 
 class WaitingRoom:
-    """``with room:`` waits inside. Whoever comes when it is full gets the error made by
-    ``busy``."""
+    """Callers wait inside ``with room:``. One who comes when ``limit`` are inside gets the error
+    that ``busy`` makes."""
 
     def __init__(self, limit: int, what: str, busy: Callable[[str], ProxyError]) -> None:
         self.limit = limit

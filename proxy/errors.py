@@ -1,14 +1,23 @@
-"""Every error Nearhit words itself: exceptions inside, RESP lines at the border. Made nowhere
-else."""
+"""The errors that Nearhit words itself, and how its processes end.
+
+    ProxyError   what a client is told: an exception inside, its ``line`` at the border
+    StartError   what the operator is told, with the ExitCode that the process ends with
+
+Owns the classes and the fixed lines; who meets an error raises one of these and words only its
+reason. Never reads an error back out of its text: who needs to know what happened asks the class,
+or ``outcome_unknown``. Every room uses this module."""
 
 from __future__ import annotations
 
+from enum import IntEnum, unique
+from typing import Final
+
 
 class ProxyError(Exception):
-    """Something a client is told about; ``line`` is the RESP error, with its CRLF.
+    """An error that a client is told; ``line`` is the RESP error, with its CRLF.
 
-    ``outcome_unknown``: the request was sent, and nobody knows whether it was executed. Of any
-    other error it is known that it was not."""
+    ``outcome_unknown``: the request was sent, and nobody knows whether the server executed it. Any
+    other error means that it did not. This is the one place where "was it sent?" is answered."""
 
     outcome_unknown = False
 
@@ -25,15 +34,15 @@ class ProtocolError(ProxyError):
 
 
 class UpstreamDown(ProxyError):
-    """The retry rule is exhausted: commands fail at once until a connection stands again."""
+    """No connection to the server could be opened, and the request was not sent. While the retry
+    rule is exhausted commands fail at once with this, until a connection stands again."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"-UPSTREAM no connection to the server: {one_line(why)}".encode())
 
 
 class UpstreamLost(ProxyError):
-    """A lane died with this command sent and not answered: its outcome is unknown, it is not sent
-    twice."""
+    """A lane died when this command was sent and not answered. The proxy does not send it twice."""
 
     outcome_unknown = True
 
@@ -45,25 +54,26 @@ class UpstreamLost(ProxyError):
 
 
 class UpstreamNotReady(ProxyError):
-    """The server says that it cannot serve yet (LOADING ...); its own line is what the client
-    sees."""
+    """The server says that it cannot serve yet (LOADING, MASTERDOWN, too many clients). The client
+    gets the server's own line; the lane tries again."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__(line.rstrip(b"\r\n"))
 
 
 class UpstreamRefused(ProxyError):
-    """The server answered a lane's handshake with an error; its own line is what the client
-    sees."""
+    """The server answered a lane's handshake with an error. The client gets the server's own line.
+
+    ``login``: it was the user or the password that the server refused."""
 
     def __init__(self, line: bytes, login: bool) -> None:
         super().__init__(line.rstrip(b"\r\n"))
-        self.login = login  # it was the user or the password that it refused
+        self.login = login
 
 
 class ServerError(ProxyError):
-    """What the server answered to a request of the proxy itself; its own line is what the client
-    sees."""
+    """The server answered a request of the proxy itself with an error. The client gets the server's
+    own line."""
 
     def __init__(self, line: bytes) -> None:
         super().__init__(line.rstrip(b"\r\n"))
@@ -74,6 +84,13 @@ class BadInput(ProxyError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"-ERR {one_line(what)}".encode())
+
+
+class BadFilter(ProxyError):
+    """A filter of CLIENT KILL or CLIENT LIST that Redis refuses, in Redis's words."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"-ERR {what}".encode())
 
 
 class WrongArity(BadInput):
@@ -118,17 +135,45 @@ class LockBusy(ProxyError):
         super().__init__(f"-LOCKBUSY {what}; try again later".encode())
 
 
+@unique
+class ExitCode(IntEnum):
+    """How a process of Nearhit ended. ``meaning`` is what the help of ``nearhit`` says."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str = "") -> ExitCode:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    ALL_DONE = 0, "ended by SIGTERM or SIGINT; `warm`, `invalidate`: every key is done"
+    SOME_FAILED = (
+        1,
+        "failed while it ran; `warm`, `invalidate`: some keys failed, or it was stopped",
+    )
+    BAD_SETTINGS = 2, "the settings have mistakes"
+    CANNOT_LISTEN = 3, "cannot listen: an address is in use, not permitted or not there"
+    REFUSED = 4, "the upstream refused the proxy: password or ACL"
+    NO_SERVER = 5, "no upstream named, and no server of its own could be started"
+    UNREACHABLE = (
+        6,
+        "`warm`, `invalidate`: the proxy or its upstream could not be reached, or was lost",
+    )
+
+
 class StartError(Exception):
-    """Start-up cannot go on: one clear line for the operator and the exit code that says what
-    happened."""
+    """Start-up cannot go on: one clear line for the operator, and the exit code that says what
+    happened. ValueError for a number that is no ExitCode."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        # A worker reports the number of its code to the process that started it.
+        self.exit_code = ExitCode(exit_code)
 
 
 def one_line(text: str) -> str:
-    """A foreign message as part of one RESP line."""
+    """A foreign message made fit to stand inside one RESP line."""
     return " ".join(text.split()) or "no reason given"
 
 
@@ -139,4 +184,10 @@ def shown(word: bytes) -> str:
     return f"'{text}{'...' if len(word) > 128 else ''}'"
 
 
-MAX_CLIENTS = b"-ERR max number of clients reached\r\n"
+MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
+# What a server with a password answers to those who have not sent it.
+NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
+# Stands for the server's "unknown command", which repeats the password.
+NO_AUTH_COMMAND: Final = b"-ERR the server knows no AUTH\r\n"
+# Behind a command's name, as BadInput.
+IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send it on its own"

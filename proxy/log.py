@@ -2,8 +2,8 @@
 
     2026-11-22T18:18:23.123Z level=info event="lane lost" lane=3 error="connection reset"
 
-Call sites use ``event``; cli sets the handler up once with ``start``. Nobody formats lines by hand,
-and whoever names a URL in one passes it through ``redacted`` first."""
+Call sites use ``event``; cli/ sets the handler up once with ``start``. Nobody formats lines by
+hand, and a URL goes through ``redacted`` before it is logged or shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def start(level: str, **always: object) -> None:
 
 
 class Logfmt(logging.Formatter):
-    """A record as one logfmt line: time, level, event, its fields; a traceback is one more."""
+    """Formats a record as one logfmt line: time, level, event, then its fields, and a traceback as
+    the field ``trace``."""
 
     def __init__(self, always: Mapping[str, object]) -> None:
         super().__init__()

@@ -24,7 +24,8 @@ from nearhit.proxy.session.session import Session
 from nearhit.proxy.settings.address import Upstream as Address
 from nearhit.proxy.table.table import Ours, snapshot
 from nearhit.proxy.upstream.dial import Dial
-from nearhit.proxy.upstream.lane import Lane, LaneKey
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.lanes import Lanes
 from nearhit.proxy.upstream.tracked import TrackedLane
 

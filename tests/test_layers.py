@@ -25,7 +25,16 @@ __main__
 FLOOR = {room: floor for floor, line in enumerate(FLOORS.split("\n")) for room in line.split()}
 # Time and I/O are passed in to these.
 PURE_ROOMS = {"keys", "near", "resp", "settings", "table", "custom"}
-PURE = {"errors", "upstream.ask", "upstream.subscriptions"}
+PURE = {
+    "errors",
+    "upstream.ask",
+    "upstream.handshake",
+    "upstream.lane_key",
+    "upstream.offline",
+    "upstream.ports",
+    "upstream.silence",
+    "upstream.subscriptions",
+}
 CLOCKS_AND_LOOPS = {"asyncio", "uvloop", "socket", "ssl", "time", "datetime"}
 # All that commands know of the proxy.
 FOR_COMMANDS = {"proxy", "keys", "resp", "custom"}

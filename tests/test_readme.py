@@ -26,7 +26,6 @@ from pathlib import Path
 import pytest
 from nearhit.proxy import errors
 from nearhit.proxy.cli.terminal import EXIT_CODES
-from nearhit.proxy.session.acts.own import IN_MULTI
 from nearhit.proxy.settings.config import ROWS, VERSION, variable
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
@@ -573,7 +572,14 @@ def test_every_error_of_the_proxy_is_explained() -> None:
 def our_errors() -> list[bytes]:
     """A line of each error that the proxy words itself."""
     # Handed on in the server's words, or each of them worded by who raises it, as the server would.
-    theirs = {"UpstreamNotReady", "UpstreamRefused", "ServerError", "BadInput", "WrongArity"}
+    theirs = {
+        "UpstreamNotReady",
+        "UpstreamRefused",
+        "ServerError",
+        "BadInput",
+        "BadFilter",
+        "WrongArity",
+    }
     made = [
         errors.UpstreamDown("..."),
         errors.UpstreamLost("..."),
@@ -584,7 +590,7 @@ def our_errors() -> list[bytes]:
         errors.LoadTimeout("...", 0),
         errors.CacheBusy("..."),
         errors.LockBusy("..."),
-        errors.BadInput(f"... {IN_MULTI}"),
+        errors.BadInput(f"... {errors.IN_MULTI}"),
     ]
     kinds = {
         name

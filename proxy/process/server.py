@@ -39,7 +39,8 @@ from ..stats.fleet import Fleet, Statistics
 from ..table.table import Ours, snapshot, table_from_reply
 from ..upstream.ask import Reply
 from ..upstream.dial import ATTEMPTS, Dial, Retry
-from ..upstream.lane import Lane, LaneKey
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.tracked import STALE_MAX_MS, TrackedLane
 from .listen import Doors

@@ -22,7 +22,8 @@ from ..hot.near import NearReading
 from ..log import event
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
-from ..upstream.lane import Lane, LaneKey, Use
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey, Use
 from .context import Context
 from .identity import Identity
 from .reasons import (

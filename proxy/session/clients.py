@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
-from ..errors import ProxyError
+from ..errors import BadFilter
 from ..resp.requests import integer_of
-from ..upstream.lane import Lane, LaneKey
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
 from .identity import Identity
 
 
@@ -99,13 +100,6 @@ class Clients:
             if client is not by:
                 client.abort("CLIENT KILL")
         return len(chosen)
-
-
-class BadFilter(ProxyError):
-    """A filter of CLIENT KILL or LIST that Redis refuses, in its words."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"-ERR {text}".encode())
 
 
 # Whether a client of the type is subscribed; None: a link between servers, which a proxy has not.

@@ -14,7 +14,7 @@ from ..errors import BadInput, WrongArity, shown
 from ..loading.flights import Flights
 from ..locking.locks import Locks
 from ..resp.replies import Value
-from ..upstream.lane import LaneKey
+from ..upstream.lane_key import LaneKey
 from ..upstream.tracked import TrackedLane
 
 # A db and user that nobody has asked for in so many seconds is forgotten, if nothing runs there.

@@ -27,7 +27,8 @@ from ..resp.requests import Partial, parse_request
 from ..resp.routes import Route
 from ..table.route import refined
 from ..upstream.dial import keep_alive
-from ..upstream.lane import Lane, LaneKey
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
 from .berth import Berth
 from .clients import Client
 from .conducted import Acts

@@ -1,5 +1,7 @@
-"""A slot for the proxy's own questions. What a slot is, and those of sessions: hot.py and
-session.py."""
+"""The slot for the proxy's own questions: it collects the replies and hands them to a function.
+
+A slot is what waits on a lane for the replies to one request (hot/ has the protocol Slot, and the
+slots of sessions). Pure: no loop, no lane."""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ from collections.abc import Callable
 
 from ..errors import ProxyError
 
-# Replies, whole, or why they will not all come.
+# All the replies as one piece, or why they will not all come.
 Reply = bytes | ProxyError
 Done = Callable[[Reply], None]
 
 
 class AskSlot:
-    """Replies for the proxy itself, in one piece; one error when they do not all come."""
+    """Waits for ``want`` replies, then calls ``done`` once: with all of them, or with the error
+    when they do not all come."""
 
     __slots__ = ("done", "parts", "want")
 
@@ -21,6 +24,9 @@ class AskSlot:
         self.want = want
         self.done = done
         self.parts: list[bytes] = []
+
+    def __repr__(self) -> str:
+        return f"<AskSlot want={self.want}>"
 
     def feed(self, chunk: bytes) -> None:
         self.parts.append(chunk)
@@ -33,4 +39,4 @@ class AskSlot:
 
 
 def drop(_reply: Reply) -> None:
-    """For an AskSlot whose reply nobody needs."""
+    """Ignore a reply: the ``done`` of an AskSlot whose reply nobody needs."""

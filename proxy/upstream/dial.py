@@ -22,7 +22,7 @@ ATTEMPTS: Final = {"production": 20, "development": 3}
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often, and how long between, an upstream that does not answer is tried."""
+    """How often an upstream that does not answer is tried, and how long to wait between."""
 
     attempts: int
 
@@ -46,8 +46,8 @@ class Dial:
     async def open(
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
     ) -> asyncio.Transport:
-        """A connected transport. OSError (TimeoutError and ssl.SSLError are ones) when there is
-        none."""
+        """A connected transport. OSError, which TimeoutError and ssl.SSLError are too, when it
+        cannot connect."""
         async with asyncio.timeout(CONNECT_TIMEOUT):
             if self.upstream.path is not None:
                 unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)

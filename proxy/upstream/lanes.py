@@ -1,11 +1,11 @@
 """All lanes: the shared ones by key, the warm ones to lend, and the health of the upstream.
 
-    shared   one per key (db, RESP version, user), many sessions
+    shared   one per key (db, RESP version, user, use), many sessions
     warm     idle lanes of a key; ``borrow`` takes the last used, ``give_back`` returns a clean one
     asking   one lane without any login, on which AUTH is asked: it never carries anything else
 
-A lane that is lent always comes back as it was lent: whoever changed it says so (``tainted``), and
-it is closed."""
+A lane that is lent comes back as it was lent: whoever changed its state marks it ``tainted``, and
+it is closed. Refuses to choose: sessions and tracked.py say which lane they want."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from ..errors import ProxyError, UpstreamRefused
 from ..hot.lane import LaneState
 from ..log import event
 from .dial import Dial
-from .lane import Lane, LaneKey, Owner
+from .lane import Lane
+from .lane_key import LaneKey
+from .ports import Owner
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ Start = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Lanes:
+    """The pool that every lane comes from and reports to (ports.Home).
+
+    ``down`` is why the upstream counts as down; None while it does not."""
+
     def __init__(
         self,
         dial: Dial,
@@ -63,6 +69,7 @@ class Lanes:
         return f"<Lanes shared={len(self._shared)} lent={len(self._lent)} warm={warm}>"
 
     def __len__(self) -> int:
+        """How many connections stand."""
         return sum(lane.state is LaneState.READY for lane in self._all())
 
     def _all(self) -> Iterator[Lane]:
@@ -89,7 +96,7 @@ class Lanes:
 
     @property
     def locked(self) -> bool:
-        """Whether sessions that have not sent AUTH are strangers to the server."""
+        """Whether the server wants a login that the proxy itself does not have."""
         primary = self._shared.get(self.primary_key)
         return primary is not None and primary.locked
 
@@ -100,7 +107,7 @@ class Lanes:
             del self._shared[key]
             lane.close()
 
-    def borrow(self, key: LaneKey, owner: Owner) -> Lane:
+    def borrow(self, key: LaneKey, owner: Owner[Lane]) -> Lane:
         """A lane for the owner alone: a warm one, or a new one that takes requests while it
         connects."""
         warm = self._warm.get(key)
@@ -116,8 +123,7 @@ class Lanes:
         return lane
 
     def give_back(self, lane: Lane) -> None:
-        """End a loan. The lane owes nothing and holds no state, unless it is tainted: then it is
-        closed."""
+        """End a loan: keep a lane that owes nothing and holds no state, close any other."""
         self._lent.discard(lane)
         lane.owner = None
         clean = not (lane.tainted or lane.tunnel or lane.waiting or lane.framing)
@@ -130,12 +136,13 @@ class Lanes:
             lane.close()
 
     def asking(self) -> Lane:
-        """The lane for AUTH and HELLO ... AUTH: what it becomes matters to nobody."""
+        """The lane for AUTH and HELLO ... AUTH: nobody else uses it, so that it may become any
+        user."""
         if self._asking is None or self._asking.state is LaneState.CLOSED:
             self._asking = self._new(LaneKey(), bare=True)
         return self._asking
 
-    def _new(self, key: LaneKey, owner: Owner | None = None, *, bare: bool = False) -> Lane:
+    def _new(self, key: LaneKey, owner: Owner[Lane] | None = None, *, bare: bool = False) -> Lane:
         return Lane(
             next(self._numbers),
             key,
@@ -147,7 +154,7 @@ class Lanes:
             bare=bare,
         )
 
-    # --- What lanes report (lane.Home) --------------------------------------------------------
+    # --- What lanes report (ports.Home) -------------------------------------------------------
 
     def start(self, lane: Lane) -> None:
         self._start(lane.run())
@@ -199,6 +206,7 @@ class Lanes:
         self._lent = {lane for lane in self._lent if lane.state is not LaneState.CLOSED}
 
     def close(self) -> None:
+        """Close every lane; whoever waits on one is failed."""
         for lane in list(self._all()):
             lane.close()
         self._forget_closed()

@@ -1,9 +1,12 @@
 """The subscriptions of one lane, and which of its frames are messages.
 
 On a subscribed connection replies and messages mix. RESP3 marks messages and confirmations as
-pushes; in RESP2 they are plain arrays, and only their first word tells. SubscribeSlot come one for
-each channel, also for ``UNSUBSCRIBE`` without names, whose number only the subscriptions at that
-moment tell. https://redis.io/docs/latest/develop/interact/pubsub/"""
+pushes; in RESP2 they are plain arrays, and only their first word tells them apart. The server
+confirms each channel by a frame of its own. UNSUBSCRIBE without names gets one for each
+subscription, so that only the subscriptions at that moment tell how many will come.
+https://redis.io/docs/latest/develop/interact/pubsub/
+
+Pure: the lane hands every frame over (ports.Framing); sessions read the counts."""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ _KINDS: Final = {
 
 @runtime_checkable
 class Confirmed(Protocol):
-    """A slot that waits for confirmations of ``word``; ``bare``: for as many as there are
-    subscriptions."""
+    """A slot that waits for confirmations of ``word``. ``bare``: the request named no channels, so
+    that it waits for as many as there are subscriptions."""
 
     want: int
     word: bytes
@@ -34,20 +37,28 @@ class Confirmed(Protocol):
 
 
 class Channels:
+    """The channels, patterns and shard channels that one lane is subscribed to."""
+
     def __init__(self, resp: int = 2) -> None:
         self.resp = resp
         self.names: tuple[set[bytes], set[bytes], set[bytes]] = (set(), set(), set())
 
+    def __repr__(self) -> str:
+        channels, patterns, shards = self.counts
+        return f"<Channels {channels} patterns={patterns} shards={shards} resp={self.resp}>"
+
     @property
     def empty(self) -> bool:
+        """Whether no subscription is left."""
         return not any(self.names)
 
     @property
     def counts(self) -> tuple[int, int, int]:
+        """How many channels, patterns and shard channels are subscribed."""
         return len(self.names[0]), len(self.names[1]), len(self.names[2])
 
     def unasked(self, frame: bytes, head: object) -> bool:
-        """Whether no request waits for the frame (lane.Framing)."""
+        """Whether no request waits for the frame (ports.Framing)."""
         pushed = frame[:1] == b">"
         asked = head if isinstance(head, Confirmed) else None
         found = _FIRST_WORD.match(frame)
@@ -63,6 +74,7 @@ class Channels:
         return pushed
 
     def _confirmed(self, word: bytes, frame: bytes, asked: Confirmed | None) -> bool:
+        """Keep the subscriptions by a confirmation; whether no request waits for it."""
         names = self.names[_KINDS[word]]
         mine = asked is not None and asked.word == word
         if asked is not None and mine and asked.bare:

@@ -1,48 +1,41 @@
-"""One db as one upstream user: the lanes on which commands of the proxy ask there, and who waits
-for which key to change.
+"""The tracked lane of one db and upstream user, and who waits for which key to change.
 
     flights, locks ── ask ──▶ tracked lane ──▶ server       replies and pushes of one connection
             ▲                      │                        are in order: what was changed before a
             └───── watches ◀───────┘ pushes                 reply was given, has been told before it
 
-Watches fire inside the parser's callback. Never decides what a change means: that is flight.py and
-locks.py."""
+Owns the watches and the near cache's space that the lane fills; watches fire inside the parser's
+callback. Never decides what a change means: whoever watches does (loading/, locking/). Commands of
+the proxy ask here through two askers, ``upstream`` on the tracked lane and ``bulk`` beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, Self, cast
+from typing import Final, Literal, Self
 
-import hiredis
-
-from ...lua import Script
-from ..errors import ProxyError, ServerError
 from ..hot.lane import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
-from ..resp.replies import Value, parsed, parsed_many
-from .ask import AskSlot, Reply, drop
-from .lane import Lane, LaneKey, Use
+from .ask import drop
+from .asker import Asker
+from .lane import Lane
+from .lane_key import LaneKey, Use
 from .lanes import Lanes
 
 log = logging.getLogger(__name__)
 
-# What servers put behind an error that a script met: the client asked for no script.
-_WHERE: Final = re.compile(rb" script: \S*,? ?on @user_script:\d+\.?(?=\r\n$)")
 # A link that dies without a word is noticed by the second tick behind the last byte: PING, and no
 # answer by the next.
 STALE_MAX_MS: Final = 3000
-# What is read next is remembered for us (CLIENT TRACKING ON OPTIN).
-CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 _INVALIDATE: Final = b">2\r\n$10\r\ninvalidate\r\n"
 
 
 def invalidated(push: bytes) -> list[bytes] | None:
-    """The keys that a push says have changed; None: all of them. Of other kinds: none."""
+    """The keys that a push says have changed. None: all of them may have. A push that is no
+    invalidation names none."""
     if not push.startswith(_INVALIDATE):
         return []
     at = len(_INVALIDATE)
@@ -59,20 +52,10 @@ def invalidated(push: bytes) -> list[bytes] | None:
     return keys
 
 
-def value_of(reply: bytes) -> Value:
-    """A reply as a value. ServerError where it is an error."""
-    if reply.startswith(b"-"):
-        raise ServerError(reply)
-    return parsed(reply)
-
-
-def _packed(words: tuple[bytes, ...]) -> bytes:
-    """A request, packed in C: it may be long."""
-    return cast(bytes, hiredis.pack_command(cast(Any, words)))  # its stub says: tuples of one
-
-
 class Watched:
-    """A watch on some keys (spec.Watch)."""
+    """Whether some keys have changed since the watch began or was last cleared (spec.Watch).
+
+    It counts from when it is made until ``close``; ``with`` closes it."""
 
     __slots__ = ("_event", "_keys", "_watches", "fired")
 
@@ -83,6 +66,9 @@ class Watched:
         self.fired = False
         for key in keys:
             watches.setdefault(key, set()).add(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} keys={len(self._keys)} fired={self.fired}>"
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +86,7 @@ class Watched:
         self._event.clear()
 
     async def wait(self, seconds: float) -> bool:
+        """Wait until it fires, for so many seconds at most; whether it has fired."""
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._event.wait()
@@ -116,68 +103,11 @@ class Watched:
                     del self._watches[key]
 
 
-class Asker:
-    """Asks on one shared lane (spec.Asking)."""
-
-    def __init__(self, lane: Callable[[], Lane], *, tracked: bool = False) -> None:
-        self._lane = lane
-        self._tracked = tracked
-        self._loop = asyncio.get_running_loop()
-
-    async def ask(self, *words: bytes) -> Value:
-        return value_of(await self._reply(_packed(words), 1))
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        args: Sequence[bytes],
-        seen: Callable[[], None] | None = None,
-    ) -> Value:
-        """``seen`` is called as the reply comes, in order with the pushes around it."""
-        words = (b"%d" % len(keys), *keys, *args)
-        request = _packed((b"EVALSHA", script.sha, *words))
-        reply = await self._reply(request, 1, seen, tracks=self._tracked)
-        if reply.startswith(b"-NOSCRIPT"):
-            request = _packed((b"EVAL", script.text, *words))
-            reply = await self._reply(request, 1, seen, tracks=self._tracked)
-        return value_of(_WHERE.sub(b"", reply) if reply.startswith(b"-") else reply)
-
-    async def many(self, requests: Sequence[bytes]) -> list[Value]:
-        if not requests:
-            return []
-        replies = await self._reply(b"".join(requests), len(requests))
-        return parsed_many(replies, len(requests))
-
-    async def _reply(
-        self,
-        request: bytes,
-        count: int,
-        seen: Callable[[], None] | None = None,
-        *,
-        tracks: bool = False,
-    ) -> bytes:
-        """The bytes of the replies. The error that says so, where they do not all come."""
-        answered: asyncio.Future[Reply] = self._loop.create_future()
-
-        def done(reply: Reply) -> None:
-            if seen is not None:
-                seen()
-            if not answered.done():
-                answered.set_result(reply)
-
-        lane = self._lane()
-        if tracks:
-            lane.send(CACHING, AskSlot(drop))
-        lane.send(request, AskSlot(done, count))
-        reply = await answered
-        if isinstance(reply, ProxyError):
-            raise reply
-        return reply
-
-
 class TrackedLane:
-    """What spec.Watching says, the two askers, and the near cache's space that the lane fills."""
+    """A lane on which the server remembers what we read and tells us when it changes.
+
+    Fulfils spec.Watching for commands and ports.Listener for the lane. The connection stands for as
+    long as somebody watches or the near cache keeps what came through it."""
 
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
@@ -197,7 +127,7 @@ class TrackedLane:
         return f"<TrackedLane db={self.key.db} tracking={state} watches={len(self.watches)}>"
 
     def lane(self) -> Lane:
-        """The tracked lane, as it is now."""
+        """The tracked lane as it is now; a new one where the last was closed."""
         lane = self._lane
         if lane is None or lane.state is LaneState.CLOSED:
             lane = self._lane = self._lanes.shared(self.key)
@@ -206,24 +136,21 @@ class TrackedLane:
 
     @property
     def tracking(self) -> bool:
+        """Whether the server tells us of changes now. If not, only a lost connection fires."""
         return self._lane is not None and self._lane.tracking
 
-    @property
-    def watched(self) -> int:
-        """Keys that somebody waits for."""
-        return len(self.watches)
-
     def watch(self, *keys: bytes) -> Watched:
+        """Watch these keys from now on. Ask behind it: the server remembers what is read."""
         return Watched(self.watches, keys)
 
     @property
     def idle(self) -> bool:
-        """Whether nobody lives by what the lane tells."""
+        """Whether nobody watches and no connection is kept."""
         return not self.watches and (self._lane is None or self._lane.state is LaneState.CLOSED)
 
     def filled(self) -> tuple[Space | None, Lane]:
-        """The near cache's space and the lane that fills it, which may not be open yet; no space
-        where nothing can fill it."""
+        """The near cache's space and the lane that fills it, which may not be connected yet. The
+        space is None without a near cache, and where the server does not track."""
         lane = self.lane()
         if self.near is None or (lane.state is LaneState.READY and not lane.tracking):
             return None, lane
@@ -232,8 +159,8 @@ class TrackedLane:
         return self._space, lane
 
     def tick(self) -> None:
-        """Once a second: the connection stands for as long as somebody lives by what it tells, and
-        is asked whether it still does where it says nothing."""
+        """Once a second: keep the connection that somebody lives by, and ask it with PING whether
+        it still stands when it has said nothing since the last tick."""
         lane, space = self._lane, self._space
         if lane is None or not (self.watches or (space is not None and space.entries)):
             return
@@ -241,7 +168,8 @@ class TrackedLane:
         if lane.state is not LaneState.READY or lane.paused:
             return
         if lane.heard == self._heard:
-            # Half open, or the server is busy: what we have may be old (its bound: near-cache.md).
+            # Half open, or the server is busy: what we have may be old. docs/near-cache.md has the
+            # bound.
             if self._asked and space is not None:
                 self._flush("silent")
             if not self._asked:
@@ -251,7 +179,7 @@ class TrackedLane:
             self._asked = False
         self._heard = lane.heard
 
-    # --- lane.Listener ------------------------------------------------------------------------
+    # --- What the lane tells (ports.Listener) -------------------------------------------------
 
     def pushed(self, frame: bytes) -> None:
         keys = invalidated(frame)
@@ -274,8 +202,8 @@ class TrackedLane:
         self._flush("lost")
         self._fire_all()
 
-    def _flush(self, reason: str) -> None:
-        """What came through our lane."""
+    def _flush(self, reason: Literal["lost", "silent"]) -> None:
+        """Forget what came through our lane; the reason is counted."""
         if self._space is not None and self.near is not None:
             self._space.flush()
             self.near.flushes[reason] += 1

@@ -7,8 +7,10 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.errors import ProxyError
+from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.upstream.lane import Lane, LaneKey, LaneState
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, settle

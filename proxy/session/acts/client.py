@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ...errors import BadFilter
 from ...hot.lane import LaneState
 from ...hot.session import MUTE_OFF, MUTE_SKIP
 from ...resp.modes import Mode
 from ...resp.replies import OK, bulk, error, integer, null, verbatim
 from ...resp.requests import encode, integer_of, is_name
 from .. import clients
-from ..clients import BadFilter, Client
+from ..clients import Client
 from ..conducted import Conducted
 from ..reasons import HOLD_STICKY, HOLD_TRACKING, STALL_END, STALL_REPLY
 from .odd import sticky

@@ -9,7 +9,8 @@ from ...errors import ProxyError
 from ...hot.session import MUTE_SKIP
 from ...resp.replies import OK, patch_id
 from ...resp.requests import Hello, integer_of, parse_hello
-from ...upstream.lane import Lane, User
+from ...upstream.lane import Lane
+from ...upstream.lane_key import User
 from ..conducted import Conducted
 from ..reasons import STALL_END
 from .plain import ask, forward

@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
-from ...errors import BadInput, ProxyError
+from ...errors import IN_MULTI, NOAUTH, BadInput, ProxyError
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
@@ -27,8 +27,6 @@ from ..reasons import HOLD_BLOCKED, HOLD_SUBSCRIBED
 
 log = logging.getLogger(__name__)
 
-NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
-IN_MULTI: Final = "is a command of the proxy and cannot be queued in MULTI: send it on its own"
 
 # Enum members cost 0.1 us a look, of which this path has many.
 NEAR, FAR, TRACKED, OWN = map(int, (Mode.NEAR, Mode.FAR, Mode.TRACKED, Mode.OWN))

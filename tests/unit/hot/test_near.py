@@ -16,7 +16,7 @@ import pytest
 from nearhit.proxy.hot.answers import WINDOW_MAX
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.upstream.lane import User
+from nearhit.proxy.upstream.lane_key import User
 
 from tests.fakes import Client, Upstream, World, requests
 

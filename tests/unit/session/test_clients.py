@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from nearhit.proxy.errors import BadFilter
 from nearhit.proxy.session.clients import (
     FIELDS,
-    BadFilter,
     Clients,
     fields_of,
     filters,
     line,
 )
-from nearhit.proxy.upstream.lane import Lane, LaneKey, User
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 
 @dataclass(eq=False)

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot.answers import WINDOW_MAX, WINDOW_START
+from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session.upload import GATHER_MAX
-from nearhit.proxy.upstream.lane import LaneKey, LaneState, User
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.fakes import Client, Upstream, World
 

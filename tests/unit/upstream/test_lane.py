@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.errors import ProxyError, UpstreamLost
+from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.ask import Reply
-from nearhit.proxy.upstream.lane import Lane, LaneKey, LaneState, User
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle

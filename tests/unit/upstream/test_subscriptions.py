@@ -146,3 +146,10 @@ def test_an_error_answers_all_the_names_at_once() -> None:
 
     assert head.want == 1
     assert channels.empty
+
+
+def test_the_subscriptions_are_shown_as_counts() -> None:
+    channels = Channels(3)
+    channels.names[0].add(b"a")
+
+    assert repr(channels) == "<Channels 1 patterns=0 shards=0 resp=3>"

@@ -12,16 +12,13 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy.errors import ProxyError, ServerError
-from nearhit.proxy.upstream.lane import LaneKey
-from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated, value_of
+from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
 from tests.fakes import Upstream, World
 
 SCRIPT = Script("probe", b"return 1", hashlib.sha1(b"return 1").hexdigest().encode())
-
-# Tracking is by request: this stands before each whose keys the server is to remember.
-REMEMBER = (b"CLIENT", b"CACHING", b"YES")
 
 
 def push(*keys: bytes) -> bytes:
@@ -33,11 +30,11 @@ FLUSHED = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
 
 
 class Stage:
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, near: NearCache | None = None) -> None:
+        self.world = World(near=near)
         # Tracking is asked for in the handshake: OK to everything with CLIENT but ID.
         self.world.dial.handshake[b"CLIENT"] = b"+OK\r\n"
-        self.scope = TrackedLane(self.world.lanes, LaneKey())
+        self.scope = TrackedLane(self.world.lanes, LaneKey(), near)
 
     def ask(self, work: Any) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(work)
@@ -47,8 +44,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    here = Stage()
+async def stage(near: NearCache | None = None) -> AsyncIterator[Stage]:
+    here = Stage(near)
     yield here
     await here.world.close()
 
@@ -69,94 +66,6 @@ async def stage() -> AsyncIterator[Stage]:
 )
 def test_a_push_names_what_has_changed(frame: bytes, keys: list[bytes] | None) -> None:
     assert invalidated(frame) == keys
-
-
-def test_a_reply_is_a_value_and_an_error_an_exception() -> None:
-    assert value_of(b"*2\r\n:1\r\n$-1\r\n") == [1, None]
-    with pytest.raises(ServerError) as caught:
-        value_of(b"-WRONGTYPE no\r\n")
-    assert caught.value.line == b"-WRONGTYPE no\r\n"
-
-
-# --- Asking
-
-
-async def test_a_question_is_answered_on_the_tracked_lane() -> None:
-    async with stage() as here:
-        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
-        server = await here.upstream()
-        assert here.scope.tracking
-        assert any(words[:2] == [b"CLIENT", b"TRACKING"] for words in server.handshake or ())
-        server.expect(b"GET", b"k")
-        server.reply(b"$1\r\n", b"v\r\n")
-
-        assert await asking == b"v"
-
-
-async def test_many_are_asked_in_one_piece_with_errors_in_their_places() -> None:
-    async with stage() as here:
-        asking = here.ask(here.scope.bulk.many([b"*1\r\n$4\r\nPING\r\n"] * 3))
-        server = await here.upstream()
-        server.reply(b"+PONG\r\n-ERR no\r\n+PONG\r\n")
-
-        first, second, third = await asking
-        assert (first, third) == ("PONG", "PONG") or (first, third) == (b"PONG", b"PONG")
-        assert isinstance(second, ServerError)
-        assert await here.scope.bulk.many([]) == []
-
-
-async def test_a_script_that_the_server_knows_not_is_sent_whole() -> None:
-    async with stage() as here:
-        seen: list[str] = []
-        asking = here.ask(
-            here.scope.upstream.run(SCRIPT, (b"k",), (b"a",), lambda: seen.append("reply"))
-        )
-        server = await here.upstream()
-        server.expect(*REMEMBER)
-        server.expect(b"EVALSHA", SCRIPT.sha, b"1", b"k", b"a")
-        server.reply(b"+OK\r\n-NOSCRIPT No matching script.\r\n")
-        await here.world.settle()
-        server.expect(*REMEMBER)
-        server.expect(b"EVAL", SCRIPT.text, b"1", b"k", b"a")
-        server.reply(b"+OK\r\n:1\r\n")
-
-        assert await asking == 1
-        assert seen[-1] == "reply"
-
-
-@pytest.mark.parametrize(
-    "where",
-    [
-        b" script: 70c181d956daafe7ec42ec8087edac398f8708a2, on @user_script:10.",
-        b" script: on @user_script:10.",
-        b"",
-    ],
-)
-async def test_an_error_in_a_script_is_told_without_its_place(where: bytes) -> None:
-    async with stage() as here:
-        asking = here.ask(here.scope.upstream.run(SCRIPT, (b"k",), ()))
-        server = await here.upstream()
-        server.reply(b"+OK\r\n-WRONGTYPE Operation against a key" + where + b"\r\n")
-
-        with pytest.raises(ServerError) as caught:
-            await asking
-        assert caught.value.line == b"-WRONGTYPE Operation against a key\r\n"
-
-
-@pytest.mark.parametrize("sent", [True, False])
-async def test_a_question_without_an_answer_says_whether_it_was_sent(sent: bool) -> None:
-    async with stage() as here:
-        here.world.dial.refuse = 0 if sent else 3
-        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
-        if sent:
-            server = await here.upstream()
-            server.expect(b"GET", b"k")
-            server.lose()
-
-        with pytest.raises(ProxyError) as caught:
-            await asking
-        assert caught.value.outcome_unknown is sent
-        assert caught.value.line.startswith(b"-UPSTREAM")
 
 
 # --- Watching
@@ -257,13 +166,13 @@ async def test_a_watch_that_is_closed_is_forgotten() -> None:
     async with stage() as here:
         await ready(here)
         with here.scope.watch(b"a", b"b"), here.scope.watch(b"b"):
-            assert here.scope.watched == 2
-        assert here.scope.watched == 0
+            assert len(here.scope.watches) == 2
+        assert len(here.scope.watches) == 0
 
         twice = here.scope.watch(b"a")
         twice.close()
         twice.close()
-        assert here.scope.watched == 0
+        assert len(here.scope.watches) == 0
 
 
 async def test_a_watch_may_close_others_as_it_fires() -> None:
@@ -281,7 +190,7 @@ async def test_a_watch_may_close_others_as_it_fires() -> None:
         server.reply(push(b"a"))
         closing.close()
 
-        assert here.scope.watched == 0
+        assert len(here.scope.watches) == 0
 
 
 async def test_the_connection_stands_while_somebody_watches() -> None:
@@ -331,3 +240,129 @@ async def test_each_says_what_it_is() -> None:
         await ready(here)
         with here.scope.watch(b"a"):
             assert repr(here.scope) == "<TrackedLane db=0 tracking=on watches=1>"
+
+
+async def test_a_watch_says_what_it_is() -> None:
+    async with stage() as here:
+        with here.scope.watch(b"a", b"b") as watch:
+            assert repr(watch) == "<Watched keys=2 fired=False>"
+            watch.fire(None)
+            assert repr(watch) == "<Watched keys=2 fired=True>"
+
+
+# --- The near cache's space
+
+
+def fill(near: NearCache, here: Stage, key: bytes) -> None:
+    """Keep a value that came through the tracked lane."""
+    space, lane = here.scope.filled()
+    assert space is not None
+    assert lane is here.scope.lane()
+    ticket = space.reserve(key)
+    assert ticket is not None
+    assert space.fill(ticket, b"$1\r\nv\r\n", 60_000, 1.0)
+    assert near.entries
+
+
+@pytest.mark.parametrize(
+    ("frame", "left", "reason"),
+    [(push(b"a", b"x"), 1, ""), (FLUSHED, 0, "null")],
+)
+async def test_a_push_takes_what_it_names_out_of_the_near_cache(
+    frame: bytes, left: int, reason: Any
+) -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        for key in (b"a", b"b"):
+            fill(near, here, key)
+
+        server.reply(frame)
+
+        assert near.entries == left
+        if reason:
+            assert near.flushes[reason] == 1
+
+
+async def test_a_lost_connection_takes_all_that_came_through_it() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+
+        server.lose()
+
+        assert near.entries == 0
+        assert near.flushes["lost"] == 1
+
+
+async def test_a_connection_that_says_nothing_is_asked_and_then_not_believed() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+
+        here.scope.tick()
+        here.scope.tick()
+        await here.world.settle()
+        server.expect(b"PING")
+        assert near.entries == 1
+        here.scope.tick()
+
+        assert near.entries == 0
+        assert near.flushes["silent"] == 1
+        assert server.quiet
+
+
+async def test_a_connection_that_answers_is_believed() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+
+        for _ in range(6):
+            here.scope.tick()
+            await here.world.settle()
+            if server.take():
+                server.reply(b"+PONG\r\n")
+
+        assert near.entries == 1
+
+
+async def test_a_paused_connection_is_not_asked() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+        here.scope.lane().paused = True
+
+        for _ in range(4):
+            here.scope.tick()
+        await here.world.settle()
+
+        assert server.quiet
+        assert near.entries == 1
+
+
+@pytest.mark.parametrize("near", [None, NearCache(1 << 20)])
+async def test_nothing_is_kept_without_a_near_cache_or_without_tracking(
+    near: NearCache | None,
+) -> None:
+    async with stage(near) as here:
+        if near is not None:
+            here.world.dial.handshake[b"CLIENT"] = b"-ERR unknown subcommand\r\n"
+        await ready(here)
+
+        assert here.scope.filled() == (None, here.scope.lane())
+
+
+async def test_a_lane_is_idle_when_nobody_watches_and_it_is_closed() -> None:
+    async with stage() as here:
+        assert here.scope.idle
+        await ready(here)
+        assert not here.scope.idle
+
+        here.scope.lane().close()
+        assert here.scope.idle
+        with here.scope.watch(b"a"):
+            assert not here.scope.idle

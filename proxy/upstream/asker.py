@@ -1,0 +1,107 @@
+"""The server as commands of the proxy ask it: awaitable requests and scripts on a shared lane.
+
+Turns replies into values and error replies into exceptions. Owns no connection: the lane is looked
+up for each request, since a closed lane is replaced. Never repeats a request, except a script that
+the server did not know."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+
+from ...lua import Script
+from ..errors import ProxyError, ServerError
+from ..resp.replies import Value, parsed, parsed_many
+from .ask import AskSlot, Reply, drop
+from .lane import Lane
+
+# What servers put behind an error that a script met: the client asked for no script.
+_WHERE: Final = re.compile(rb" script: \S*,? ?on @user_script:\d+\.?(?=\r\n$)")
+# What is read next is remembered for us (CLIENT TRACKING ON OPTIN).
+CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
+
+
+def value_of(reply: bytes) -> Value:
+    """A reply as a value. ServerError where it is an error."""
+    if reply.startswith(b"-"):
+        raise ServerError(reply)
+    return parsed(reply)
+
+
+def _packed(words: tuple[bytes, ...]) -> bytes:
+    """A request, packed in C: it may be long."""
+    return cast(bytes, hiredis.pack_command(cast(Any, words)))  # its stub says: tuples of one
+
+
+class Asker:
+    """Asks on one shared lane, in its db and as its user (spec.Asking).
+
+    Each method raises ServerError for an error that the server answered, and the ProxyError of the
+    lane where no reply comes. ``tracked``: the server shall remember the keys that scripts read."""
+
+    def __init__(self, lane: Callable[[], Lane], *, tracked: bool = False) -> None:
+        self._lane = lane
+        self._tracked = tracked
+        self._loop = asyncio.get_running_loop()
+
+    def __repr__(self) -> str:
+        return f"<Asker {'tracked' if self._tracked else 'untracked'}>"
+
+    async def ask(self, *words: bytes) -> Value:
+        """The reply to one request."""
+        return value_of(await self._reply(_packed(words), 1))
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes],
+        seen: Callable[[], None] | None = None,
+    ) -> Value:
+        """What a script returns; it is sent whole where the server does not know it. ``seen`` is
+        called as the reply comes, in order with the pushes around it."""
+        words = (b"%d" % len(keys), *keys, *args)
+        request = _packed((b"EVALSHA", script.sha, *words))
+        reply = await self._reply(request, 1, seen, tracks=self._tracked)
+        if reply.startswith(b"-NOSCRIPT"):
+            request = _packed((b"EVAL", script.text, *words))
+            reply = await self._reply(request, 1, seen, tracks=self._tracked)
+        return value_of(_WHERE.sub(b"", reply) if reply.startswith(b"-") else reply)
+
+    async def many(self, requests: Sequence[bytes]) -> list[Value]:
+        """A reply to each encoded request, in order; those that are errors as ServerError
+        values."""
+        if not requests:
+            return []
+        replies = await self._reply(b"".join(requests), len(requests))
+        return parsed_many(replies, len(requests))
+
+    async def _reply(
+        self,
+        request: bytes,
+        count: int,
+        seen: Callable[[], None] | None = None,
+        *,
+        tracks: bool = False,
+    ) -> bytes:
+        """The bytes of ``count`` replies. ProxyError where they do not all come."""
+        answered: asyncio.Future[Reply] = self._loop.create_future()
+
+        def done(reply: Reply) -> None:
+            if seen is not None:
+                seen()
+            if not answered.done():
+                answered.set_result(reply)
+
+        lane = self._lane()
+        if tracks:
+            lane.send(CACHING, AskSlot(drop))
+        lane.send(request, AskSlot(done, count))
+        reply = await answered
+        if isinstance(reply, ProxyError):
+            raise reply
+        return reply

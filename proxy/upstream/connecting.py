@@ -1,0 +1,178 @@
+"""How a lane gets its connection, and gets it again: attempts, handshake, the states between.
+
+    IDLE ──▶ CONNECTING ──▶ READY ──▶ lost: CONNECTING where somebody needs it, else IDLE
+                 │  ▲ ▼
+                 │  attempts by the retry rule of dial.py
+                 ├──▶ DOWN    the attempts are used up; tried on, READY when one succeeds
+                 └──▶ IDLE    refused: the next request asks again
+    each ──▶ CLOSED           for good
+
+Owns the transport from dialling to its end and moves the state. What a new, failed or refused
+connection means for the requests is for its subclass Lane to say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
+from ..hot.lane import LaneCore, LaneState
+from ..resp.kernel import Cutter
+from ..resp.requests import encode
+from .ask import AskSlot, Reply
+from .dial import Dial
+from .handshake import judge, steps
+from .lane_key import LaneKey, Use
+
+# Upstream bytes a lane holds in its transport before the sessions that feed it are paused.
+WRITE_HIGH: Final = 4 * 1024 * 1024
+WRITE_LOW: Final = 1024 * 1024
+HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
+
+MOVES: Final = {
+    LaneState.IDLE: {LaneState.CONNECTING, LaneState.CLOSED},
+    LaneState.CONNECTING: {
+        LaneState.READY,
+        LaneState.DOWN,
+        LaneState.IDLE,
+        LaneState.CLOSED,
+    },
+    LaneState.READY: {LaneState.CONNECTING, LaneState.IDLE, LaneState.CLOSED},
+    LaneState.DOWN: {LaneState.READY, LaneState.IDLE, LaneState.CLOSED},
+    LaneState.CLOSED: set(),
+}
+
+
+class Connecting(LaneCore):
+    """A lane's connection, kept by ``run`` for as long as the lane has something to do."""
+
+    def __init__(self, key: LaneKey, dial: Dial, *, timeout_s: float, bare: bool) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(loop.call_soon)
+        self.key = key
+        self.client_id = 0
+        self.locked = False  # the server wants a login that we do not have
+        self._bare = bare  # never logs in
+        self._dial = dial
+        self._loop = loop
+        self._handshake_s = min(HANDSHAKE_TIMEOUT, timeout_s)
+        self._why: ProxyError = UpstreamLost("closed by the server")
+        self._gone: asyncio.Future[None] | None = None  # done as the connection is lost
+        self._running = False
+
+    def _become(self, state: LaneState) -> None:
+        assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
+        self.state = state
+
+    async def run(self) -> None:
+        """Keep a connection until the lane is closed or has nothing to do. ``Home.start`` runs it
+        as a task."""
+        self._running = True
+        try:
+            await self._keep_connected()
+        finally:
+            self._running = False
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while self.state in (LaneState.CONNECTING, LaneState.DOWN):
+            attempt += 1
+            try:
+                await self._connect()
+            except UpstreamRefused as refused:
+                self._refuse(refused)
+                attempt = 0
+                continue
+            except (OSError, ProxyError) as error:
+                if not self._over():
+                    self._failed(attempt, error)
+                if self._over():
+                    return
+                await asyncio.sleep(self._dial.retry.delay(attempt))
+                continue
+            if self._over():  # closed meanwhile
+                self._abort()
+                return
+            attempt = 0
+            self._opened()
+            assert self._gone is not None
+            await self._gone
+
+    def _over(self) -> bool:
+        return self.state is LaneState.CLOSED
+
+    async def _connect(self) -> None:
+        """Dial and shake hands. OSError, ProxyError: not now; UpstreamRefused: not as we are."""
+        self.cutter = Cutter()
+        if self.key.use is Use.TRACKED:
+            self.cutter.places = []  # it speaks RESP3 to clients of RESP2 too
+        self.frame.clear()
+        self.paused = False
+        self._why = UpstreamLost("closed by the server")
+        self._gone = self._loop.create_future()
+        self.wire = await self._dial.open(self._loop, self._protocol)
+        self.wire.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        try:
+            async with asyncio.timeout(self._handshake_s):
+                await self._shake_hands()
+        except BaseException:
+            self._abort()
+            raise
+
+    def _abort(self) -> None:
+        transport, self.wire = self.wire, None
+        if transport is not None:
+            transport.abort()
+
+    def _protocol(self) -> asyncio.Protocol:
+        # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
+        return cast(asyncio.Protocol, self)
+
+    async def _shake_hands(self) -> None:
+        asked = steps(self.key, self._dial.upstream, bare=self._bare)
+        standing = judge(asked, await self._converse([encode(step.words) for step in asked]))
+        self.client_id = standing.client_id
+        self.locked = standing.locked
+        self.tracking = standing.tracking
+
+    async def _converse(self, requests: list[bytes]) -> list[bytes]:
+        """The replies to requests that are sent before anybody else may send.
+
+        UpstreamNotReady, UpstreamDown: the connection was lost before all had come."""
+        assert self.wire is not None
+        assert not self.waiting
+        replies: list[bytes] = []
+        answered: asyncio.Future[None] = self._loop.create_future()
+
+        def take(reply: Reply) -> None:
+            if isinstance(reply, bytes):
+                replies.append(reply)
+            over = isinstance(reply, ProxyError) or len(replies) == len(requests)
+            if over and not answered.done():
+                answered.set_result(None)
+
+        self.waiting.extend(AskSlot(take) for _ in requests)
+        self.wire.write(b"".join(requests))
+        try:
+            await answered
+        finally:
+            self.waiting.clear()
+        if len(replies) < len(requests) or self._gone is None or self._gone.done():
+            if replies and replies[0].startswith(b"-"):
+                raise UpstreamNotReady(replies[0])  # max number of clients reached, say
+            raise UpstreamDown("connection lost during the handshake")
+        return replies
+
+    # --- What a subclass makes of it ----------------------------------------------------------
+
+    def _opened(self) -> None:
+        """A connection stands and its handshake is done."""
+        raise NotImplementedError
+
+    def _failed(self, attempt: int, error: Exception) -> None:
+        """The attempt with this number (from 1) failed."""
+        raise NotImplementedError
+
+    def _refuse(self, refused: UpstreamRefused) -> None:
+        """The server answered the handshake with an error. Not CONNECTING any more, then."""
+        raise NotImplementedError

@@ -1,0 +1,105 @@
+"""What is said on a new connection before any request, and what the answers mean.
+
+    steps(key, upstream)     AUTH?  HELLO 3?  SELECT?  │ HELLO 3, CLIENT TRACKING? │ CLIENT ID  PING
+    judge(steps, replies)    must succeed              │ may fail: no tracking     │ facts
+                                 └─▶ Standing, or UpstreamNotReady, or UpstreamRefused
+
+Pure: lane.py writes the requests in one piece and hands over the replies. Nothing here opens a
+connection, waits or retries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from ..errors import NO_AUTH_COMMAND, UpstreamNotReady, UpstreamRefused
+from ..resp.requests import integer_of
+from ..settings.address import Upstream
+from .lane_key import LaneKey, Use
+
+# A server that says one of these in the handshake is not ready yet.
+NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
+
+
+class Purpose(Enum):
+    """What a step is for, which says what an error in its reply means."""
+
+    LOGIN = auto()  # refused: the user or the password is wrong
+    STATE = auto()  # refused: the lane cannot become what its key says
+    TRACKING = auto()  # failed: the lane serves, but hears of no changes
+    IDENTITY = auto()  # CLIENT ID; failed: the id stays unknown
+    PROBE = auto()  # PING; -NOAUTH: the server wants a login that we do not have
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request of the handshake."""
+
+    words: tuple[bytes, ...]
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a connection is after a handshake that succeeded."""
+
+    client_id: int = 0  # the server's number of this connection; 0: unknown
+    locked: bool = False  # the server wants a login that we do not have
+    tracking: bool = False  # the server tells us of changes to what we read
+
+
+def steps(key: LaneKey, upstream: Upstream, *, bare: bool = False) -> list[Step]:
+    """The requests that make a new connection what ``key`` says; ``bare``: without any login."""
+    asked = [] if bare else _login(key, upstream)
+    if key.resp == 3:
+        asked.append(Step((b"HELLO", b"3"), Purpose.STATE))
+    if key.db:
+        asked.append(Step((b"SELECT", b"%d" % key.db), Purpose.STATE))
+    if key.use is Use.TRACKED:
+        asked.append(Step((b"HELLO", b"3"), Purpose.TRACKING))
+        asked.append(Step((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"), Purpose.TRACKING))
+    asked.append(Step((b"CLIENT", b"ID"), Purpose.IDENTITY))
+    asked.append(Step((b"PING",), Purpose.PROBE))
+    return asked
+
+
+def _login(key: LaneKey, upstream: Upstream) -> list[Step]:
+    """AUTH as the key's user, or as the upstream URL says, or not at all."""
+    if key.user is not None:
+        words: tuple[bytes, ...] = (b"AUTH", key.user.name, key.user.password)
+    elif upstream.password is None:
+        return []
+    elif upstream.username is not None:
+        name = upstream.username or "default"
+        words = (b"AUTH", name.encode(), upstream.password.encode())
+    else:
+        # The one-word AUTH also serves servers that only know requirepass.
+        words = (b"AUTH", upstream.password.encode())
+    return [Step(words, Purpose.LOGIN)]
+
+
+def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
+    """What the connection is now; ``replies`` has one for each step.
+
+    UpstreamNotReady: the server cannot serve yet. UpstreamRefused: it will not serve us so."""
+    for reply in replies:
+        if reply.startswith(NOT_READY):
+            raise UpstreamNotReady(reply)
+    client_id, locked, tracking = 0, False, any(s.purpose is Purpose.TRACKING for s in asked)
+    for step, reply in zip(asked, replies, strict=True):
+        failed = reply.startswith(b"-")
+        if step.purpose is Purpose.LOGIN and failed:
+            # The server's "unknown command" repeats the password.
+            unknown = b"unknown command" in reply
+            raise UpstreamRefused(NO_AUTH_COMMAND if unknown else reply, login=True)
+        if step.purpose is Purpose.STATE and failed:
+            raise UpstreamRefused(reply, login=False)
+        if step.purpose is Purpose.TRACKING and failed:
+            tracking = False
+        if step.purpose is Purpose.IDENTITY and reply.startswith(b":"):
+            client_id = integer_of(reply[1:-2]) or 0
+        if step.purpose is Purpose.PROBE:
+            locked = reply.startswith(b"-NOAUTH")
+    return Standing(client_id, locked, tracking)

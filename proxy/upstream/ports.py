@@ -1,0 +1,92 @@
+"""Whom a lane talks to: the protocols that its pool, its owner and its listeners fulfil.
+
+    Home       the pool that the lane came from                      lanes.Lanes
+    Owner      the session that the lane was lent to                 session.Session
+    Listener   who lives by the pushes of a tracked lane             tracked.TrackedLane
+    Framing    which frames of a subscribed lane are messages        subscriptions.Channels
+
+Owner and Home are generic in the lane, so that this module need not import it. Nothing here
+runs."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from ..errors import ProxyError, UpstreamRefused
+from ..hot.answers import Slot
+
+LaneT = TypeVar("LaneT", contravariant=True)
+
+
+class Owner(Protocol[LaneT]):
+    """The one that a lane was lent to."""
+
+    def lane_pushed(self, lane: LaneT, frame: bytes) -> None:
+        """Take a whole push, or a frame that no slot waits for."""
+
+    def lane_raw(self, lane: LaneT, data: bytes) -> None:
+        """Take bytes of a tunnel, as they came."""
+
+    def lane_ends(self, lane: LaneT) -> None:
+        """The connection is gone and the lane is about to fail its slots: send nothing more."""
+
+    def lane_lost(self, lane: LaneT, why: ProxyError) -> None:
+        """The connection is gone and the lane has failed its slots."""
+
+    def lane_writable(self, lane: LaneT) -> None:
+        """The lane takes data again after it was ``choked``."""
+
+
+class Listener(Protocol):
+    """One that lives by what a tracked lane is told, in the order in which it is told."""
+
+    def pushed(self, frame: bytes) -> None:
+        """Take a whole push: every reply before it has been handed over, and none behind it."""
+
+    def opened(self) -> None:
+        """A connection stands; ``lane.tracking`` says whether the server tells of changes."""
+
+    def dropped(self) -> None:
+        """The connection is gone, and the server has forgotten what was read on it."""
+
+
+class Home(Protocol[LaneT]):
+    """The pool that a lane reports to."""
+
+    def start(self, lane: LaneT) -> None:
+        """Run ``lane.run()`` as a task, once."""
+
+    def lane_ready(self, lane: LaneT) -> None:
+        """A connection stands and its handshake is done."""
+
+    def lane_down(self, lane: LaneT, why: ProxyError) -> None:
+        """The lane has used up its attempts to connect."""
+
+    def lane_refused(self, lane: LaneT, why: UpstreamRefused) -> None:
+        """The server answered the handshake with an error."""
+
+    @property
+    def down(self) -> ProxyError | None:
+        """Why the upstream counts as down; None while it does not."""
+        ...
+
+
+class Framing(Protocol):
+    """Tells replies from messages on a subscribed lane."""
+
+    resp: int
+
+    def unasked(self, frame: bytes, head: Slot | None) -> bool:
+        """Whether no request waits for the frame. ``head`` is the slot that waits longest; for a
+        frame that answers it, its ``want`` may be set."""
+        ...
+
+    @property
+    def empty(self) -> bool:
+        """Whether no subscription is left."""
+        ...
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many channels, patterns and shard channels are subscribed."""
+        ...

@@ -1,0 +1,223 @@
+"""How a lane gets its connection: attempts, the handshake's replies, the moves between states."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamNotReady, UpstreamRefused
+from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.upstream.connecting import MOVES, Connecting
+from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
+
+from tests.fakes import FakeDial, Tasks, Upstream, settle
+
+
+class Probe(Connecting):
+    """A connection without requests, which keeps what becomes of it."""
+
+    def __init__(self, dial: FakeDial, key: LaneKey, *, bare: bool = False) -> None:
+        super().__init__(key, dial, timeout_s=4, bare=bare)
+        self.opened = 0
+        self.failures: list[tuple[int, Exception]] = []
+        self.refusals: list[UpstreamRefused] = []
+
+    def _opened(self) -> None:
+        self._become(LaneState.READY)
+        self.opened += 1
+
+    def _failed(self, attempt: int, error: Exception) -> None:
+        self.failures.append((attempt, error))
+        if attempt == 3:
+            self._become(LaneState.CLOSED)
+
+    def _refuse(self, refused: UpstreamRefused) -> None:
+        self.refusals.append(refused)
+        self._become(LaneState.IDLE)
+
+    # As asyncio's protocol; what a Lane makes of it is in test_lane.py.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.wire = None
+        assert self._gone is not None
+        if not self._gone.done():
+            self._gone.set_result(None)
+        if self.state is LaneState.READY:
+            self._become(LaneState.CONNECTING)
+        for slot in list(self.waiting):
+            slot.fail(UpstreamDown("lost"), False)
+
+    def end(self) -> None:
+        if self.state is not LaneState.CLOSED:
+            self._become(LaneState.CLOSED)
+        self._abort()
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.dial = FakeDial()
+        self.tasks = Tasks()
+        self.probes: list[Probe] = []
+
+    async def connect(self, key: LaneKey | None = None, *, bare: bool = False) -> Probe:
+        """A probe that has begun to connect."""
+        probe = Probe(self.dial, key or LaneKey(), bare=bare)
+        self.probes.append(probe)
+        probe._become(LaneState.CONNECTING)
+        self.tasks.start(probe.run())
+        await settle()
+        return probe
+
+    @property
+    def wire(self) -> Upstream:
+        return self.dial.wires[-1]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    yield bench
+    for probe in bench.probes:
+        probe.end()
+    await settle()
+    await bench.tasks.stop()
+
+
+async def test_a_connection_is_opened_once_its_handshake_is_done(bench: Bench) -> None:
+    probe = await bench.connect(LaneKey(db=2))
+
+    assert probe.opened == 1
+    assert bench.wire.handshake == [[b"SELECT", b"2"], [b"CLIENT", b"ID"], [b"PING"]]
+    assert (probe.client_id, probe.locked, probe.tracking) == (101, False, False)
+
+
+async def test_a_bare_connection_logs_in_as_nobody(bench: Bench) -> None:
+    await bench.connect(LaneKey(user=User(b"u", b"p")), bare=True)
+
+    assert bench.wire.handshake == [[b"CLIENT", b"ID"], [b"PING"]]
+
+
+@pytest.mark.parametrize("tracks", [True, False])
+async def test_a_tracked_connection_knows_whether_it_tracks(bench: Bench, tracks: bool) -> None:
+    bench.dial.handshake[b"CLIENT"] = b"+OK\r\n" if tracks else b"-ERR unknown subcommand\r\n"
+
+    probe = await bench.connect(LaneKey(use=Use.TRACKED))
+
+    assert probe.opened == 1
+    assert probe.tracking is tracks
+
+
+async def test_each_failure_is_told_with_its_number(bench: Bench) -> None:
+    bench.dial.refuse = 2
+
+    probe = await bench.connect()
+
+    assert [(at, type(error)) for at, error in probe.failures] == [
+        (1, ConnectionRefusedError),
+        (2, ConnectionRefusedError),
+    ]
+    assert probe.opened == 1
+
+
+async def test_a_lane_that_its_failure_closed_is_not_tried_again(bench: Bench) -> None:
+    bench.dial.refuse = 99
+
+    probe = await bench.connect()
+
+    assert len(probe.failures) == 3
+    assert bench.dial.refuse == 96
+    assert bench.tasks.running[0].done()
+
+
+async def test_a_refusal_ends_the_attempts_and_the_connection(bench: Bench) -> None:
+    bench.dial.handshake[b"SELECT"] = b"-ERR DB index is out of range\r\n"
+
+    probe = await bench.connect(LaneKey(db=99))
+
+    assert [why.line for why in probe.refusals] == [b"-ERR DB index is out of range\r\n"]
+    assert bench.wire.end == "aborted"
+    assert bench.tasks.running[0].done()
+
+
+async def test_a_handshake_that_fails_leaves_nothing_of_it_behind(bench: Bench) -> None:
+    bench.dial.handshake |= {b"CLIENT": b"+OK\r\n", b"PING": b"-LOADING wait\r\n"}
+
+    probe = await bench.connect(LaneKey(use=Use.TRACKED))
+
+    assert {type(error) for _, error in probe.failures} == {UpstreamNotReady}
+    assert not probe.tracking
+    assert not probe.waiting
+
+
+@pytest.mark.parametrize(
+    ("last_words", "error", "line"),
+    [
+        (b"", UpstreamDown, b"-UPSTREAM no connection to the server: connection lost"),
+        (b"-ERR max number of clients reached\r\n", UpstreamNotReady, b"-ERR max number of"),
+        (b"+OK\r\n", UpstreamDown, b"-UPSTREAM no connection to the server: connection lost"),
+    ],
+)
+async def test_a_connection_lost_in_the_handshake_fails_with_the_servers_last_words(
+    bench: Bench, last_words: bytes, error: type[ProxyError], line: bytes
+) -> None:
+    bench.dial.mute = True
+    probe = await bench.connect()
+
+    if last_words:
+        bench.wire.reply(last_words)
+    bench.wire.lose()
+    await settle()
+
+    failure = probe.failures[0][1]
+    assert type(failure) is error
+    assert failure.line.startswith(line)  # type: ignore[attr-defined]  # a ProxyError, see above
+
+
+async def test_a_lane_closed_in_the_handshake_is_not_opened(bench: Bench) -> None:
+    bench.dial.mute = True
+    probe = await bench.connect()
+
+    probe._become(LaneState.CLOSED)
+    bench.wire.reply(b":1\r\n+PONG\r\n")
+    await settle()
+
+    assert probe.opened == 0
+    assert bench.wire.end == "aborted"
+    assert bench.tasks.running[0].done()
+
+
+async def test_a_lost_connection_is_followed_by_the_next(bench: Bench) -> None:
+    probe = await bench.connect()
+
+    bench.wire.lose()
+    await settle()
+
+    assert probe.opened == 2
+    assert len(bench.dial.wires) == 2
+
+
+@pytest.mark.parametrize("state", LaneState)
+async def test_only_the_drawn_moves_are_possible(bench: Bench, state: LaneState) -> None:
+    for target in LaneState:
+        probe = Probe(bench.dial, LaneKey())
+        probe.state = state
+        if target in MOVES[state]:
+            probe._become(target)
+            assert probe.state is target
+        else:
+            with pytest.raises(AssertionError, match=f"{state.name} -> {target.name}"):
+                probe._become(target)
+
+
+async def test_what_follows_is_for_a_subclass_to_say(bench: Bench) -> None:
+    plain = Connecting(LaneKey(), bench.dial, timeout_s=1, bare=False)
+
+    with pytest.raises(NotImplementedError):
+        plain._opened()
+    with pytest.raises(NotImplementedError):
+        plain._failed(1, OSError())
+    with pytest.raises(NotImplementedError):
+        plain._refuse(UpstreamRefused(b"-ERR", login=False))

@@ -1,0 +1,156 @@
+"""What is asked on a new connection, and what the answers make of it. No connection is needed."""
+
+from __future__ import annotations
+
+import pytest
+from nearhit.proxy.errors import NO_AUTH_COMMAND, UpstreamNotReady, UpstreamRefused
+from nearhit.proxy.settings.address import Upstream
+from nearhit.proxy.upstream.handshake import Standing, judge, steps
+from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
+
+ALICE = User(b"alice", b"sesame")
+OK = b"+OK\r\n"
+HELLO = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+PONG = b"+PONG\r\n"
+NO = b"-ERR no\r\n"
+
+
+# --- Asking
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        (LaneKey(), []),
+        (LaneKey(use=Use.SCRIPTS), []),
+        (LaneKey(db=3), ["SELECT 3"]),
+        (LaneKey(resp=3), ["HELLO 3"]),
+        (LaneKey(user=ALICE), ["AUTH alice sesame"]),
+        (LaneKey(1, 3, ALICE), ["AUTH alice sesame", "HELLO 3", "SELECT 1"]),
+        (LaneKey(use=Use.TRACKED), ["HELLO 3", "CLIENT TRACKING ON OPTIN"]),
+        (
+            LaneKey(2, 2, ALICE, Use.TRACKED),
+            ["AUTH alice sesame", "SELECT 2", "HELLO 3", "CLIENT TRACKING ON OPTIN"],
+        ),
+    ],
+)
+def test_the_steps_are_those_that_the_key_needs(key: LaneKey, asked: list[str]) -> None:
+    found = [b" ".join(step.words).decode() for step in steps(key, Upstream())]
+
+    assert found == [*asked, "CLIENT ID", "PING"]
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("redis://h", []),
+        ("redis://:pw@h", [(b"AUTH", b"pw")]),
+        ("redis://u:pw@h", [(b"AUTH", b"u", b"pw")]),
+    ],
+)
+def test_without_a_user_the_login_is_that_of_the_url(
+    url: str, login: list[tuple[bytes, ...]]
+) -> None:
+    found = [step.words for step in steps(LaneKey(), Upstream.parse(url))]
+
+    assert found[:-2] == login
+
+
+def test_an_empty_user_name_is_the_default_user() -> None:
+    upstream = Upstream(username="", password="pw")
+
+    assert steps(LaneKey(), upstream)[0].words == (b"AUTH", b"default", b"pw")
+
+
+def test_a_users_login_goes_before_that_of_the_url() -> None:
+    upstream = Upstream(username="u", password="pw")
+
+    found = [step.words for step in steps(LaneKey(user=ALICE), upstream)]
+
+    assert found[:-2] == [(b"AUTH", b"alice", b"sesame")]
+
+
+def test_a_bare_connection_logs_in_as_nobody() -> None:
+    upstream = Upstream(username="u", password="pw")
+
+    found = [step.words for step in steps(LaneKey(user=ALICE), upstream, bare=True)]
+
+    assert found == [(b"CLIENT", b"ID"), (b"PING",)]
+
+
+# --- Judging
+
+PLAIN = LaneKey()
+FULL = LaneKey(1, 3, ALICE)
+TRACKED = LaneKey(use=Use.TRACKED)
+NOAUTH = b"-NOAUTH Authentication required.\r\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "replies", "standing"),
+    [
+        (PLAIN, [b":7\r\n", PONG], Standing(client_id=7)),
+        (PLAIN, [NO, PONG], Standing()),
+        (PLAIN, [b":x\r\n", PONG], Standing()),
+        (PLAIN, [NOAUTH, NOAUTH], Standing(locked=True)),
+        (PLAIN, [b":7\r\n", NO], Standing(client_id=7)),
+        (FULL, [OK, HELLO, OK, b":7\r\n", PONG], Standing(client_id=7)),
+        (TRACKED, [HELLO, OK, b":7\r\n", PONG], Standing(client_id=7, tracking=True)),
+        (TRACKED, [NO, OK, b":7\r\n", PONG], Standing(client_id=7)),
+        (TRACKED, [HELLO, NO, b":7\r\n", PONG], Standing(client_id=7)),
+    ],
+)
+def test_replies_say_what_the_connection_is(
+    key: LaneKey, replies: list[bytes], standing: Standing
+) -> None:
+    assert judge(steps(key, Upstream()), replies) == standing
+
+
+@pytest.mark.parametrize("line", [b"-LOADING wait\r\n", b"-MASTERDOWN Link down\r\n"])
+@pytest.mark.parametrize("at", range(5))
+def test_a_server_that_is_not_ready_says_so_in_any_reply(line: bytes, at: int) -> None:
+    replies = [OK, HELLO, OK, b":7\r\n", PONG]
+    replies[at] = line
+
+    with pytest.raises(UpstreamNotReady) as caught:
+        judge(steps(FULL, Upstream()), replies)
+
+    assert caught.value.line == line
+
+
+def test_not_ready_goes_before_refused() -> None:
+    with pytest.raises(UpstreamNotReady):
+        judge(steps(FULL, Upstream()), [NO, HELLO, OK, b":7\r\n", b"-LOADING wait\r\n"])
+
+
+@pytest.mark.parametrize(
+    ("at", "reply", "line", "login"),
+    [
+        (0, b"-WRONGPASS no\r\n", b"-WRONGPASS no\r\n", True),
+        (0, b"-ERR unknown command 'AUTH', with args: 'sesame'\r\n", NO_AUTH_COMMAND, True),
+        (1, b"-ERR unknown command 'HELLO'\r\n", b"-ERR unknown command 'HELLO'\r\n", False),
+        (2, b"-ERR DB index is out of range\r\n", b"-ERR DB index is out of range\r\n", False),
+    ],
+)
+def test_a_step_that_must_succeed_and_did_not_is_a_refusal(
+    at: int, reply: bytes, line: bytes, login: bool
+) -> None:
+    replies = [OK, HELLO, OK, b":7\r\n", PONG]
+    replies[at] = reply
+
+    with pytest.raises(UpstreamRefused) as caught:
+        judge(steps(FULL, Upstream()), replies)
+
+    assert (caught.value.line, caught.value.login) == (line, login)
+
+
+def test_the_first_of_several_refusals_is_told() -> None:
+    with pytest.raises(UpstreamRefused) as caught:
+        judge(steps(FULL, Upstream()), [b"-WRONGPASS no\r\n", NO, NO, NO, NO])
+
+    assert caught.value.line == b"-WRONGPASS no\r\n"
+
+
+def test_a_missing_reply_is_a_defect() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        judge(steps(PLAIN, Upstream()), [b":7\r\n"])
