@@ -10,16 +10,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from ..lua import script
-from ..proxy.custom.spec import (
-    EXPIRIES,
-    EXPIRY,
-    Argument,
-    Call,
-    CommandSpec,
-    Expiry,
-    Options,
-    expiry,
-)
+from ..proxy.custom.spec import Argument, Call, CommandSpec, Expiry
+from ..proxy.custom.words import EXPIRIES, EXPIRY, Options, expiry
 from ..proxy.keys.ours import lease_key
 from ..proxy.resp.replies import Value
 
@@ -55,14 +47,14 @@ async def run(call: Call) -> Value:
     request = call.request
     assert isinstance(request, Request)
     if request.value is None:
-        return await call.leases.load(request.key)
-    call.leases.void((request.key,))
+        return await call.loads.load(request.key)
+    call.writes.passed((request.key,))
     words = request.expiry.words if request.expiry is not None else (b"", b"")
     reply = await call.upstream.run(
         SCRIPT, (request.key, lease_key(request.key)), (request.value, *words)
     )
     value, hit = cast("tuple[bytes, int]", reply)
-    call.leases.void((request.key,))
+    call.writes.passed((request.key,))
     call.stats.read(hit=bool(hit))
     return value
 

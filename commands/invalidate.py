@@ -11,7 +11,6 @@ scans, one for the leases, one for the keys."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -20,14 +19,13 @@ from typing import Final, cast
 from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.errors import ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
-from ..proxy.keys.ours import FENCE, LEASE, LOCK, STATS_KEY, is_ours, lease_key, lease_keys
+from ..proxy.keys.ours import OurKeys, lease_key, lease_keys
 from ..proxy.resp.replies import Value
 from ..proxy.resp.requests import encode
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
 
 Choice = Callable[[Sequence[bytes]], list[bytes]]
-_MAYBE_OURS: Final = re.compile(b"|".join(map(re.escape, (LEASE, LOCK, FENCE, STATS_KEY))))
 
 
 # --- Words ------------------------------------------------------------------------------------
@@ -78,7 +76,7 @@ async def run(call: Call) -> Value:
 
 
 async def _keys(call: Call, keys: Sequence[bytes]) -> int:
-    call.leases.void(keys)
+    call.writes.passed(keys)
     removed = 0
     try:
         for batch in _batches(keys):
@@ -89,7 +87,7 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
             removed += gone
     finally:
         # Also when the connection was lost: the keys may be gone all the same.
-        call.leases.void(keys)
+        call.writes.passed(keys)
     return removed
 
 
@@ -98,16 +96,16 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
 
 async def _pattern(call: Call, glob: bytes) -> int:
     pattern, removed = compile_glob(glob), 0
-    call.leases.void_matching(pattern)
+    call.writes.passed_matching(pattern)
     try:
         way = await shortest_way(call)
         async for _ in _sweep(Pace(call, way), b"DEL", lease_key(closed(glob)), list):
             pass  # what counts as removed are the keys
-        async for gone in _sweep(Pace(call, way), b"UNLINK", glob, _wanted(glob)):
+        async for gone in _sweep(Pace(call, way), b"UNLINK", glob, _wanted(glob, call.ours)):
             call.stats.add("invalidated", gone)
             removed += gone
     finally:
-        call.leases.void_matching(pattern)
+        call.writes.passed_matching(pattern)
     return removed
 
 
@@ -130,19 +128,10 @@ async def _sweep(pace: Pace, remove: bytes, glob: bytes, wanted: Choice) -> Asyn
         yield sum(_integers(await pace.ask(_removals(remove, found))))
 
 
-def _wanted(glob: bytes) -> Choice:
+def _wanted(glob: bytes, ours: OurKeys) -> Choice:
     """Which keys go: the proxy's own do not, or ``*`` would open every lock, unless the glob is
     about nothing else."""
-    if literal_prefix(glob).startswith((LEASE, LOCK, FENCE, STATS_KEY[: len(b"nearhit:")])):
-        return list
-    return _not_ours
-
-
-def _not_ours(keys: Sequence[bytes]) -> list[bytes]:
-    """One look at them all together: it is rare that any is ours."""
-    if _MAYBE_OURS.search(b"\n".join(keys)) is None:
-        return list(keys)
-    return [key for key in keys if not is_ours(key)]
+    return list if literal_prefix(glob).startswith(ours.heads) else ours.without
 
 
 class Pace:

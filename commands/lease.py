@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..proxy.custom.spec import (
+from ..proxy.custom.spec import Argument, Call, CommandSpec, Expiry, Subcommand
+from ..proxy.custom.words import (
     EXPIRIES,
     EXPIRY,
-    Argument,
-    Call,
-    CommandSpec,
-    Expiry,
     Options,
-    Subcommand,
     expiry,
     milliseconds,
     subcommand,

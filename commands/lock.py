@@ -11,19 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..proxy.custom.spec import (
-    EXPIRIES,
-    TTL,
-    TTLS,
-    Argument,
-    Call,
-    CommandSpec,
-    Options,
-    Subcommand,
-    milliseconds,
-    subcommand,
-    waiting,
-)
+from ..proxy.custom.spec import Argument, Call, CommandSpec, Subcommand
+from ..proxy.custom.words import EXPIRIES, TTL, TTLS, Options, milliseconds, subcommand, waiting
 from ..proxy.errors import BadInput
 from ..proxy.resp.replies import Value
 

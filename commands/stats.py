@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-from ..proxy.custom.spec import Call, CommandSpec, Subcommand, subcommand
+from ..proxy.custom.spec import Call, CommandSpec, Subcommand
+from ..proxy.custom.words import subcommand
 from ..proxy.resp.replies import Value
 
 

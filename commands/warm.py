@@ -17,18 +17,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Final
 
-from ..proxy.custom.spec import (
-    EXPIRIES,
-    MS_MAX,
-    SYNTAX,
-    TTL,
-    Argument,
-    Call,
-    CommandSpec,
-    Options,
-    integer,
-    milliseconds,
-)
+from ..proxy.custom.spec import Argument, Call, CommandSpec
+from ..proxy.custom.words import EXPIRIES, MS_MAX, SYNTAX, TTL, Options, integer, milliseconds
 from ..proxy.errors import BadInput, ProxyError, WrongArity
 from ..proxy.keys.ours import lease_keys
 from ..proxy.resp.replies import Value
@@ -196,7 +186,7 @@ async def _load(call: Call, request: Loads, tally: Tally) -> None:
     async def work() -> None:
         for key in keys:
             try:
-                outcome = await call.leases.warm(
+                outcome = await call.loads.warm(
                     key, request.loader, request.ttl_ms, request.refresh
                 )
             except BadInput:
@@ -230,14 +220,14 @@ async def _write(call: Call, request: Values, tally: Tally) -> None:
         for at in places:
             keys = request.keys[at : at + BATCH]
             piece = _piece(keys, request.values[at : at + BATCH], endings)
-            call.leases.void(keys)
+            call.writes.passed(keys)
             try:
                 _, *replies = await call.bulk.many(piece)
             except ProxyError as why:
                 replies = [why] * len(keys)
             finally:
                 # What was read between may be older; also when the connection was lost.
-                call.leases.void(keys)
+                call.writes.passed(keys)
             _count(tally, keys, replies)
 
     # Two: one piece is made while the server has the other.

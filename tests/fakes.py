@@ -294,7 +294,7 @@ class World:
         """A db's tracked lane and its space of the near cache; it runs no commands of our own."""
         nothing: Any = None
         flights: Any = NoFlights()
-        return Scope(TrackedLane(self.lanes, key, self.near), flights, nothing, nothing)
+        return Scope(TrackedLane(self.lanes, key, self.near), flights, flights, nothing, nothing)
 
     def _learn(self) -> None:
         self.learnt += 1

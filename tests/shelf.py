@@ -11,6 +11,7 @@ from nearhit.lua import Script
 from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.keys.glob import compile_glob
+from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.resp.requests import Request, parse_request
 
@@ -90,8 +91,8 @@ class Shelf:
         return b"OK"  # as hiredis has it
 
 
-class FakeLeases:
-    """Loads, by a table of outcomes; voids are written into the journal."""
+class FakeLoads:
+    """Loads, by a table of outcomes; writes that pass are put into the journal."""
 
     def __init__(self, journal: list[Any]) -> None:
         self.journal = journal
@@ -108,10 +109,10 @@ class FakeLeases:
             raise outcome
         return outcome
 
-    def void(self, keys: Sequence[bytes]) -> None:
+    def passed(self, keys: Sequence[bytes]) -> None:
         self.journal.append(("void", *keys))
 
-    def void_matching(self, pattern: re.Pattern[bytes]) -> None:
+    def passed_matching(self, pattern: re.Pattern[bytes]) -> None:
         self.journal.append(("void matching", pattern))
 
 
@@ -129,7 +130,8 @@ class Desk:
     def __init__(self, *keys: bytes) -> None:
         self.journal: list[Any] = []
         self.shelf = Shelf(self.journal, keys)
-        self.leases = FakeLeases(self.journal)
+        self.loads = FakeLoads(self.journal)
+        self.ours = OurKeys(b"nearhit:stats")
         self.stats = FakeCounts()
         self.slept: list[float] = []
 
@@ -144,7 +146,10 @@ class Desk:
                 request=module.parse(words),
                 upstream=None,  # type: ignore[arg-type]  # these commands use bulk only
                 bulk=self.shelf,
-                leases=self.leases,  # type: ignore[arg-type]  # what these commands use of it
+                loads=self.loads,  # type: ignore[arg-type]  # what these commands use of it
+                leases=None,  # type: ignore[arg-type]
+                writes=self.loads,
+                ours=self.ours,
                 locks=None,  # type: ignore[arg-type]
                 stats=self.stats,  # type: ignore[arg-type]
                 now=lambda: self.shelf.clock,

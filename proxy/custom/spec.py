@@ -1,20 +1,19 @@
-"""What a command of the proxy's own is: its facts, how its words are read, what it may use as it
-runs.
+"""What a command of the proxy's own is: its facts, and what it may use as it runs.
 
-A command is one module in commands/: a SPEC, a parse function and ``async def run(call)``. It knows
-sessions and sockets only as the Call that it is given; HTTP runs the same commands with the same
-words. What ``run`` returns is encoded for the client's protocol by resp.reply."""
+A command is one module in commands/: a SPEC, a parse function (words.py) and ``async def
+run(call)``. It knows sessions and sockets only as the Call that it is given; HTTP runs the same
+commands with the same words. What ``run`` returns is encoded for the client's protocol by
+resp/replies.py."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from ..errors import BadInput, WrongArity, shown
+from ..keys.ours import OurKeys
 from ..resp.replies import Value
-from ..resp.requests import integer_of
 
 if TYPE_CHECKING:
     from ...lua import Script
@@ -83,6 +82,18 @@ class CommandSpec:
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When a value ends: one of Redis's options and its number, sent on as it was given."""
+
+    option: bytes  # EX PX EXAT PXAT
+    number: int
+
+    @property
+    def words(self) -> tuple[bytes, bytes]:
+        return self.option, b"%d" % self.number
+
+
 # --- What a command may use -------------------------------------------------------------------
 
 
@@ -138,29 +149,47 @@ class LoaderKeys(Protocol):
         """Whether a plain read of the key loads it where it is missing."""
 
 
-class Leases(Protocol):
-    """Loads and leases of one db and user (flight.py)."""
+class Loads(Protocol):
+    """Loads of one db and user (loading/flights.py)."""
 
     async def load(self, key: bytes) -> bytes | None:
-        """The string at key, or what its loader gives. NoLoader, LoadError, LoadTimeout, Busy."""
+        """The string at key, or what its loader gives. NoLoader, LoadError, LoadTimeout,
+        CacheBusy."""
+        ...
 
     async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
         ``load``."""
+        ...
+
+
+class Leases(Protocol):
+    """Leases that clients hold, of one db and user (loading/leases.py)."""
 
     async def lease(self, key: bytes, ms: int, wait_ms: int) -> tuple[bytes | None, bytes | None]:
         """(value, None), (None, token) or (None, None): another computes, and the wait is over."""
+        ...
 
     async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
         """Store what a lease was taken for; False where it is void."""
+        ...
 
     async def cancel(self, key: bytes, token: bytes) -> bool:
         """Give a lease up."""
+        ...
 
-    def void(self, keys: Sequence[bytes]) -> None:
-        """These keys are being written: whoever asks from now on joins no load that runs."""
 
-    def void_matching(self, pattern: re.Pattern[bytes]) -> None: ...
+class Writes(Protocol):
+    """What a write makes old (loading/writes.py)."""
+
+    def passed(self, keys: Sequence[bytes]) -> None:
+        """These keys are being written, or have been: nothing read before is served near, and no
+        load that began before is joined or stored."""
+        ...
+
+    def passed_matching(self, pattern: re.Pattern[bytes]) -> None:
+        """The same for every key that matches, of those that are known here."""
+        ...
 
 
 class Grant(Protocol):
@@ -186,15 +215,21 @@ class Locks(Protocol):
 
 
 class Counts(Protocol):
-    """The statistics (stats.py)."""
+    """Where things are counted that happen (stats/counters.py)."""
 
     def add(self, name: str, count: int = 1) -> None: ...
 
+
+class Statistics(Counts, Protocol):
+    """The statistics as commands see them (stats/fleet.py)."""
+
     def read(self, *, hit: bool) -> None:
         """A string was read: with a value, or not."""
+        ...
 
     async def show(self) -> Mapping[str, Value]:
         """STATS' map."""
+        ...
 
     async def reset(self) -> None: ...
 
@@ -210,120 +245,11 @@ class Call:
     request: object
     upstream: Asking
     bulk: Asking
+    loads: Loads
     leases: Leases
+    writes: Writes
     locks: Locks
-    stats: Counts
+    stats: Statistics
+    ours: OurKeys  # which keys are the proxy's own
     now: Callable[[], float]  # seconds, monotonic
     sleep: Callable[[float], Awaitable[None]]
-
-
-# --- Reading words ----------------------------------------------------------------------------
-
-SYNTAX: Final = "syntax error"
-NOT_AN_INTEGER: Final = "value is not an integer or out of range"
-MS_MAX: Final = 2**63 - 1
-WAIT_MAX: Final = 2**42  # milliseconds: beyond all clocks, and exact as a float of seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Expiry:
-    """When a value ends: one of Redis's options and its number, sent on as it was given."""
-
-    option: bytes  # EX PX EXAT PXAT
-    number: int
-
-    @property
-    def words(self) -> tuple[bytes, bytes]:
-        return self.option, b"%d" % self.number
-
-
-def integer(word: bytes) -> int:
-    """A whole number, as Redis reads it."""
-    value = integer_of(word)
-    if value is None:
-        raise BadInput(NOT_AN_INTEGER)
-    return value
-
-
-def expiry(option: bytes, word: bytes, command: str) -> Expiry:
-    """EX 60 and its kin, refused where and as Redis refuses them (SET)."""
-    number = integer(word)
-    unit = 1000 if option in (b"EX", b"EXAT") else 1
-    # What counts from now must not pass the last time there is.
-    most = MS_MAX if option in (b"EXAT", b"PXAT") else MS_MAX - WAIT_MAX
-    if number <= 0 or number > most // unit:
-        raise BadInput(f"invalid expire time in '{command}' command")
-    return Expiry(option, number)
-
-
-def milliseconds(option: bytes, word: bytes, command: str) -> int:
-    """A length of time, out of EX s or PX ms."""
-    return expiry(option, word, command).number * (1000 if option == b"EX" else 1)
-
-
-def waiting(word: bytes) -> int:
-    """Milliseconds to wait at most, from 0 up."""
-    ms = integer(word)
-    if ms < 0:
-        raise BadInput("timeout is negative")
-    return min(ms, WAIT_MAX)
-
-
-def subcommand(spec: CommandSpec, words: Sequence[bytes]) -> str:
-    """The subcommand's name, if it is one and has the right number of words."""
-    name = words[1].decode("latin-1").upper()
-    for sub in spec.subcommands:
-        if sub.name == name:
-            if len(words) == sub.arity or (sub.arity < 0 and len(words) >= -sub.arity):
-                return name
-            raise WrongArity(f"{spec.name.decode()}|{name}")
-    raise BadInput(f"unknown subcommand {shown(words[1])}. Try {spec.name.decode()} HELP.")
-
-
-@dataclass(slots=True)
-class Options:
-    """Reads options from left to right; each may stand once, in any case and order."""
-
-    words: Sequence[bytes]
-    at: int
-    seen: set[bytes] = field(default_factory=set)
-
-    def more(self) -> bool:
-        return self.at < len(self.words)
-
-    def name(self, *allowed: bytes, also: Mapping[bytes, bytes] | None = None) -> bytes:
-        """The next word as one of the options; ``also`` maps those that exclude each other to one
-        name. BadInput: unknown, or there before."""
-        word = self.words[self.at].upper()
-        if word not in allowed:
-            raise BadInput(SYNTAX)
-        kind = (also or {}).get(word, word)
-        if kind in self.seen:
-            raise BadInput(SYNTAX)
-        self.seen.add(kind)
-        self.at += 1
-        return word
-
-    def value(self) -> bytes:
-        """The word behind the option just read."""
-        if self.at >= len(self.words):
-            raise BadInput(SYNTAX)
-        self.at += 1
-        return self.words[self.at - 1]
-
-
-# The facts of those options, for COMMAND DOCS.
-TTLS: Final = (Argument("seconds", "integer", "EX"), Argument("milliseconds", "integer", "PX"))
-TTL: Final = Argument("expiration", "oneof", flags=("optional",), arguments=TTLS)
-EXPIRY: Final = Argument(
-    "expiration",
-    "oneof",
-    flags=("optional",),
-    arguments=(
-        *TTLS,
-        Argument("unix-time-seconds", "unix-time", "EXAT"),
-        Argument("unix-time-milliseconds", "unix-time", "PXAT"),
-    ),
-)
-# EX, PX, EXAT and PXAT exclude each other.
-EXPIRIES: Final = {b"EX": b"EX", b"PX": b"EX", b"EXAT": b"EX", b"PXAT": b"EX"}

@@ -25,6 +25,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..errors import ProxyError, shown
+from ..keys.ours import lock_key, resource_of
 from ..log import event
 from ..resp.replies import Value
 from .body import BODY_MAX, Reading, Refusal
@@ -39,7 +40,6 @@ FIRST_S: Final = 30  # for the head of a connection's first request
 READY_S: Final = 2
 
 API: Final = "/api/cache/"
-LOCK_HEAD, LOCK_TAIL = b"lock:{", b"}"  # around a resource: the key that holds its lock
 
 # By the first word of a command's error; any other is 500.
 STATUS: Final = {
@@ -202,15 +202,15 @@ class Endpoints:
             return failure(409, f"the lock of {shown(resource)} is held by another")
         assert isinstance(granted, Sequence)
         token, fence = granted[:2]
-        key = LOCK_HEAD + resource + LOCK_TAIL
+        key = lock_key(resource)
         return answer(200, {"key": plain(key), "token": plain(token), "fence": plain(fence)})
 
     async def release(self, request: web.Request) -> web.Response:
         body = await self._reading.body(request, "key", "token")
         key, token = body.text("key"), body.text("token")
-        if not (key.startswith(LOCK_HEAD) and key.endswith(LOCK_TAIL)):
+        resource = resource_of(key)
+        if resource is None:
             raise Refusal(400, "key must be what acquire gave: lock:{resource}")
-        resource = key[len(LOCK_HEAD) : -len(LOCK_TAIL)]
         released = await self._api.run([b"LOCK", b"RELEASE", resource, token])
         return answer(200, {"released": bool(released)})
 

@@ -5,10 +5,11 @@ put what belongs to a key into the key's own slot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-STATS_KEY: Final = b"nearhit:stats"
+OWN: Final = b"nearhit:"  # stats_key, if nothing else is set, and what may come
 
 LEASE: Final = b"lease:{"
 LOCK: Final = b"lock:{"
@@ -35,6 +36,35 @@ def fence_key(resource: bytes) -> bytes:
     return FENCE + resource + b"}"
 
 
-def is_ours(key: bytes) -> bool:
-    """Whether a key is one of those above."""
-    return key == STATS_KEY or (key.startswith((LEASE, LOCK, FENCE)) and key.endswith(b"}"))
+def resource_of(key: bytes) -> bytes | None:
+    """The resource whose lock stands at a key; None: no lock does."""
+    held = key.startswith(LOCK) and key.endswith(b"}")
+    return key[len(LOCK) : -1] if held else None
+
+
+class OurKeys:
+    """Which keys of a server are Nearhit's own. ``stats_key``: the setting; empty: none is kept."""
+
+    def __init__(self, stats_key: bytes) -> None:
+        self._stats_key = stats_key
+        heads = (LEASE, LOCK, FENCE)
+        # What a glob begins with that is about nothing else.
+        self.heads = (*heads, OWN if stats_key.startswith(OWN) else stats_key or OWN)
+        marks = (*heads, stats_key) if stats_key else heads
+        self._maybe = re.compile(b"|".join(map(re.escape, marks)))
+
+    def __repr__(self) -> str:
+        return f"<OurKeys {self._stats_key!r}>"
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a key is one of ours."""
+        if key == self._stats_key:
+            return bool(key)
+        return key.startswith((LEASE, LOCK, FENCE)) and key.endswith(b"}")
+
+    def without(self, keys: Sequence[bytes]) -> list[bytes]:
+        """The keys that are the clients'. One look at them all together: it is rare that any is
+        ours."""
+        if self._maybe.search(b"\n".join(keys)) is None:
+            return list(keys)
+        return [key for key in keys if not self.holds(key)]

@@ -24,11 +24,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from ...lua import script
 from ..bounds import WaitingRoom
-from ..custom.spec import MS_MAX, Asking, Watch, Watching
+from ..custom.spec import Asking, Counts, Watch, Watching
+from ..custom.words import MS_MAX
 from ..errors import LockBusy, ProxyError, shown
 from ..keys.ours import fence_key, lock_key
 from ..log import event
@@ -65,10 +66,6 @@ LINE_MAX: Final = 10_000
 RETURNING_MAX: Final = 10_000
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
-
-
-class Tally(Protocol):
-    def add(self, name: str, count: int = 1) -> None: ...
 
 
 @dataclass(slots=True)
@@ -152,7 +149,7 @@ class Locks:
         start: Start,
         *,
         clock: Callable[[], float],
-        stats: Tally,
+        stats: Counts,
         room: WaitingRoom,
         token: Callable[[], bytes] = lambda: secrets.token_hex(16).encode(),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

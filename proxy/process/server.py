@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ...commands import COMMANDS
@@ -19,8 +20,12 @@ from ..bounds import WaitingRoom
 from ..custom.spec import Call
 from ..errors import CacheBusy, LockBusy, ProxyError, ServerError, StartError, UpstreamRefused
 from ..hot.answers import Turn
+from ..keys.ours import OurKeys
 from ..loading.flights import Flights
+from ..loading.lease_scripts import LeaseScripts
+from ..loading.leases import Leases
 from ..loading.loaders import Loaders
+from ..loading.writes import Writes
 from ..locking.locks import Locks
 from ..log import event
 from ..near.cache import NearCache
@@ -118,6 +123,7 @@ class Server:
         self._lock_room = WaitingRoom(most, "locks", LockBusy)
         self._loaders = Loaders(config.loaders, demo=config.env == "development")
         self._stats = Stats()
+        self._our_keys = OurKeys(config.stats_key.encode())
         self._fleet = Fleet(
             config.stats_key.encode(),
             self._primary.ask,
@@ -150,34 +156,36 @@ class Server:
 
     def _place(self, key: LaneKey) -> Scope:
         """What commands have in a db that is asked for the first time."""
-        scope = TrackedLane(self.lanes, key, self.context.near)
+        tracked = TrackedLane(self.lanes, key, self.context.near)
+        start, clock, counts = self._work.start, self._loop.time, self._stats
+        scripts = LeaseScripts(tracked, start, counts)
         flights = Flights(
-            scope,
+            tracked,
+            scripts,
             self._loaders,
-            start=self._work.start,
-            clock=self._loop.time,
-            count=self._stats.add,
+            start=start,
+            clock=clock,
+            counts=counts,
             room=self._room,
         )
+        leases = Leases(tracked, scripts, start=start, clock=clock, counts=counts, room=self._room)
         locks = Locks(
-            scope.upstream,
-            scope,
-            self._work.start,
-            clock=self._loop.time,
-            stats=self._stats,
-            room=self._lock_room,
+            tracked.upstream, tracked, start, clock=clock, stats=counts, room=self._lock_room
         )
         call = Call(
             request=None,
-            upstream=scope.upstream,
-            bulk=scope.bulk,
-            leases=flights,
+            upstream=tracked.upstream,
+            bulk=tracked.bulk,
+            loads=flights,
+            leases=leases,
+            writes=Writes(self.context.near, partial(self.commands.running, key.db)),
             locks=locks,
-            stats=Statistics(self._stats, self._fleet),
-            now=self._loop.time,
+            stats=Statistics(counts, self._fleet),
+            ours=self._our_keys,
+            now=clock,
             sleep=asyncio.sleep,
         )
-        return Scope(scope, flights, locks, call)
+        return Scope(tracked, flights, leases, locks, call)
 
     def _read_gauges(self) -> None:
         """Where the numbers are that are not counted but looked at."""

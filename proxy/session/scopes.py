@@ -5,13 +5,15 @@ server.py hands them in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ..custom.spec import Call, CommandSpec
 from ..errors import BadInput, WrongArity, shown
 from ..loading.flights import Flights
+from ..loading.leases import Leases
+from ..loading.writes import Voidable
 from ..locking.locks import Locks
 from ..resp.replies import Value
 from ..upstream.lane_key import LaneKey
@@ -27,6 +29,7 @@ class Scope:
 
     tracked: TrackedLane
     flights: Flights
+    leases: Leases
     locks: Locks
     call: Call
     idle_ticks: int = 0
@@ -79,9 +82,15 @@ class Scopes:
 
     def void(self, key: LaneKey, keys: Sequence[bytes]) -> None:
         """Keys that a plain write changes: their loads must not be joined any more."""
+        for running in self.running(key.db):
+            running.void(keys)
+
+    def running(self, db: int) -> Iterator[Voidable]:
+        """Loads and leases of a db, whoever they are of."""
         for here, scope in self._scopes.items():
-            if here.db == key.db:  # whoever loads it there
-                scope.flights.void(keys)
+            if here.db == db:
+                yield scope.flights
+                yield scope.leases
 
     @property
     def tracking(self) -> bool:
@@ -92,7 +101,7 @@ class Scopes:
         """Once a second."""
         for key, scope in list(self._scopes.items()):
             scope.tracked.tick()
-            scope.flights.tick()
+            scope.leases.tick()
             scope.idle_ticks = scope.idle_ticks + 1 if scope.tracked.idle else 0
             if scope.idle_ticks > IDLE_TICKS:
                 del self._scopes[key]

@@ -170,3 +170,17 @@ def test_no_keys_are_a_mistake() -> None:
     done = invalidate()
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_the_statistics_stay_wherever_they_are_kept(server: Process, direct: redis.Redis) -> None:
+    direct.hset("my:stats", "hits", 5)
+    direct.mset({"k": 1, "nearhit:stats": 2})
+
+    with (
+        nearhit(f"redis://{HOST}:{server.port}", "--stats-key", "my:stats") as mine,
+        redis.Redis(port=mine.port) as client,
+    ):
+        assert client.execute_command("INVALIDATE", "PATTERN", "my:*") == 0
+        assert client.execute_command("INVALIDATE", "PATTERN", "*") == 2
+
+    assert direct.hget("my:stats", "hits") == b"5"

@@ -5,8 +5,9 @@ from typing import cast
 
 import pytest
 from nearhit.commands.stats import HELP, SPEC, Request
-from nearhit.proxy.custom.spec import Asking, Call, Leases, Locks
+from nearhit.proxy.custom.spec import Asking, Call, Leases, Loads, Locks, Writes
 from nearhit.proxy.errors import BadInput
+from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.resp.replies import Value
 
 
@@ -33,7 +34,10 @@ async def run(counts: Counts, *words: bytes) -> Value:
         request=SPEC.parse(words),
         upstream=cast(Asking, nobody),
         bulk=cast(Asking, nobody),
+        loads=cast(Loads, nobody),
         leases=cast(Leases, nobody),
+        writes=cast(Writes, nobody),
+        ours=OurKeys(b""),
         locks=cast(Locks, nobody),
         stats=counts,
         now=lambda: 0.0,

@@ -180,7 +180,7 @@ async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value
     missing = [
         at for at, key in enumerate(keys) if values[at] is None and loaders.read_through(key)
     ]
-    loads = (call.leases.load(keys[at]) for at in missing)
+    loads = (call.loads.load(keys[at]) for at in missing)
     for at, loaded in zip(
         missing, await asyncio.gather(*loads, return_exceptions=True), strict=True
     ):

@@ -7,6 +7,7 @@ from nearhit.commands import invalidate
 from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
 from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.keys.glob import compile_glob
+from nearhit.proxy.keys.ours import OurKeys
 
 from tests.shelf import Desk
 
@@ -184,6 +185,26 @@ async def test_what_the_proxy_keeps_stays_unless_it_is_meant(
     glob: bytes, left: list[bytes]
 ) -> None:
     desk = Desk(*OWN)
+
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", glob)
+
+    assert set(desk.shelf.held) == set(left)
+
+
+@pytest.mark.parametrize(
+    ("glob", "left"),
+    [
+        (b"*", [b"my:stats", b"lock:{a}"]),
+        (b"my:*", [b"my:stats", b"lock:{a}", b"nearhit:stats", b"k"]),
+        (b"my:stats", [b"lock:{a}", b"nearhit:stats", b"k"]),
+        (b"nearhit:*", [b"my:stats", b"lock:{a}", b"k"]),
+    ],
+)
+async def test_the_key_of_the_statistics_is_the_one_that_is_set(
+    glob: bytes, left: list[bytes]
+) -> None:
+    desk = Desk(b"my:stats", b"lock:{a}", b"nearhit:stats", b"k")
+    desk.ours = OurKeys(b"my:stats")
 
     await desk.run(invalidate, b"INVALIDATE", b"PATTERN", glob)
 

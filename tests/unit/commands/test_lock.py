@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 from nearhit.commands import lock
 from nearhit.commands.lock import Acquire, Extend, Help, Info, Release
-from nearhit.proxy.custom.spec import MS_MAX, WAIT_MAX, Call
+from nearhit.proxy.custom.spec import Call
+from nearhit.proxy.custom.words import MS_MAX, WAIT_MAX
 from nearhit.proxy.errors import BadInput
 from nearhit.proxy.locking.locks import Grant
 from nearhit.proxy.resp.replies import Value, reply

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from nearhit.commands import warm
 from nearhit.commands.warm import BATCH, ERRORS_MOST, Loads, Values
-from nearhit.proxy.custom.spec import MS_MAX
+from nearhit.proxy.custom.words import MS_MAX
 from nearhit.proxy.errors import (
     BadInput,
     LoadError,
@@ -107,7 +107,7 @@ def test_command_getkeys_learns_the_keys(words: bytes, keys: list[bytes]) -> Non
 
 async def test_each_outcome_is_counted_and_no_failure_hurts_another_key() -> None:
     desk = Desk()
-    desk.leases.outcomes = {
+    desk.loads.outcomes = {
         b"there": "skipped",
         b"none": "not_found",
         b"bad": LoadError("users", "it broke"),
@@ -129,7 +129,7 @@ async def test_the_options_reach_the_loads() -> None:
 
     await desk.run(warm, *b"WARM PX 50 REFRESH LOADER users KEYS a".split())
 
-    assert desk.leases.asked == [(b"a", "users", 50, True)]
+    assert desk.loads.asked == [(b"a", "users", 50, True)]
 
 
 @pytest.mark.parametrize(("words", "most"), [(b"KEYS", 8), (b"CONCURRENCY 3 KEYS", 3)])
@@ -143,7 +143,7 @@ async def test_no_more_loads_run_than_asked_for_and_no_fewer(words: bytes, most:
         await gate.wait()
         running -= 1
 
-    desk.leases.before = hold
+    desk.loads.before = hold
     keys = [b"%d" % number for number in range(30)]
     task = asyncio.create_task(desk.run(warm, b"WARM", *words.split(), *keys))
     await settle()
@@ -163,18 +163,18 @@ async def test_a_slow_key_holds_up_only_one_worker() -> None:
         if key == b"slow":
             await gate.wait()
 
-    desk.leases.before = hold
+    desk.loads.before = hold
     task = asyncio.create_task(desk.run(warm, *b"WARM CONCURRENCY 2 KEYS slow a b c d".split()))
     await settle()
 
-    assert [asked[0] for asked in desk.leases.asked] == [b"slow", b"a", b"b", b"c", b"d"]
+    assert [asked[0] for asked in desk.loads.asked] == [b"slow", b"a", b"b", b"c", b"d"]
     gate.set()
     assert (await task)["loaded"] == 5
 
 
 async def test_an_unknown_loader_fails_the_whole() -> None:
     desk = Desk()
-    desk.leases.outcomes = dict.fromkeys([b"a", b"b"], BadInput("no loader is called 'x'"))
+    desk.loads.outcomes = dict.fromkeys([b"a", b"b"], BadInput("no loader is called 'x'"))
 
     with pytest.raises(BadInput, match="no loader is called 'x'"):
         await desk.run(warm, *b"WARM LOADER x KEYS a b".split())
@@ -183,7 +183,7 @@ async def test_an_unknown_loader_fails_the_whole() -> None:
 async def test_only_the_first_hundred_failures_are_named() -> None:
     desk = Desk()
     keys = [b"%03d" % number for number in range(ERRORS_MOST + 50)]
-    desk.leases.outcomes = {key: LoadError("users", "down") for key in keys}
+    desk.loads.outcomes = {key: LoadError("users", "down") for key in keys}
 
     reply = await desk.run(warm, b"WARM", *keys)
 
@@ -197,7 +197,7 @@ async def test_the_time_is_told_in_whole_milliseconds() -> None:
     async def take(key: bytes) -> None:
         desk.shelf.clock += 0.0125
 
-    desk.leases.before = take
+    desk.loads.before = take
 
     assert (await desk.run(warm, b"WARM", b"a", b"b"))["elapsed_ms"] == 25
 

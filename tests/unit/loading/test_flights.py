@@ -29,8 +29,11 @@ from nearhit.proxy.errors import (
 )
 from nearhit.proxy.keys.captures import Pattern
 from nearhit.proxy.loading.flights import JITTER, Flights, jittered
+from nearhit.proxy.loading.lease_scripts import LeaseScripts
+from nearhit.proxy.loading.leases import Leases
 from nearhit.proxy.loading.loaders import Loader, Loaders
 from nearhit.proxy.loading.source import Loaded, SourceError
+from nearhit.proxy.loading.writes import Writes
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.settings.loaders import LoaderSettings
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched
@@ -164,17 +167,34 @@ class Air:
         self.waiters = WaitingRoom(max_waiters, "loads and leases", CacheBusy)
         row = LoaderSettings(name="x", match=Pattern.parse("k{id}"), demo=True, **settings)
         self.loader = Loader(row, self.source)
+        tracked = cast(TrackedLane, self.scope)
+        scripts = LeaseScripts(tracked, self.tasks.start, self)
         self.flights = Flights(
-            cast(TrackedLane, self.scope),
+            tracked,
+            scripts,
             cast(Loaders, OneLoader(self.loader)),
             start=self.tasks.start,
             clock=lambda: self.now,
-            count=self._count,
+            counts=self,
             room=self.waiters,
         )
+        self.leases = Leases(
+            tracked,
+            scripts,
+            start=self.tasks.start,
+            clock=lambda: self.now,
+            counts=self,
+            room=self.waiters,
+        )
+        self.writes = Writes(self.scope.near, lambda: (self.flights, self.leases))
 
-    def _count(self, name: str, count: int = 1) -> None:
+    def add(self, name: str, count: int = 1) -> None:
         self.counts[name] += count
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing flies, and no client holds a lease."""
+        return not (self.flights._flights or self.leases._granted)
 
     def call(self, work: Any) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(work)
@@ -203,7 +223,7 @@ async def air(max_waiters: int = 100, **settings: Any) -> AsyncIterator[Air]:
     await settle()
     await here.tasks.stop()
     assert not here.waiters.waiting
-    assert not here.scope.watches or here.flights._granted
+    assert not here.scope.watches or here.leases._granted
 
 
 async def failure(caller: asyncio.Task[Any], kind: type[ProxyError]) -> ProxyError:
@@ -525,9 +545,9 @@ async def test_who_asks_behind_a_write_joins_no_older_load(how: str) -> None:
     async with air() as here:
         older = await here.loading()
         if how == "void":
-            here.flights.void([b"k0", KEY])
+            here.writes.passed([b"k0", KEY])
         elif how == "pattern":
-            here.flights.void_matching(re.compile(rb"k."))
+            here.writes.passed_matching(re.compile(rb"k."))
         elif how == "drop":
             here.scope.drop()
         else:
@@ -549,8 +569,8 @@ async def test_who_asks_behind_a_write_joins_no_older_load(how: str) -> None:
 async def test_a_void_of_other_keys_leaves_the_load_joinable() -> None:
     async with air() as here:
         first = await here.loading()
-        here.flights.void([b"k2"])
-        here.flights.void_matching(re.compile(rb"other.*"))
+        here.writes.passed([b"k2"])
+        here.writes.passed_matching(re.compile(rb"other.*"))
         second = here.load()
         await settle()
         assert here.server.quiet
@@ -563,7 +583,7 @@ async def test_a_void_of_other_keys_leaves_the_load_joinable() -> None:
 async def test_an_older_load_that_ends_leaves_the_newer_one_joinable() -> None:
     async with air() as here:
         older = await here.loading()
-        here.flights.void([KEY])
+        here.writes.passed([KEY])
         newer = here.load()
         await here.server.answer("take", LEASED)
         here.source.loads[0].set_result(Loaded(b"old"))
@@ -777,7 +797,7 @@ async def test_warm_with_a_loader_that_is_not_there_is_refused() -> None:
 
 
 async def granted(here: Air, ms: int = 10_000) -> bytes:
-    caller = here.call(here.flights.lease(KEY, ms, 0))
+    caller = here.call(here.leases.lease(KEY, ms, 0))
     take = await here.server.answer("take", LEASED)
     value, token = await caller
     assert value is None
@@ -790,19 +810,19 @@ async def granted(here: Air, ms: int = 10_000) -> bytes:
 async def test_a_lease_is_granted_and_its_fill_stored() -> None:
     async with air() as here:
         token = await granted(here)
-        caller = here.call(here.flights.fill(KEY, token, b"v", Expiry(b"EX", 5)))
+        caller = here.call(here.leases.fill(KEY, token, b"v", Expiry(b"EX", 5)))
         fill = await here.server.answer("fill", 1)
 
         assert await caller is True
         assert fill.args == (token, b"v", b"EX", b"5", b"")
-        assert here.flights.idle
+        assert here.idle
 
 
 async def test_a_write_since_the_grant_refuses_the_fill() -> None:
     async with air() as here:
         token = await granted(here)
         here.scope.push(KEY)
-        caller = here.call(here.flights.fill(KEY, token, b"v", None))
+        caller = here.call(here.leases.fill(KEY, token, b"v", None))
         await here.server.answer("settle", 1)
 
         assert await caller is False
@@ -810,12 +830,12 @@ async def test_a_write_since_the_grant_refuses_the_fill() -> None:
 
 async def test_a_write_told_in_one_read_with_the_grant_refuses_the_fill() -> None:
     async with air() as here:
-        caller = here.call(here.flights.lease(KEY, 10_000, 0))
+        caller = here.call(here.leases.lease(KEY, 10_000, 0))
         (await here.server.next("take")).arrive(LEASED)
         here.scope.push(KEY)
         _, token = await caller
         assert token is not None
-        filling = here.call(here.flights.fill(KEY, token, b"v", None))
+        filling = here.call(here.leases.fill(KEY, token, b"v", None))
         await here.server.answer("settle", 1)
 
         assert await filling is False
@@ -824,7 +844,7 @@ async def test_a_write_told_in_one_read_with_the_grant_refuses_the_fill() -> Non
 async def test_a_write_told_before_the_fills_reply_takes_the_fill_back() -> None:
     async with air() as here:
         token = await granted(here)
-        caller = here.call(here.flights.fill(KEY, token, b"v", None))
+        caller = here.call(here.leases.fill(KEY, token, b"v", None))
         fill = await here.server.next("fill")
         here.scope.push(KEY)
         fill.arrive(1)
@@ -836,17 +856,17 @@ async def test_a_write_told_before_the_fills_reply_takes_the_fill_back() -> None
 async def test_a_void_takes_the_lease_back() -> None:
     async with air() as here:
         token = await granted(here)
-        here.flights.void([KEY])
+        here.writes.passed([KEY])
         settled = await here.server.answer("settle", 1)
 
         assert settled.args[:2] == (token, b"")
-        assert here.flights.idle
+        assert here.idle
         assert not here.scope.watches
 
 
 async def test_a_token_from_elsewhere_is_the_servers_to_judge() -> None:
     async with air() as here:
-        caller = here.call(here.flights.fill(KEY, b"tother", b"v", None))
+        caller = here.call(here.leases.fill(KEY, b"tother", b"v", None))
         await here.server.answer("fill", 0)
 
         assert await caller is False
@@ -856,11 +876,11 @@ async def test_a_token_from_elsewhere_is_the_servers_to_judge() -> None:
 async def test_cancel_gives_the_lease_up_and_forgets_it() -> None:
     async with air() as here:
         token = await granted(here)
-        caller = here.call(here.flights.cancel(KEY, token))
+        caller = here.call(here.leases.cancel(KEY, token))
         await here.server.answer("settle", 1)
 
         assert await caller is True
-        assert here.flights.idle
+        assert here.idle
         assert not here.scope.watches
 
 
@@ -868,12 +888,12 @@ async def test_the_tick_forgets_leases_that_have_ended() -> None:
     async with air() as here:
         await granted(here, 1000)
         here.now = 0.9
-        here.flights.tick()
-        assert not here.flights.idle
+        here.leases.tick()
+        assert not here.idle
         here.now = 1.1
-        here.flights.tick()
+        here.leases.tick()
 
-        assert here.flights.idle
+        assert here.idle
         assert not here.scope.watches
 
 
@@ -881,10 +901,10 @@ async def test_a_second_grant_takes_the_place_of_the_first() -> None:
     async with air() as here:
         first = await granted(here)
         second = await granted(here)
-        caller = here.call(here.flights.fill(KEY, first, b"v", None))
+        caller = here.call(here.leases.fill(KEY, first, b"v", None))
         await here.server.answer("fill", 0)
         assert await caller is False
-        caller = here.call(here.flights.fill(KEY, second, b"v", None))
+        caller = here.call(here.leases.fill(KEY, second, b"v", None))
         await here.server.answer("fill", 1)
 
         assert await caller is True
@@ -892,17 +912,17 @@ async def test_a_second_grant_takes_the_place_of_the_first() -> None:
 
 async def test_a_wait_that_is_over_says_that_another_computes() -> None:
     async with air() as here:
-        caller = here.call(here.flights.lease(KEY, 1000, 0))
+        caller = here.call(here.leases.lease(KEY, 1000, 0))
         await here.server.answer("take", HELD)
 
         assert await caller == (None, None)
-        assert here.flights.idle
+        assert here.idle
 
 
 async def test_who_waits_for_a_lease_gets_the_value_or_the_next_lease() -> None:
     async with air() as here:
         for reply, value in (([1, b"v"], b"v"), (LEASED, None)):
-            caller = here.call(here.flights.lease(KEY, 1000, 60_000))
+            caller = here.call(here.leases.lease(KEY, 1000, 60_000))
             await here.server.answer("take", HELD)
             here.scope.push(LEASE)
             await here.server.answer("take", reply)
@@ -913,18 +933,18 @@ async def test_who_waits_for_a_lease_gets_the_value_or_the_next_lease() -> None:
 
 async def test_a_client_that_leaves_as_the_lease_is_granted_does_not_keep_it() -> None:
     async with air() as here:
-        caller = here.call(here.flights.lease(KEY, 1000, 60_000))
+        caller = here.call(here.leases.lease(KEY, 1000, 60_000))
         take = await here.server.next("take")
         caller.cancel()
         settled = await here.server.answer("settle", 1)
 
         assert settled.args[:2] == (take.args[0], b"")
-        assert here.flights.idle
+        assert here.idle
 
 
 async def test_a_client_that_leaves_right_behind_the_grant_does_not_keep_it() -> None:
     async with air() as here:
-        caller = here.call(here.flights.lease(KEY, 1000, 60_000))
+        caller = here.call(here.leases.lease(KEY, 1000, 60_000))
         take = await here.server.next("take")
         take.arrive(LEASED)
         caller.cancel()  # before it has gone on
@@ -935,9 +955,9 @@ async def test_a_client_that_leaves_right_behind_the_grant_does_not_keep_it() ->
 
 async def test_waiters_for_leases_are_bounded_too() -> None:
     async with air(max_waiters=1) as here:
-        first = here.call(here.flights.lease(KEY, 1000, 60_000))
+        first = here.call(here.leases.lease(KEY, 1000, 60_000))
         await here.server.answer("take", HELD)
-        await failure(here.call(here.flights.lease(KEY, 1000, 60_000)), CacheBusy)
+        await failure(here.call(here.leases.lease(KEY, 1000, 60_000)), CacheBusy)
         await failure(here.load(), CacheBusy)
 
         assert here.server.quiet

@@ -1,0 +1,144 @@
+"""Leases that clients hold: they compute the value themselves (LEASE GET, SET, CANCEL).
+
+    lease ─▶ value | token | wait for a push on key or lease, or a timer ─▶ ask again
+    fill  ─▶ stored where the token is still the lease's and nothing has written the key
+
+A granted lease has a watch on its key, so that a write and its undoing are not missed; beyond the
+bound on waiters, and for tokens of other proxies, the server decides alone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from ..bounds import WaitingRoom
+from ..custom.spec import Counts, Expiry
+from ..keys.ours import lease_key
+from ..upstream.tracked import TrackedLane, Watched
+from .lease_scripts import SETTLE, TOKEN, LeaseScripts, Start, Took, new_token
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A lease that a client holds; the watch tells of writes to the key."""
+
+    token: bytes
+    until: float
+    watch: Watched
+
+
+class Leases:
+    """The leases of one db and user."""
+
+    def __init__(
+        self,
+        tracked: TrackedLane,
+        scripts: LeaseScripts,
+        *,
+        start: Start,
+        clock: Callable[[], float],
+        counts: Counts,
+        room: WaitingRoom,
+    ) -> None:
+        self._tracked = tracked
+        self._scripts = scripts
+        self._start = start
+        self._clock = clock
+        self._counts = counts
+        self._room = room
+        self._granted: dict[bytes, Granted] = {}
+
+    def __repr__(self) -> str:
+        return f"<Leases granted={len(self._granted)}>"
+
+    def void(self, keys: Sequence[bytes]) -> None:
+        """These keys are being written: whoever holds a lease of them cannot store any more."""
+        for key in keys if self._granted else ():
+            granted = self._granted.get(key)
+            if granted is not None:
+                self._take_back(key, granted)
+
+    def void_matching(self, pattern: re.Pattern[bytes]) -> None:
+        """The same for every key that matches."""
+        self.void([key for key in self._granted if pattern.fullmatch(key)])
+
+    async def lease(self, key: bytes, ms: int, wait_ms: int) -> tuple[bytes | None, bytes | None]:
+        """(value, None), (None, token) or (None, None): another computes, and the wait is over."""
+        deadline = self._clock() + wait_ms / 1000
+        with self._room, self._tracked.watch(key, lease_key(key)) as watch:
+            while True:
+                watch.clear()
+                token = new_token()
+                granted = Granted(token, self._clock() + ms / 1000, self._tracked.watch(key))
+                try:
+                    took, rest = await self._scripts.take(key, token, ms, b"mine")
+                    if took is Took.LEASED:
+                        self._grant(key, granted)
+                        return None, token
+                except asyncio.CancelledError:
+                    # The client has left: a lease that is granted now would be nobody's.
+                    self._start(self._scripts.give_up(key, token))
+                    raise
+                finally:
+                    if self._granted.get(key) is not granted:
+                        granted.watch.close()
+                if took is Took.HIT:
+                    return cast(bytes, rest), None
+                left = deadline - self._clock()
+                if left <= 0:
+                    return None, None
+                await watch.wait(min(left, self._scripts.patience(cast(int, rest))))
+
+    async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
+        """Store what a lease was taken for; False where it is void."""
+        if not token.startswith(TOKEN):
+            return False  # what a load left at the lease's key is nobody's lease
+        granted = self._granted.get(key)
+        if granted is None or granted.token != token:
+            # Taken through another proxy, or not at all: the server decides alone.
+            return await self._scripts.fill(key, token, value, expiry, b"", lambda: False)
+        del self._granted[key]
+        with granted.watch as watch:
+            if watch.fired:
+                await self._scripts.give_up(key, token)
+                self._counts.add("fills_refused")
+                return False
+            return await self._scripts.fill(key, token, value, expiry, b"", lambda: watch.fired)
+
+    async def cancel(self, key: bytes, token: bytes) -> bool:
+        """Give a lease up; False where it was void."""
+        if not token.startswith(TOKEN):
+            return False
+        granted = self._granted.get(key)
+        if granted is not None and granted.token == token:
+            del self._granted[key]
+            granted.watch.close()
+        settled = await self._tracked.upstream.run(
+            SETTLE, (key, lease_key(key)), (token, b"", b"0", b"")
+        )
+        return bool(settled)
+
+    def _grant(self, key: bytes, granted: Granted) -> None:
+        self._counts.add("leases")
+        former = self._granted.pop(key, None)
+        if former is not None:
+            former.watch.close()
+        if len(self._granted) < self._room.limit:  # beyond it the server decides alone
+            self._granted[key] = granted
+
+    def _take_back(self, key: bytes, granted: Granted) -> None:
+        """A client's lease is void: the key has been written."""
+        del self._granted[key]
+        granted.watch.close()
+        self._start(self._scripts.give_up(key, granted.token))
+
+    def tick(self) -> None:
+        """Once a second: forget the leases that have ended."""
+        now = self._clock()
+        for key, granted in list(self._granted.items()):
+            if granted.until <= now:
+                del self._granted[key]
+                granted.watch.close()

@@ -1,0 +1,67 @@
+"""How the keys that Nearhit keeps in the server are called, and told from the clients'."""
+
+from __future__ import annotations
+
+import pytest
+from nearhit.proxy.keys.ours import (
+    OurKeys,
+    fence_key,
+    lease_key,
+    lease_keys,
+    lock_key,
+    resource_of,
+)
+
+OURS = [b"lease:{k}", b"lock:{k}", b"fence:{k}"]
+
+
+def test_names_put_what_they_are_about_in_braces() -> None:
+    assert [lease_key(b"k"), lock_key(b"k"), fence_key(b"k")] == OURS
+    assert lease_keys([b"a", b"b"]) == [lease_key(b"a"), lease_key(b"b")]
+
+
+@pytest.mark.parametrize("resource", [b"r", b"", b"a{b}", b"}"])
+def test_a_resource_is_read_back_out_of_the_key_of_its_lock(resource: bytes) -> None:
+    assert resource_of(lock_key(resource)) == resource
+
+
+@pytest.mark.parametrize("key", [b"lock:r", b"lock:{r", b"fence:{r}", b""])
+def test_other_keys_hold_no_lock(key: bytes) -> None:
+    assert resource_of(key) is None
+
+
+@pytest.mark.parametrize(
+    ("stats_key", "ours", "not_ours"),
+    [
+        (b"nearhit:stats", b"nearhit:stats", b"my:stats"),
+        (b"my:stats", b"my:stats", b"nearhit:stats"),
+        (b"", b"lock:{k}", b"nearhit:stats"),
+    ],
+)
+def test_the_statistics_are_where_the_setting_says(
+    stats_key: bytes, ours: bytes, not_ours: bytes
+) -> None:
+    keys = OurKeys(stats_key)
+
+    assert keys.holds(ours)
+    assert not keys.holds(not_ours)
+    assert not keys.holds(b"")
+
+
+def test_clients_keys_are_what_is_left_without_ours() -> None:
+    keys = OurKeys(b"my:stats")
+    clients = [b"k", b"lock:k", b"lease:{k", b"a lock:{b}"]
+
+    assert keys.without(clients) == clients
+    assert keys.without([*OURS, b"my:stats", *clients]) == clients
+
+
+@pytest.mark.parametrize(
+    ("stats_key", "head"), [(b"nearhit:stats", b"nearhit:"), (b"my:stats", b"my:stats")]
+)
+def test_a_glob_may_be_about_nothing_but_ours(stats_key: bytes, head: bytes) -> None:
+    assert OurKeys(stats_key).heads == (b"lease:{", b"lock:{", b"fence:{", head)
+
+
+def test_ours_say_which_key_the_statistics_have() -> None:
+    assert repr(OurKeys(b"my:stats")) == "<OurKeys b'my:stats'>"
