@@ -549,7 +549,7 @@ def test_every_event_is_explained() -> None:
 def logged() -> set[str]:
     """The names of all events that the code logs."""
     names: set[str] = set()
-    for file in (*ROOT.glob("proxy/*.py"), *ROOT.glob("commands/*.py")):
+    for file in (*ROOT.glob("proxy/**/*.py"), *ROOT.glob("commands/*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call):
                 continue
