@@ -3,6 +3,8 @@ else."""
 
 from __future__ import annotations
 
+from enum import IntEnum, unique
+
 
 class ProxyError(Exception):
     """Something a client is told about; ``line`` is the RESP error, with its CRLF.
@@ -118,13 +120,41 @@ class LockBusy(ProxyError):
         super().__init__(f"-LOCKBUSY {what}; try again later".encode())
 
 
+@unique
+class ExitCode(IntEnum):
+    """How a process of Nearhit ended. ``meaning`` is what the help of ``nearhit`` says."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> ExitCode:
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    ALL_DONE = 0, "ended by SIGTERM or SIGINT; `warm`, `invalidate`: every key is done"
+    SOME_FAILED = (
+        1,
+        "failed while it ran; `warm`, `invalidate`: some keys failed, or it was stopped",
+    )
+    BAD_SETTINGS = 2, "the settings have mistakes"
+    CANNOT_LISTEN = 3, "cannot listen: an address is in use, not permitted or not there"
+    REFUSED = 4, "the upstream refused the proxy: password or ACL"
+    NO_SERVER = 5, "no upstream named, and no server of its own could be started"
+    UNREACHABLE = (
+        6,
+        "`warm`, `invalidate`: the proxy or its upstream could not be reached, or was lost",
+    )
+
+
 class StartError(Exception):
-    """Start-up cannot go on: one clear line for the operator and the exit code that says what
-    happened."""
+    """Start-up cannot go on: one clear line for the operator, and the exit code that says what
+    happened. ValueError for a number that is no ExitCode."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        # A worker reports the number of its code to the process that started it.
+        self.exit_code = ExitCode(exit_code)
 
 
 def one_line(text: str) -> str:

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, cast
 
-from ..errors import StartError, shown
+from ..errors import ExitCode, StartError, shown
 from .bulk_keys import Loaders, Mistake, keys_of
 from .bulk_words import parser
 from .progress import Progress
 from .reach import Link, Refused, linked, own_proxy
-from .terminal import ALL_DONE, BAD_SETTINGS, SOME_FAILED, complain
+from .terminal import complain
 
 BATCH_MOST: Final = 500
 SHOWN: Final = 20  # failures that are told one by one
@@ -46,7 +46,7 @@ def run(command: str, words: Sequence[str]) -> int:
             job.work(link, stack.enter_context(Progress(command, job.total)))
     except Mistake as error:
         complain(*str(error).splitlines())
-        return BAD_SETTINGS
+        return ExitCode.BAD_SETTINGS
     except StartError as error:
         job.tally.tell()
         complain(str(error))
@@ -54,9 +54,9 @@ def run(command: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         job.tally.tell()
         complain("stopped before the end")
-        return SOME_FAILED
+        return ExitCode.SOME_FAILED
     job.tally.tell(always=True)
-    return SOME_FAILED if job.tally.failed else ALL_DONE
+    return ExitCode.SOME_FAILED if job.tally.failed else ExitCode.ALL_DONE
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

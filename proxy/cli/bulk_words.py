@@ -7,11 +7,19 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from ..errors import ExitCode
 from ..settings.config import VERSION
 from ..settings.rows import UPSTREAM, Kind, duration, whole
 from .terminal import Parser, exit_codes
 
 DEFAULT: Final = "redis://127.0.0.1:6380"
+_CODES: Final = (
+    ExitCode.ALL_DONE,
+    ExitCode.SOME_FAILED,
+    ExitCode.BAD_SETTINGS,
+    ExitCode.REFUSED,
+    ExitCode.UNREACHABLE,
+)
 
 _WARM: Final = """\
 examples:
@@ -56,7 +64,7 @@ def parser(command: str) -> Parser:
             default=[],
             help="All keys that match, as for SCAN MATCH. May be repeated.",
         )
-    words.epilog += "\n" + exit_codes(0, 1, 2, 4, 6)
+    words.epilog += "\n" + exit_codes(*_CODES)
     words.add_argument("--version", action="version", version=f"nearhit {VERSION}")
     words.add_argument("keys", nargs="*", metavar="key", type=os.fsencode, help="A key.")
     return words

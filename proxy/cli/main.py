@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import log
-from ..errors import StartError
+from ..errors import ExitCode, StartError
 from ..process.embedded import Embedded, find_server
 from ..process.listen import Doors, bound, opened
 from ..process.workers import Ready, Workers
 from ..settings.address import Listen
 from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
-from .terminal import BAD_SETTINGS, Parser, complain, exit_codes, say
+from .terminal import Parser, complain, exit_codes, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
     except ConfigError as error:
         complain(*error.mistakes)
-        return BAD_SETTINGS
+        return ExitCode.BAD_SETTINGS
     if command == "check":
         say(*config.describe())
-        return 0
+        return ExitCode.ALL_DONE
     log.start(config.log_level)
     try:
         return _serve(config)
@@ -130,7 +130,7 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
 
 
 def _leave(number: int, frame: object) -> NoReturn:
-    sys.exit(0)
+    sys.exit(ExitCode.ALL_DONE)
 
 
 # --- The terminal -----------------------------------------------------------------------------

@@ -19,14 +19,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
-from ..errors import StartError, one_line
+from ..errors import ExitCode, StartError, one_line
 from ..log import redacted
 from ..process.embedded import dying_with_us
-from .terminal import REFUSED, UNREACHABLE
 
 _CONNECT_TIMEOUT: Final = 5.0
 _START_TIMEOUT: Final = 30.0
 _STOP_TIMEOUT: Final = 15.0
+# Exit codes of the child that say the same of the command itself.
+_OURS: Final = (ExitCode.BAD_SETTINGS, ExitCode.REFUSED)
 _NO_LOGIN: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR invalid password")
 
 
@@ -58,18 +59,22 @@ class Link:
             # redis-py leaves it untyped.
             return self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
         except AuthenticationError as error:
-            raise StartError(f"{self._name} refused us: {one_line(str(error))}", REFUSED) from None
+            raise StartError(
+                f"{self._name} refused us: {one_line(str(error))}", ExitCode.REFUSED
+            ) from None
         except ResponseError as error:
             raise self._answered(one_line(str(error))) from None
         except (RedisError, OSError) as error:
-            raise StartError(f"{self._name}: {one_line(str(error))}", UNREACHABLE) from None
+            raise StartError(
+                f"{self._name}: {one_line(str(error))}", ExitCode.UNREACHABLE
+            ) from None
 
     def must(self, *words: bytes) -> object:
         """One request whose refusal ends the work."""
         try:
             return self.ask(*words)
         except Refused as error:
-            raise StartError(f"{self._name}: {error}", UNREACHABLE) from None
+            raise StartError(f"{self._name}: {error}", ExitCode.UNREACHABLE) from None
 
     def scan(self, pattern: bytes) -> Iterator[bytes]:
         """The keys that match, a page at a time."""
@@ -87,11 +92,11 @@ class Link:
 
     def _answered(self, line: str) -> Exception:
         if line.startswith(_NO_LOGIN):
-            return StartError(f"{self._name} refused us: {line}", REFUSED)
+            return StartError(f"{self._name} refused us: {line}", ExitCode.REFUSED)
         if line.startswith("UPSTREAM"):
-            return StartError(f"{self._name}: {line}", UNREACHABLE)
+            return StartError(f"{self._name}: {line}", ExitCode.UNREACHABLE)
         if "unknown command" in line.lower():
-            return StartError(f"{self._name} is no Nearhit: {line}", UNREACHABLE)
+            return StartError(f"{self._name} is no Nearhit: {line}", ExitCode.UNREACHABLE)
         return Refused(line)
 
 
@@ -139,9 +144,11 @@ def _wait_until_ready(child: subprocess.Popen[bytes], log: Path) -> None:
     while b" ready: " not in log.read_bytes():
         status = child.poll()
         if status is not None:
-            raise StartError(_said(log), status if status in (2, REFUSED) else UNREACHABLE)
+            raise StartError(_said(log), status if status in _OURS else ExitCode.UNREACHABLE)
         if time.monotonic() > deadline:
-            raise StartError(f"a proxy of our own did not start: {_said(log)}", UNREACHABLE)
+            raise StartError(
+                f"a proxy of our own did not start: {_said(log)}", ExitCode.UNREACHABLE
+            )
         time.sleep(0.01)
 
 

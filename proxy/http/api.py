@@ -27,12 +27,12 @@ from aiohttp.typedefs import Handler
 from ..errors import ProxyError, shown
 from ..log import event
 from ..resp.requests import Value
+from ..settings.address import BACKLOG
 from .body import BODY_MAX, Reading, Refusal
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX: Final = 1000
-BACKLOG: Final = 511
 KEEPALIVE_S: Final = 75
 AT_ONCE_S: Final = 0.01
 FIRST_S: Final = 30  # for the head of a connection's first request

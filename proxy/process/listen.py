@@ -15,14 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..errors import StartError
+from ..errors import ExitCode, StartError
 from ..log import event
-from ..settings.address import Listen, Tcp, Unix
+from ..settings.address import BACKLOG, Listen, Tcp, Unix
 
 log = logging.getLogger(__name__)
-
-BACKLOG = 511  # Redis's own tcp-backlog
-CANNOT_LISTEN = 3  # exit code: see terminal.EXIT_CODES
 
 T = TypeVar("T")
 
@@ -104,7 +101,7 @@ def _cannot_listen(address: Listen, error: OSError | UnicodeError) -> StartError
     why = str(error)
     if isinstance(error, OSError):
         why = _REMEDIES.get(error.errno or 0) or error.strerror or why
-    return StartError(f"cannot listen on {address}: {why}", CANNOT_LISTEN)
+    return StartError(f"cannot listen on {address}: {why}", ExitCode.CANNOT_LISTEN)
 
 
 def _tcp_sockets(

@@ -19,7 +19,7 @@ import hiredis
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..custom.spec import Call
-from ..errors import CacheBusy, LockBusy, ProxyError, StartError, UpstreamRefused
+from ..errors import CacheBusy, ExitCode, LockBusy, ProxyError, StartError, UpstreamRefused
 from ..hot.session import Turn
 from ..loading.flights import Flights
 from ..loading.loaders import Loaders
@@ -33,7 +33,7 @@ from ..session.acts.own import getorset
 from ..session.clients import Clients
 from ..session.scopes import Scope, Scopes
 from ..session.session import Context, Session
-from ..settings.address import Upstream
+from ..settings.address import BACKLOG, Upstream
 from ..settings.config import VERSION, Config
 from ..stats.counters import Stats, info_section
 from ..stats.fleet import Fleet, Statistics
@@ -50,11 +50,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 511  # Redis's own tcp-backlog
 LEARN_EVERY: Final = 10.0  # seconds
 NEAR_FROM: Final = 7  # the version of Redis
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
-REFUSED: Final = 4  # exit code: terminal.EXIT_CODES
 
 
 class Tasks:
@@ -241,7 +239,7 @@ class Server:
             raise StartError(
                 f"the upstream {self._dial.address} refused us: {self._refused}; "
                 "see the user, password and database in --upstream (REDIS_URL)",
-                REFUSED,
+                ExitCode.REFUSED,
             )
 
     @property
@@ -421,4 +419,4 @@ async def serve(
     await stop.wait()
     event(log, logging.INFO, "stopping", clients=len(server.context.clients))
     await server.stop()
-    return 0
+    return ExitCode.ALL_DONE

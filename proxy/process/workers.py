@@ -27,15 +27,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from ..errors import StartError, one_line
+from ..errors import ExitCode, StartError, one_line
 from ..log import event
 from ..settings.address import Listen, Tcp, Unix
 from ..settings.config import retry_delay
 from .listen import Doors, bound, opened
 
 log = logging.getLogger(__name__)
-
-FAILED = 1  # exit code: see terminal.EXIT_CODES
 
 Ready = Callable[[str], None]
 Work = Callable[[int, Doors[socket.socket], Ready], int]
@@ -197,7 +195,7 @@ class Workers:
         for line in lines:
             index, code, text = line.decode("utf-8", "replace").split("\t", 2)
             worker = self._workers[int(index)]
-            if code == "0":
+            if int(code) == ExitCode.ALL_DONE:
                 self._is_ready(worker, text)
             else:
                 worker.failure = StartError(text, int(code))
@@ -215,7 +213,9 @@ class Workers:
     def _lost(self, worker: Worker, status: int, now: float) -> None:
         ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         if self._stage is Stage.STARTING:
-            raise worker.failure or StartError(f"worker {worker.index} ended: {ended}", FAILED)
+            raise worker.failure or StartError(
+                f"worker {worker.index} ended: {ended}", ExitCode.SOME_FAILED
+            )
         worker.attempt = 1 if now - worker.since > _SETTLED else worker.attempt + 1
         worker.due = now + retry_delay(worker.attempt)
         why = {"error": worker.failure} if worker.failure else {}
@@ -278,16 +278,18 @@ class Workers:
 
     def _be(self, index: int) -> NoReturn:
         """The worker's whole life. Never returns into the parent's code that this is a copy of."""
-        status = FAILED
+        status: int = ExitCode.SOME_FAILED
         try:
             self._let_go_of_the_parent()
             with opened(self._tcp, share_ports=True) as own:
                 status = self._work(
-                    index, own + self._unix, lambda text: self._report(index, 0, text)
+                    index,
+                    own + self._unix,
+                    lambda text: self._report(index, ExitCode.ALL_DONE, text),
                 )
         except StartError as error:
             status = error.exit_code
-            self._report(index, status, str(error))
+            self._report(index, error.exit_code, str(error))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -307,9 +309,9 @@ class Workers:
 
     def _end_with_the_parent(self) -> None:
         os.read(self._leash[0], 1)
-        os._exit(FAILED)
+        os._exit(ExitCode.SOME_FAILED)
 
-    def _report(self, index: int, code: int, text: str) -> None:
+    def _report(self, index: int, code: ExitCode, text: str) -> None:
         # Below PIPE_BUF, so that it is written whole.
         os.write(self._reports[1], f"{index}\t{code}\t{one_line(text)}".encode()[:2000] + b"\n")
 

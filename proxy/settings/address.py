@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+# Connections that may wait to be accepted at each listening socket: Redis's own tcp-backlog.
+BACKLOG: Final = 511
 
 
 @dataclass(frozen=True, slots=True)
