@@ -1,4 +1,7 @@
-"""The words of ``nearhit warm`` and ``nearhit invalidate``, and their help. Does nothing."""
+"""The words behind ``nearhit warm`` and ``nearhit invalidate``, and their help.
+
+Owns flags, defaults and examples; values are read as settings of the same kind are (rows.py). Does
+nothing with them: that is bulk.py."""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ examples:
 
 
 def parser(command: str) -> Parser:
-    """What reads the words behind ``warm`` or ``invalidate``."""
+    """The parser of the words behind ``warm`` or ``invalidate``."""
     words = Parser(
         prog=f"nearhit {command}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -119,7 +122,7 @@ def _add_loading(words: Parser) -> None:
 
 
 def _of(kind: Kind[object]) -> Callable[[str], object]:
-    """A setting's parser as argparse wants one."""
+    """The parser of a kind of setting, in the form that argparse wants."""
 
     def parse(text: str) -> object:
         try:

@@ -1,5 +1,7 @@
-"""What every command of ``nearhit`` has in common at the terminal: how it complains, how it reads
-its words, and what the exit codes mean. Knows no command."""
+"""What every command of ``nearhit`` has in common at the terminal: how it says and complains, how
+it reads its words, how its help shows the exit codes (errors.ExitCode).
+
+Knows no command: main.py and bulk.py do."""
 
 from __future__ import annotations
 
@@ -12,11 +14,13 @@ from ..errors import ExitCode
 
 
 def say(*lines: str) -> None:
+    """Write lines to stdout, at once: whoever started us may wait for them."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
 def complain(*lines: str) -> None:
+    """Write lines to stderr, each with our name in front."""
     sys.stderr.write("".join(f"nearhit: {line}\n" for line in lines))
 
 
@@ -27,9 +31,10 @@ def exit_codes(*codes: ExitCode) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of words whose complaint is one line, like every other."""
+    """A parser of words whose complaint is one line, like every other complaint."""
 
     def error(self, message: str) -> NoReturn:
+        """Complain and exit; argparse calls it."""
         # What was mistyped may be a URL with a password.
         words = map(log.redacted, message.split(" "))
         complain(f"{' '.join(words)}; {self.prog} --help tells the flags")
