@@ -137,7 +137,7 @@ def test_only_one_module_knows_the_commands() -> None:
         name
         for name in FILES
         if any(own and found.split(".")[0] == "commands" for found, own in imports_of(name))
-    ] == ["process.server"]
+    ] == ["process.wiring"]
 
 
 @pytest.mark.parametrize("folder", [path.parent for path in PROXY.rglob("__init__.py")], ids=str)

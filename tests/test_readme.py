@@ -25,7 +25,6 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy import errors
-from nearhit.proxy.cli.terminal import EXIT_CODES
 from nearhit.proxy.settings.config import ROWS, VERSION, variable
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
@@ -537,7 +536,7 @@ def test_the_settings_table_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("page", [README, OPERATING], ids=lambda page: page.name)
 def test_the_exit_codes_are_those_of_the_code(page: Path) -> None:
-    assert table(page, "code", "meaning") == [[str(code), text] for code, text in EXIT_CODES]
+    assert table(page, "code", "meaning") == [[str(code), code.meaning] for code in errors.ExitCode]
 
 
 def test_every_event_is_explained() -> None:

@@ -2,7 +2,8 @@
 
 Owns the batches in which keys are sent (a stream: however many there are, few are in memory) and
 what is told on stderr. What is done to a key is the proxy's business: one that runs, or one of our
-own in front of ``--upstream``. Where keys come from is shell_keys.py."""
+own in front of ``--upstream`` (reach.py). bulk_words.py reads the words, bulk_keys.py finds the
+keys. main.py calls ``run``."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn, Protocol, cast
 
-from ..errors import StartError, shown
+from ..errors import ExitCode, StartError, shown
 from .bulk_keys import Loaders, Mistake, keys_of
 from .bulk_words import parser
 from .progress import Progress
 from .reach import Link, Refused, linked, own_proxy
-from .terminal import ALL_DONE, BAD_SETTINGS, SOME_FAILED, complain
+from .terminal import complain
 
 BATCH_MOST: Final = 500
 SHOWN: Final = 20  # failures that are told one by one
@@ -31,10 +32,10 @@ SHORT, LONG = 0.25, 1.0
 
 
 def run(command: str, words: Sequence[str]) -> int:
-    """Run ``warm`` or ``invalidate``; the value is the exit code."""
+    """Run ``warm`` or ``invalidate``; the value is the exit code. Takes SIGTERM as Ctrl-C."""
     options = parser(command).parse_intermixed_args(words)
     signal.signal(signal.SIGTERM, _interrupt)
-    job = Warm(options) if command == "warm" else Invalidate(options)
+    job: Job = Warm(options) if command == "warm" else Invalidate(options)
     try:
         with contextlib.ExitStack() as stack:
             job.open(stack)
@@ -46,7 +47,7 @@ def run(command: str, words: Sequence[str]) -> int:
             job.work(link, stack.enter_context(Progress(command, job.total)))
     except Mistake as error:
         complain(*str(error).splitlines())
-        return BAD_SETTINGS
+        return ExitCode.BAD_SETTINGS
     except StartError as error:
         job.tally.tell()
         complain(str(error))
@@ -54,9 +55,9 @@ def run(command: str, words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         job.tally.tell()
         complain("stopped before the end")
-        return SOME_FAILED
+        return ExitCode.SOME_FAILED
     job.tally.tell(always=True)
-    return SOME_FAILED if job.tally.failed else ALL_DONE
+    return ExitCode.SOME_FAILED if job.tally.failed else ExitCode.ALL_DONE
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
@@ -72,24 +73,28 @@ class Tally:
 
     verb: str
     requested: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict[str, int])
     failed: int = 0
-    failures: list[str] = field(default_factory=list)
-    began: float = 0.0
+    failures: list[str] = field(default_factory=list[str])
+    began: float = 0.0  # by time.monotonic
 
     def add(self, **counts: int) -> None:
+        """Count outcomes, by the names that the summary shows."""
         for name, count in counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
 
     def fail(self, key: bytes, why: str) -> None:
+        """Keep why a key failed, to be told at the end; ``failed`` is counted by the caller."""
         if len(self.failures) < SHOWN:
             self.failures.append(f"{shown(key)}: {why}")
 
     @property
     def remark(self) -> str:
+        """What the bar says beside its numbers."""
         return f"{self.failed:,} failed" if self.failed else ""
 
     def lines(self) -> Iterator[str]:
+        """The summary, then the failures."""
         seconds = time.monotonic() - self.began
         counts = {**self.counts, "failed": self.failed}
         parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
@@ -100,13 +105,14 @@ class Tally:
             yield f"  and {self.failed - len(self.failures):,} more"
 
     def tell(self, always: bool = False) -> None:
-        """The summary; of nothing, only if nothing is what there was to do."""
+        """Write the summary to stderr. ``always``: also where no key was done."""
         if always or self.requested:
             complain(*self.lines())
 
 
 class Batches:
-    """Keys in batches, as many in each as are done in about half a second."""
+    """Keys in batches of at least ``least``, as many in each as are done in about half a
+    second."""
 
     def __init__(self, keys: Iterator[bytes], least: int) -> None:
         self._keys = keys
@@ -120,14 +126,28 @@ class Batches:
             self.adapt(time.monotonic() - began)
 
     def adapt(self, seconds: float) -> None:
+        """Choose the next size by how long the last batch took."""
         if seconds < SHORT:
             self.size = min(2 * self.size, BATCH_MOST)
         elif seconds > LONG:
             self.size = max(self.size // 2, self._least)
 
 
+class Job(Protocol):
+    """What a command does between its words and its summary."""
+
+    tally: Tally
+    total: int | None  # keys, for the bar; None: only the end will tell
+
+    def open(self, stack: contextlib.ExitStack) -> None:
+        """Find the keys before anything is sent. Mistake, StartError: there will be none."""
+
+    def work(self, link: Link, progress: Progress) -> None:
+        """Send all keys. Mistake: the request itself is wrong. StartError: the proxy is lost."""
+
+
 class Warm:
-    """WARM ... KEYS, batch after batch."""
+    """WARM ... KEYS, batch after batch (a Job)."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.tally = Tally("warmed")
@@ -176,7 +196,7 @@ class Warm:
 
 
 class Invalidate:
-    """INVALIDATE KEYS, batch after batch; then INVALIDATE PATTERN, a pattern at a time."""
+    """INVALIDATE KEYS, batch after batch; then INVALIDATE PATTERN, a pattern at a time (a Job)."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.tally = Tally("invalidated")

@@ -1,8 +1,9 @@
 """The keys that ``nearhit warm`` and ``nearhit invalidate`` are about: given as words, read from a
 file, written as a pattern, or looked up in the server that has them.
 
-A stream: no list of them is ever made, and how many they are is told where that is known at no
-great cost. Mistakes are told before the first key is."""
+Makes streams, never a list of all keys, and counts them where that costs little. Mistakes are
+raised before the first key is given. Sends nothing but SCAN: what is done with the keys is
+bulk.py, which calls ``keys_of``."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def keys_of(
     loaders: Loaders,
     stack: contextlib.ExitStack,
 ) -> Keys:
-    """All of them: the words, then the file's, then the patterns'."""
+    """All of them: the words, then the file's, then the patterns'. The stack closes what is opened.
+    Mistake: there are none, or they cannot be had. StartError: their server cannot be reached."""
     if not given and source is None and not patterns:
         raise Mistake("no keys: name some, or use --from FILE or --pattern PATTERN")
     parts = [Keys(len(given), iter(given))]
@@ -90,14 +92,15 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 class Loaders:
-    """The loaders of the settings file, read when a pattern first asks for them."""
+    """The loaders of a settings file, which is read only when a pattern asks for one; a ``name``
+    chooses one of them, else the most literal match does."""
 
     def __init__(self, config: str | None, name: str | None) -> None:
         self._config = config
         self._name = name
 
     def server_of(self, pattern: str) -> str:
-        """The URL of the server whose keys such a pattern means."""
+        """The URL of the server that has the keys of a pattern. Mistake: no loader names one."""
         loader = self._find(pattern)
         if loader.redis is None:
             raise Mistake(

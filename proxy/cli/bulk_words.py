@@ -1,4 +1,7 @@
-"""The words of ``nearhit warm`` and ``nearhit invalidate``, and their help. Does nothing."""
+"""The words behind ``nearhit warm`` and ``nearhit invalidate``, and their help.
+
+Owns flags, defaults and examples; values are read as settings of the same kind are (rows.py). Does
+nothing with them: that is bulk.py."""
 
 from __future__ import annotations
 
@@ -7,11 +10,19 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from ..errors import ExitCode
 from ..settings.config import VERSION
 from ..settings.rows import UPSTREAM, Kind, duration, whole
 from .terminal import Parser, exit_codes
 
 DEFAULT: Final = "redis://127.0.0.1:6380"
+_CODES: Final = (
+    ExitCode.ALL_DONE,
+    ExitCode.SOME_FAILED,
+    ExitCode.BAD_SETTINGS,
+    ExitCode.REFUSED,
+    ExitCode.UNREACHABLE,
+)
 
 _WARM: Final = """\
 examples:
@@ -32,7 +43,7 @@ examples:
 
 
 def parser(command: str) -> Parser:
-    """What reads the words behind ``warm`` or ``invalidate``."""
+    """The parser of the words behind ``warm`` or ``invalidate``."""
     words = Parser(
         prog=f"nearhit {command}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,7 +67,7 @@ def parser(command: str) -> Parser:
             default=[],
             help="All keys that match, as for SCAN MATCH. May be repeated.",
         )
-    words.epilog += "\n" + exit_codes(0, 1, 2, 4, 6)
+    words.epilog += "\n" + exit_codes(*_CODES)
     words.add_argument("--version", action="version", version=f"nearhit {VERSION}")
     words.add_argument("keys", nargs="*", metavar="key", type=os.fsencode, help="A key.")
     return words
@@ -111,7 +122,7 @@ def _add_loading(words: Parser) -> None:
 
 
 def _of(kind: Kind[object]) -> Callable[[str], object]:
-    """A setting's parser as argparse wants one."""
+    """The parser of a kind of setting, in the form that argparse wants."""
 
     def parse(text: str) -> object:
         try:

@@ -1,8 +1,9 @@
 """The command ``nearhit``: reads the settings, then serves, or says what the settings come to.
 
 Owns the order of starting and stopping (sockets first, so that a port in use is found at once; then
-an upstream of our own, if none is named; then the server) and every word on the terminal. Decides
-nothing about clients: that is server.py. The help is made from the rows of config.py."""
+an upstream of our own, if none is named; then the server) and the ready line. Decides nothing about
+clients: that is process/server.py. The help is made from the rows of settings/config.py. ``warm``
+and ``invalidate`` are in bulk.py."""
 
 from __future__ import annotations
 
@@ -18,17 +19,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from .. import log
-from ..errors import StartError
+from ..errors import ExitCode, StartError
 from ..process.embedded import Embedded, find_server
 from ..process.listen import Doors, bound, opened
 from ..process.workers import Ready, Workers
 from ..settings.address import Listen
 from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
-from .terminal import BAD_SETTINGS, Parser, complain, exit_codes, say
+from ..settings.rows import as_text
+from .terminal import Parser, complain, exit_codes, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """What the console script runs; the value is the exit code."""
+    """Run the command; the value is the exit code. SystemExit: --help, --version, a wrong flag."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in ("warm", "invalidate"):
         # Imported here: they bring redis-py and rich along, a third of a second.
@@ -40,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
     except ConfigError as error:
         complain(*error.mistakes)
-        return BAD_SETTINGS
+        return ExitCode.BAD_SETTINGS
     if command == "check":
         say(*config.describe())
-        return 0
+        return ExitCode.ALL_DONE
     log.start(config.log_level)
     try:
         return _serve(config)
@@ -96,8 +98,8 @@ def _addresses(config: Config) -> Doors[Listen]:
 
 
 def _nobody_asked_for_http(config: Config) -> bool:
-    """Port 3000 is ours by default only: where another program has it, clients are served all the
-    same."""
+    """Whether HTTP is there by default only. Then clients are served also where another program has
+    its port."""
     return config.given["http"].origin == "default"
 
 
@@ -114,7 +116,8 @@ def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedde
 
 
 def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]:
-    """What serves in this process, once called; workers find it loaded when they are forked."""
+    """The function that serves in this process. It is made before workers are forked, so that they
+    find its modules loaded."""
     # Imported here: check, --version and every complaint do without an event loop and its 0.1 s.
     import asyncio
 
@@ -130,7 +133,7 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
 
 
 def _leave(number: int, frame: object) -> NoReturn:
-    sys.exit(0)
+    sys.exit(ExitCode.ALL_DONE)
 
 
 # --- The terminal -----------------------------------------------------------------------------
@@ -151,10 +154,7 @@ def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     """The command and the flags given, by setting name."""
     given = vars(_parser().parse_args(words))
     command = str(given.pop("command"))
-    return command, {
-        name: ",".join(value) if isinstance(value, list) else str(value)
-        for name, value in given.items()
-    }
+    return command, {name: as_text(value) for name, value in given.items()}
 
 
 def _parser() -> argparse.ArgumentParser:

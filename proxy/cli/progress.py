@@ -1,5 +1,7 @@
-"""The bar that ``nearhit warm`` and ``nearhit invalidate`` show while they work: on a terminal
-only, and gone at the end. Knows numbers, not what they count."""
+"""The bar that ``nearhit warm`` and ``nearhit invalidate`` show on stderr while they work.
+
+Shows nothing where stderr is no terminal, and is gone at the end. Knows numbers, not what they
+count: bulk.py does."""
 
 from __future__ import annotations
 
@@ -24,14 +26,16 @@ class Rate(ProgressColumn):
     """How many in a second."""
 
     def render(self, task: Task) -> Text:
+        """``1,234/s``, nothing before the first."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
 
 
 class Done(ProgressColumn):
-    """How many, of how many where that is known."""
+    """How many, and of how many where that is known."""
 
     def render(self, task: Task) -> Text:
+        """``5 of 10``, ``5`` where the end is not known."""
         if not task.completed and task.total is None:
             return Text("")
         of = f" of {task.total:,.0f}" if task.total is not None else ""
@@ -71,4 +75,5 @@ class Progress:
         self._bar.stop()
 
     def advance(self, count: int, remark: str = "") -> None:
+        """Show so many more as done, and the remark from now on."""
         self._bar.update(self._task, advance=count, remark=remark)

@@ -1,6 +1,7 @@
 """The way from a command at the terminal to a proxy: one that runs, or one started for the purpose.
 
-Owns the connection, the child process and what their failures are called. Knows no command."""
+Owns the connection, the child process and what their failures are called (StartError, with the exit
+code). Knows no command: bulk.py and bulk_keys.py ask through a Link."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,14 +20,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 
-from ..errors import StartError, one_line
+from ..errors import ExitCode, StartError, one_line
 from ..log import redacted
 from ..process.embedded import dying_with_us
-from .terminal import REFUSED, UNREACHABLE
 
 _CONNECT_TIMEOUT: Final = 5.0
 _START_TIMEOUT: Final = 30.0
 _STOP_TIMEOUT: Final = 15.0
+# Exit codes of the child that say the same of the command itself.
+_OURS: Final = (ExitCode.BAD_SETTINGS, ExitCode.REFUSED)
 _NO_LOGIN: Final = ("NOAUTH", "WRONGPASS", "NOPERM", "ERR invalid password")
 
 
@@ -35,12 +37,14 @@ class Refused(Exception):
 
 
 class Link:
-    """A connection to a server of this URL, the proxy as a rule. Never repeats a request: what is
-    not answered ends the work, and what was asked may be asked again."""
+    """A connection to the server of a URL, which is a proxy as a rule. Errors call it by its name.
+    Never repeats a request: without an answer the work ends, and whoever gave it may give it
+    again."""
 
     def __init__(self, url: str, name: str) -> None:
         self._name = name
-        self._redis = Redis.from_url(
+        # redis-py leaves its options untyped.
+        self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
             protocol=3,
             decode_responses=False,
@@ -53,23 +57,28 @@ class Link:
         return f"<Link {self._name}>"
 
     def ask(self, *words: bytes) -> object:
-        """One request. Refused: an error was the answer. StartError: there was none."""
+        """The answer to one request. Refused: it was an error. StartError: there was none, or one
+        that any request would get (no login, no upstream, no Nearhit)."""
         try:
             # redis-py leaves it untyped.
             return self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
         except AuthenticationError as error:
-            raise StartError(f"{self._name} refused us: {one_line(str(error))}", REFUSED) from None
+            raise StartError(
+                f"{self._name} refused us: {one_line(str(error))}", ExitCode.REFUSED
+            ) from None
         except ResponseError as error:
             raise self._answered(one_line(str(error))) from None
         except (RedisError, OSError) as error:
-            raise StartError(f"{self._name}: {one_line(str(error))}", UNREACHABLE) from None
+            raise StartError(
+                f"{self._name}: {one_line(str(error))}", ExitCode.UNREACHABLE
+            ) from None
 
     def must(self, *words: bytes) -> object:
-        """One request whose refusal ends the work."""
+        """The answer to a request whose refusal ends the work: StartError for every failure."""
         try:
             return self.ask(*words)
         except Refused as error:
-            raise StartError(f"{self._name}: {error}", UNREACHABLE) from None
+            raise StartError(f"{self._name}: {error}", ExitCode.UNREACHABLE) from None
 
     def scan(self, pattern: bytes) -> Iterator[bytes]:
         """The keys that match, a page at a time."""
@@ -83,22 +92,23 @@ class Link:
                 return
 
     def close(self) -> None:
+        """End the connection."""
         self._redis.close()
 
     def _answered(self, line: str) -> Exception:
         if line.startswith(_NO_LOGIN):
-            return StartError(f"{self._name} refused us: {line}", REFUSED)
+            return StartError(f"{self._name} refused us: {line}", ExitCode.REFUSED)
         if line.startswith("UPSTREAM"):
-            return StartError(f"{self._name}: {line}", UNREACHABLE)
+            return StartError(f"{self._name}: {line}", ExitCode.UNREACHABLE)
         if "unknown command" in line.lower():
-            return StartError(f"{self._name} is no Nearhit: {line}", UNREACHABLE)
+            return StartError(f"{self._name} is no Nearhit: {line}", ExitCode.UNREACHABLE)
         return Refused(line)
 
 
 @contextlib.contextmanager
-def linked(url: str, name: str | None = None) -> Iterator[Link]:
-    """A link that stands, closed with the block; errors call it by its name. StartError with what
-    is wrong."""
+def linked(url: str, name: str | None = None) -> Generator[Link]:
+    """A link that stands, closed with the block; its name is the URL without password, unless one
+    is given. StartError with what is wrong."""
     link = Link(url, redacted(name or url))
     try:
         link.must(b"PING")
@@ -108,8 +118,9 @@ def linked(url: str, name: str | None = None) -> Iterator[Link]:
 
 
 @contextlib.contextmanager
-def own_proxy(upstream: str, config: str | None) -> Iterator[str]:
-    """The URL of a proxy of our own before ``upstream``; it ends with the block, or with us."""
+def own_proxy(upstream: str, config: str | None) -> Generator[str]:
+    """The URL of a proxy that we start in front of ``upstream``; it ends with the block, or with
+    us. StartError with what the proxy said."""
     with tempfile.TemporaryDirectory(prefix="nearhit-") as name:
         folder = Path(name)
         socket = folder / "s"
@@ -139,9 +150,11 @@ def _wait_until_ready(child: subprocess.Popen[bytes], log: Path) -> None:
     while b" ready: " not in log.read_bytes():
         status = child.poll()
         if status is not None:
-            raise StartError(_said(log), status if status in (2, REFUSED) else UNREACHABLE)
+            raise StartError(_said(log), status if status in _OURS else ExitCode.UNREACHABLE)
         if time.monotonic() > deadline:
-            raise StartError(f"a proxy of our own did not start: {_said(log)}", UNREACHABLE)
+            raise StartError(
+                f"a proxy of our own did not start: {_said(log)}", ExitCode.UNREACHABLE
+            )
         time.sleep(0.01)
 
 

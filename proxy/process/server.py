@@ -1,6 +1,10 @@
-"""One serving process: builds the lanes and the sessions, owns every task, ends them in order.
+"""One serving process: its life from the listening sockets to the last task.
 
-serve ─ start: listen, connect, read COMMAND ─ ready ─ ... ─ signal ─ drain ─ close"""
+    serve ─ start: listen, connect, learn what the server is ─ ready ─ ... ─ signal ─ drain ─ close
+
+Owns the order of starting and of ending, the clock that ticks once a second, and who hears of a
+lane that stands or is refused. Builds nothing (wiring.py) and reads no reply (upstream_facts.py).
+cli runs ``serve``, in this process or in each worker."""
 
 from __future__ import annotations
 
@@ -10,339 +14,127 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
 
-from ...commands import COMMANDS
-from ..bounds import WaitingRoom
-from ..custom.spec import Call
-from ..errors import CacheBusy, LockBusy, ProxyError, ServerError, StartError, UpstreamRefused
-from ..hot.answers import Turn
-from ..keys.ours import OurKeys
-from ..loading.flights import Flights
-from ..loading.lease_scripts import LeaseScripts
-from ..loading.leases import Leases
-from ..loading.loaders import Loaders
-from ..loading.writes import Writes
-from ..locking.locks import Locks
+from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
-from ..near.cache import NearCache
-from ..resp.inline import Dialect
-from ..resp.replies import parsed
-from ..session import clients
-from ..session.acts.conduct import ALL_ACTS
-from ..session.clients import Clients
-from ..session.context import Context
-from ..session.scopes import Scope, Scopes
-from ..session.session import Session
-from ..settings.address import Upstream
-from ..settings.config import VERSION, Config
-from ..stats.counters import Stats, info_section
-from ..stats.fleet import Fleet, Statistics
-from ..table.table import Ours, snapshot, table_from_reply
-from ..upstream.ask import Reply
-from ..upstream.dial import ATTEMPTS, Dial, Retry
+from ..settings.address import BACKLOG
+from ..settings.config import Config
 from ..upstream.lane import Lane
-from ..upstream.lane_key import LaneKey
-from ..upstream.lanes import Lanes
-from ..upstream.tracked import STALE_MAX_MS, TrackedLane
 from .listen import Doors
+from .tasks import Tasks
+from .upstream_facts import UpstreamFacts
+from .wiring import Told, http_of, wire
 
 if TYPE_CHECKING:
     from ..http.api import Http
 
 log = logging.getLogger(__name__)
 
-BACKLOG: Final = 511  # Redis's own tcp-backlog
-LEARN_EVERY: Final = 10.0  # seconds
-NEAR_FROM: Final = 7  # the version of Redis
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
-REFUSED: Final = 4  # exit code: terminal.EXIT_CODES
-
-
-class Tasks:
-    """Every task of the process: kept, ended at stop, and its failure made known."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._running: set[asyncio.Task[None]] = set()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("task failed", exc_info=error)
-
-    async def stop(self, seconds: float = 0.0) -> None:
-        """Cancel all; what they start as they end (a lease to give up) gets so many seconds."""
-        cancelled = set(self._running)
-        for task in cancelled:
-            task.cancel()
-        await asyncio.gather(*cancelled, return_exceptions=True)
-        if self._running and seconds:
-            await asyncio.wait(self._running, timeout=seconds)
-        if self._running:
-            await self.stop()
 
 
 class Server:
+    """Serves clients, and HTTP, on sockets that the caller has bound. To be made in the event loop
+    that it runs in; ``start`` it once, ``stop`` it once."""
+
     def __init__(self, config: Config, upstream: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._loop)
         self._work = Tasks(self._loop)  # commands of our own and their loads
-        self._config = config
-        self._began = self._loop.time()
-        self._dial = Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env]))
         self._drain_timeout = config.drain_timeout
         self._listeners: list[asyncio.Server] = []
+        self._http: Http | None = None
         self._stopping = False
-        self._learnt_at = 0.0
         self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
         self._refused: ProxyError | None = None
-        self.version = ""
-        self.lanes = Lanes(
-            self._dial,
-            self._tasks.start,
-            timeout_s=config.upstream_timeout,
-            offline_max=config.offline_queue,
-            on_ready=self._lane_ready,
-            on_refused=self._lane_refused,
+        self._parts = wire(
+            config,
+            upstream,
+            loop=self._loop,
+            start=self._tasks.start,
+            start_work=self._work.start,
+            told=Told(
+                client_left=self._client_left,
+                lane_ready=self._lane_ready,
+                lane_refused=self._lane_refused,
+                unknown_command=lambda: self._facts.learn_again(),
+            ),
         )
-        self._primary = self.lanes.shared(self.lanes.primary_key)
-        self._turn = Turn(self._loop.call_soon, self._loop.time(), self._loop.time)
-        most = config.max_waiters
-        self._room = WaitingRoom(most, "loads and leases", CacheBusy)
-        self._lock_room = WaitingRoom(most, "locks", LockBusy)
-        self._loaders = Loaders(config.loaders, demo=config.env == "development")
-        self._stats = Stats()
-        self._our_keys = OurKeys(config.stats_key.encode())
-        self._fleet = Fleet(
-            config.stats_key.encode(),
+        self.clients = self._parts.context.clients
+        self._primary = self._parts.primary
+        self._facts = UpstreamFacts(
+            self._parts.context,
             self._primary.ask,
-            hits=lambda: self._stats.running("hits"),
-            misses=lambda: self._stats.running("misses"),
+            clock=self._loop.time,
+            learnt=self._answered.set,
         )
-        self.commands = Scopes(COMMANDS, self._place)
-        self.near = NearCache(config.near_cache, ttl_max=config.near_ttl)
-        self._ours = Ours(
-            commands=frozenset(self.commands.specs),
-            voids=self._loaders.any_managed,
-            reads_through=self._loaders.any_read_through,
-            near=self.near.active,
-        )
-        self.context = Context(
-            lanes=self.lanes,
-            clients=Clients(config.max_clients, self._client_left),
-            table=snapshot(self._ours),
-            learn=self._learn_again,
-            turn=self._turn,
-            scopes=self.commands,
-            loaders=self._loaders,
-            start=self._work.start,
-            customs=self.commands.specs,
-            info=lambda: info_section(self._stats.here()),
-            near=self.near if self.near.active else None,
-        )
-        self._read_gauges()
-        self._http: Http | None = None
 
-    def _place(self, key: LaneKey) -> Scope:
-        """What commands have in a db that is asked for the first time."""
-        tracked = TrackedLane(self.lanes, key, self.context.near)
-        start, clock, counts = self._work.start, self._loop.time, self._stats
-        scripts = LeaseScripts(tracked, start, counts)
-        flights = Flights(
-            tracked,
-            scripts,
-            self._loaders,
-            start=start,
-            clock=clock,
-            counts=counts,
-            room=self._room,
-        )
-        leases = Leases(tracked, scripts, start=start, clock=clock, counts=counts, room=self._room)
-        locks = Locks(
-            tracked.upstream, tracked, start, clock=clock, stats=counts, room=self._lock_room
-        )
-        call = Call(
-            request=None,
-            upstream=tracked.upstream,
-            bulk=tracked.bulk,
-            loads=flights,
-            leases=leases,
-            writes=Writes(self.context.near, partial(self.commands.running, key.db)),
-            locks=locks,
-            stats=Statistics(counts, self._fleet),
-            ours=self._our_keys,
-            now=clock,
-            sleep=asyncio.sleep,
-        )
-        return Scope(tracked, flights, leases, locks, call)
+    def __repr__(self) -> str:
+        stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
+        return f"<Server {stage} {self._facts.version!r} {self.clients!r} {self._parts.lanes!r}>"
 
-    def _read_gauges(self) -> None:
-        """Where the numbers are that are not counted but looked at."""
-        stats = self._stats
-        stats.counter("hits", lambda: self._turn.hits)
-        stats.counter("misses", lambda: self._turn.misses)
-        near = self.near
-        stats.counter("near_hits", lambda: near.hits)
-        stats.counter("near_misses", lambda: near.misses)
-        stats.counter("near_evictions", lambda: near.evictions)
-        stats.counter("near_fills", lambda: near.fills)
-        stats.counter("near_fills_refused", lambda: near.fills_refused)
-        stats.counter("near_invalidations", lambda: near.invalidations)
-        stats.counter("near_flushed_lost", lambda: near.flushes["lost"])
-        stats.counter("near_flushed_silent", lambda: near.flushes["silent"])
-        stats.counter("near_flushed_null", lambda: near.flushes["null"])
-        stats.counter("near_flushed_written", lambda: near.flushes["flushed"])
-        stats.gauge("near_stale_max_ms", lambda: STALE_MAX_MS)
-        stats.gauge("near_entries", lambda: near.entries)
-        stats.gauge("near_bytes", lambda: near.used)
-        stats.gauge("clients", lambda: len(self.context.clients))
-        stats.gauge("upstream_connections", lambda: len(self.lanes))
-        stats.gauge("uptime_s", lambda: int(self._loop.time() - self._began))
-        stats.gauge("tracking", lambda: "on" if self.commands.tracking else "off")
-        stats.gauge("waiting", lambda: self._room.waiting)
-        stats.gauge("lock_waiters", lambda: self._lock_room.waiting)
+    @property
+    def version(self) -> str:
+        """The upstream's name and version, or why it is not known, for people."""
+        return self._facts.version
+
+    # --- Start --------------------------------------------------------------------------------
 
     async def start(self, doors: Doors[socket.socket]) -> None:
-        """Listen, and wait until the upstream has answered or the retry rule is exhausted."""
+        """Listen, and wait until the upstream has answered or the retry rule is exhausted.
+        StartError: it refuses us."""
         self._primary.users += 1
         self._tasks.start(self._tick())
         for sock in doors.clients:
-            listen = (
-                self._loop.create_unix_server
-                if sock.family == socket.AF_UNIX
-                else self._loop.create_server
-            )
-            listener = await listen(self._session, sock=sock, backlog=BACKLOG)
-            self._listeners.append(listener)
-        self._learn()
+            self._listeners.append(await self._listen(sock))
+        self._facts.learn()
         if doors.http:
-            # Imported here: it costs 0.3 s, which those without HTTP need not pay.
-            from ..http.api import Api, Http
-            from ..stats.prometheus import CONTENT_TYPE, Metrics
-
-            metrics = Metrics(self._stats, VERSION)
-            self._http = Http(
-                Api(
-                    run=lambda words: self.commands.ask(words, self.lanes.primary_key),
-                    get=self._get,
-                    ping=lambda: self._here.upstream.ask(b"PING"),
-                    metrics=metrics.text,
-                    metrics_type=CONTENT_TYPE,
-                )
-            )
+            self._http = http_of(self._parts)
             await self._http.start(doors.http)
         await self._answered.wait()
         if self._refused is not None:
             raise StartError(
-                f"the upstream {self._dial.address} refused us: {self._refused}; "
+                f"the upstream {self._parts.lanes.dial.address} refused us: {self._refused}; "
                 "see the user, password and database in --upstream (REDIS_URL)",
-                REFUSED,
+                ExitCode.REFUSED,
             )
 
-    @property
-    def _here(self) -> TrackedLane:
-        """Where HTTP asks: the db and user of the upstream's URL."""
-        return self.commands.scope(self.lanes.primary_key).tracked
-
-    async def _get(self, key: bytes) -> bytes | None:
-        value = cast("bytes | None", await self._here.upstream.ask(b"GET", key))
-        if value is not None:
-            self._stats.add("hits")  # a miss is counted where it is loaded
-        return value
+    async def _listen(self, sock: socket.socket) -> asyncio.Server:
+        unix = sock.family == socket.AF_UNIX
+        listen = self._loop.create_unix_server if unix else self._loop.create_server
+        return await listen(self._session, sock=sock, backlog=BACKLOG)
 
     def _session(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
-        return cast(asyncio.Protocol, Session(self.context, ALL_ACTS, self.lanes.primary_key))
+        return cast(asyncio.Protocol, self._parts.session())
 
     async def _tick(self) -> None:
         """The clock: everything that happens once a second."""
+        parts = self._parts
         while True:
-            self.context.turn.now = self._loop.time()
+            parts.context.turn.now = self._loop.time()
             await asyncio.sleep(1)
-            self.commands.tick()
-            self.lanes.tick()
-            self._fleet.tick()
+            parts.scopes.tick()
+            parts.lanes.tick()
+            parts.fleet.tick()
 
-    # --- What is learnt from the upstream -----------------------------------------------------
+    # --- What lanes report --------------------------------------------------------------------
 
     def _lane_ready(self, lane: Lane) -> None:
         if lane is self._primary and self._answered.is_set():
-            self._learn()  # a new connection may be another version
+            self._facts.learn()  # a new connection may be another version
 
     def _lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         if lane is self._primary and not self._answered.is_set():
             self._refused = why
         elif lane.key.user is not None and why.login:
             # The server has dropped this user or its password: so do we drop its clients.
-            for session in self.context.clients:
+            for session in self.clients:
                 if session.berth.lane_key.user == lane.key.user:
                     session.close()
-
-    def _learn_again(self) -> None:
-        """A client knew a command that we do not; asked at most every ten seconds."""
-        if self._loop.time() - self._learnt_at > LEARN_EVERY:
-            self._learn()
-
-    def _learn(self) -> None:
-        self._learnt_at = self._loop.time()
-        self._primary.ask(self._take_info, b"INFO", b"server")
-        self._primary.ask(self._take_commands, b"COMMAND")
-        self._primary.ask(self._take_fields, b"CLIENT", b"INFO")
-
-    def _take_info(self, reply: Reply) -> None:
-        if isinstance(reply, ProxyError):
-            self.version = self.version or "no answer yet"
-            return
-        rows = dict(
-            row.split(":", 1)
-            for row in reply.decode("utf-8", "replace").split("\r\n")
-            if ":" in row
-        )
-        valkey = rows.get("valkey_version")
-        if valkey is not None:
-            self.version = f"Valkey {valkey}"
-            if int(valkey.partition(".")[0]) >= 9:
-                self.context.dialect = Dialect.VALKEY
-        elif "redis_version" in rows:
-            self.version = f"Redis {rows['redis_version']}"
-            self._near_needs(int(rows["redis_version"].partition(".")[0]))
-        elif not self.version:
-            self.version = "wants a login"
-
-    def _near_needs(self, major: int) -> None:
-        """Redis 6 puts pushes inside of other replies (redis#8935): nothing is read near there."""
-        near = self.near.active and major >= NEAR_FROM
-        if self.near.active and not near:
-            event(log, logging.WARNING, "near cache off", server=self.version, needs=NEAR_FROM)
-        self._ours = replace(self._ours, near=near)
-
-    def _take_commands(self, answer: Reply) -> None:
-        reply = answer.line if isinstance(answer, ProxyError) else answer
-        try:
-            self.context.table = table_from_reply(_parsed(reply), self._ours)
-        except ValueError:
-            event(
-                log, logging.INFO, "upstream gives no COMMAND", reply=reply[:80].decode("latin-1")
-            )
-            return
-        for session in self.context.clients:
-            session.berth.choose_mode()
-
-    def _take_fields(self, reply: Reply) -> None:
-        if isinstance(reply, bytes):
-            self.context.fields = clients.fields_of(reply)
-        self._answered.set()
 
     # --- End ----------------------------------------------------------------------------------
 
@@ -351,39 +143,39 @@ class Server:
         self._drained.set()
 
     def _client_left(self) -> None:
-        if self._stopping and not len(self.context.clients):
+        if self._stopping and not len(self.clients):
             self._drained.set()
 
     async def stop(self) -> None:
         """Accept no more, let what runs finish within the drain time, close everything."""
         self._stopping = True
-        began = self._loop.time()
+        deadline = self._loop.time() + self._drain_timeout
+        self._accept_no_more()
+        await self._drain()
+        if self._http is not None:
+            await self._http.stop(max(0.0, deadline - self._loop.time()))
+        await self._work.stop(LAST_WORDS)
+        await self._parts.fleet.finish()
+        await self._parts.loaders.close()
+        self._parts.lanes.close()
+        await self._tasks.stop()
+        await asyncio.sleep(0)  # the transports' last callbacks
+
+    def _accept_no_more(self) -> None:
         for listener in self._listeners:
             listener.close()
         if self._http is not None:
             self._http.close()
-        for session in self.context.clients:
+
+    async def _drain(self) -> None:
+        """Let clients get what they have asked for; close those that remain."""
+        for session in self.clients:
             session.drain()
-        if len(self.context.clients):
+        if len(self.clients):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), self._drain_timeout)
-        for session in self.context.clients:
+        for session in self.clients:
             session.abort("the proxy stops")
-        if self._http is not None:
-            await self._http.stop(max(0.0, began + self._drain_timeout - self._loop.time()))
-        await self._work.stop(LAST_WORDS)
-        await self._fleet.finish()
-        await self._loaders.close()
-        self.lanes.close()
-        await self._tasks.stop()
-        await asyncio.sleep(0)  # the transports' last callbacks
-
-
-def _parsed(reply: bytes) -> object:
-    value = parsed(reply)
-    if isinstance(value, ServerError):
-        raise ValueError(str(value))
-    return value
 
 
 def raise_file_limit(clients: int) -> None:
@@ -402,9 +194,8 @@ def raise_file_limit(clients: int) -> None:
 async def serve(
     config: Config, upstream: str, *, doors: Doors[socket.socket], ready: Callable[[str], None]
 ) -> int:
-    """Serve on the doors until SIGTERM or SIGINT; ``ready`` is told the upstream's version once.
-
-    Raises StartError where the upstream refuses us."""
+    """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain. ``ready`` is told
+    the upstream's version once; the value is the exit code. StartError: the upstream refuses us."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     raise_file_limit(config.max_clients)
@@ -420,6 +211,6 @@ async def serve(
     await server.start(doors)
     ready(server.version)
     await stop.wait()
-    event(log, logging.INFO, "stopping", clients=len(server.context.clients))
+    event(log, logging.INFO, "stopping", clients=len(server.clients))
     await server.stop()
-    return 0
+    return ExitCode.ALL_DONE

@@ -6,8 +6,8 @@
       └───── reports ──────┘              a line each: ready, or why not
 
 The parent is plain synchronous code, without event loop or thread, so that it may fork at any time.
-It serves nobody: it starts workers, replaces those that die, and passes on the signal to stop. What
-a worker does is handed in by cli."""
+It serves nobody: it starts workers, replaces those that die, and passes on the signal to stop. cli
+makes it, and hands in what a worker does."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from ..errors import StartError, one_line
+from ..errors import ExitCode, StartError, one_line
 from ..log import event
 from ..settings.address import Listen, Tcp, Unix
 from ..settings.config import retry_delay
@@ -35,9 +35,9 @@ from .listen import Doors, bound, opened
 
 log = logging.getLogger(__name__)
 
-FAILED = 1  # exit code: see terminal.EXIT_CODES
-
+# Told the upstream's version once a worker serves.
 Ready = Callable[[str], None]
+# A worker's life: its index, its sockets, whom to tell; the value is its exit status.
 Work = Callable[[int, Doors[socket.socket], Ready], int]
 
 _SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
@@ -72,28 +72,33 @@ MOVES = {
 
 @dataclass(slots=True)
 class Worker:
-    """A worker as its parent sees it; the index outlives the processes that take it up."""
+    """A worker as its parent sees it; the index outlives the processes that take it up. Times are
+    seconds by time.monotonic."""
 
     index: int
     pid: int = 0
     state: State = State.DEAD
-    attempt: int = 0
-    since: float = 0.0
-    due: float = 0.0
-    failure: StartError | None = None
+    attempt: int = 0  # restarts without a life of _SETTLED in between
+    since: float = 0.0  # when it was started last
+    due: float = 0.0  # when it is to be started again
+    failure: StartError | None = None  # what it reported
 
     def become(self, state: State) -> None:
+        """Move to the state, which MOVES must allow."""
         assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
         self.state = state
 
     @property
     def alive(self) -> bool:
+        """Whether there is a process to signal and to wait for."""
         return self.state in (State.STARTING, State.READY)
 
 
 class Workers:
-    """The parent of the workers. Entering takes the addresses, so that one in use is found at once;
-    ``run`` returns when a signal has ended every worker; leaving kills what is left of them."""
+    """The parent of the workers. Entering takes the addresses, so that one in use is found at once
+    (StartError); ``run`` returns when a signal has ended every worker; leaving kills what is left
+    of them. ``ready`` is called once, when all workers are, with the addresses and the upstream's
+    version. ``drain_timeout`` is in seconds."""
 
     def __init__(
         self,
@@ -142,11 +147,12 @@ class Workers:
         self._stack.close()
 
     def run(self, tend: Callable[[float], float | None] | None) -> int:
-        """Serve until a signal says stop; StartError if a worker cannot start at the first try.
-        ``tend`` is called at every turn, and says when it wants the next."""
+        """Serve until a signal says stop; the value is the exit code. StartError: a worker cannot
+        start at the first try. ``tend`` is called with the time at every turn, and says when it
+        wants the next."""
         while any(worker.state is not State.GONE for worker in self._workers):
             self._turn(tend)
-        return 0
+        return ExitCode.ALL_DONE
 
     def _turn(self, tend: Callable[[float], float | None] | None) -> None:
         now = time.monotonic()
@@ -182,7 +188,7 @@ class Workers:
             os.read(self._alarm[0], 4096)
 
     def _reap(self) -> list[tuple[Worker, int]]:
-        ended = []
+        ended: list[tuple[Worker, int]] = []
         for worker in self._workers:
             if worker.alive:
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
@@ -197,7 +203,7 @@ class Workers:
         for line in lines:
             index, code, text = line.decode("utf-8", "replace").split("\t", 2)
             worker = self._workers[int(index)]
-            if code == "0":
+            if ExitCode(int(code)) is ExitCode.ALL_DONE:
                 self._is_ready(worker, text)
             else:
                 worker.failure = StartError(text, int(code))
@@ -215,7 +221,9 @@ class Workers:
     def _lost(self, worker: Worker, status: int, now: float) -> None:
         ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
         if self._stage is Stage.STARTING:
-            raise worker.failure or StartError(f"worker {worker.index} ended: {ended}", FAILED)
+            raise worker.failure or StartError(
+                f"worker {worker.index} ended: {ended}", ExitCode.SOME_FAILED
+            )
         worker.attempt = 1 if now - worker.since > _SETTLED else worker.attempt + 1
         worker.due = now + retry_delay(worker.attempt)
         why = {"error": worker.failure} if worker.failure else {}
@@ -233,7 +241,7 @@ class Workers:
                 os.kill(worker.pid, signal.SIGTERM)
 
     def _kill(self) -> None:
-        """Those that are still there, without asking."""
+        """End those that are still there, without asking."""
         for worker in self._workers:
             if worker.alive:
                 event(log, logging.WARNING, "worker killed", worker=worker.index, pid=worker.pid)
@@ -247,7 +255,7 @@ class Workers:
                 worker.become(State.GONE)
 
     @contextlib.contextmanager
-    def _catching_signals(self) -> Iterator[None]:
+    def _catching_signals(self) -> Generator[None]:
         numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
         before = [signal.signal(number, self._caught) for number in numbers]
         wakeup = signal.set_wakeup_fd(self._alarm[1], warn_on_full_buffer=False)
@@ -277,17 +285,19 @@ class Workers:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def _be(self, index: int) -> NoReturn:
-        """The worker's whole life. Never returns into the parent's code that this is a copy of."""
-        status = FAILED
+        """Live a worker's whole life. Never returns: behind the call is the parent's code."""
+        status: int = ExitCode.SOME_FAILED
         try:
             self._let_go_of_the_parent()
             with opened(self._tcp, share_ports=True) as own:
                 status = self._work(
-                    index, own + self._unix, lambda text: self._report(index, 0, text)
+                    index,
+                    own + self._unix,
+                    lambda text: self._report(index, ExitCode.ALL_DONE, text),
                 )
         except StartError as error:
             status = error.exit_code
-            self._report(index, status, str(error))
+            self._report(index, error.exit_code, str(error))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -307,15 +317,15 @@ class Workers:
 
     def _end_with_the_parent(self) -> None:
         os.read(self._leash[0], 1)
-        os._exit(FAILED)
+        os._exit(ExitCode.SOME_FAILED)
 
-    def _report(self, index: int, code: int, text: str) -> None:
+    def _report(self, index: int, code: ExitCode, text: str) -> None:
         # Below PIPE_BUF, so that it is written whole.
         os.write(self._reports[1], f"{index}\t{code}\t{one_line(text)}".encode()[:2000] + b"\n")
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Reading end, writing end."""
+    """The reading and the writing end of a pipe, closed with the stack."""
     ends = os.pipe()
     for end in ends:
         stack.callback(os.close, end)

@@ -1,15 +1,20 @@
 """Addresses, as settings write them: where we listen, and where an upstream is.
 
 ``Tcp`` and ``Unix`` are what a socket is bound to; ``Upstream`` is where a URL leads. Pure: opens
-nothing and resolves nothing (workers.py binds, dial.py connects). Parsing raises ValueError, with a
-reason where the kind of value alone does not say enough, and never with a password."""
+nothing and resolves nothing (process/listen.py binds, upstream/dial.py connects). Parsing raises
+ValueError, with a reason where the kind of value alone does not say enough, and never with a
+password."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+# Connections that may wait to be accepted at each listening socket: Redis's own tcp-backlog.
+BACKLOG: Final = 511
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +29,12 @@ class Tcp:
 
     @property
     def url(self) -> str:
+        """For clients, as redis-py takes it."""
         return f"redis://{self}"
 
     @property
     def http_url(self) -> str:
+        """For those who ask by HTTP."""
         return f"http://{self}"
 
 
@@ -42,10 +49,12 @@ class Unix:
 
     @property
     def url(self) -> str:
+        """For clients, as redis-py takes it."""
         return f"unix://{self.path}"
 
     @property
     def http_url(self) -> str:
+        """For those who ask by HTTP."""
         return f"http+unix://{self.path}"
 
 
@@ -72,11 +81,11 @@ class Upstream:
     password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: bool = False
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  # ssl_* ones
 
     @classmethod
     def parse(cls, url: str) -> Upstream:
-        """ValueError with what is wrong, the password never in it."""
+        """The upstream of a URL. ValueError with what is wrong, the password never in it."""
         try:
             parts = urlsplit(url)
         except ValueError:  # its words quote the URL, password and all
@@ -129,7 +138,7 @@ def _one(text: str) -> Listen:
 
 
 def listeners(text: str) -> tuple[Listen, ...]:
-    """Addresses to listen on, joined by commas."""
+    """The addresses to listen on that a text joins by commas. ValueError names the wrong one."""
     found: list[Listen] = []
     for item in text.split(","):
         try:

@@ -2,8 +2,9 @@
 
 A row is a field of ``Config``: its type, its default as a user would write it, its range and one
 sentence. Flags beat environment beats file beats defaults; every source gives text, so one parser
-reads them all. ``load`` is pure: the caller hands in flags, environment and a way to read the file,
-and gets a Config or every mistake with its place."""
+reads them all. ``load`` is pure: the caller (cli) hands in flags, environment and a way to read the
+file, and gets a Config or every mistake with its place. What a kind of value is, rows.py says; the
+tables of loaders are loaders.py's."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The settings. A row is a flag, a variable NEARHIT_<NAME> and a key of the file at once."""
+    """The settings in force. A row is a flag, a variable NEARHIT_<NAME> and a key of the file at
+    once. Durations are seconds, sizes bytes."""
 
     listen: tuple[Listen, ...] = row(
         LISTENERS,
@@ -127,7 +129,8 @@ class Config:
     )
 
     loaders: tuple[LoaderSettings, ...] = ()  # the file's [loaders.<name>] tables
-    given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
+    # Where each value in force comes from.
+    given: Mapping[str, Given] = field(default_factory=dict[str, Given], repr=False, compare=False)
 
     def describe(self) -> Iterator[str]:
         """``name = value   # where it came from``, a line for each setting, no password in any."""
@@ -143,7 +146,7 @@ ROWS: Mapping[str, Row] = {
 
 
 def retry_delay(attempt: int) -> float:
-    """Seconds before the attempt of that number, counted from 1, to get back what was lost."""
+    """Seconds to wait before an attempt to get back what was lost; attempts count from 1."""
     return min(attempt * 0.05, 2.0)
 
 
@@ -233,7 +236,7 @@ def _opened(path: str, place: str, read: Callable[[str], str], mistakes: list[st
 
 
 def _settings_of(file: SettingsFile, mistakes: list[str]) -> dict[str, Given]:
-    """What the file says of each setting; what is no setting is a mistake."""
+    """What the file says of each setting. A key that is no setting is added to the mistakes."""
     found: dict[str, Given] = {}
     for key, value in file.document.items():
         if key == "loaders":
@@ -248,6 +251,7 @@ def _settings_of(file: SettingsFile, mistakes: list[str]) -> dict[str, Given]:
 
 
 def _wrong_in_file(key: str, value: object) -> str | None:
+    """Why a key and its TOML value cannot be a setting, None where they can."""
     about = ROWS.get(key)
     if about is None and isinstance(value, dict):
         return f"[{key}]: no such table{suggestion(key, ['loaders'])}"
@@ -259,8 +263,8 @@ def _wrong_in_file(key: str, value: object) -> str | None:
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    """Variables that come close to a setting's. Others pass: beside a service called nearhit,
-    Kubernetes gives every pod a NEARHIT_SERVICE_HOST and more."""
+    """A mistake for each variable whose name comes close to a setting's. Others pass: beside a
+    service called nearhit, Kubernetes gives every pod a NEARHIT_SERVICE_HOST and more."""
     for name in environ:
         if (
             name.startswith("NEARHIT_")

@@ -1,6 +1,6 @@
 """The settings file: TOML text as values, and the line on which each stands.
 
-Knows no setting: config.py and loader_settings.py read what is in it. Pure: the caller reads."""
+Knows no setting: config.py and loaders.py read what is in it. Pure: the caller gives the text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +16,13 @@ class SettingsFile:
     """A well-formed file; an empty one stands for none."""
 
     path: str = ""
-    document: Mapping[str, object] = field(default_factory=dict)
-    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    document: Mapping[str, object] = field(default_factory=dict[str, object])
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict[tuple[str, ...], int])
 
     @classmethod
     def of(cls, path: str, read: Callable[[str], str]) -> SettingsFile:
-        """ValueError with the line where it is no TOML; OSError and UnicodeDecodeError of
-        ``read``."""
+        """The file at the path. ValueError with the line where it is no TOML; OSError and
+        UnicodeDecodeError of ``read``."""
         text = read(path)
         try:
             return cls(path, tomllib.loads(text), _lines(text))
@@ -36,7 +37,7 @@ class SettingsFile:
 
 
 def _syntax(path: str, text: str, error: str) -> str:
-    """tomllib's complaint with its line in front."""
+    """A complaint of tomllib, with its place in front as all mistakes have it."""
     found = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", error, re.DOTALL)
     if found is None:  # "(at end of document)"
         return f"{path}:{text.rstrip().count(chr(10)) + 1}: {error}"
@@ -59,7 +60,7 @@ def _lines(text: str) -> dict[tuple[str, ...], int]:
         is_table = statement.lstrip().startswith("[")
         path: tuple[str, ...] = () if is_table else table
         while isinstance(content, dict) and content:
-            name, content = next(iter(content.items()))
+            name, content = next(iter(cast("dict[str, object]", content).items()))
             path = (*path, name)
             found.setdefault(path, begin)
         table = path if is_table else table

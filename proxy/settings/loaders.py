@@ -1,7 +1,8 @@
 """The settings of loaders: the [loaders.<name>] tables of nearhit.toml.
 
 A row is a field of ``LoaderSettings``, as config.py has it for the rest. Pure: says what a loader
-is, imports and opens nothing (that is loaders.py). Every mistake is told with its place."""
+is, imports and opens nothing (loading/loaders.py does). Every mistake is told with its place.
+config.py calls ``loaders_of``."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from .rows import (
     optional,
     row,
     suggestion,
+    table_in,
     unfit,
     whole,
     wrong,
@@ -110,11 +112,12 @@ class LoaderSettings:
         SWITCH, "false", "Cache-Control of the url's answer may shorten the ttl."
     )
 
-    given: Mapping[str, Given] = field(default_factory=dict, repr=False, compare=False)
+    # Where each option that is not left to its default comes from.
+    given: Mapping[str, Given] = field(default_factory=dict[str, Given], repr=False, compare=False)
 
     @property
     def source(self) -> str:
-        """The one of ``SOURCES`` that it has."""
+        """The name of its source: one of ``SOURCES``."""
         return next(name for name in SOURCES if getattr(self, name))
 
     def describe(self) -> Iterator[str]:
@@ -141,8 +144,8 @@ DEMO: Final = LoaderSettings(name="demo", match=Pattern.parse("demo:{name}"), de
 
 def loaders_of(file: SettingsFile, mistakes: list[str]) -> tuple[LoaderSettings, ...]:
     """The loaders of the file, in its order; what is wrong with them is added to ``mistakes``."""
-    tables = file.document.get("loaders", {})
-    if not isinstance(tables, dict):
+    tables = table_in(file.document.get("loaders", {}))
+    if tables is None:
         mistakes.append(f"{file.origin('loaders')}: loaders: it is not a table [loaders.<name>]")
         return ()
     found: list[LoaderSettings] = []
@@ -157,7 +160,7 @@ def loaders_of(file: SettingsFile, mistakes: list[str]) -> tuple[LoaderSettings,
 
 
 class _Reading:
-    """One table on its way to be a LoaderSettings."""
+    """One table on its way to be a LoaderSettings; its mistakes are added to those of the file."""
 
     def __init__(self, file: SettingsFile, name: str, mistakes: list[str]) -> None:
         self.file = file
@@ -166,12 +169,13 @@ class _Reading:
         self.given: dict[str, Given] = {}
         self.values: dict[str, object] = {}
 
-    def settings(self, table: object) -> LoaderSettings | None:
-        """None: there are mistakes, all of them told."""
+    def settings(self, value: object) -> LoaderSettings | None:
+        """The settings of the table. None: there are mistakes, all of them told."""
         before = len(self.mistakes)
         if not _NAME.fullmatch(self.name):
             self._mistake("a loader's name is 1 to 64 letters, digits, _ . and -")
-        if not isinstance(table, dict):
+        table = table_in(value)
+        if table is None:
             self._mistake("it is not a table")
             return None
         for option, value in table.items():
@@ -187,7 +191,8 @@ class _Reading:
         return LoaderSettings(name=self.name, given=self.given, **self.values)  # type: ignore[arg-type]
 
     def refuse_double(self, names: dict[tuple[bytes, ...], str]) -> None:
-        """No key could ever reach the second of two that match the same ones."""
+        """A mistake where an earlier loader matches the same keys: none could reach this one.
+        ``names`` has the earlier ones by what they match."""
         match = self.values.get("match")
         if isinstance(match, Pattern):
             first = names.setdefault(match.literals, self.name)

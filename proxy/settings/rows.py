@@ -2,8 +2,8 @@
 it is worded.
 
 Every source of settings gives text (a TOML value is written out as a flag would have it), so one
-parser serves them all. Knows no setting by name: the rows are config.py's and
-loader_settings.py's."""
+parser serves them all. Knows no setting by name: config.py and loaders.py have the rows. cli reads
+its own flags by the same kinds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from ..log import redacted
 from .address import Listen, Upstream, listeners
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,9 @@ SIZES = {
 SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+# Parsers raise ValueError without a reason where ``Kind.wants`` says it all.
+
+
 def _amount(text: str, units: Mapping[str, T], number: str) -> tuple[str, T]:
     match = re.fullmatch(rf"({number})\s*([a-z]*)", text.strip().lower(), re.ASCII)
     if match is None or match[2] not in units:
@@ -57,7 +61,7 @@ def _within(value: T, inside: bool) -> T:
 
 
 def whole(low: int, high: int) -> Kind[int]:
-    """A whole number."""
+    """A whole number in a range."""
 
     def parse(text: str) -> int:
         value = int(_amount(text, {"": 1}, r"-?\d{1,18}")[0])
@@ -66,36 +70,36 @@ def whole(low: int, high: int) -> Kind[int]:
     return Kind(parse, f"a whole number from {low} to {high}", "N")
 
 
-def size(low: str, high: str) -> Kind[int]:
-    """Bytes, with Redis's units: 1k is 1000 bytes, 1kb is 1024."""
+def _bytes(text: str) -> int:
+    number, unit = _amount(text, SIZES, r"\d{1,18}")
+    return int(number) * unit
 
-    def bytes_of(text: str) -> int:
-        number, unit = _amount(text, SIZES, r"\d{1,18}")
-        return int(number) * unit
 
-    least, most = bytes_of(low), bytes_of(high)
+def _seconds(text: str) -> float:
+    number, unit = _amount(text, SECONDS, r"\d{1,12}(?:\.\d{1,9})?")
+    return float(number) * unit
 
-    def parse(text: str) -> int:
-        value = bytes_of(text)
+
+def _between(read: Callable[[str], N], low: str, high: str) -> Callable[[str], N]:
+    """A parser of amounts from ``low`` to ``high``, which are written as a user would."""
+    least, most = read(low), read(high)
+
+    def parse(text: str) -> N:
+        value = read(text)
         return _within(value, least <= value <= most)
 
-    return Kind(parse, f"a size from {low} to {high} (such as 64mb)", "SIZE")
+    return parse
+
+
+def size(low: str, high: str) -> Kind[int]:
+    """Bytes in a range, with Redis's units: 1k is 1000 bytes, 1kb is 1024."""
+    return Kind(_between(_bytes, low, high), f"a size from {low} to {high} (such as 64mb)", "SIZE")
 
 
 def duration(low: str, high: str) -> Kind[float]:
-    """Seconds; ms, s, m and h are understood."""
-
-    def seconds_of(text: str) -> float:
-        number, unit = _amount(text, SECONDS, r"\d{1,12}(?:\.\d{1,9})?")
-        return float(number) * unit
-
-    least, most = seconds_of(low), seconds_of(high)
-
-    def parse(text: str) -> float:
-        value = seconds_of(text)
-        return _within(value, least <= value <= most)
-
-    return Kind(parse, f"a duration from {low} to {high} (such as 30s or 500ms)", "TIME")
+    """Seconds in a range; ms, s, m and h are understood."""
+    wants = f"a duration from {low} to {high} (such as 30s or 500ms)"
+    return Kind(_between(_seconds, low, high), wants, "TIME")
 
 
 def choice(*names: str) -> Kind[str]:
@@ -169,10 +173,10 @@ class Row:
 class Given:
     """A setting's text and where it stands."""
 
-    text: str | None
-    origin: str
-    place: str
-    shared: bool = False
+    text: str | None  # None: not given at all
+    origin: str  # as ``describe`` shows it: default, --workers, nearhit.toml:3
+    place: str  # the same, with the setting's name wherever mistakes need it
+    shared: bool = False  # a variable that other programs read too
 
 
 def row(
@@ -183,7 +187,7 @@ def row(
     env: str | None = None,
     port_env: str | None = None,
 ) -> T:
-    """A field that has a default."""
+    """A field of a dataclass of settings that has a default, written as a user would."""
     about = Row(kind, default, meaning, env, port_env)
     return field(default=kind.parse(default), metadata={"row": about})
 
@@ -196,12 +200,13 @@ def optional(
     unset: str = "none",
     in_file: bool = True,
 ) -> T | None:
-    """A field that may be left out; ``unset`` says what that means."""
+    """A field of a dataclass of settings that may be left out; ``unset`` says what that means."""
     about = Row(kind, None, meaning, env, unset=unset, in_file=in_file)
     return field(default=None, repr=False, metadata={"row": about})
 
 
 def default_of(about: Row) -> Given:
+    """What holds where nobody has given the setting."""
     return Given(about.default, "default", "default")
 
 
@@ -211,8 +216,14 @@ def described(name: str, about: Row, given: Given) -> str:
     return f"{name} = {text}".ljust(40) + f"  # {given.origin}"
 
 
+def table_in(value: object) -> Mapping[str, object] | None:
+    """A TOML value as the table that it is, None where it is none."""
+    # The keys of TOML are always strings.
+    return cast("dict[str, object]", value) if isinstance(value, dict) else None
+
+
 def unfit(value: object, kind: Kind[object]) -> str | None:
-    """Why a TOML value cannot be a setting's text, if it cannot."""
+    """Why a TOML value cannot be a setting's text, None where it can."""
     if isinstance(value, dict):
         return f"a table is not {kind.wants}"
     if isinstance(value, list) and not kind.many:
@@ -221,19 +232,19 @@ def unfit(value: object, kind: Kind[object]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """``; did you mean workers?``, where something that exists is close."""
+    """``; did you mean workers?``, or nothing where no known name is close."""
     close = difflib.get_close_matches(name.lower().replace("-", "_"), known, 1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def as_text(value: object) -> str:
-    """A TOML value as it would stand in a flag."""
+    """A TOML value, or the values of a repeated flag, as it would stand in one flag."""
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(map(str, cast("list[object]", value)))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def wrong(given: Given, kind: Kind[object], reason: str) -> str:
-    """A text that is no value of the kind, as a mistake with its place."""
+    """The mistake that a text is no value of the kind, its place first, no password in it."""
     line = f"{given.place}: {redacted(given.text or '')!r} is not {kind.wants}"
     return f"{line}: {reason}" if reason else line

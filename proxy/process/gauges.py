@@ -1,0 +1,59 @@
+"""Where the numbers are that STATS, INFO and /metrics show and that nobody counts for them.
+
+Owns the list of (row of stats/counters.py, where its value stands). Counts nothing: what is counted
+where it happens needs no line here. Called once by wiring.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sized
+
+from ..bounds import WaitingRoom
+from ..hot.answers import Turn
+from ..near.cache import NearCache
+from ..session.scopes import Scopes
+from ..stats.counters import Stats
+from ..upstream.tracked import STALE_MAX_MS
+
+
+def read_turn(stats: Stats, turn: Turn) -> None:
+    """Reads through sessions: the hot path counts them itself."""
+    stats.counter("hits", lambda: turn.hits)
+    stats.counter("misses", lambda: turn.misses)
+
+
+def read_near(stats: Stats, near: NearCache) -> None:
+    """The near cache counts for itself, compiled."""
+    counters: Mapping[str, Callable[[], int]] = {
+        "near_hits": lambda: near.hits,
+        "near_misses": lambda: near.misses,
+        "near_evictions": lambda: near.evictions,
+        "near_fills": lambda: near.fills,
+        "near_fills_refused": lambda: near.fills_refused,
+        "near_invalidations": lambda: near.invalidations,
+        "near_flushed_lost": lambda: near.flushes["lost"],
+        "near_flushed_silent": lambda: near.flushes["silent"],
+        "near_flushed_null": lambda: near.flushes["null"],
+        "near_flushed_written": lambda: near.flushes["flushed"],
+    }
+    for name, read in counters.items():
+        stats.counter(name, read)
+    stats.gauge("near_stale_max_ms", lambda: STALE_MAX_MS)
+    stats.gauge("near_entries", lambda: near.entries)
+    stats.gauge("near_bytes", lambda: near.used)
+
+
+def read_process(
+    stats: Stats, *, clients: Sized, lanes: Sized, scopes: Scopes, clock: Callable[[], float]
+) -> None:
+    """Who is connected. The uptime is whole seconds of ``clock`` from now on."""
+    began = clock()
+    stats.gauge("clients", lambda: len(clients))
+    stats.gauge("upstream_connections", lambda: len(lanes))
+    stats.gauge("tracking", lambda: "on" if scopes.tracking else "off")
+    stats.gauge("uptime_s", lambda: int(clock() - began))
+
+
+def read_rooms(stats: Stats, *, loads: WaitingRoom, locks: WaitingRoom) -> None:
+    """Who waits."""
+    stats.gauge("waiting", lambda: loads.waiting)
+    stats.gauge("lock_waiters", lambda: locks.waiting)

@@ -1,0 +1,156 @@
+"""What the upstream is, as it tells itself: version, commands, fields of its CLIENT LIST.
+
+    primary lane ─ INFO ────────▶ version_of ──▶ dialect, whether the near cache can be used
+                 ─ COMMAND ─────▶ table_of ────▶ the table, and the routes of every session
+                 ─ CLIENT INFO ─▶ fields_of ───▶ the fields of our own CLIENT LIST
+
+The functions read replies and are pure; ``UpstreamFacts`` asks, and writes what they return into
+the context that all sessions share. server.py says when to ask: at the start, with every new
+primary connection, and when a client knew a command that the table does not know."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..errors import ProxyError, ServerError
+from ..log import event
+from ..resp.inline import Dialect
+from ..resp.replies import parsed
+from ..session.clients import fields_of
+from ..session.context import Context
+from ..stats.fleet import Sending
+from ..table.table import Ours, Table, table_from_reply
+from ..upstream.ask import Reply
+
+log = logging.getLogger(__name__)
+
+LEARN_EVERY: Final = 10.0  # seconds between two times of asking because of clients
+NEAR_FROM: Final = 7  # version of Redis
+VALKEY_DIALECT_FROM: Final = 9  # version of Valkey
+
+NO_ANSWER: Final = "no answer yet"
+NO_LOGIN: Final = "wants a login"
+
+
+# --- Reading replies --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A server and its version; ``major`` is 0 where the version does not begin with a number."""
+
+    server: str  # Redis or Valkey
+    text: str
+    major: int
+
+    def __str__(self) -> str:
+        return f"{self.server} {self.text}"
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the server reads requests where Redis and Valkey differ."""
+        valkey = self.server == "Valkey" and self.major >= VALKEY_DIALECT_FROM
+        return Dialect.VALKEY if valkey else Dialect.REDIS
+
+    @property
+    def can_near(self) -> bool:
+        """Whether values may be read near. Redis 6 puts pushes inside of other replies
+        (redis#8935); a Redis of no known version might do so too."""
+        return self.server == "Valkey" or self.major >= NEAR_FROM
+
+
+def version_of(info: bytes) -> Version | None:
+    """The version in a reply to INFO server; None where it has none: an error, a proxy's INFO."""
+    rows = dict(
+        row.split(":", 1) for row in info.decode("utf-8", "replace").split("\r\n") if ":" in row
+    )
+    # Valkey also names the Redis it is compatible with.
+    for server in ("Valkey", "Redis"):
+        text = rows.get(f"{server.lower()}_version")
+        if text is not None:
+            digits = re.match(r"[0-9]{1,9}", text)
+            return Version(server, text, int(digits[0]) if digits else 0)
+    return None
+
+
+def table_of(reply: bytes, ours: Ours) -> Table:
+    """The table in a reply to COMMAND, ours added. ValueError where it is no such reply."""
+    try:
+        return table_from_reply(parsed(reply), ours)
+    except ServerError as error:
+        raise ValueError(str(error)) from error
+
+
+# --- Asking for them --------------------------------------------------------------------------
+
+
+class UpstreamFacts:
+    """Keeps the context in step with the server. ``learnt`` is called each time all has been
+    answered, be it with errors; the clock gives seconds."""
+
+    def __init__(
+        self,
+        context: Context,
+        ask: Sending,
+        *,
+        clock: Callable[[], float],
+        learnt: Callable[[], None],
+    ) -> None:
+        self.version = ""  # for people
+        self._context = context
+        self._ours = context.table.ours
+        self._near = self._ours.near  # whether it is wanted; the server decides whether it can be
+        self._ask = ask
+        self._clock = clock
+        self._learnt = learnt
+        self._asked_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<UpstreamFacts {self.version or NO_ANSWER} near={self._ours.near}>"
+
+    def learn(self) -> None:
+        """Ask for everything."""
+        self._asked_at = self._clock()
+        self._ask(self._take_info, b"INFO", b"server")
+        self._ask(self._take_commands, b"COMMAND")
+        self._ask(self._take_fields, b"CLIENT", b"INFO")
+
+    def learn_again(self) -> None:
+        """Ask because a client knew a command that the table does not know: not at every one."""
+        if self._clock() - self._asked_at > LEARN_EVERY:
+            self.learn()
+
+    def _take_info(self, reply: Reply) -> None:
+        if isinstance(reply, ProxyError):
+            self.version = self.version or NO_ANSWER
+            return
+        version = version_of(reply)
+        if version is None:
+            self.version = self.version or NO_LOGIN
+            return
+        self.version = str(version)
+        self._context.dialect = version.dialect
+        # In force with the table that COMMAND gives next.
+        self._ours = replace(self._ours, near=self._near and version.can_near)
+        if self._near and not version.can_near:
+            event(log, logging.WARNING, "near cache off", server=self.version, needs=NEAR_FROM)
+
+    def _take_commands(self, answer: Reply) -> None:
+        reply = answer.line if isinstance(answer, ProxyError) else answer
+        try:
+            self._context.table = table_of(reply, self._ours)
+        except ValueError:
+            start = reply[:80].decode("latin-1")
+            event(log, logging.INFO, "upstream gives no COMMAND", reply=start)
+            return
+        for session in self._context.clients:
+            session.berth.choose_mode()
+
+    def _take_fields(self, reply: Reply) -> None:
+        if isinstance(reply, bytes):
+            self._context.fields = fields_of(reply)
+        self._learnt()

@@ -1,0 +1,267 @@
+"""What one serving process is made of, and what is made of what.
+
+    lanes ◀── scopes (flights, locks) ◀── context ◀── sessions, one for each client
+      ▲         │ loaders, stats, near cache
+      └─ fleet ─┘
+
+``wire`` reads the Config, so that nothing below has to: each part gets its values. The only module
+that imports the commands. Starts nothing and asks the upstream nothing: server.py does, with the
+parts that it gets here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from ...commands import COMMANDS
+from ..bounds import WaitingRoom
+from ..custom.spec import Call
+from ..errors import CacheBusy, LockBusy, UpstreamRefused
+from ..hot.answers import Turn
+from ..keys.ours import OurKeys
+from ..loading.flights import Flights
+from ..loading.lease_scripts import LeaseScripts
+from ..loading.leases import Leases
+from ..loading.loaders import Loaders
+from ..loading.writes import Voidable, Writes
+from ..locking.locks import Locks
+from ..near.cache import NearCache
+from ..session.acts.conduct import ALL_ACTS
+from ..session.clients import Clients
+from ..session.context import Context
+from ..session.scopes import Scope, Scopes
+from ..session.session import Session
+from ..settings.address import Upstream
+from ..settings.config import VERSION, Config
+from ..stats.counters import Stats, info_section
+from ..stats.fleet import Fleet, Statistics
+from ..table.table import Ours, snapshot
+from ..upstream.dial import ATTEMPTS, Dial, Retry
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
+from ..upstream.lanes import Lanes
+from ..upstream.tracked import TrackedLane
+from . import gauges
+
+if TYPE_CHECKING:
+    from ..http.api import Http
+
+Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Whom the parts tell what happens: methods of the server."""
+
+    client_left: Callable[[], None]
+    lane_ready: Callable[[Lane], None]
+    lane_refused: Callable[[Lane, UpstreamRefused], None]
+    unknown_command: Callable[[], None]  # a client knew a command that the table does not know
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the server itself has to do with."""
+
+    lanes: Lanes
+    loaders: Loaders
+    stats: Stats
+    fleet: Fleet
+    scopes: Scopes
+    context: Context
+
+    @property
+    def primary(self) -> Lane:
+        """The lane of the upstream's URL, on which the proxy asks for itself."""
+        return self.lanes.shared(self.lanes.primary_key)
+
+    def session(self) -> Session:
+        """The session of a client that has just connected."""
+        return Session(self.context, ALL_ACTS, self.lanes.primary_key)
+
+
+class Rooms:
+    """Where callers wait, for all dbs together: a bound for loads and leases, one for locks."""
+
+    def __init__(self, limit: int) -> None:
+        self.loads = WaitingRoom(limit, "loads and leases", CacheBusy)
+        self.locks = WaitingRoom(limit, "locks", LockBusy)
+
+    def __repr__(self) -> str:
+        return f"<Rooms loads={self.loads.waiting} locks={self.locks.waiting}>"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeMaker:
+    """Makes what commands have in a db, as the db is asked for the first time."""
+
+    lanes: Lanes
+    loaders: Loaders
+    stats: Stats
+    fleet: Fleet
+    near: NearCache | None
+    start: Start
+    clock: Callable[[], float]  # seconds
+    rooms: Rooms
+    ours: OurKeys
+    running: Callable[[int], Iterable[Voidable]]  # what a write of a db ends: Scopes.running
+
+    def __call__(self, key: LaneKey) -> Scope:
+        tracked = TrackedLane(self.lanes, key, self.near)
+        scripts = LeaseScripts(tracked, self.start, self.stats)
+        flights = Flights(
+            tracked,
+            scripts,
+            self.loaders,
+            start=self.start,
+            clock=self.clock,
+            counts=self.stats,
+            room=self.rooms.loads,
+        )
+        leases = Leases(
+            tracked,
+            scripts,
+            start=self.start,
+            clock=self.clock,
+            counts=self.stats,
+            room=self.rooms.loads,
+        )
+        locks = Locks(
+            tracked.upstream,
+            tracked,
+            self.start,
+            clock=self.clock,
+            stats=self.stats,
+            room=self.rooms.locks,
+        )
+        call = Call(
+            request=None,
+            upstream=tracked.upstream,
+            bulk=tracked.bulk,
+            loads=flights,
+            leases=leases,
+            writes=Writes(self.near, partial(self.running, key.db)),
+            locks=locks,
+            stats=Statistics(self.stats, self.fleet),
+            ours=self.ours,
+            now=self.clock,
+            sleep=asyncio.sleep,
+        )
+        return Scope(tracked, flights, leases, locks, call)
+
+
+def wire(
+    config: Config,
+    upstream: str,
+    *,
+    loop: asyncio.AbstractEventLoop,
+    start: Start,
+    start_work: Start,
+    told: Told,
+) -> Parts:
+    """All parts. ``start`` runs lanes, ``start_work`` runs commands of our own and their loads.
+    StartError: a function that a loader calls is not there."""
+    lanes = _lanes(config, upstream, start, told)
+    loaders = Loaders(config.loaders, demo=config.env == "development")
+    stats = Stats()
+    fleet = _fleet(config.stats_key, lanes, stats)
+    near = NearCache(config.near_cache, ttl_max=config.near_ttl)
+    near_in_use = near if near.active else None
+    rooms = Rooms(config.max_waiters)
+    make_scope = ScopeMaker(
+        lanes=lanes,
+        loaders=loaders,
+        stats=stats,
+        fleet=fleet,
+        near=near_in_use,
+        start=start_work,
+        clock=loop.time,
+        rooms=rooms,
+        ours=OurKeys(config.stats_key.encode()),
+        running=lambda db: scopes.running(db),
+    )
+    scopes = Scopes(COMMANDS, make_scope)
+    context = Context(
+        lanes=lanes,
+        clients=Clients(config.max_clients, told.client_left),
+        table=snapshot(_ours(scopes, loaders, near)),
+        learn=told.unknown_command,
+        turn=Turn(loop.call_soon, loop.time(), loop.time),
+        scopes=scopes,
+        loaders=loaders,
+        start=start_work,
+        customs=scopes.specs,
+        info=lambda: info_section(stats.here()),
+        near=near_in_use,
+    )
+    parts = Parts(lanes, loaders, stats, fleet, scopes, context)
+    _show(parts, near, rooms, loop.time)
+    return parts
+
+
+def _lanes(config: Config, upstream: str, start: Start, told: Told) -> Lanes:
+    return Lanes(
+        Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env])),
+        start,
+        timeout_s=config.upstream_timeout,
+        offline_max=config.offline_queue,
+        on_ready=told.lane_ready,
+        on_refused=told.lane_refused,
+    )
+
+
+def _fleet(key: str, lanes: Lanes, stats: Stats) -> Fleet:
+    return Fleet(
+        key.encode(),
+        lanes.shared(lanes.primary_key).ask,
+        hits=lambda: stats.running("hits"),
+        misses=lambda: stats.running("misses"),
+    )
+
+
+def _ours(scopes: Scopes, loaders: Loaders, near: NearCache) -> Ours:
+    return Ours(
+        commands=frozenset(scopes.specs),
+        voids=loaders.any_managed,
+        reads_through=loaders.any_read_through,
+        near=near.active,
+    )
+
+
+def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float]) -> None:
+    """Let the counters show what each part counts or holds itself."""
+    stats, context = parts.stats, parts.context
+    gauges.read_turn(stats, context.turn)
+    gauges.read_near(stats, near)
+    gauges.read_rooms(stats, loads=rooms.loads, locks=rooms.locks)
+    gauges.read_process(
+        stats, clients=context.clients, lanes=parts.lanes, scopes=parts.scopes, clock=clock
+    )
+
+
+def http_of(parts: Parts) -> Http:
+    """The HTTP API over the same commands and counters, in the db of the upstream's URL."""
+    # Imported here: it costs 0.3 s, which those without HTTP need not pay.
+    from ..http.api import Api, Http
+    from ..stats.prometheus import CONTENT_TYPE, Metrics
+
+    key = parts.lanes.primary_key
+
+    async def get(name: bytes) -> bytes | None:
+        value = await parts.scopes.scope(key).tracked.upstream.ask(b"GET", name)
+        if value is not None:
+            parts.stats.add("hits")  # a miss is counted where it is loaded
+        return cast("bytes | None", value)
+
+    return Http(
+        Api(
+            run=lambda words: parts.scopes.ask(words, key),
+            get=get,
+            ping=lambda: parts.scopes.scope(key).tracked.upstream.ask(b"PING"),
+            metrics=Metrics(parts.stats, VERSION).text,
+            metrics_type=CONTENT_TYPE,
+        )
+    )

@@ -1,0 +1,105 @@
+"""The numbers that are looked at: each row shows what its place holds now."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from nearhit.proxy.bounds import WaitingRoom
+from nearhit.proxy.errors import CacheBusy
+from nearhit.proxy.hot.answers import Turn
+from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.process import gauges
+from nearhit.proxy.stats.counters import READS, ROWS, Reading, Stats
+from nearhit.proxy.upstream.tracked import STALE_MAX_MS
+
+
+def shown(stats: Stats, *names: str) -> list[Reading]:
+    rows = {row.name: row for row in (*READS, *ROWS)}
+    return [stats.reading(rows[name]) for name in names]
+
+
+async def test_the_reads_of_sessions_are_shown_with_what_is_added() -> None:
+    stats = Stats()
+    loop = asyncio.get_running_loop()
+    turn = Turn(loop.call_soon, 0.0, lambda: 0.0)
+    gauges.read_turn(stats, turn)
+
+    turn.hits += 3
+    turn.misses += 2
+    stats.add("hits")
+
+    assert shown(stats, "hits", "misses") == [4, 2]
+
+
+def test_the_near_cache_is_shown_as_it_is() -> None:
+    stats = Stats()
+    near: Any = SimpleNamespace(
+        hits=1,
+        misses=2,
+        evictions=3,
+        fills=4,
+        fills_refused=5,
+        invalidations=6,
+        entries=7,
+        used=8,
+        flushes={"lost": 9, "silent": 10, "null": 11, "flushed": 12},
+    )
+
+    gauges.read_near(stats, near)
+
+    rows = [row.name for row in ROWS if row.name.startswith("near_")]
+    assert dict(zip(rows, shown(stats, *rows), strict=True)) == {
+        "near_hits": 1,
+        "near_misses": 2,
+        "near_evictions": 3,
+        "near_fills": 4,
+        "near_fills_refused": 5,
+        "near_invalidations": 6,
+        "near_entries": 7,
+        "near_bytes": 8,
+        "near_flushed_lost": 9,
+        "near_flushed_silent": 10,
+        "near_flushed_null": 11,
+        "near_flushed_written": 12,
+        "near_stale_max_ms": STALE_MAX_MS,
+    }
+
+
+def test_a_real_near_cache_has_every_one_of_them() -> None:
+    stats = Stats()
+
+    gauges.read_near(stats, NearCache(1 << 20, ttl_max=60.0))
+
+    rows = [row.name for row in ROWS if row.name.startswith("near_")]
+    assert sum(map(int, shown(stats, *rows))) == STALE_MAX_MS
+
+
+def test_the_process_shows_who_is_connected_and_for_how_long_it_runs() -> None:
+    stats = Stats()
+    clients = ["a", "b"]
+    lanes = ["c"]
+    scopes: Any = SimpleNamespace(tracking=False)
+    now = 100.0
+    gauges.read_process(stats, clients=clients, lanes=lanes, scopes=scopes, clock=lambda: now)
+    names = ("clients", "upstream_connections", "tracking", "uptime_s")
+
+    assert shown(stats, *names) == [2, 1, "off", 0]
+
+    clients.pop()
+    scopes.tracking = True
+    now = 107.9
+
+    assert shown(stats, *names) == [1, 1, "on", 7]
+
+
+def test_the_rooms_show_who_waits() -> None:
+    stats = Stats()
+    loads, locks = (WaitingRoom(9, "it", CacheBusy) for _ in range(2))
+    gauges.read_rooms(stats, loads=loads, locks=locks)
+
+    with loads, loads, locks:
+        assert shown(stats, "waiting", "lock_waiters") == [2, 1]
+
+    assert shown(stats, "waiting", "lock_waiters") == [0, 0]
