@@ -133,7 +133,7 @@ class Tally:
     skipped: int = 0
     not_found: int = 0
     failed: int = 0
-    errors: list[list[bytes]] = field(default_factory=list)
+    errors: list[list[bytes]] = field(default_factory=list[list[bytes]])
 
     def fail(self, key: bytes, why: ProxyError) -> None:
         self.failed += 1
@@ -271,8 +271,8 @@ class Endings:
         if ttl_ms is None:
             head, tails = b"*%d\r\n" % (3 + len(nx)), [_words(nx)]
         else:
-            head, tails = b"*%d\r\n" % (5 + len(nx)), []
-            tails += [_words([b"PX", b"%d" % ms, *nx]) for ms in cls._spread(ttl_ms)]
+            head = b"*%d\r\n" % (5 + len(nx))
+            tails = [_words([b"PX", b"%d" % ms, *nx]) for ms in cls._spread(ttl_ms)]
             random.shuffle(tails)
         return cls(head, tails * ((BATCH + cls.STEPS) // len(tails) + 1))
 

@@ -103,12 +103,15 @@ class Asking(Protocol):
 
     async def ask(self, *words: bytes) -> Value:
         """One request and its reply."""
+        ...
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
         """One script, atomically; loaded where the server does not know it."""
+        ...
 
     async def many(self, requests: Sequence[bytes]) -> list[Value]:
         """Encoded requests in one piece; a reply each, errors among them as ServerError values."""
+        ...
 
 
 class Watch(Protocol):
@@ -120,6 +123,7 @@ class Watch(Protocol):
 
     async def wait(self, seconds: float) -> bool:
         """Until it fires, for so long at most; whether it has fired."""
+        ...
 
     def close(self) -> None: ...
 
@@ -135,6 +139,7 @@ class Watching(Protocol):
     @property
     def tracking(self) -> bool:
         """False: nothing will fire but a lost connection."""
+        ...
 
     def watch(self, *keys: bytes) -> Watch: ...
 
@@ -144,9 +149,11 @@ class LoaderKeys(Protocol):
 
     def manages(self, key: bytes) -> bool:
         """Whether a load may run for the key, which a write of it must void."""
+        ...
 
     def read_through(self, key: bytes) -> bool:
         """Whether a plain read of the key loads it where it is missing."""
+        ...
 
 
 class Loads(Protocol):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -36,8 +36,8 @@ class Body:
             raise Refusal(400, "the body is not JSON") from None
         if not isinstance(value, dict):
             raise Refusal(400, "the body must be a JSON object")
-        self._fields: dict[str, object] = value
-        for name in value:
+        self._fields = cast("dict[str, object]", value)
+        for name in self._fields:
             if name not in known:
                 unknown = shown(name.encode("utf-8", "replace"))
                 raise Refusal(400, f"unknown field {unknown}; there are {', '.join(known)}")
@@ -56,7 +56,8 @@ class Body:
         items = self._fields[name]
         if not isinstance(items, list) or not items:
             raise Refusal(400, f"{name} must be a list of one string or more")
-        return [_text(f"{name}[{at}]", item) for at, item in enumerate(items)]
+        texts = enumerate(cast("list[object]", items))
+        return [_text(f"{name}[{at}]", item) for at, item in texts]
 
     def seconds(self, name: str) -> list[bytes]:
         """PX and milliseconds; nothing where the field is not there."""

@@ -132,7 +132,7 @@ def _check(url: str) -> None:
 
 def _pieces(text: str) -> tuple[list[str], list[str]]:
     """The literals and the names of the captures between them."""
-    literals, names = [""], []
+    literals, names = [""], list[str]()
     for piece in _PIECE.finditer(text):
         if piece["lone"]:
             what = "opened and not closed" if piece[0] == "{" else "closed and not opened"

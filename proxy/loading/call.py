@@ -17,6 +17,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from ..resp.requests import BULK_MAX
 from .source import NO_SUCH_THING, Loaded, SourceError, said
@@ -115,9 +116,10 @@ def encoded(result: object) -> Loaded:
     """What a function returned as a value: bytes and text as they are, the rest as JSON."""
     if result is None:
         return NO_SUCH_THING
+    kind = type(result).__name__
     try:
         if isinstance(result, bytes | bytearray | memoryview):
-            value = bytes(result)
+            value = bytes(cast("bytes | bytearray", result))
         elif isinstance(result, str):
             value = result.encode()
         else:
@@ -125,7 +127,6 @@ def encoded(result: object) -> Loaded:
                 result, ensure_ascii=False, allow_nan=False, separators=(",", ":")
             ).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        kind = type(result).__name__
         raise SourceError(f"its result, a {kind}, is no JSON: {said(str(error))}") from None
     if len(value) > BULK_MAX:
         raise SourceError(f"its result is larger than {BULK_MAX >> 20} MiB")

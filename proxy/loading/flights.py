@@ -54,7 +54,7 @@ class Flight:
     ttl_ms: int | None = None
     refresh: bool = False
     touched: bool = False  # the key was written since its lease was taken: nothing is stored
-    waiters: set[asyncio.Future[Landed]] = field(default_factory=set)
+    waiters: set[asyncio.Future[Landed]] = field(default_factory=set[asyncio.Future[Landed]])
 
     def __repr__(self) -> str:
         return f"<Flight {self.key!r} {self.loader.name} waiters={len(self.waiters)}>"

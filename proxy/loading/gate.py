@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 
@@ -35,7 +35,7 @@ class Gate:
         return len(self._live) + len(self._warm)
 
     @asynccontextmanager
-    async def turn(self, warm: bool) -> AsyncIterator[None]:
+    async def turn(self, warm: bool) -> AsyncGenerator[None, None]:
         """One of the places for the length of the block."""
         await self._enter(warm)
         try:

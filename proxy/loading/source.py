@@ -42,6 +42,7 @@ class Source(Protocol):
     async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
         """The value for the key. SourceError. A cancelled load leaves nothing half done behind.
         No captures: the loader was named for a key that its match does not fit."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -20,7 +20,7 @@ import logging
 import random
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -120,7 +120,9 @@ class Line:
     watch: Watch
     # Until then the lock is known to be held, and the lane that pushes has read it; 0: not known.
     retry_at: float = 0.0
-    turns: OrderedDict[asyncio.Future[None], None] = field(default_factory=OrderedDict)
+    turns: OrderedDict[asyncio.Future[None], None] = field(
+        default_factory=OrderedDict[asyncio.Future[None], None]
+    )
 
     def __repr__(self) -> str:
         return f"<Line waiting={len(self.turns)} fired={self.watch.fired}>"
@@ -287,7 +289,9 @@ class Locks:
         return min(left, LONGEST) + self._jitter(*LATER)
 
     @contextmanager
-    def _standing(self, resource: bytes) -> Iterator[tuple[Line, asyncio.Future[None]]]:
+    def _standing(
+        self, resource: bytes
+    ) -> Generator[tuple[Line, asyncio.Future[None]], None, None]:
         """A place in the line for a resource, which is there as long as somebody stands in it."""
         line = self._lines.get(resource)
         if line is not None and len(line.turns) >= LINE_MAX:
@@ -362,7 +366,7 @@ class Locks:
     # --- Giving back --------------------------------------------------------------------------
 
     @contextmanager
-    def _known(self, caller: Caller) -> Iterator[None]:
+    def _known(self, caller: Caller) -> Generator[None, None, None]:
         """Callers by the tokens that clients named: a grant that one has left is the others'."""
         if not caller.named:
             yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import hiredis
 
@@ -34,7 +34,9 @@ def value_of(reply: bytes) -> Value:
 
 def _packed(words: tuple[bytes, ...]) -> bytes:
     """A request, packed in C: it may be long."""
-    return cast(bytes, hiredis.pack_command(cast(Any, words)))  # its stub says: tuples of one
+    # Its stub says: tuples of one.
+    pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+    return pack(words)
 
 
 class Asker:

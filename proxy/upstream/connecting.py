@@ -13,6 +13,7 @@ connection means for the requests is for its subclass Lane to say."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, cast
 
 from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
@@ -29,7 +30,7 @@ WRITE_HIGH: Final = 4 * 1024 * 1024
 WRITE_LOW: Final = 1024 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
 
-MOVES: Final = {
+MOVES: Final[Mapping[LaneState, set[LaneState]]] = {
     LaneState.IDLE: {LaneState.CONNECTING, LaneState.CLOSED},
     LaneState.CONNECTING: {
         LaneState.READY,

@@ -188,7 +188,7 @@ class Lanes:
 
     def _surplus(self) -> list[Lane]:
         """Lanes idle for long enough; counts the ticks."""
-        surplus = []
+        surplus: list[Lane] = []
         for lane in chain(self._shared.values(), *self._warm.values()):
             busy = lane.users or lane.waiting or lane.offline
             lane.idle_ticks = 0 if busy else lane.idle_ticks + 1

@@ -43,7 +43,7 @@ def invalidated(push: bytes) -> list[bytes] | None:
         return None
     end = push.index(b"\r\n", at)
     count, at = int(push[at + 1 : end]), end + 2
-    keys = []
+    keys: list[bytes] = []
     for _ in range(count):
         end = push.index(b"\r\n", at)
         size, at = int(push[at + 1 : end]), end + 2
