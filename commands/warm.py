@@ -4,9 +4,9 @@
     WARM [EX s | PX ms] [LOADER name] [CONCURRENCY n] [REFRESH] KEYS key [key ...]
     WARM [EX s | PX ms] [REFRESH] VALUES key value [key value ...]
 
-A key that fails is counted and named in the answer; the others go on. Loads are flight.py's, with
-the leases of every other load, so that an invalidation meanwhile wins. Values are written by this
-module: leases first, in the same piece, so that no load that runs may write over them."""
+A key that fails is counted and named in the answer; the others go on. Loads are those of
+loading/flights.py, with the leases of every other load, so that an invalidation
+meanwhile wins. Values are written by this module: leases first, in the same piece, so that no load that runs may write over them."""
 
 from __future__ import annotations
 
@@ -294,8 +294,6 @@ def _words(words: Sequence[bytes]) -> bytes:
 
 # --- Facts ------------------------------------------------------------------------------------
 
-_LOADER: Final = Argument("loader", "string", token="LOADER", flags=("optional",))
-_CONCURRENCY: Final = Argument("concurrency", "integer", token="CONCURRENCY", flags=("optional",))
 _REFRESH: Final = Argument("refresh", "pure-token", token="REFRESH", flags=("optional",))
 
 SPEC = CommandSpec(

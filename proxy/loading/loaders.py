@@ -4,7 +4,7 @@
 
 Owns what the sources hold open: one HTTP session, threads, connections; nothing is open before the
 first load, and ``close`` ends it all. Never stores a value and knows no lease and no waiter: who
-asks here (flight.py) waits at the loader's gate and gives each load its time limit."""
+asks here (flights.py) waits at the loader's gate and gives each load its time limit."""
 
 from __future__ import annotations
 

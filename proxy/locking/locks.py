@@ -11,7 +11,7 @@ release costs one attempt, however many wait. The watch stands for as long as th
 cleared before each attempt, so that no wake-up falls between two of them.
 
 An attempt runs to its end also when its caller has left; its grant is then given back. Never knows
-sessions: commands/lock.py calls. Semantics: design/cache-aside-and-locks.md, 4."""
+sessions: commands/lock.py calls."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ import asyncio
 import logging
 import random
 import secrets
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from ...lua import script
 from ..bounds import WaitingRoom
-from ..custom.spec import Asking, Counts, Watch, Watching
+from ..custom.spec import Asking, Counts, Watching
 from ..custom.words import MS_MAX
 from ..errors import LockBusy, ProxyError, shown
 from ..keys.ours import fence_key, lock_key
-from ..log import event
 from ..resp.replies import Value
 from ..resp.requests import integer_of
-from ..settings.config import retry_delay
+from .lines import Caller, Line
+from .returns import Returns, Start
 
 log = logging.getLogger(__name__)
 
@@ -63,34 +61,15 @@ UNTOLD: Final = (0.05, 0.15)
 LONGEST: Final = 60.0
 
 LINE_MAX: Final = 10_000
-RETURNING_MAX: Final = 10_000
-
-Start = Callable[[Coroutine[Any, Any, None]], object]
 
 
 @dataclass(slots=True)
 class Grant:
-    """A lock that was acquired (spec.Grant)."""
+    """A lock that was acquired (custom/spec.py, Grant)."""
 
     token: bytes
     fence: int
     valid_ms: int
-
-
-@dataclass(slots=True, eq=False)
-class Caller:
-    """One ACQUIRE. ``named``: the token is the client's, which may send it again."""
-
-    resource: bytes
-    token: bytes
-    ttl_ms: int
-    named: bool
-    contended: bool = False
-
-    @property
-    def claim(self) -> tuple[bytes, bytes]:
-        """What a grant is of; two callers with one token have the same."""
-        return self.resource, self.token
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,37 +91,8 @@ class Held:
 Answer = Taken | Held
 
 
-@dataclass(slots=True, eq=False)
-class Line:
-    """Those who wait for one lock here, in the order in which they came: each one's turn comes when
-    all before it have left."""
-
-    watch: Watch
-    # Until then the lock is known to be held, and the lane that pushes has read it; 0: not known.
-    retry_at: float = 0.0
-    turns: OrderedDict[asyncio.Future[None], None] = field(
-        default_factory=OrderedDict[asyncio.Future[None], None]
-    )
-
-    def __repr__(self) -> str:
-        return f"<Line waiting={len(self.turns)} fired={self.watch.fired}>"
-
-    def enter(self, turn: asyncio.Future[None]) -> None:
-        self.turns[turn] = None
-        self._call_head()
-
-    def leave(self, turn: asyncio.Future[None]) -> None:
-        del self.turns[turn]
-        self._call_head()
-
-    def _call_head(self) -> None:
-        head = next(iter(self.turns), None)
-        if head is not None and not head.done():
-            head.set_result(None)
-
-
 class Locks:
-    """What spec.Locks says."""
+    """The locks of one db and upstream user (custom/spec.py, Locks)."""
 
     def __init__(
         self,
@@ -164,17 +114,15 @@ class Locks:
         self._stats = stats
         self._room = room
         self._token = token
-        self._sleep = sleep
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
         self._lines: dict[bytes, Line] = {}
-        self._named: dict[tuple[bytes, bytes], set[Caller]] = {}
-        self._returning: dict[tuple[bytes, bytes], asyncio.Future[None]] = {}
+        self._returns = Returns(self.release, start, clock=clock, sleep=sleep)
 
     def __repr__(self) -> str:
         return (
             f"<Locks lines={len(self._lines)} waiting={self.waiting} "
-            f"returning={len(self._returning)}>"
+            f"returning={len(self._returns)}>"
         )
 
     @property
@@ -182,7 +130,7 @@ class Locks:
         """Requests that stand in a line."""
         return sum(len(line.turns) for line in self._lines.values())
 
-    # --- What spec.Locks says -----------------------------------------------------------------
+    # --- What commands ask -----------------------------------------------------------------
 
     async def acquire(
         self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
@@ -190,7 +138,7 @@ class Locks:
         """The lock; None: another holds it, and the wait is over. LockBusy: too many wait."""
         deadline = self._clock() + wait_ms / 1000
         caller = Caller(resource, token or self._token(), ttl_ms, named=token is not None)
-        with self._known(caller):
+        with self._returns.known(caller):
             grant = None
             if resource not in self._lines:
                 if not wait_ms:
@@ -207,13 +155,16 @@ class Locks:
         return grant
 
     async def release(self, resource: bytes, token: bytes) -> bool:
+        """False: it is not the token's, or has ended."""
         return bool(await self._upstream.run(RELEASE, (lock_key(resource),), (token,)))
 
     async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool:
+        """Never revives a lock that has ended: False."""
         args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
         return bool(await self._upstream.run(EXTEND, _keys(resource), args))
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
+        """LOCK INFO's map, which never has the token."""
         reply = await self._upstream.run(INFO, _keys(resource), ())
         held, ms, fence = cast(Sequence[Any], reply)
         line = self._lines.get(resource)
@@ -235,7 +186,7 @@ class Locks:
             return None
         grant = self._in_time(caller, answer)
         if grant is None:
-            await self._undo(caller, deadline)
+            await self._returns.undo(caller, deadline)
         return grant
 
     async def _wait(self, caller: Caller, deadline: float) -> Grant | None:
@@ -265,7 +216,7 @@ class Locks:
             # Without the pause a time too short to be of use would be asked for again at once, and
             # for as long as it may wait.
             line.retry_at = self._clock() + self._jitter(*UNTOLD)
-            await self._undo(caller, deadline)
+            await self._returns.undo(caller, deadline)
             line.watch.clear()
         return None
 
@@ -331,7 +282,7 @@ class Locks:
             reply = await self._upstream.run(ACQUIRE, _keys(caller.resource), args)
         except Exception as error:
             if isinstance(error, ProxyError) and error.outcome_unknown and not caller.named:
-                self._give_back(caller)
+                self._returns.give_back(caller)
             if not answered.done():
                 answered.set_exception(error)
             return
@@ -348,7 +299,7 @@ class Locks:
         """An answer whose caller has left. What its token held before stays: the client that named
         it may count on that."""
         if isinstance(answer, Taken) and answer.new:
-            self._give_back(caller)
+            self._returns.give_back(caller)
 
     def _in_time(self, caller: Caller, taken: Taken) -> Grant | None:
         """What the client gets; None where nothing is left of it: we were stopped, or the server
@@ -362,68 +313,6 @@ class Locks:
         if not caller.contended:
             caller.contended = True
             self._stats.add("locks_contended")
-
-    # --- Giving back --------------------------------------------------------------------------
-
-    @contextmanager
-    def _known(self, caller: Caller) -> Generator[None, None, None]:
-        """Callers by the tokens that clients named: a grant that one has left is the others'."""
-        if not caller.named:
-            yield
-            return
-        self._returning.pop(caller.claim, None)
-        callers = self._named.setdefault(caller.claim, set())
-        callers.add(caller)
-        try:
-            yield
-        finally:
-            callers.discard(caller)
-            if not callers:
-                del self._named[caller.claim]
-
-    async def _undo(self, caller: Caller, deadline: float) -> None:
-        """Give a grant back that came too late, before the caller asks again with its token."""
-        returned = self._give_back(caller)
-        await asyncio.wait([returned], timeout=max(0.0, deadline - self._clock()))
-
-    def _give_back(self, caller: Caller) -> asyncio.Future[None]:
-        """Release in the background what nobody holds; done when that has ended."""
-        returned: asyncio.Future[None] = self._loop.create_future()
-        if self._named.get(caller.claim, set()) - {caller}:
-            returned.set_result(None)
-        elif len(self._returning) >= RETURNING_MAX:
-            self._not_returned(caller, "too many at once")
-            returned.set_result(None)
-        else:
-            self._returning[caller.claim] = returned
-            self._start(self._return(caller, returned))
-        return returned
-
-    async def _return(self, caller: Caller, returned: asyncio.Future[None]) -> None:
-        """Until it is answered, the lock has ended, or another ACQUIRE has come with the token."""
-        ends = self._clock() + caller.ttl_ms / 1000
-        try:
-            for attempt in count(1):
-                if self._returning.get(caller.claim) is not returned:
-                    return
-                try:
-                    await self.release(caller.resource, caller.token)
-                    return
-                except ProxyError as error:
-                    pause = retry_delay(attempt)
-                    if self._clock() + pause >= ends:
-                        self._not_returned(caller, error)
-                        return
-                await self._sleep(pause)
-        finally:
-            if self._returning.get(caller.claim) is returned:
-                del self._returning[caller.claim]
-            if not returned.done():
-                returned.set_result(None)
-
-    def _not_returned(self, caller: Caller, why: object) -> None:
-        resource = shown(caller.resource)
-        event(log, logging.WARNING, "lock not given back", resource=resource, error=why)
 
 
 def _keys(resource: bytes) -> tuple[bytes, bytes]:

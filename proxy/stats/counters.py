@@ -44,7 +44,6 @@ ROWS: Final = (
     Row("coalesced", Kind.COUNTER, "Misses that waited for a load already on its way."),
     Row("leases", Kind.COUNTER, "Leases granted to clients that compute a value themselves."),
     Row("fills_refused", Kind.COUNTER, "Values not stored, because their lease was lost or void."),
-    Row("stale_served", Kind.COUNTER, "Hits answered with a value past its time."),
     Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE."),
     Row("locks_acquired", Kind.COUNTER, "Locks granted."),
     Row("locks_contended", Kind.COUNTER, "Attempts to lock that found it held by another."),

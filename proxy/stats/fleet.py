@@ -191,7 +191,7 @@ class Fleet:
 
 
 class Statistics:
-    """What commands see of it all (spec.Counts): this process's rows behind the fleet's numbers."""
+    """What commands see of it all (Statistics): this process's rows behind the fleet's numbers."""
 
     def __init__(self, stats: Stats, fleet: Fleet) -> None:
         self._stats = stats

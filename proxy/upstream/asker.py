@@ -40,7 +40,7 @@ def _packed(words: tuple[bytes, ...]) -> bytes:
 
 
 class Asker:
-    """Asks on one shared lane, in its db and as its user (spec.Asking).
+    """Asks on one shared lane, in its db and as its user (custom/spec.py, Asking).
 
     Each method raises ServerError for an error that the server answered, and the ProxyError of the
     lane where no reply comes. ``tracked``: the server shall remember the keys that scripts read."""

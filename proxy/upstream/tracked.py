@@ -53,7 +53,7 @@ def invalidated(push: bytes) -> list[bytes] | None:
 
 
 class Watched:
-    """Whether some keys have changed since the watch began or was last cleared (spec.Watch).
+    """Whether some keys have changed since the watch began or was last cleared.
 
     It counts from when it is made until ``close``; ``with`` closes it."""
 
@@ -106,8 +106,8 @@ class Watched:
 class TrackedLane:
     """A lane on which the server remembers what we read and tells us when it changes.
 
-    Fulfils spec.Watching for commands and ports.Listener for the lane. The connection stands for as
-    long as somebody watches or the near cache keeps what came through it."""
+    Fulfils Watching (custom/spec.py) for commands and ports.Listener for the lane. The connection
+    stands for as long as somebody watches or the near cache keeps what came through it."""
 
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near

@@ -22,6 +22,7 @@ from nearhit.lua import Script
 from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamDown, UpstreamLost
 from nearhit.proxy.locking import locks as locks_module
+from nearhit.proxy.locking import returns as returns_module
 from nearhit.proxy.locking.locks import Grant, Locks
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.upstream.tracked import Watched
@@ -304,7 +305,7 @@ class World:
         await pass_time(100)
         assert not self.background
         assert repr(self.locks) == "<Locks lines=0 waiting=0 returning=0>"
-        assert not self.locks._named
+        assert not self.locks._returns._named
         assert not self.server.watches
         assert self.room.waiting == 0
         assert not self.errors, self.errors
@@ -977,7 +978,7 @@ def test_giving_back_ends_with_the_lock(caplog: pytest.LogCaptureFixture) -> Non
 def test_giving_back_is_bounded(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(locks_module, "RETURNING_MAX", 2)
+    monkeypatch.setattr(returns_module, "RETURNING_MAX", 2)
 
     @virtual
     async def run(world: World) -> None:

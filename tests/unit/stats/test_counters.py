@@ -12,7 +12,6 @@ CONTRACT = [
     "coalesced",
     "leases",
     "fills_refused",
-    "stale_served",
     "invalidated",
     "locks_acquired",
     "locks_contended",
