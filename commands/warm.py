@@ -5,8 +5,9 @@
     WARM [EX s | PX ms] [REFRESH] VALUES key value [key value ...]
 
 A key that fails is counted and named in the answer; the others go on. Loads are those of
-loading/flights.py, with the leases of every other load, so that an invalidation
-meanwhile wins. Values are written by this module: leases first, in the same piece, so that no load that runs may write over them."""
+loading/flights.py, with the leases of every other load, so that an invalidation meanwhile wins.
+Values are written by this module: leases first, in the same piece, so that no load that runs may
+write over them."""
 
 from __future__ import annotations
 
