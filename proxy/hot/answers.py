@@ -23,7 +23,7 @@ from ..errors import ProxyError
 WINDOW_START = 4
 WINDOW_MAX = 256
 WINDOW_BYTES = 4 * 1024 * 1024
-# A bit of Answers.stalls: until half of the window is free. The others are in session/stalls.py.
+# A bit of Answers.stalls: until half of the window is free. The others are in session/reasons.py.
 STALL_WINDOW = 2
 
 # C integers in the compiled form (answers.pxd).

@@ -1,6 +1,6 @@
 """Who gets a lock, when, and at what cost, against a server of a few lines, in time of our own.
 
-    Locks ── run ──▶ Server (what lua/lock_*.lua say, test_lua_lock.py)
+    Locks ── run ──▶ Server (what lua/lock_*.lua say, tests/unit/lua)
       ▲                │ replies and pushes, in order
       └── Watched ◀────┘
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.stats.counters import READS, ROWS, Kind, Stats, hit_ratio, info_section
 
-# commands.md, STATS; what is ours alone stands behind.
+# What any STATS has, in this order; what is ours alone stands behind.
 CONTRACT = [
     "near_hits",
     "near_misses",
