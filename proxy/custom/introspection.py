@@ -1,9 +1,9 @@
 """What COMMAND says of the proxy's own commands: CommandSpec in, RESP frames out, in the shapes of
 Redis 7.
 
-Facts only, of our own commands only: where they stand in the server's answer is conduct_command.py.
-In RESP3 the server sends sets and maps where RESP2 has flat arrays; flags are simple strings, and
-redis-cli ends itself where they are not.
+Facts only, of our own commands only: where they stand in the server's answer is said in
+session/acts/introspection.py. In RESP3 the server sends sets and maps where RESP2 has flat arrays;
+flags are simple strings, and redis-cli ends itself where they are not.
 https://redis.io/docs/latest/commands/command/ and command-docs/."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a loader's source is, and what it returns.
 
-A source says where a missing value comes from: load_url.py, load_call.py, load_redis.py and
-load_demo.py are one each. It maps what its library raises to ``SourceError``; loaders.py puts the
+A source says where a missing value comes from: url.py, call.py, redis.py and demo.py are one
+each. It maps what its library raises to ``SourceError``; loaders.py puts the
 loader's name to it."""
 
 from __future__ import annotations

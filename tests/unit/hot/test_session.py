@@ -13,18 +13,31 @@ import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.hot.answers import WINDOW_MAX
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.lane_key import User
 
 from tests.fakes import Client, Upstream, World, requests
-
-OK = b"+OK\r\n"
-NIL = b"_\r\n"
-FLUSHED = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
-CACHING = (b"CLIENT", b"CACHING", b"YES")
-UNKEPT = OK + b":500\r\n" + NIL  # the answer to a fill that stores nothing
+from tests.nearness import (
+    FLUSHED,
+    NIL,
+    OK,
+    UNKEPT,
+    bulk,
+    cached,
+    ends,
+    expect_fill,
+    expect_get,
+    filled,
+    filling,
+    gets,
+    joined,
+    near,
+    plain,
+    push,
+    seen_once,
+    tracked,
+)
 
 
 @pytest.fixture
@@ -38,123 +51,6 @@ async def world() -> AsyncIterator[World]:
 async def client(world: World) -> Client:
     """One for whom both lanes of db 0 stand."""
     return await joined(world)
-
-
-async def joined(world: World) -> Client:
-    client = world.client()
-    client.session.window = WINDOW_MAX
-    client.send(b"PING")
-    await world.settle()
-    plain(world).expect(b"PING")
-    plain(world).reply(b"+PONG\r\n")
-    await world.settle()
-    assert client.took() == b"+PONG\r\n"
-    return client
-
-
-def _wires(world: World, *, tracked: bool) -> list[Upstream]:
-    return [
-        wire
-        for wire in world.dial.wires
-        if not wire.lost
-        and tracked is any(words[1:2] == [b"TRACKING"] for words in wire.handshake or ())
-    ]
-
-
-def tracked(world: World) -> Upstream:
-    """The server's end of the newest tracked lane."""
-    return _wires(world, tracked=True)[-1]
-
-
-def plain(world: World) -> Upstream:
-    """Of the newest other lane."""
-    return _wires(world, tracked=False)[-1]
-
-
-def push(*keys: bytes) -> bytes:
-    listed = b"".join(b"$%d\r\n%b\r\n" % (len(key), key) for key in keys)
-    return b">2\r\n$10\r\ninvalidate\r\n*%d\r\n" % len(keys) + listed
-
-
-def bulk(value: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
-def gets(*keys: bytes) -> bytes:
-    return b"".join(encode([b"GET", key]) for key in keys)
-
-
-def expect_fill(wire: Upstream, key: bytes) -> None:
-    wire.expect(*CACHING)
-    wire.expect(b"PTTL", key)
-    wire.expect(b"GET", key)
-
-
-def expect_get(wire: Upstream, key: bytes) -> bool:
-    """A read of the key; whether it is to be kept."""
-    fills = wire.written.startswith(encode(CACHING))
-    if fills:
-        wire.expect(*CACHING)
-        wire.expect(b"PTTL", key)
-    wire.expect(b"GET", key)
-    return fills
-
-
-async def seen_once(world: World, client: Client, key: bytes = b"k") -> None:
-    """The key is asked for, so that the next miss fills."""
-    client.send(b"GET", key)
-    await world.settle()
-    tracked(world).expect(b"GET", key)
-    tracked(world).reply(NIL)
-    await world.settle()
-    client.took()
-
-
-async def filling(world: World, client: Client, key: bytes = b"k") -> Upstream:
-    """A fill is on its way: the server's end that is to answer it."""
-    client.send(b"GET", key)
-    await world.settle()
-    wire = tracked(world)
-    if wire.written == encode([b"GET", key]):  # its first sight
-        wire.expect(b"GET", key)
-        wire.reply(NIL)
-        await world.settle()
-        client.took()
-        return await filling(world, client, key)
-    expect_fill(wire, key)
-    assert wire.quiet
-    return wire
-
-
-def filled(value: bytes = b"$1\r\n1\r\n", pttl: int = -1) -> bytes:
-    return OK + b":%d\r\n" % pttl + value
-
-
-async def cached(
-    world: World, client: Client, key: bytes = b"k", value: bytes = b"$1\r\n1\r\n", pttl: int = -1
-) -> None:
-    wire = await filling(world, client, key)
-    wire.reply(filled(value, -2 if value == NIL else pttl))
-    await world.settle()
-    client.took()
-    assert await near(world, client, key)
-
-
-async def near(world: World, client: Client, key: bytes = b"k") -> bytes:
-    """What the near cache answers; empty where the server was asked (and has said nil)."""
-    client.send(b"GET", key)
-    await world.settle()
-    got = client.took()
-    if got:
-        return got
-    for wire in world.dial.wires:
-        if not wire.lost and wire.written:
-            fills = expect_get(wire, key)
-            null = NIL if wire is tracked(world) else b"$-1\r\n"
-            wire.reply(UNKEPT if fills else null)
-    await world.settle()
-    assert client.took() in (b"$-1\r\n", NIL)
-    return b""
 
 
 # --- Filling ----------------------------------------------------------------------------------
@@ -366,7 +262,7 @@ WRITES = [
 
 
 def others(world: World) -> list[Upstream]:
-    return [wire for wire in _wires(world, tracked=False) if wire.written]
+    return [wire for wire in ends(world, tracked=False) if wire.written]
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -430,7 +326,7 @@ async def near_tracked(world: World, client: Client, key: bytes = b"k") -> bytes
     await world.settle()
     got = client.took()
     if not got:
-        wire = next(wire for wire in _wires(world, tracked=True) if wire.written)
+        wire = next(wire for wire in ends(world, tracked=True) if wire.written)
         wire.reply(UNKEPT if expect_get(wire, key) else NIL)
         await world.settle()
         client.took()
@@ -901,58 +797,6 @@ async def test_a_client_that_reads_nothing_is_not_served_near(world: World, clie
     assert client.took() == bulk(b"1") * 2
 
 
-# --- MGET -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("resp", [2, 3])
-async def test_of_mget_only_the_misses_are_asked_for(
-    world: World, client: Client, resp: int
-) -> None:
-    await cached(world, client, b"a", bulk(b"A"))
-    await cached(world, client, b"none", NIL)
-    client.session.berth.rekey(client.session.berth.lane_key.with_resp(resp))
-    client.send(b"MGET", b"x", b"a", b"none", b"y", b"a")
-    await world.settle()
-    wire = tracked(world)
-    wire.expect(b"MGET", b"x", b"y")
-    wire.reply(b"*2\r\n" + NIL + bulk(b"Y"))
-    await world.settle()
-    null = NIL if resp == 3 else b"$-1\r\n"
-    assert client.took() == b"*5\r\n" + null + bulk(b"A") + null + bulk(b"Y") + bulk(b"A")
-
-    client.send(b"MGET", b"none", b"a")
-    await world.settle()
-    assert client.took() == b"*2\r\n" + null + bulk(b"A")
-    assert wire.quiet
-
-
-async def test_mget_fills_what_nothing_was_said_of_meanwhile(world: World, client: Client) -> None:
-    for key in (b"a", b"b", b"c"):
-        await seen_once(world, client, key)
-    writer = await joined(world)
-    client.send(b"MGET", b"a", b"b", b"c")
-    await world.settle()
-    wire = tracked(world)
-    for key in (b"a", b"b", b"c"):
-        wire.expect(*CACHING)
-        wire.expect(b"PTTL", key)
-    wire.expect(b"MGET", b"a", b"b", b"c")
-    writer.send(b"SET", b"c", b"2")
-    await world.settle()
-    wire.reply(
-        (OK + b":-1\r\n") * 2 + push(b"b") + OK + b":-1\r\n"
-        + b"*3\r\n" + bulk(b"A") + bulk(b"B") + bulk(b"C")
-    )  # fmt: skip
-    plain(world).take()
-    plain(world).reply(OK)
-    await world.settle()
-    assert client.took() == b"*3\r\n" + bulk(b"A") + bulk(b"B") + bulk(b"C")
-
-    assert await near(world, client, b"a") == bulk(b"A")
-    assert await near(world, client, b"b") == b""
-    assert await near(world, client, b"c") == b""
-
-
 # --- Who may not be served --------------------------------------------------------------------
 
 
@@ -1001,7 +845,7 @@ async def test_another_user_has_entries_of_its_own(world: World, client: Client)
     assert await near(world, other) == b""
     await cached(world, other, value=bulk(b"hers"))
     assert await near(world, client) == bulk(b"1")
-    for wire in _wires(world, tracked=True):
+    for wire in ends(world, tracked=True):
         wire.reply(push(b"k"))
         break
     assert await near(world, client) == b""

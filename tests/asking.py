@@ -1,0 +1,36 @@
+"""What tests of a session ask, and how a script answers it."""
+
+from __future__ import annotations
+
+from nearhit.proxy.resp.requests import encode
+
+from tests.fakes import Client, Upstream, World
+
+OK = b"+OK\r\n"
+LOST = b"-UPSTREAM connection to the server lost ("
+GET = encode([b"GET", b"k"])
+
+
+async def asked(world: World, client: Client, *words: bytes, reply: bytes) -> bytes:
+    """Send one request, have it answered on whatever lane it went to, and return what came."""
+    client.send(*words)
+    await world.settle()
+    for wire in world.dial.wires:
+        if wire.written.startswith(encode(words)):
+            wire.expect(*words)
+            wire.reply(reply)
+            await world.settle()
+            return client.took()
+    raise AssertionError(f"{words!r} went nowhere: {[wire.written for wire in world.dial.wires]}")
+
+
+async def shared(world: World, client: Client) -> Upstream:
+    """The shared lane of the client's key, connected."""
+    client.send(b"PING")
+    await world.settle()
+    wire = world.dial.wires[-1]
+    wire.expect(b"PING")
+    wire.reply(b"+PONG\r\n")
+    await world.settle()
+    assert client.took() == b"+PONG\r\n"
+    return wire

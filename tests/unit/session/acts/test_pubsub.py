@@ -1,0 +1,95 @@
+"""SUBSCRIBE and its kin: the lane, the counts, what is a message and what is a reply."""
+
+from __future__ import annotations
+
+from tests.asking import asked
+from tests.fakes import Client, World
+
+
+def confirmed(word: bytes, name: bytes, count: int, mark: bytes = b"*") -> bytes:
+    return mark + b"3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
+        len(word), word, len(name), name, count,
+    )  # fmt: skip
+
+
+MESSAGE = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$2\r\nhi\r\n"
+
+
+async def test_subscriptions_are_counted_and_the_last_gives_the_lane_back(
+    world: World, client: Client
+) -> None:
+    client.send(b"SUBSCRIBE", b"a", b"b")
+    own = await world.upstream(0)
+    reply = confirmed(b"subscribe", b"a", 1) + confirmed(b"subscribe", b"b", 2)
+    own.reply(reply + MESSAGE)
+    await world.settle()
+    assert client.took() == reply + MESSAGE
+    assert client.session.berth.subscriptions == (2, 0, 0)
+    assert client.session.berth.flags == "P"
+
+    client.send(b"UNSUBSCRIBE")
+    reply = confirmed(b"unsubscribe", b"a", 1) + confirmed(b"unsubscribe", b"b", 0)
+    await world.settle()
+    own.reply(reply)
+    await world.settle()
+
+    assert client.took() == reply
+    assert client.session.berth.subscriptions == (0, 0, 0)
+    assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
+
+
+async def test_a_client_that_leaves_its_subscriptions_closes_its_lane(
+    world: World, client: Client
+) -> None:
+    client.send(b"SUBSCRIBE", b"a")
+    own = await world.upstream(0)
+    own.reply(confirmed(b"subscribe", b"a", 1))
+
+    client.leave()
+    await world.settle()
+
+    assert own.end == "aborted"
+
+
+async def test_in_resp3_commands_and_messages_mix(world: World, client: Client) -> None:
+    await asked(world, client, b"HELLO", b"3", reply=b"%1\r\n$5\r\nproto\r\n:3\r\n")
+    client.send(b"SUBSCRIBE", b"a")
+    await world.settle()
+    own = world.dial.wires[-1]
+    own.reply(confirmed(b"subscribe", b"a", 1, b">"))
+    await world.settle()
+    client.took()
+
+    client.send(b"LRANGE", b"l", b"0", b"-1")
+    await world.settle()
+    # A list that reads like a message is a reply, or the answer queue is one short for ever.
+    own.reply(MESSAGE + b">" + MESSAGE[1:])
+    await world.settle()
+
+    assert client.took() == MESSAGE + b">" + MESSAGE[1:]
+    assert client.session.owed == 0
+
+
+async def test_a_refused_subscription_leaves_nothing(world: World, client: Client) -> None:
+    client.send(b"SUBSCRIBE", b"a", b"b")
+    own = await world.upstream(0)
+
+    own.reply(b"-NOPERM no\r\n")
+    await world.settle()
+
+    assert client.took() == b"-NOPERM no\r\n"
+    assert client.session.owed == 0
+    assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
+
+
+async def test_with_its_lane_a_subscription_and_its_connection_are_gone(
+    world: World, client: Client
+) -> None:
+    client.send(b"SUBSCRIBE", b"a")
+    own = await world.upstream(0)
+    own.reply(confirmed(b"subscribe", b"a", 1))
+
+    own.lose()
+    await world.settle()
+
+    assert client.wire.end == "closed"
