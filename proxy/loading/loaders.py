@@ -9,9 +9,8 @@ asks here (flights.py) waits at the loader's gate and gives each load its time l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
-from ..errors import LoadError, StartError
+from ..errors import ExitCode, LoadError, StartError
 from ..settings.loaders import DEMO, LoaderSettings
 from .call import CallSource, imported
 from .demo import DemoSource
@@ -19,8 +18,6 @@ from .gate import Gate
 from .redis import RedisSource
 from .source import Loaded, Source, SourceError
 from .url import Http, UrlSource
-
-BAD_SETTINGS: Final = 2  # exit code: see terminal.EXIT_CODES
 
 
 class Loader:
@@ -119,7 +116,7 @@ def _made(settings: Sequence[LoaderSettings], http: Http) -> list[Loader]:
             given = one.given.get("call")
             mistakes.append(f"{given.place if given else f'[loaders.{one.name}] call'}: {error}")
     if mistakes:
-        raise StartError("; ".join(mistakes), BAD_SETTINGS)
+        raise StartError("; ".join(mistakes), ExitCode.BAD_SETTINGS)
     return loaders
 
 

@@ -44,7 +44,7 @@ class Route(IntEnum):
     WAIT = 21  # counts from the connection's last write
     WATCH = 22
     READ = 25  # PLAIN, and its hits and misses are counted: GET and its kin
-    WRITE = 26  # PLAIN but for the keys of loaders, whose leases it voids
+    WRITE = 26  # PLAIN, but its keys are looked at: loads of them are void, the near cache forgets
     GETORSET = 27  # a command of the proxy's own that may follow others of its kind unanswered
     CUSTOM = 28  # any other command of the proxy's own
     COMMAND = 29  # the server's answer and ours together

@@ -313,7 +313,7 @@ class Berth:
         """Parse on when the lane takes more."""
         assert isinstance(lane, Lane)
         self._session.stalls |= STALL_LANE
-        lane.blocked.append(self)
+        lane.waiting_for_room.append(self)
         if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
             self._session.stop_reading()
 

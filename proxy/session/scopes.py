@@ -1,7 +1,7 @@
 """Runs the commands of the proxy's own: for sessions, and for HTTP with the same words.
 
 Owns one Call for each db and upstream user: its lanes, flights and locks. Knows no command by name:
-server.py hands them in."""
+process/wiring.py hands them in."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a write that passes does before it is sent, beside what the near cache forgets.
 
-Two owners, one for each thing that a write makes old: the near cache's replies are forgotten by the
-slot that waits for the write, before it leaves and again before the client hears of it; loads are
-void from here on. Called by acts and by uploads."""
+Two owners, one for each thing that a write makes old: the near cache's replies are forgotten as the
+write is sent and again by the slot that waits for its reply; loads are void from here on.
+Called by acts and by uploads."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Lane(Connecting):
         self.users = 0  # sessions that use this shared lane now
         self.idle_ticks = 0
         self.patient = False  # a blocking command waits: silence is no sign of death
-        self.blocked: list[Owner[Lane]] = []
+        self.waiting_for_room: list[Owner[Lane]] = []
         self.tunnel = False
         self.framing: Framing | None = None
         self.listener: Listener | None = None
@@ -358,8 +358,8 @@ class Lane(Connecting):
 
     def _unchoke(self) -> None:
         self.choked = False
-        blocked, self.blocked = self.blocked, []
-        for owner in blocked:
+        owners, self.waiting_for_room = self.waiting_for_room, []
+        for owner in owners:
             owner.lane_writable(self)
 
     def pause_reading(self, reader: object) -> None:

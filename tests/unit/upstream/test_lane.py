@@ -541,7 +541,7 @@ async def test_past_its_bound_the_offline_queue_stops_its_sender(bench: Bench) -
     send(lane)
     assert lane.choked
 
-    lane.blocked.append(bench.owner)
+    lane.waiting_for_room.append(bench.owner)
     await settle()
     bench.dial.mute = False
     bench.dial.wires[0].lose()
@@ -555,18 +555,18 @@ async def test_a_full_transport_stops_senders_until_it_has_room(bench: Bench) ->
 
     lane.pause_writing()
     assert lane.choked
-    lane.blocked.append(bench.owner)
+    lane.waiting_for_room.append(bench.owner)
     lane.resume_writing()
 
     assert not lane.choked
     assert bench.owner.writable == 1
-    assert not lane.blocked
+    assert not lane.waiting_for_room
 
 
 async def test_nobody_stays_blocked_on_a_lane_that_died(bench: Bench) -> None:
     lane, wire = await bench.ready()
     lane.pause_writing()
-    lane.blocked.append(bench.owner)
+    lane.waiting_for_room.append(bench.owner)
 
     wire.lose()
     await settle()
