@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.errors import LoadError, StartError
+from nearhit.proxy.errors import ExitCode, LoadError, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
-from nearhit.proxy.loading.loaders import BAD_SETTINGS, Loaders
+from nearhit.proxy.loading.loaders import Loaders
 from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 
 
@@ -125,7 +125,7 @@ def test_every_function_that_is_not_there_is_told_at_the_start() -> None:
             ]
         )
 
-    assert caught.value.exit_code == BAD_SETTINGS
+    assert caught.value.exit_code == ExitCode.BAD_SETTINGS
     first, second = str(caught.value).split("; ")
     assert first.startswith("[loaders.a] call: cannot import no_such_module_here: ModuleNotFound")
     assert second == "[loaders.b] call: json has no no_such_function"
