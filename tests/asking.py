@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.table.table import Ours, snapshot
 
 from tests.fakes import Client, Upstream, World
 
 OK = b"+OK\r\n"
 LOST = b"-UPSTREAM connection to the server lost ("
+VOIDS = Ours(voids=True)
 GET = encode([b"GET", b"k"])
 
 
@@ -34,3 +36,22 @@ async def shared(world: World, client: Client) -> Upstream:
     await world.settle()
     assert client.took() == b"+PONG\r\n"
     return wire
+
+
+class LoaderKeys:
+    """Loaders that answer for keys with this prefix (spec.LoaderKeys)."""
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
+
+    def manages(self, key: bytes) -> bool:
+        return key.startswith(self.prefix)
+
+    def read_through(self, key: bytes) -> bool:
+        return self.manages(key)
+
+
+def manage(world: World, prefix: bytes = b"m:", ours: Ours = VOIDS) -> None:
+    """Have loaders answer for the keys with a prefix, before the first client comes."""
+    world.context.loaders = LoaderKeys(prefix)
+    world.context.table = snapshot(ours)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.asking import LOST, asked, shared
+import pytest
+
+from tests.asking import GET, LOST, OK, asked, shared
 from tests.fakes import Client, World
 
 
@@ -73,3 +75,112 @@ async def test_a_blocked_lane_is_not_given_up_for_its_silence(world: World, clie
     own.reply(b"*-1\r\n")
     await world.settle()
     assert client.took() == b"*-1\r\n"
+
+
+async def test_what_waits_is_not_begun_for_a_client_that_sends_no_more(
+    world: World, client: Client
+) -> None:
+    wire = await shared(world, client)
+    client.raw(GET)
+    client.send(b"BLPOP", b"q", b"0")  # waits for the answer to GET
+    client.finish()
+    await world.settle()
+    wire.expect(b"GET", b"k")
+
+    wire.reply(b"+1\r\n")
+    await world.settle()
+
+    assert client.took() == b"+1\r\n"
+    assert client.wire.end == "closed"
+    assert all(one.quiet for one in world.dial.wires)
+
+
+async def test_two_that_wait_in_a_row_are_blocked_until_both_are_answered(
+    world: World, client: Client
+) -> None:
+    client.send(b"BLPOP", b"q", b"0")
+    client.send(b"BRPOP", b"q", b"0")
+    own = await world.upstream(0)
+    own.expect(b"BLPOP", b"q", b"0")
+    own.expect(b"BRPOP", b"q", b"0")
+
+    own.reply(b"*-1\r\n")
+    await world.settle()
+    assert client.session.berth.flags == "b"
+    own.reply(b"*-1\r\n")
+    await world.settle()
+
+    assert client.session.berth.flags == "N"
+    assert client.session.lane is None
+
+
+async def test_kill_of_a_script_goes_to_db_0_and_what_follows_does_not(
+    world: World, client: Client
+) -> None:
+    await asked(world, client, b"SELECT", b"5", reply=OK)
+    client.send(b"SCRIPT", b"KILL")
+    client.raw(GET)
+    await world.settle()
+    own = world.dial.wires[-1]
+    assert own.handshake is not None
+    assert not any(words[0] == b"SELECT" for words in own.handshake)
+    own.expect(b"SCRIPT", b"KILL")
+    assert own.quiet
+
+    own.reply(b"-NOTBUSY no\r\n")
+    await world.settle()
+
+    assert client.took() == b"-NOTBUSY no\r\n"
+    (behind,) = [wire for wire in world.dial.wires if wire.written]
+    assert behind is not own
+    assert behind.handshake is not None
+    assert [b"SELECT", b"5"] in behind.handshake
+
+
+async def test_wait_on_a_lane_of_its_own_already_needs_no_push(
+    world: World, client: Client
+) -> None:
+    await asked(world, client, b"WATCH", b"k", reply=OK)
+
+    assert await asked(world, client, b"WAIT", b"1", b"0", reply=b":1\r\n") == b":1\r\n"
+
+    assert world.connections == 1
+
+
+@pytest.mark.parametrize("words", [[b"WAIT", b"1", b"0"], [b"SHUTDOWN"]])
+async def test_what_needs_a_lane_of_its_own_lets_the_others_be_answered_first(
+    world: World, client: Client, words: list[bytes]
+) -> None:
+    wire = await shared(world, client)
+    client.raw(GET)
+    client.send(*words)
+    await world.settle()
+    assert world.connections == 1
+
+    wire.reply(b"+1\r\n")
+    await world.settle()
+
+    assert world.connections == 2
+
+
+async def test_shutdown_is_answered_by_the_end_of_the_connection(
+    world: World, client: Client
+) -> None:
+    client.send(b"SHUTDOWN")
+    own = await world.upstream(0)
+    own.expect(b"SHUTDOWN")
+
+    own.lose()
+    await world.settle()
+
+    assert client.took() == b""
+    assert client.wire.end == "closed"
+
+
+async def test_a_refused_shutdown_leaves_the_client_where_it_was(
+    world: World, client: Client
+) -> None:
+    assert await asked(world, client, b"SHUTDOWN", reply=b"-ERR no\r\n") == b"-ERR no\r\n"
+
+    assert not client.wire.end
+    assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
-from tests.asking import GET, OK, asked, shared
+from tests.asking import GET, LOST, OK, asked, shared
 from tests.fakes import Client, World
 
 
@@ -102,3 +103,115 @@ async def test_reset_makes_everything_as_at_first(world: World, client: Client) 
         0,
     )
     assert world.dial.wires[-1].end == "aborted"
+
+
+# --- What waits, and what is the server's to refuse
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [b"SELECT"],
+        [b"SELECT", b"x"],
+        [b"SELECT", b"-1"],
+        [b"SELECT", b"0"],
+        [b"AUTH"],
+        [b"AUTH", b"a", b"b", b"c"],
+        [b"RESET", b"x"],
+    ],
+)
+async def test_what_changes_nothing_goes_up_as_it_is(
+    world: World, client: Client, words: list[bytes]
+) -> None:
+    assert await asked(world, client, *words, reply=b"-ERR no\r\n") == b"-ERR no\r\n"
+
+    assert client.session.berth.lane_key == LaneKey()
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
+
+
+@pytest.mark.parametrize(
+    "words", [[b"SELECT", b"3"], [b"HELLO", b"3"], [b"AUTH", b"a", b"p"], [b"RESET"]]
+)
+async def test_what_changes_who_we_are_lets_the_others_be_answered_first(
+    world: World, client: Client, words: list[bytes]
+) -> None:
+    wire = await shared(world, client)
+    client.raw(GET)
+    client.send(*words)
+    await world.settle()
+    assert wire.take() == GET
+    assert world.connections == 1
+
+    wire.reply(b"+1\r\n")
+    await world.settle()
+
+    assert client.took().startswith(b"+1\r\n")
+    assert words == [b"RESET"] or any(wire.written for wire in world.dial.wires)
+
+
+async def test_a_select_that_is_lost_leaves_the_session_where_it_was(
+    world: World, client: Client
+) -> None:
+    client.send(b"SELECT", b"5")
+    wire = await world.upstream(0)
+    wire.expect(b"SELECT", b"5")
+
+    wire.lose()
+    await world.settle()
+
+    assert client.took().startswith(LOST)
+    assert client.session.berth.lane_key.db == 0
+
+
+async def test_behind_watch_a_select_is_of_the_lane_that_watches(
+    world: World, client: Client
+) -> None:
+    await asked(world, client, b"WATCH", b"k", reply=OK)
+
+    await asked(world, client, b"SELECT", b"5", reply=OK)
+
+    assert world.connections == 1
+    assert client.session.berth.lane is not None
+    assert client.session.berth.lane.key.db == 5
+
+
+async def test_hello_alone_says_who_the_client_is(world: World, client: Client) -> None:
+    reply = b"*2\r\n$2\r\nid\r\n:101\r\n"
+
+    assert await asked(world, client, b"HELLO", reply=reply) == b"*2\r\n$2\r\nid\r\n:1\r\n"
+
+
+async def test_a_hello_that_logs_in_changes_the_user(world: World, client: Client) -> None:
+    words = [b"HELLO", b"3", b"AUTH", b"alice", b"good"]
+
+    await asked(world, client, *words, reply=b"%1\r\n$5\r\nproto\r\n:3\r\n")
+
+    assert client.session.berth.lane_key.user == User(b"alice", b"good")
+    assert client.session.berth.lane_key.resp == 3
+
+
+async def test_a_password_alone_is_the_default_users(world: World, client: Client) -> None:
+    await asked(world, client, b"AUTH", b"secret", reply=OK)
+
+    assert client.session.berth.lane_key.user == User(b"default", b"secret")
+
+
+async def test_a_reset_that_is_skipped_is_done_and_not_answered(
+    world: World, client: Client
+) -> None:
+    client.session.identity.name = b"me"
+    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    client.send(b"RESET")
+    await world.settle()
+
+    assert client.took() == b""
+    assert client.session.identity.name == b""
+    assert client.session.mute == 0
+
+
+async def test_quit_is_answered_and_ends_the_connection(world: World, client: Client) -> None:
+    client.send(b"QUIT")
+    await world.settle()
+
+    assert client.took() == OK
+    assert client.wire.end == "closed"

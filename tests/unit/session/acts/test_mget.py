@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from nearhit.proxy.hot.answers import WINDOW_BYTES
 from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.session.acts.mget import FILLS_MAX, KEYS_MAX
 
-from tests.fakes import Client, World
+from tests.fakes import Client, Upstream, World
 from tests.nearness import (
     CACHING,
     NIL,
@@ -83,3 +85,143 @@ async def test_mget_fills_what_nothing_was_said_of_meanwhile(world: World, clien
     assert await near(world, client, b"a") == bulk(b"A")
     assert await near(world, client, b"b") == b""
     assert await near(world, client, b"c") == b""
+
+
+# --- What is asked as it is
+
+
+async def test_without_a_key_it_is_the_servers_to_refuse(world: World, client: Client) -> None:
+    await cached(world, client)
+
+    client.send(b"MGET")
+    await world.settle()
+
+    plain(world).expect(b"MGET")
+    assert tracked(world).quiet
+
+
+async def test_more_keys_than_the_bound_are_asked_as_they_are(world: World, client: Client) -> None:
+    await cached(world, client)
+    keys = [b"k"] * (KEYS_MAX + 1)
+
+    client.send(b"MGET", *keys)
+    await world.settle()
+
+    plain(world).expect(b"MGET", *keys)
+
+
+async def test_more_than_the_window_of_values_is_asked_as_it_is(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"k", bulk(bytes(10_000)))
+    keys = [b"k"] * (WINDOW_BYTES // 10_000 + 1)
+
+    client.send(b"MGET", *keys)
+    await world.settle()
+
+    plain(world).expect(b"MGET", *keys)
+    assert client.took() == b""
+
+
+async def test_no_more_than_so_many_of_its_misses_are_kept(world: World, client: Client) -> None:
+    keys = [b"k%d" % at for at in range(2 * FILLS_MAX)]
+    client.send(b"MGET", *keys)
+    await world.settle()
+    tracked(world).take()
+    tracked(world).reply(b"*%d\r\n" % len(keys) + NIL * len(keys))
+    await world.settle()
+    client.took()
+
+    client.send(b"MGET", *keys)
+    await world.settle()
+
+    assert tracked(world).take().count(b"PTTL") == FILLS_MAX
+
+
+# --- In which pieces its reply comes
+
+
+async def _asked_twice(world: World, client: Client) -> Upstream:
+    """Of a, there, b; there is: the server's end that is to answer the other two."""
+    await cached(world, client, b"there", bulk(b"T"))
+    for key in (b"a", b"b"):
+        await seen_once(world, client, key)
+    client.send(b"MGET", b"a", b"there", b"b")
+    await world.settle()
+    wire = tracked(world)
+    wire.take()
+    wire.reply((OK + b":-1\r\n") * 2)
+    return wire
+
+
+async def test_an_error_stands_for_all(world: World, client: Client) -> None:
+    error = b"-NOPERM no permissions\r\n"
+    wire = await _asked_twice(world, client)
+
+    wire.reply(error[:2], error[2:])
+    await world.settle()
+
+    assert client.took() == error
+    space = client.session.near.space
+    assert space is not None
+    assert not space.tickets
+
+
+async def test_a_reply_in_any_pieces_is_the_same_reply() -> None:
+    reply = b"*2\r\n" + bulk(b"A" * 20) + bulk(b"B" * 20)
+    expected = b"*3\r\n" + bulk(b"A" * 20) + bulk(b"T") + bulk(b"B" * 20)
+    for cut in range(1, len(reply)):
+        world = World(near=NearCache(1 << 20))
+        client = await joined(world)
+        wire = await _asked_twice(world, client)
+
+        wire.reply(reply[:cut], reply[cut:])
+        await world.settle()
+
+        assert client.took() == expected, cut
+        assert await near(world, client, b"a") == bulk(b"A" * 20), cut
+        await world.close()
+
+
+async def test_a_value_too_large_to_keep_is_passed_on_as_it_comes(
+    world: World, client: Client
+) -> None:
+    assert world.near is not None
+    world.near.value_max = 100
+    wire = await _asked_twice(world, client)
+    large = bulk(bytes(1000))
+
+    wire.reply(b"*2\r\n" + large[:500])
+    await world.settle()
+    assert client.took() == b"*3\r\n" + large[:500]
+    wire.reply(large[500:600], large[600:] + bulk(b"B"))
+    await world.settle()
+
+    assert client.took() == large[500:] + bulk(b"T") + bulk(b"B")
+    assert await near(world, client, b"a") == b""
+    assert await near(world, client, b"b") == bulk(b"B")
+
+
+async def test_a_lane_that_is_lost_before_the_reply_is_an_error(
+    world: World, client: Client
+) -> None:
+    wire = await _asked_twice(world, client)
+
+    wire.lose()
+    await world.settle()
+
+    assert client.took().startswith(b"-UPSTREAM connection to the server lost")
+    assert not client.wire.end
+
+
+async def test_a_lane_that_is_lost_in_the_reply_cuts_the_client(
+    world: World, client: Client
+) -> None:
+    wire = await _asked_twice(world, client)
+
+    wire.reply(b"*2\r\n" + bulk(b"A"))
+    wire.lose()
+    await world.settle()
+
+    assert client.took().startswith(b"*3\r\n" + bulk(b"A"))
+    assert client.wire.end == "aborted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.asking import asked
+from tests.asking import GET, asked, shared
 from tests.fakes import Client, World
 
 
@@ -93,3 +93,43 @@ async def test_with_its_lane_a_subscription_and_its_connection_are_gone(
     await world.settle()
 
     assert client.wire.end == "closed"
+
+
+async def test_nothing_is_subscribed_for_a_client_that_sends_no_more(
+    world: World, client: Client
+) -> None:
+    wire = await shared(world, client)
+    client.raw(GET)
+    client.send(b"SUBSCRIBE", b"a")
+    client.finish()
+    await world.settle()
+
+    wire.reply(b"+1\r\n")
+    await world.settle()
+
+    assert client.took() == b"+1\r\n"
+    assert client.wire.end == "closed"
+    assert world.connections == 2
+    assert world.dial.wires[1].quiet
+
+
+async def test_subscribe_without_a_name_is_the_servers_to_refuse(
+    world: World, client: Client
+) -> None:
+    assert await asked(world, client, b"SUBSCRIBE", reply=b"-ERR arity\r\n") == b"-ERR arity\r\n"
+
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
+
+
+async def test_a_message_to_whom_replies_are_skipped_comes_all_the_same(
+    world: World, client: Client
+) -> None:
+    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    client.send(b"SUBSCRIBE", b"a")
+    own = await world.upstream(0)
+    reply = confirmed(b"subscribe", b"a", 1)
+    own.reply(reply + MESSAGE)
+    await world.settle()
+
+    assert client.took() == reply + MESSAGE
+    assert client.session.mute == 0

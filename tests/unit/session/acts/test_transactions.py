@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.hot.answers import WINDOW_START
+from nearhit.proxy.keys.ours import lease_key
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.table.table import Ours, snapshot
 
-from tests.asking import GET, OK, asked, shared
-from tests.fakes import Client, World
+from tests.asking import GET, OK, asked, manage, shared
+from tests.fakes import Client, Upstream, World
 
 
 async def test_no_transaction_begins_while_the_upstream_is_down(
@@ -223,3 +225,246 @@ async def test_no_part_of_a_transaction_runs_when_multi_never_left(
 
     assert client.wire.end == "closed"
     assert all(wire.quiet for wire in world.dial.wires)
+
+
+# --- What is not queued, or not as it came
+
+
+QUEUED = b"+QUEUED\r\n"
+
+
+async def begun(world: World, client: Client) -> Upstream:
+    """A transaction is open: the server's end of its lane."""
+    await asked(world, client, b"MULTI", reply=OK)
+    return world.dial.wires[-1]
+
+
+async def test_a_refused_multi_opens_no_transaction(world: World, client: Client) -> None:
+    refused = b"-NOPERM no\r\n"
+
+    assert await asked(world, client, b"MULTI", reply=refused) == refused
+
+    assert client.session.berth.holds == 0
+    assert world.dial.wires[0].end == "aborted"
+    assert not client.wire.end
+
+
+async def test_a_refused_multi_with_a_select_behind_it_ends_the_connection(
+    world: World, client: Client
+) -> None:
+    client.send(b"MULTI")
+    client.send(b"SELECT", b"4")
+    wire = await world.upstream(0)
+    wire.expect(b"MULTI")
+    wire.expect(b"SELECT", b"4")
+
+    wire.reply(b"-NOPERM no\r\n", OK)  # it has run, and nobody knows in which db the lane is
+    await world.settle()
+
+    assert client.took() == b"-NOPERM no\r\n+OK\r\n"
+    assert client.wire.end == "closed"
+    assert wire.end == "aborted"
+
+
+@pytest.mark.parametrize(
+    "words", [[b"MULTI"], [b"MULTI", b"x"], [b"WATCH", b"k"], [b"WATCH"], [b"DISCARD", b"x"]]
+)
+async def test_what_the_server_refuses_at_once_is_not_counted_as_queued(
+    world: World, client: Client, words: list[bytes]
+) -> None:
+    await begun(world, client)
+    await asked(world, client, b"SET", b"k", b"v", reply=QUEUED)
+    assert client.session.queued == 1
+
+    assert await asked(world, client, *words, reply=b"-ERR no\r\n") == b"-ERR no\r\n"
+
+    assert client.session.queued == 1
+    assert client.session.berth.flags == "x"
+
+
+async def test_outside_of_a_transaction_exec_and_discard_are_the_servers_to_refuse(
+    world: World, client: Client
+) -> None:
+    no = b"-ERR without MULTI\r\n"
+
+    assert await asked(world, client, b"EXEC", reply=no) == no
+    assert await asked(world, client, b"DISCARD", reply=no) == no
+
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
+
+
+async def test_a_refused_discard_leaves_the_transaction_open(world: World, client: Client) -> None:
+    await begun(world, client)
+
+    await asked(world, client, b"DISCARD", reply=b"-NOPERM no\r\n")
+
+    assert client.session.berth.flags == "x"
+    assert client.session.queued == 0
+
+
+@pytest.mark.parametrize("reply", [b"-NOPERM no\r\n", None], ids=["refused", "lost"])
+async def test_an_unwatch_that_fails_still_watches(
+    world: World, client: Client, reply: bytes | None
+) -> None:
+    await asked(world, client, b"WATCH", b"k", reply=OK)
+    holds = client.session.berth.holds
+    client.send(b"UNWATCH")
+    await world.settle()
+    assert client.session.berth.holds == 0
+
+    wire = world.dial.wires[0]
+    if reply is None:
+        wire.lose()
+    else:
+        wire.reply(reply)
+    await world.settle()
+
+    if reply is None:
+        assert client.wire.end == "closed"
+    else:
+        assert client.session.berth.holds == holds
+        assert client.took() == reply
+
+
+async def test_unwatch_without_watch_needs_no_lane_of_its_own(world: World, client: Client) -> None:
+    await asked(world, client, b"UNWATCH", reply=OK)
+
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
+
+
+@pytest.mark.parametrize(
+    "reply", [b"*-1\r\n", b"_\r\n", b"-EXECABORT no\r\n", b"*2\r\n-ERR no\r\n:7\r\n"]
+)
+async def test_exec_passes_what_is_not_the_clients_own(
+    world: World, client: Client, reply: bytes
+) -> None:
+    await begun(world, client)
+    await asked(world, client, b"SELECT", b"4", reply=QUEUED)
+    await asked(world, client, b"INCR", b"k", reply=QUEUED)
+
+    assert await asked(world, client, b"EXEC", reply=reply) == reply
+
+    assert client.session.berth.lane_key.db == 0
+
+
+@pytest.mark.parametrize("section", [b"SERVER", b""])
+async def test_info_in_a_transaction_has_our_section_where_it_is_asked_for(
+    world: World, client: Client, section: bytes
+) -> None:
+    world.context.info = lambda: b"# Nearhit\r\n"
+    words = [b"INFO", section] if section else [b"INFO"]
+    await begun(world, client)
+    await asked(world, client, *words, reply=QUEUED)
+
+    got = await asked(world, client, b"EXEC", reply=b"*1\r\n$0\r\n\r\n")
+
+    assert (b"# Nearhit" in got) is (not section)
+
+
+@pytest.mark.parametrize("words", [[b"SUBSCRIBE", b"c"], [b"HELLO", b"3"], [b"CLIENT", b"NEW"]])
+async def test_what_only_replies_can_tell_makes_the_connection_the_clients_own(
+    world: World, client: Client, words: list[bytes]
+) -> None:
+    wire = await begun(world, client)
+
+    client.send(*words)
+    await world.settle()
+    wire.expect(*words)
+    wire.reply(QUEUED)
+    client.raw(b"EXEC\r\n")
+    await world.settle()
+
+    assert client.took() == QUEUED
+    assert wire.take() == b"EXEC\r\n"  # as it came: bytes pass as they are
+    assert client.session.berth.flags == "xO"
+
+
+@pytest.mark.parametrize("name", [b"GETORSET", b"LOCK"])
+async def test_a_command_of_the_proxys_own_aborts_its_transaction(
+    world: World, name: bytes
+) -> None:
+    world.context.table = snapshot(Ours(commands=frozenset({b"GETORSET", b"LOCK"})))
+    client = world.client()
+    wire = await begun(world, client)
+
+    client.send(name, b"k")
+    await world.settle()
+    wire.expect(b"NEARHIT." + name)
+    wire.reply(b"-ERR unknown command\r\n")
+    await world.settle()
+
+    assert client.took().startswith(b"-ERR %b is a command of the proxy" % name)
+    assert await asked(world, client, b"EXEC", reply=b"-EXECABORT\r\n") == b"-EXECABORT\r\n"
+
+
+# --- What it writes
+
+
+async def test_leases_of_the_keys_written_are_deleted_before_exec_is_sent(world: World) -> None:
+    manage(world)
+    client = world.client()
+    wire = await begun(world, client)
+    await asked(world, client, b"SET", b"m:1", b"v", reply=QUEUED)
+    await asked(world, client, b"SET", b"other", b"v", reply=QUEUED)
+
+    client.send(b"EXEC")
+    await world.settle()
+    assert wire.quiet
+    shared_wire = world.dial.wires[-1]
+    assert shared_wire is not wire
+    shared_wire.expect(b"DEL", lease_key(b"m:1"))
+    shared_wire.reply(b":1\r\n")
+    await world.settle()
+
+    wire.expect(b"EXEC")
+    wire.reply(b"*2\r\n+OK\r\n+OK\r\n")
+    await world.settle()
+    assert client.took() == b"*2\r\n+OK\r\n+OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("inside", "forgotten"),
+    [
+        (encode([b"SET", b"k", b"v"]) + encode([b"GET", b"other"]), {b"k"}),
+        (encode([b"GET", b"k"]) + encode([b"DEL", b"other"]), {b"other"}),
+    ],
+)
+async def test_a_transaction_in_one_piece_forgets_the_keys_that_it_writes(
+    near_world: World, inside: bytes, forgotten: set[bytes]
+) -> None:
+    world = near_world
+    client = world.client()
+    await world.settle()
+    space = client.session.near.space
+    assert space is not None
+    for key in (b"k", b"other"):
+        space.admit(key)
+        ticket = space.reserve(key)
+        assert ticket is not None
+        assert space.fill(ticket, b"$1\r\nv\r\n", -1, world.now)
+
+    client.raw(encode([b"MULTI"]) + inside + encode([b"EXEC"]))
+    await world.settle()
+
+    assert {b"k", b"other"} - set(space.entries) == forgotten
+
+
+async def test_exec_with_answers_of_ours_forgets_what_it_writes_too(near_world: World) -> None:
+    world = near_world
+    client = world.client()
+    await begun(world, client)
+    await asked(world, client, b"SET", b"k", b"v", reply=QUEUED)
+    await asked(world, client, b"CLIENT", b"ID", reply=QUEUED)
+    assert world.near is not None
+    space = world.near.space(0, None)
+    client.send(b"EXEC")
+    await world.settle()
+    ticket = space.reserve(b"k")
+    assert ticket is not None
+    assert space.fill(ticket, b"$1\r\nv\r\n", -1, world.now)
+
+    world.dial.wires[-1].reply(b"*2\r\n+OK\r\n:105\r\n")
+    await world.settle()
+
+    assert client.took() == b"*2\r\n+OK\r\n:%d\r\n" % client.session.identity.id
+    assert b"k" not in space.entries

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.asking import GET, shared
+from nearhit.proxy.keys.ours import lease_key
+from nearhit.proxy.resp.requests import encode
+
+from tests.asking import GET, OK, asked, manage, shared
 from tests.fakes import Client, World
 
 
@@ -20,3 +23,63 @@ async def test_scripts_wait_on_a_lane_of_their_own(world: World, client: Client)
     client.raw(GET)
     await world.settle()
     wire.expect(b"GET", b"k")
+
+
+async def test_a_write_deletes_the_leases_of_its_keys_first(world: World) -> None:
+    manage(world)
+    client = world.client()
+
+    client.send(b"MSET", b"m:1", b"a", b"other", b"b", b"m:2", b"c")
+    wire = await world.upstream(0)
+
+    wire.expect(b"DEL", lease_key(b"m:1"), lease_key(b"m:2"))
+    wire.expect(b"MSET", b"m:1", b"a", b"other", b"b", b"m:2", b"c")
+    wire.reply(b":0\r\n" + OK)
+    await world.settle()
+    assert client.took() == OK
+
+
+async def test_inside_multi_a_write_is_only_noted(world: World) -> None:
+    manage(world)
+    client = world.client()
+    await asked(world, client, b"MULTI", reply=OK)
+
+    await asked(world, client, b"SET", b"m:1", b"v", reply=b"+QUEUED\r\n")
+
+    assert client.session.transaction.keys == [b"m:1"]
+    assert client.session.transaction.leases == [lease_key(b"m:1")]
+    assert world.connections == 1
+
+
+async def test_getex_without_an_option_writes_nothing(world: World) -> None:
+    manage(world)
+    client = world.client()
+
+    await asked(world, client, b"GETEX", b"m:1", reply=b"$1\r\nv\r\n")
+    assert (world.context.turn.hits, world.context.turn.misses) == (1, 0)
+    client.send(b"GETEX", b"m:1", b"PERSIST")
+    await world.settle()
+
+    wire = world.dial.wires[0]
+    wire.expect(b"DEL", lease_key(b"m:1"))
+    wire.expect(b"GETEX", b"m:1", b"PERSIST")
+
+
+async def test_a_script_goes_where_the_session_is_if_that_is_its_own(
+    world: World, client: Client
+) -> None:
+    await asked(world, client, b"WATCH", b"k", reply=OK)
+
+    assert await asked(world, client, b"EVAL", b"return 1", b"0", reply=b":1\r\n") == b":1\r\n"
+
+    assert world.connections == 1
+
+
+async def test_a_script_behind_a_read_goes_behind_it(world: World, client: Client) -> None:
+    wire = await shared(world, client)
+
+    client.raw(GET)
+    client.send(b"EVAL", b"return 1", b"0")
+    await world.settle()
+
+    assert wire.take() == GET + encode([b"EVAL", b"return 1", b"0"])
