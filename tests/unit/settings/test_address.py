@@ -1,0 +1,114 @@
+"""Addresses: as settings write them, as they are shown, and where an upstream's URL leads."""
+
+from __future__ import annotations
+
+import pytest
+from nearhit.proxy.settings.address import BACKLOG, Listen, Tcp, Unix, Upstream, listeners
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "url", "http_url"),
+    [
+        (Tcp("h", 1), "h:1", "redis://h:1", "http://h:1"),
+        (Tcp("::1", 2), "[::1]:2", "redis://[::1]:2", "http://[::1]:2"),
+        (Unix("/s"), "unix:///s", "unix:///s", "http+unix:///s"),
+    ],
+)
+def test_an_address_is_shown_as_it_is_written(
+    address: Listen, text: str, url: str, http_url: str
+) -> None:
+    assert (str(address), address.url, address.http_url) == (text, url, http_url)
+    assert listeners(text) == (address,)
+
+
+def test_addresses_are_joined_by_commas() -> None:
+    assert listeners("h:1, unix:///s,[fe80::1%eth0]:3") == (
+        Tcp("h", 1),
+        Unix("/s"),
+        Tcp("fe80::1%eth0", 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", ""),
+        ("6380", ""),
+        ("h:", "its port is not a number from 0 to 65535"),
+        ("h:65536", "its port is not a number from 0 to 65535"),
+        ("h:1,x", "see 'x'"),
+        ("h:1, h:1", "h:1 is there twice"),
+        ("unix://relative", ""),
+        ("unix:///folder/", ""),
+    ],
+)
+def test_a_wrong_address_is_a_value_error_with_its_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^") as caught:
+        listeners(text)
+
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://u:secret@h", ""),
+        ("rediss://u:secret@[h", ""),
+        ("redis://:secret@h?zzz=1", "it has an unknown option zzz"),
+        ("redis://:secret@h:x", "its port is not a number from 0 to 65535"),
+        ("redis://:secret@h/x", "its database is not a number"),
+        ("unix://relative", "the path must be absolute, as in unix:///run/redis.sock"),
+    ],
+)
+def test_a_wrong_url_is_a_value_error_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^") as caught:
+        Upstream.parse(url)
+
+    assert str(caught.value) == reason
+
+
+def test_a_password_is_not_shown() -> None:
+    upstream = Upstream.parse("rediss://u:secret@h?ssl_password=hidden")
+
+    assert upstream.options == {"ssl_password": "hidden"}
+    assert "secret" not in repr(upstream)
+    assert "hidden" not in repr(upstream)
+
+
+def test_the_backlog_is_the_one_of_redis() -> None:
+    assert BACKLOG == 511
+
+
+@pytest.mark.parametrize(
+    ("url", "upstream"),
+    [
+        ("redis://", Upstream()),
+        ("redis://h:1/2", Upstream("h", 1, db=2)),
+        ("redis://h/2?db=3", Upstream("h", db=3)),
+        ("redis://:p%40%2F@h", Upstream("h", password="p@/")),
+        ("redis://u:p@h?username=x&password=y", Upstream("h", username="u", password="p")),
+        ("redis://h?username=x&password=%2520", Upstream("h", username="x", password="%20")),
+        ("redis://[::1]:7", Upstream("::1", 7)),
+        ("redis://u:p@[::1]", Upstream("::1", username="u", password="p")),
+        (
+            "rediss://h?ssl_cert_reqs=none",
+            Upstream("h", tls=True, options={"ssl_cert_reqs": "none"}),
+        ),
+        ("unix:///a%20b", Upstream(path="/a b")),
+        ("unix://u:p@/s?db=1", Upstream(path="/s", username="u", password="p", db=1)),
+    ],
+)
+def test_an_upstream_url_leads_where_redis_py_would_go(url: str, upstream: Upstream) -> None:
+    from redis.connection import parse_url
+
+    kwargs = parse_url(url)  # type: ignore[no-untyped-call]  # it has no annotations
+
+    assert Upstream.parse(url) == upstream
+    assert upstream.host == kwargs.get("host", "localhost")
+    assert upstream.port == kwargs.get("port", 6379)
+    assert upstream.path == kwargs.get("path")
+    assert upstream.db == kwargs.get("db", 0)
+    assert (upstream.username, upstream.password) == (
+        kwargs.get("username"),
+        kwargs.get("password"),
+    )
