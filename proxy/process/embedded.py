@@ -31,16 +31,8 @@ log = logging.getLogger(__name__)
 
 _OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700", "--loglevel", "warning"),
-    *(
-        "--maxmemory",
-        "128mb",
-        "--maxmemory-policy",
-        "allkeys-lru",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-    ),
+    *("--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru"),
+    *("--save", "", "--appendonly", "no"),
 )
 _DEADLINE = 5.0  # seconds for its first answer
 _SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart

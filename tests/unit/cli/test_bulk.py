@@ -1,162 +1,22 @@
-"""``nearhit warm`` and ``nearhit invalidate`` without a proxy: where keys come from, how they are
-sent, what is told. With real ones: tests/commands."""
+"""``nearhit warm`` and ``nearhit invalidate`` without a proxy: how keys are sent, what is told, how
+it ends. With real ones: tests/commands."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import itertools
 import os
-import sys
-import threading
+import signal
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
-from nearhit.proxy.cli import bulk as shell
+from nearhit.proxy.cli import bulk
 from nearhit.proxy.cli.bulk import BATCH_MOST, SHOWN, Batches, Invalidate, Tally, Warm
-from nearhit.proxy.cli.bulk_keys import Keys, Loaders, Mistake, keys_of
+from nearhit.proxy.cli.bulk_keys import Mistake
 from nearhit.proxy.cli.bulk_words import parser
 from nearhit.proxy.cli.progress import Progress
 from nearhit.proxy.cli.reach import Refused
-
-CONFIG = """
-[loaders.old]
-match = "user:{id}"
-redis = "redis://127.0.0.1:7000"
-[loaders.older]
-match = "user:vip:{id}"
-redis = "redis://127.0.0.1:7001"
-[loaders.made]
-match = "page:{name}"
-demo = true
-"""
-
-
-@pytest.fixture
-def stack() -> Iterator[contextlib.ExitStack]:
-    with contextlib.ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    for name in [name for name in os.environ if name.startswith("NEARHIT_")]:
-        monkeypatch.delenv(name)
-    file = tmp_path / "nearhit.toml"
-    file.write_text(CONFIG)
-    return str(file)
-
-
-def keys(
-    stack: contextlib.ExitStack, *given: bytes, source: str | None = None, patterns: Any = ()
-) -> Keys:
-    return keys_of(given, source, patterns, Loaders(None, None), stack)
-
-
-# --- Where keys come from ---------------------------------------------------------------------
-
-
-def test_words_file_and_patterns_come_one_after_the_other(
-    stack: contextlib.ExitStack, tmp_path: Path
-) -> None:
-    file = tmp_path / "keys"
-    file.write_bytes(b"f1\n\nf 2\r\n\xff\nlast")
-
-    found = keys(stack, b"w", source=str(file), patterns=["p{1..2}", "{a,b}"])
-
-    assert found.count == 9
-    assert list(found.stream) == [b"w", b"f1", b"f 2", b"\xff", b"last", b"p1", b"p2", b"a", b"b"]
-
-
-def test_standard_input_has_keys_without_a_count(
-    stack: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
-
-    found = keys(stack, source="-")
-
-    assert found.count is None
-    assert list(found.stream) == [b"a", b"b"]
-
-
-def test_a_pipe_is_read_once(stack: contextlib.ExitStack, tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=(b"a\nb\n",))
-    writer.start()
-
-    found = keys(stack, source=str(pipe))
-
-    assert found.count is None
-    assert list(found.stream) == [b"a", b"b"]
-    writer.join()
-
-
-def test_a_billion_keys_are_not_kept(stack: contextlib.ExitStack) -> None:
-    found = keys(stack, patterns=["{1..1000000000}"])
-
-    assert found.count == 10**9
-    assert list(itertools.islice(found.stream, 2)) == [b"1", b"2"]
-
-
-@pytest.mark.parametrize(
-    ("source", "patterns", "mistake"),
-    [
-        (None, (), "no keys: name some, or use --from FILE or --pattern PATTERN"),
-        ("/nowhere", (), "--from: cannot read /nowhere: No such file or directory"),
-        ("/", (), "--from: cannot read /: Is a directory"),
-        (None, ["a*"], "--pattern a*: to look up keys, --config FILE must tell"),
-    ],
-)
-def test_mistakes_are_told_before_the_first_key(
-    stack: contextlib.ExitStack, source: str | None, patterns: Any, mistake: str
-) -> None:
-    with pytest.raises(Mistake) as told:
-        keys(stack, source=source, patterns=patterns)
-
-    assert str(told.value).startswith(mistake)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "url"),
-    [
-        ("user:*", None, "redis://127.0.0.1:7000"),
-        ("user:1?", None, "redis://127.0.0.1:7000"),
-        ("user:vip:*", None, "redis://127.0.0.1:7001"),
-        ("*", "older", "redis://127.0.0.1:7001"),
-    ],
-)
-def test_the_loader_that_matches_tells_the_server(
-    config: str, pattern: str, name: str | None, url: str
-) -> None:
-    assert Loaders(config, name).server_of(pattern) == url
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "mistake"),
-    [
-        ("page:*", None, "loader 'made' has its values from demo"),
-        ("order:*", None, "no loader in .* is for such keys"),
-        ("*", None, "no loader in .* is for such keys"),
-        ("user:*", "none", "no loader in .* is called 'none'"),
-    ],
-)
-def test_a_pattern_that_no_server_can_answer_is_a_mistake(
-    config: str, pattern: str, name: str | None, mistake: str
-) -> None:
-    with pytest.raises(Mistake, match=mistake):
-        Loaders(config, name).server_of(pattern)
-
-
-def test_a_settings_file_with_mistakes_is_told_line_by_line(tmp_path: Path) -> None:
-    file = tmp_path / "bad.toml"
-    file.write_text("nonsense = 1\n")
-
-    with pytest.raises(Mistake, match=r"bad.toml:1: .*nonsense"):
-        Loaders(str(file), None).server_of("a*")
-
+from nearhit.proxy.errors import ExitCode, StartError
 
 # --- How they are sent ------------------------------------------------------------------------
 
@@ -279,37 +139,106 @@ def test_of_nothing_done_nothing_is_told_but_at_the_end(
     assert capsys.readouterr().err.startswith("nearhit: warmed 0 in ")
 
 
-@pytest.mark.parametrize(
-    ("command", "words", "complaint"),
-    [
-        ("warm", ["--concurrency", "0", "a"], "0 is not a whole number from 1 to 1024"),
-        ("warm", ["--ttl", "soon", "a"], "soon is not a duration"),
-        ("warm", ["--proxy", "http://x", "a"], "http://x is not a redis://"),
-        ("warm", ["--proxy", "redis://a", "--upstream", "redis://b", "k"], "not allowed with"),
-        ("invalidate", ["--refresh"], "unrecognized arguments: --refresh"),
-        ("invalidate", ["--proxy", "redis://:secret@x:y"], "redis://:***@x:y is not a redis://"),
-    ],
-)
-def test_bad_usage_is_told_in_one_line(
-    command: str, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+# --- How it ends ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """The URLs that were reached; each is a link whose answers a test sets."""
+    before = signal.getsignal(signal.SIGTERM)
+    urls: list[object] = []
+
+    @contextlib.contextmanager
+    def linked(url: str, name: str | None = None) -> Iterator[FakeLink]:
+        urls.append(url)
+        yield FakeLink(
+            warm=warmed(requested=1, loaded=1), invalidate=Refused("NOPERM no")
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def own_proxy(upstream: str, config: str | None) -> Iterator[str]:
+        urls.append((upstream, config))
+        yield "unix:///own"
+
+    monkeypatch.setattr(bulk, "linked", linked)
+    monkeypatch.setattr(bulk, "own_proxy", own_proxy)
+    yield urls
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_done_is_0_and_the_proxy_is_the_one_named(
+    reached: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
-        shell.run(command, words)
+    assert bulk.run("warm", ["--proxy", "redis://there", "k"]) == ExitCode.ALL_DONE
 
-    said = capsys.readouterr().err
-    assert ended.value.code == 2
-    assert complaint in said
-    assert said.count("\n") == 1
-    assert "secret" not in said
+    assert reached == ["redis://there"]
+    assert capsys.readouterr().err.startswith("nearhit: warmed 1 in ")
 
 
-@pytest.mark.parametrize("command", ["warm", "invalidate"])
-def test_the_help_has_examples_and_exit_codes(
-    command: str, capsys: pytest.CaptureFixture[str]
+def test_an_upstream_gets_a_proxy_of_its_own(reached: list[object]) -> None:
+    words = ["--upstream", "redis://db", "--config", "nearhit.toml", "k"]
+
+    assert bulk.run("warm", words) == ExitCode.ALL_DONE
+
+    assert reached == [("redis://db", "nearhit.toml"), "unix:///own"]
+
+
+def test_some_failed_is_1(reached: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    assert bulk.run("invalidate", ["k"]) == ExitCode.SOME_FAILED
+
+    assert "'k': NOPERM no" in capsys.readouterr().err
+
+
+def test_a_mistake_is_2_and_nobody_is_asked(
+    reached: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        shell.run(command, ["--help"])
+    assert bulk.run("warm", []) == ExitCode.BAD_SETTINGS
 
-    said = capsys.readouterr().out
-    assert f"\n  nearhit {command} --pattern 'user:" in said
-    assert "\n  6  warm, invalidate: the proxy or its upstream could not be reached" in said
+    assert capsys.readouterr().err.startswith("nearhit: no keys: name some")
+    assert reached == []
+
+
+def test_a_proxy_that_cannot_be_reached_ends_it_with_its_code(
+    reached: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def linked(url: str, name: str | None = None) -> NoReturn:
+        raise StartError(f"{url}: nobody there", ExitCode.UNREACHABLE)
+
+    monkeypatch.setattr(bulk, "linked", linked)
+
+    assert bulk.run("warm", ["--proxy", "redis://gone", "k"]) == ExitCode.UNREACHABLE
+    assert capsys.readouterr().err == "nearhit: redis://gone: nobody there\n"
+
+
+def test_a_signal_stops_it_with_what_was_done(
+    reached: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def advance(self: Progress, count: int, remark: str = "") -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "advance", advance)
+
+    assert bulk.run("warm", ["k"]) == ExitCode.SOME_FAILED
+
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("nearhit: warmed 1 in ")
+    assert second == "nearhit: stopped before the end"
+
+
+def test_a_link_that_is_lost_between_patterns_keeps_what_was_removed() -> None:
+    class Lost(FakeLink):
+        def ask(self, *words: bytes) -> Any:
+            if b"q*" in words:
+                raise StartError("it is gone", ExitCode.UNREACHABLE)
+            return super().ask(*words)
+
+    job = Invalidate(parser("invalidate").parse_args(["--pattern", "p*", "--pattern", "q*"]))
+
+    with pytest.raises(StartError):
+        work(job, Lost(invalidate=3))
+
+    assert (job.tally.requested, job.tally.counts) == (3, {"removed": 3})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import logging
 import os
 import re
 import signal
@@ -11,14 +13,22 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import tomllib
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from nearhit.proxy.settings.config import ROWS, VERSION, flag, variable
+from nearhit.proxy.cli import main as main_module
+from nearhit.proxy.cli.main import main
+from nearhit.proxy.errors import ExitCode
+from nearhit.proxy.process.embedded import Embedded, find_server
+from nearhit.proxy.process.listen import Doors
+from nearhit.proxy.settings.address import Listen, Tcp
+from nearhit.proxy.settings.config import ROWS, VERSION, Config, flag, variable
 
 from tests.servers import HOST, free_port, upstream, wait_for
 from tests.unit.process.test_embedded import is_gone
@@ -411,3 +421,171 @@ def test_an_embedded_server_that_dies_is_replaced(tmp_path: Path) -> None:
         (again,) = proxy.children
         assert again != embedded
         wait_for(lambda: ask((HOST, port), b"DBSIZE") == b":0\r\n")
+
+
+# --- In this process --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The environment of ``environment``; signals and logging are put back."""
+    for name in {*os.environ} - {*environment()}:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NEARHIT_HTTP", "off")
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@contextmanager
+def ended_once_it_answers(path: Path) -> Iterator[list[bytes]]:
+    """Pings what listens at the path until it answers, then ends this process as an operator
+    would; keeps the answer."""
+    answers: list[bytes] = []
+
+    def answered() -> bool:
+        with contextlib.suppress(OSError):
+            answers.append(ping(str(path)))
+        return bool(answers)
+
+    def end() -> None:
+        wait_for(answered)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    yield answers
+    thread.join()
+
+
+@pytest.mark.usefixtures("here")
+def test_it_serves_an_upstream_that_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s"
+    with (
+        Embedded(find_server()) as server,
+        ended_once_it_answers(path) as answers,
+    ):
+        code = main(["--listen", f"unix://{path}", "--upstream", server.url, "--near-cache", "off"])
+
+    assert code == ExitCode.ALL_DONE
+    assert answers == [b"+PONG\r\n"]
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said == (f"nearhit {VERSION} ready: unix://{path} -> {server.url} ({server.version})")
+
+
+@pytest.mark.usefixtures("here")
+def test_it_serves_an_upstream_of_its_own_where_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "s"
+    with ended_once_it_answers(path) as answers:
+        code = main(["serve", "--listen", f"unix://{path}"])
+
+    assert code == ExitCode.ALL_DONE
+    assert answers == [b"+PONG\r\n"]
+    started, ready = capsys.readouterr().out.splitlines()
+    assert started.startswith("no upstream named: started Valkey ")
+    assert " -> embedded Valkey " in ready
+
+
+@pytest.mark.usefixtures("here")
+def test_a_signal_before_the_server_takes_them_leaves_with_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find() -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+    monkeypatch.setattr(main_module, "find_server", find)
+    path = tmp_path / "s"
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--listen", f"unix://{path}"])
+
+    assert ended.value.code == ExitCode.ALL_DONE
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_workers_get_the_same_upstream_and_their_own_sockets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served: list[object] = []
+
+    class OneWorker:
+        """Workers, of which one runs in this process."""
+
+        def __init__(self, count: int, addresses: Doors[Listen], **given: Any) -> None:
+            served.append((count, addresses, given["drain_timeout"], given["http_optional"]))
+            self._given = given
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, tend: object) -> int:
+            served.append(tend)
+            ready: Any = functools.partial(self._given["ready"], Doors([Tcp(HOST, 1)]))
+            return int(self._given["work"](1, Doors(), ready))
+
+    async def serve(config: Config, upstream: str, **given: Any) -> int:
+        served.append((upstream, given["doors"]))
+        given["ready"]("Valkey 9.0.1")
+        return 7
+
+    monkeypatch.setattr(main_module, "Workers", OneWorker)
+    monkeypatch.setattr("nearhit.proxy.process.server.serve", serve)
+    address, url = Tcp(HOST, 0), f"redis://:secret@{HOST}:1"
+
+    code = main(["--listen", str(address), "--workers", "2", "--upstream", url])
+
+    assert code == 7
+    assert served == [(2, Doors((address,), ()), 10.0, False), None, (url, Doors())]
+    assert capsys.readouterr().out == (
+        f"nearhit {VERSION} ready: redis://{HOST}:1 -> redis://:***@{HOST}:1 (Valkey 9.0.1), "
+        "near cache 64 MiB\n"
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_check_and_mistakes_end_it_before_anything_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["check", "--workers", "3"]) == ExitCode.ALL_DONE
+    assert "workers = 3" in capsys.readouterr().out
+
+    assert main(["--workers", "0"]) == ExitCode.BAD_SETTINGS
+    assert capsys.readouterr().err.startswith("nearhit: --workers: '0' is not ")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_cannot_start_is_one_line_and_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--listen", f"unix://{__file__}"]) == ExitCode.CANNOT_LISTEN
+
+    assert capsys.readouterr().err.startswith(f"nearhit: cannot listen on unix://{__file__}: ")
+
+
+@pytest.mark.usefixtures("here")
+def test_warm_and_invalidate_are_run_with_their_own_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[object] = []
+
+    def run(command: str, words: Sequence[str]) -> int:
+        ran.append((command, list(words)))
+        return 0
+
+    monkeypatch.setattr("nearhit.proxy.cli.bulk.run", run)
+    monkeypatch.setattr(sys, "argv", ["nearhit", "warm", "a", "--refresh"])
+
+    assert main() == 0
+    assert main(["invalidate"]) == 0
+
+    assert ran == [("warm", ["a", "--refresh"]), ("invalidate", [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,9 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
+from nearhit.proxy.errors import ExitCode, StartError
+from nearhit.proxy.process import workers
+from nearhit.proxy.process.listen import Doors
+from nearhit.proxy.settings.address import Listen, Tcp
 
 from tests.servers import HOST, free_port, wait_for
 from tests.unit.cli.test_main import Served, ping, serving, started
@@ -295,3 +300,205 @@ def test_a_worker_that_is_stopped_with_its_parent_is_not_lost() -> None:
 
         assert parent.wait(15) == 0
         assert said.read() == ""
+
+
+# --- The parent's decisions, in this process
+
+
+class Children:
+    """Stands in for fork: each child is a process that waits for its end, started beforehand, and
+    reports what the script says."""
+
+    def __init__(self, *reports: str) -> None:
+        self.parent: workers.Workers | None = None
+        self.forked = 0
+        self.processes = [
+            subprocess.Popen(["sh", "-c", "read word; exit 7"], stdin=subprocess.PIPE)
+            for _ in reports
+        ]
+        self._reports = reports
+
+    def fork(self) -> int:
+        assert self.parent is not None
+        number = self.forked
+        self.forked += 1
+        report, index = self._reports[number], number % 2
+        if report == "refused":
+            self.parent._report(index, ExitCode.REFUSED, "the upstream refused us")
+        elif report == "ready":
+            self.parent._report(index, ExitCode.ALL_DONE, "Valkey 9.0.1")
+        elif report == "dies":
+            self._let_end(self.processes[number])
+        return self.processes[number].pid
+
+    def end(self) -> None:
+        for child in self.processes:
+            self._let_end(child)
+            child.wait()
+
+    @staticmethod
+    def _let_end(child: subprocess.Popen[bytes]) -> None:
+        assert child.stdin is not None
+        child.stdin.close()
+
+
+@contextmanager
+def parent_with(
+    children: Children, monkeypatch: pytest.MonkeyPatch, **more: Any
+) -> Iterator[tuple[workers.Workers, list[str]]]:
+    """Two workers on a free port, and what is said when they are ready."""
+    said: list[str] = []
+
+    def ready(doors: Doors[Listen], version: str) -> None:
+        said.append(version)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(workers.os, "fork", children.fork)
+    with workers.Workers(
+        2, Doors([Tcp(HOST, 0)]), work=lambda *_: 0, ready=ready, drain_timeout=0.0, **more
+    ) as parent:
+        children.parent = parent
+        try:
+            yield parent, said
+        finally:
+            parent._end()
+            children.end()
+
+
+def test_the_parent_says_once_that_all_are_ready_and_ends_at_a_signal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tended: list[float] = []
+
+    def tend(now: float) -> None:
+        tended.append(now)
+
+    with parent_with(Children("ready", "ready"), monkeypatch) as (parent, said):
+        assert repr(parent) == "<Workers STARTING 0:DEAD 1:DEAD>"
+
+        assert parent.run(tend) == ExitCode.ALL_DONE
+
+        assert repr(parent) == "<Workers STOPPING 0:GONE 1:GONE>"
+    assert said == ["Valkey 9.0.1"]
+    assert tended
+    assert "stopping workers" in caplog.text
+    assert "worker lost" not in caplog.text
+
+
+def test_the_parent_ends_with_the_reason_of_a_worker_that_cannot_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    children = Children("refused", "nothing")
+
+    with parent_with(children, monkeypatch) as (parent, said):
+        parent._turn(None)
+        children.processes[0].terminate()
+        with pytest.raises(StartError, match="refused us") as caught:
+            parent.run(None)
+
+    assert caught.value.exit_code is ExitCode.REFUSED
+    assert said == []
+
+
+def test_the_parent_names_a_worker_that_ends_without_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (
+        parent_with(Children("dies", "nothing"), monkeypatch) as (parent, _),
+        pytest.raises(StartError, match="worker 0 ended: exit status 7") as caught,
+    ):
+        parent.run(None)
+
+    assert caught.value.exit_code is ExitCode.SOME_FAILED
+
+
+def test_the_parent_starts_a_lost_worker_again_and_logs_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    children = Children("ready", "ready", "ready")
+
+    with parent_with(children, monkeypatch) as (parent, _):
+        parent._ready = lambda doors, version: None
+        parent._turn(None)
+        while parent._stage is not workers.Stage.SERVING:
+            parent._turn(None)
+        children.processes[0].kill()
+        while children.forked < 3 or not parent._workers[0].alive:
+            parent._turn(None)
+        while parent._workers[0].state is not workers.State.READY:
+            parent._turn(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        assert parent.run(None) == ExitCode.ALL_DONE
+
+    assert "worker lost" in caplog.text
+    assert "worker ready" in caplog.text
+
+
+def test_the_parent_kills_who_does_not_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(workers, "_GRACE", 0.0)
+    children = Children("ready", "ready")
+
+    with parent_with(children, monkeypatch) as (parent, _):
+        # Stopped, it does not see the signal to end.
+        parent._ready = lambda doors, version: os.kill(os.getpid(), signal.SIGTERM)
+        parent._turn(None)
+        os.kill(children.processes[0].pid, signal.SIGSTOP)
+
+        assert parent.run(None) == ExitCode.ALL_DONE
+
+    assert "worker killed" in caplog.text
+
+
+class Exited(BaseException):
+    """os._exit, here."""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "report"),
+    [
+        (None, 5, b"0\t0\tValkey 9.0.1\n"),
+        (StartError("it was refused", ExitCode.REFUSED), 4, b"0\t4\tit was refused\n"),
+        (ZeroDivisionError("it broke"), 1, b""),
+    ],
+)
+def test_a_worker_reports_how_it_starts_and_ends_with_its_status(
+    error: Exception | None,
+    status: int,
+    report: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended: list[int] = []
+
+    def end(status: int) -> None:
+        ended.append(status)
+        raise Exited
+
+    def work(index: int, doors: Doors[socket.socket], ready: workers.Ready) -> int:
+        assert len(doors.clients) == 1
+        if error is not None:
+            raise error
+        ready("Valkey 9.0.1")
+        return 5
+
+    monkeypatch.setattr(workers.os, "_exit", end)
+    # It changes the process that it is in: its group, its signals.
+    monkeypatch.setattr(workers.Workers, "_let_go_of_the_parent", lambda self: None)
+    with parent_with(Children(), monkeypatch) as (parent, _):
+        parent._work = work
+        with pytest.raises(Exited):
+            parent._be(0)
+
+        try:
+            said = os.read(parent._reports[0], 1000)
+        except BlockingIOError:
+            said = b""
+
+    assert (ended, said) == ([status], report)
+    assert ("it broke" in capsys.readouterr().err) is isinstance(error, ZeroDivisionError)

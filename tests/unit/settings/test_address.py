@@ -1,125 +1,114 @@
-"""Addresses: what is listened on, where a URL leads, and mistakes that show no password."""
+"""Addresses: as settings write them, as they are shown, and where an upstream's URL leads."""
 
 from __future__ import annotations
 
-import re
-import traceback
-
 import pytest
-from nearhit.proxy.settings.address import Listen, Tcp, Unix, Upstream, listeners
-
-# --- Listening
+from nearhit.proxy.settings.address import BACKLOG, Listen, Tcp, Unix, Upstream, listeners
 
 
 @pytest.mark.parametrize(
     ("address", "text", "url", "http_url"),
     [
         (Tcp("h", 1), "h:1", "redis://h:1", "http://h:1"),
-        (Tcp("::1", 1), "[::1]:1", "redis://[::1]:1", "http://[::1]:1"),
+        (Tcp("::1", 2), "[::1]:2", "redis://[::1]:2", "http://[::1]:2"),
         (Unix("/s"), "unix:///s", "unix:///s", "http+unix:///s"),
     ],
 )
 def test_an_address_is_shown_as_it_is_written(
     address: Listen, text: str, url: str, http_url: str
 ) -> None:
-    assert str(address) == text
-    assert address.url == url
-    assert address.http_url == http_url
+    assert (str(address), address.url, address.http_url) == (text, url, http_url)
+    assert listeners(text) == (address,)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [Tcp("127.0.0.1", 6380), Tcp("my-host_1.example", 0), Tcp("fe80::1%eth0", 65535), Unix("/a/b")],
-)
-def test_an_address_as_shown_is_read_back(address: Listen) -> None:
-    assert listeners(str(address)) == (address,)
-
-
-def test_addresses_are_joined_by_commas_in_their_order() -> None:
-    assert listeners("b:2 , unix:///s,[::1]:1") == (Tcp("b", 2), Unix("/s"), Tcp("::1", 1))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "6380", ":1", "h", "::1:1", "[::1]", "[h]:1", "unix://s", "unix:///", "unix:///s/"]
-)
-def test_what_is_no_address_is_a_mistake_without_a_reason(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^$"):
-        listeners(text)
-
-
-@pytest.mark.parametrize("port", ["", "x", "-1", "65536", "000001", "٣"])
-def test_a_port_is_a_number_from_0_to_65535(port: str) -> None:
-    with pytest.raises(ValueError, match=r"^its port is not a number from 0 to 65535$"):
-        listeners(f"h:{port}")
+def test_addresses_are_joined_by_commas() -> None:
+    assert listeners("h:1, unix:///s,[fe80::1%eth0]:3") == (
+        Tcp("h", 1),
+        Unix("/s"),
+        Tcp("fe80::1%eth0", 3),
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a:1,b", "see 'b'"),
-        ("a:1,", "see ''"),
-        ("a:1, b:x ,c:1", "see 'b:x'"),
-        ("h:x", "its port is not a number from 0 to 65535"),
-        ("a:1,unix:///s,a:1", "a:1 is there twice"),
+        ("", ""),
+        ("6380", ""),
+        ("h:", "its port is not a number from 0 to 65535"),
+        ("h:65536", "its port is not a number from 0 to 65535"),
+        ("h:1,x", "see 'x'"),
+        ("h:1, h:1", "h:1 is there twice"),
+        ("unix://relative", ""),
+        ("unix:///folder/", ""),
     ],
 )
-def test_of_several_addresses_the_wrong_one_is_named(text: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
+def test_a_wrong_address_is_a_value_error_with_its_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^") as caught:
         listeners(text)
 
-
-# --- The upstream
-
-
-def test_a_url_of_nothing_leads_to_the_server_on_this_machine() -> None:
-    assert Upstream.parse("redis://") == Upstream("localhost", 6379, db=0, tls=False)
-
-
-@pytest.mark.parametrize(
-    ("url", "upstream"),
-    [
-        ("redis://u:p@h:1/2", Upstream("h", 1, username="u", password="p", db=2)),
-        ("redis://:p%40@[::1]:7", Upstream("::1", 7, password="p@")),
-        ("redis://h?username=u&password=p&db=3", Upstream("h", username="u", password="p", db=3)),
-        ("redis://h/2?db=3", Upstream("h", db=3)),
-        ("rediss://h?ssl_keyfile=k", Upstream("h", tls=True, options={"ssl_keyfile": "k"})),
-        ("redis://h?socket_timeout=5&protocol=3&client_name=x", Upstream("h")),
-        ("unix://u:p@/a%20b?db=1", Upstream(path="/a b", username="u", password="p", db=1)),
-    ],
-)
-def test_each_part_of_a_url_has_its_place(url: str, upstream: Upstream) -> None:
-    assert Upstream.parse(url) == upstream
+    assert str(caught.value) == reason
 
 
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("", ""),
-        ("localhost:6379", ""),
-        ("http://h", ""),
-        ("redis://u:secret@[::1", ""),
-        ("redis://u:secret@h:65536", "its port is not a number from 0 to 65535"),
-        ("redis://u:secret@h:x", "its port is not a number from 0 to 65535"),
-        ("redis://u:secret@h/x", "its database is not a number"),
-        ("redis://u:secret@h?db=-1", "its database is not a number"),
-        ("redis://u:secret@h?ssl_cert_req=none", "it has an unknown option ssl_cert_req"),
-        (
-            "unix://u:secret@run/redis.sock",
-            "the path must be absolute, as in unix:///run/redis.sock",
-        ),
-        ("unix://", "the path must be absolute, as in unix:///run/redis.sock"),
+        ("http://u:secret@h", ""),
+        ("rediss://u:secret@[h", ""),
+        ("redis://:secret@h?zzz=1", "it has an unknown option zzz"),
+        ("redis://:secret@h:x", "its port is not a number from 0 to 65535"),
+        ("redis://:secret@h/x", "its database is not a number"),
+        ("unix://relative", "the path must be absolute, as in unix:///run/redis.sock"),
     ],
 )
-def test_what_is_wrong_with_a_url_is_told_without_its_password(url: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(reason)}$") as caught:
+def test_a_wrong_url_is_a_value_error_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^") as caught:
         Upstream.parse(url)
 
-    # Not in what a traceback shows of other errors either.
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert str(caught.value) == reason
 
 
-def test_a_password_is_not_in_the_repr() -> None:
-    upstream = Upstream.parse("rediss://u:secret@h?ssl_password=secret")
+def test_a_password_is_not_shown() -> None:
+    upstream = Upstream.parse("rediss://u:secret@h?ssl_password=hidden")
 
-    assert upstream.password == "secret"
+    assert upstream.options == {"ssl_password": "hidden"}
     assert "secret" not in repr(upstream)
+    assert "hidden" not in repr(upstream)
+
+
+def test_the_backlog_is_the_one_of_redis() -> None:
+    assert BACKLOG == 511
+
+
+@pytest.mark.parametrize(
+    ("url", "upstream"),
+    [
+        ("redis://", Upstream()),
+        ("redis://h:1/2", Upstream("h", 1, db=2)),
+        ("redis://h/2?db=3", Upstream("h", db=3)),
+        ("redis://:p%40%2F@h", Upstream("h", password="p@/")),
+        ("redis://u:p@h?username=x&password=y", Upstream("h", username="u", password="p")),
+        ("redis://h?username=x&password=%2520", Upstream("h", username="x", password="%20")),
+        ("redis://[::1]:7", Upstream("::1", 7)),
+        ("redis://u:p@[::1]", Upstream("::1", username="u", password="p")),
+        (
+            "rediss://h?ssl_cert_reqs=none",
+            Upstream("h", tls=True, options={"ssl_cert_reqs": "none"}),
+        ),
+        ("unix:///a%20b", Upstream(path="/a b")),
+        ("unix://u:p@/s?db=1", Upstream(path="/s", username="u", password="p", db=1)),
+    ],
+)
+def test_an_upstream_url_leads_where_redis_py_would_go(url: str, upstream: Upstream) -> None:
+    from redis.connection import parse_url
+
+    kwargs = parse_url(url)  # type: ignore[no-untyped-call]  # it has no annotations
+
+    assert Upstream.parse(url) == upstream
+    assert upstream.host == kwargs.get("host", "localhost")
+    assert upstream.port == kwargs.get("port", 6379)
+    assert upstream.path == kwargs.get("path")
+    assert upstream.db == kwargs.get("db", 0)
+    assert (upstream.username, upstream.password) == (
+        kwargs.get("username"),
+        kwargs.get("password"),
+    )

@@ -458,42 +458,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
     ]
 
 
-# --- The upstream's URL, and the rest
-
-
-@pytest.mark.parametrize(
-    ("url", "upstream"),
-    [
-        ("redis://", Upstream()),
-        ("redis://h:1/2", Upstream("h", 1, db=2)),
-        ("redis://h/2?db=3", Upstream("h", db=3)),
-        ("redis://:p%40%2F@h", Upstream("h", password="p@/")),
-        ("redis://u:p@h?username=x&password=y", Upstream("h", username="u", password="p")),
-        ("redis://h?username=x&password=%2520", Upstream("h", username="x", password="%20")),
-        ("redis://[::1]:7", Upstream("::1", 7)),
-        ("redis://u:p@[::1]", Upstream("::1", username="u", password="p")),
-        (
-            "rediss://h?ssl_cert_reqs=none",
-            Upstream("h", tls=True, options={"ssl_cert_reqs": "none"}),
-        ),
-        ("unix:///a%20b", Upstream(path="/a b")),
-        ("unix://u:p@/s?db=1", Upstream(path="/s", username="u", password="p", db=1)),
-    ],
-)
-def test_an_upstream_url_leads_where_redis_py_would_go(url: str, upstream: Upstream) -> None:
-    from redis.connection import parse_url
-
-    kwargs = parse_url(url)  # type: ignore[no-untyped-call]  # it has no annotations
-
-    assert Upstream.parse(url) == upstream
-    assert upstream.host == kwargs.get("host", "localhost")
-    assert upstream.port == kwargs.get("port", 6379)
-    assert upstream.path == kwargs.get("path")
-    assert upstream.db == kwargs.get("db", 0)
-    assert (upstream.username, upstream.password) == (
-        kwargs.get("username"),
-        kwargs.get("password"),
-    )
+# --- The rest
 
 
 def test_the_retry_rule() -> None:

@@ -1,0 +1,196 @@
+"""What a process is made of: each part has its values, and they are joined as drawn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from nearhit.commands import COMMANDS
+from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamRefused
+from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, wire
+from nearhit.proxy.settings.config import load
+from nearhit.proxy.stats.counters import READS
+from nearhit.proxy.upstream.lane import Lane, LaneKey
+
+from tests.fakes import Tasks
+
+LOADERS = """
+[loaders.users]
+match = "user:{id}"
+redis = "redis://127.0.0.1:1"
+read_through = true
+"""
+
+
+@dataclass
+class Process:
+    """Makes parts, and keeps what they tell and start."""
+
+    tasks: Tasks = field(default_factory=Tasks)
+    work: Tasks = field(default_factory=Tasks)
+    told: list[str] = field(default_factory=list)
+
+    def wired(
+        self, file: str = "", upstream: str = "unix:///nowhere/s?db=3", **given: str
+    ) -> Parts:
+        def tell(what: str) -> Callable[..., None]:
+            return lambda *_: self.told.append(what)
+
+        return wire(
+            load({**given, "config": "nearhit.toml"}, {}, lambda path: file),
+            upstream,
+            loop=asyncio.get_running_loop(),
+            start=self.tasks.start,
+            start_work=self.work.start,
+            told=Told(tell("left"), tell("ready"), tell("refused"), tell("unknown")),
+        )
+
+
+@pytest.fixture
+async def process() -> AsyncIterator[Process]:
+    process = Process()
+    yield process
+    await process.work.stop()
+    await process.tasks.stop()
+
+
+async def test_nothing_runs_and_nothing_is_connected_yet(process: Process) -> None:
+    parts = process.wired()
+
+    assert (process.tasks.running, process.work.running, process.told) == ([], [], [])
+    assert len(parts.lanes) == 0
+    assert parts.primary.key == LaneKey(db=3)
+
+
+async def test_our_commands_stand_in_the_table_and_in_the_scopes(process: Process) -> None:
+    parts = process.wired()
+
+    names = {spec.name for spec in COMMANDS}
+    assert set(parts.scopes.specs) == names
+    assert parts.context.table.ours.commands == names
+    assert parts.context.customs is parts.scopes.specs
+
+
+async def test_values_of_the_settings_reach_their_parts(process: Process) -> None:
+    parts = process.wired(max_clients="7", near_cache="1mb", max_waiters="5", env="production")
+
+    assert parts.context.clients.limit == 7
+    assert parts.context.near is not None
+    assert parts.context.table.ours.near
+    assert parts.lanes.dial.retry.attempts == 20
+    assert parts.lanes.dial.address == "/nowhere/s"
+
+
+async def test_without_a_near_cache_nothing_is_read_near(process: Process) -> None:
+    parts = process.wired(near_cache="off")
+
+    assert parts.context.near is None
+    assert not parts.context.table.ours.near
+    assert parts.scopes.scope(LaneKey()).tracked.near is None
+
+
+async def test_loaders_decide_what_writes_and_reads_must_pass(process: Process) -> None:
+    without = process.wired(env="production").context.table.ours
+    parts = process.wired(LOADERS, env="production")
+
+    assert (without.voids, without.reads_through) == (False, False)
+    assert parts.context.table.ours.voids
+    assert parts.context.table.ours.reads_through
+    assert parts.context.loaders.manages(b"user:1")
+    await parts.loaders.close()
+
+
+async def test_development_has_a_loader_without_any_file(process: Process) -> None:
+    assert repr(process.wired(env="development").loaders) == "<Loaders demo>"
+    assert repr(process.wired(env="production").loaders) == "<Loaders none>"
+
+
+async def test_a_function_that_is_not_there_is_a_start_error(process: Process) -> None:
+    with pytest.raises(StartError, match="no_such"):
+        process.wired('[loaders.l]\nmatch = "user:{id}"\ncall = "json:no_such"\n')
+
+
+async def test_a_db_has_its_own_lanes_and_waits_with_all_others(process: Process) -> None:
+    parts = process.wired(max_waiters="1")
+    here, there = parts.scopes.scope(LaneKey(db=1)), parts.scopes.scope(LaneKey(db=2))
+
+    assert (here.tracked.key.db, there.tracked.key.db) == (1, 2)
+    assert here.call.upstream is here.tracked.upstream
+    assert here.call.leases is here.leases
+    assert here.call.locks is here.locks
+    assert here.flights is not there.flights
+
+
+def test_loads_and_locks_wait_in_different_rooms() -> None:
+    rooms = Rooms(1)
+
+    with rooms.loads, pytest.raises(CacheBusy), rooms.loads:
+        pass
+    with rooms.locks, pytest.raises(LockBusy), rooms.locks:
+        pass
+
+    assert repr(rooms) == "<Rooms loads=0 locks=0>"
+
+
+async def test_reads_are_counted_once_for_the_process_and_the_fleet(process: Process) -> None:
+    parts = process.wired(stats_key="off")
+
+    parts.context.turn.hits += 2
+    parts.stats.add("misses")
+
+    assert [parts.stats.reading(row) for row in READS] == [2, 1]
+    assert await parts.fleet.totals() == (2, 1)
+    assert b"\r\nhits:2\r\nmisses:1\r\n" in parts.context.info()
+
+
+async def test_who_is_told_is_the_server(process: Process) -> None:
+    parts = process.wired()
+    lane: Lane = parts.primary
+
+    parts.lanes.lane_ready(lane)
+    parts.lanes.lane_refused(lane, UpstreamRefused(b"-WRONGPASS", True))
+    parts.context.learn()
+
+    assert process.told == ["ready", "refused", "unknown"]
+
+
+async def test_a_session_asks_as_the_user_of_the_upstreams_url(process: Process) -> None:
+    parts = process.wired()
+
+    assert parts.session().context is parts.context
+
+
+async def test_http_asks_in_the_db_of_the_upstreams_url(
+    process: Process, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from nearhit.proxy.http import api
+
+    made: list[api.Api] = []
+
+    class Http(api.Http):
+        def __init__(self, given: api.Api) -> None:
+            made.append(given)
+
+    monkeypatch.setattr(api, "Http", Http)
+    parts = process.wired(near_cache="off")
+    asked: list[tuple[bytes, ...]] = []
+
+    async def ask(*words: bytes) -> bytes | None:
+        asked.append(words)
+        return None if words == (b"GET", b"gone") else b"value"
+
+    upstream = parts.scopes.scope(LaneKey(db=3)).tracked.upstream
+    monkeypatch.setattr(upstream, "ask", ask)
+    http_of(parts)
+    (handed,) = made
+
+    assert await handed.get(b"k") == b"value"
+    assert await handed.get(b"gone") is None
+    assert await handed.ping() == b"value"
+    assert await handed.run([b"GETORSET", b"k"]) == b"value"
+    assert asked == [(b"GET", b"k"), (b"GET", b"gone"), (b"PING",), (b"GET", b"k")]
+    assert parts.stats.running("hits") == 2
+    assert b"nearhit_hits_total 2" in handed.metrics()
