@@ -137,20 +137,24 @@ class ScopeMaker:
             stats=self.stats,
             room=self.rooms.locks,
         )
-        call = Call(
+        call = self._call(tracked, flights, leases, locks)
+        return Scope(tracked, flights, leases, locks, call)
+
+    def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
+        """What commands are handed, but for their request."""
+        return Call(
             request=None,
             upstream=tracked.upstream,
             bulk=tracked.bulk,
             loads=flights,
             leases=leases,
-            writes=Writes(self.near, partial(self.running, key.db)),
+            writes=Writes(self.near, partial(self.running, tracked.key.db)),
             locks=locks,
             stats=Statistics(self.stats, self.fleet),
             ours=self.ours,
             now=self.clock,
             sleep=asyncio.sleep,
         )
-        return Scope(tracked, flights, leases, locks, call)
 
 
 def wire(
@@ -169,14 +173,13 @@ def wire(
     stats = Stats()
     fleet = _fleet(config.stats_key, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
-    near_in_use = near if near.active else None
     rooms = Rooms(config.max_waiters)
     make_scope = ScopeMaker(
         lanes=lanes,
         loaders=loaders,
         stats=stats,
         fleet=fleet,
-        near=near_in_use,
+        near=near if near.active else None,
         start=start_work,
         clock=loop.time,
         rooms=rooms,
@@ -184,19 +187,7 @@ def wire(
         running=lambda db: scopes.running(db),
     )
     scopes = Scopes(COMMANDS, make_scope)
-    context = Context(
-        lanes=lanes,
-        clients=Clients(config.max_clients, told.client_left),
-        table=snapshot(_ours(scopes, loaders, near)),
-        learn=told.unknown_command,
-        turn=Turn(loop.call_soon, loop.time(), loop.time),
-        scopes=scopes,
-        loaders=loaders,
-        start=start_work,
-        customs=scopes.specs,
-        info=lambda: info_section(stats.here()),
-        near=near_in_use,
-    )
+    context = _context(config.max_clients, told, scopes, make_scope, loop)
     parts = Parts(lanes, loaders, stats, fleet, scopes, context)
     _show(parts, near, rooms, loop.time)
     return parts
@@ -222,12 +213,33 @@ def _fleet(key: str, lanes: Lanes, stats: Stats) -> Fleet:
     )
 
 
-def _ours(scopes: Scopes, loaders: Loaders, near: NearCache) -> Ours:
-    return Ours(
+def _context(
+    max_clients: int,
+    told: Told,
+    scopes: Scopes,
+    make_scope: ScopeMaker,
+    loop: asyncio.AbstractEventLoop,
+) -> Context:
+    """What all sessions share, of the same parts that scopes are made of."""
+    loaders, near, stats = make_scope.loaders, make_scope.near, make_scope.stats
+    ours = Ours(
         commands=frozenset(scopes.specs),
         voids=loaders.any_managed,
         reads_through=loaders.any_read_through,
-        near=near.active,
+        near=near is not None,
+    )
+    return Context(
+        lanes=make_scope.lanes,
+        clients=Clients(max_clients, told.client_left),
+        table=snapshot(ours),
+        learn=told.unknown_command,
+        turn=Turn(loop.call_soon, loop.time(), loop.time),
+        scopes=scopes,
+        loaders=loaders,
+        start=make_scope.start,
+        customs=scopes.specs,
+        info=lambda: info_section(stats.here()),
+        near=near,
     )
 
 
