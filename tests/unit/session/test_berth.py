@@ -1,0 +1,355 @@
+"""Which lane a session has, for how long, and what becomes of it; its home mode."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.resp.modes import Mode
+from nearhit.proxy.session.berth import Berth
+from nearhit.proxy.session.reasons import (
+    HOLD_BLOCKED,
+    HOLD_MULTI,
+    HOLD_STICKY,
+    HOLD_SUBSCRIBED,
+    HOLD_TRACKING,
+    HOLD_TUNNEL,
+    STALL_DRAIN,
+    STALL_END,
+    STALL_LANE,
+)
+from nearhit.proxy.upstream.lane import Lane, LaneKey, Use, User
+from nearhit.proxy.upstream.subscriptions import Channels
+
+from tests.asking import GET, shared
+from tests.fakes import Client, Upstream, World
+
+WHY = UpstreamLost("a test")
+
+
+def berth_of(client: Client) -> Berth:
+    return client.session.berth
+
+
+async def pinned(world: World, client: Client) -> tuple[Lane, Upstream]:
+    """The client's own lane, connected, and its server's end."""
+    assert client.session.berth.pin()
+    await world.settle()
+    lane = client.session.berth.own
+    assert lane is not None
+    return lane, world.dial.wires[-1]
+
+
+# --- Taking and leaving
+
+
+async def test_a_session_begins_without_a_lane(world: World, client: Client) -> None:
+    berth = berth_of(client)
+
+    assert repr(berth) == "<Berth db=0 holds=0 None>"
+    assert (berth.lane, berth.own, berth.quiet, berth.left, berth.leaving) == (
+        None,
+        None,
+        True,
+        False,
+        False,
+    )
+    assert (berth.mode, berth.queued, berth.subscriptions) == (Mode.FAR, -1, (0, 0, 0))
+    berth.unpin()
+    berth.settle()
+    assert berth.lane is None
+
+
+async def test_a_shared_lane_counts_who_uses_it(world: World, client: Client) -> None:
+    one, other = berth_of(client), berth_of(world.client())
+
+    lane = one.attach()
+    assert other.attach() is lane
+    assert (lane.users, one.own) == (2, None)
+    one.unpin()
+    other.leave()
+
+    assert lane.users == 0
+
+
+async def test_a_lane_of_our_own_is_kept_until_it_is_given_back(
+    world: World, client: Client
+) -> None:
+    berth = berth_of(client)
+    shared_lane = berth.attach()
+    lane, _ = await pinned(world, client)
+
+    assert berth.pin()
+    assert berth.lane is lane
+    assert (lane.lent, shared_lane.users, client.session.at_drain) == (True, 0, True)
+    berth.unpin()
+
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=1>"
+
+
+async def test_none_is_taken_while_something_is_outstanding(world: World, client: Client) -> None:
+    client.raw(GET)
+    berth = berth_of(client)
+
+    assert not berth.idle()
+    assert not berth.pin()
+
+    assert berth.own is None
+    assert client.session.stalls & STALL_DRAIN
+
+
+@pytest.mark.parametrize(
+    ("holds", "warm"), [(0, 1), (HOLD_STICKY, 0)], ids=["nothing", "something"]
+)
+async def test_what_a_lane_holds_decides_what_becomes_of_it(
+    world: World, client: Client, holds: int, warm: int
+) -> None:
+    await pinned(world, client)
+    berth_of(client).holds = holds
+
+    berth_of(client).settle()
+    assert (berth_of(client).lane is None) is (not holds)
+    client.leave()
+
+    assert repr(world.lanes) == f"<Lanes shared=0 lent=0 warm={warm}>"
+
+
+async def test_scripts_have_a_lane_until_all_is_answered(world: World, client: Client) -> None:
+    berth = berth_of(client)
+    usual = berth.attach()
+
+    berth.run_scripts()
+    lane = berth.lane
+    assert lane is not None
+    assert (lane.key.use, lane.users, usual.users) == (Use.SCRIPTS, 1, 0)
+    assert berth.mode == Mode.SCRIPTING
+    berth.settle()
+
+    assert (berth.lane, lane.users, berth.mode) == (None, 0, Mode.FAR)
+
+
+async def test_under_another_key_a_shared_lane_is_left_and_our_own_goes_along(
+    world: World, client: Client
+) -> None:
+    berth = berth_of(client)
+    berth.attach()
+    berth.rekey(LaneKey(db=1))
+    assert berth.lane is None
+    lane, _ = await pinned(world, client)
+    lane.subscribe(Channels(2))
+
+    berth.rekey(LaneKey(db=2, resp=3))
+
+    assert berth.lane is lane
+    assert lane.key == berth.lane_key == LaneKey(db=2, resp=3)
+    assert lane.framing is not None
+    assert lane.framing.resp == 3
+    assert not client.session.flat
+
+
+async def test_the_last_subscription_gives_the_lane_back(world: World, client: Client) -> None:
+    lane, _ = await pinned(world, client)
+    channels = Channels(2)
+    channels.names[0].add(b"c")
+    lane.subscribe(channels)
+    berth_of(client).hold(HOLD_SUBSCRIBED)
+    assert berth_of(client).subscriptions == (1, 0, 0)
+    assert berth_of(client).mode == Mode.SUBSCRIBED
+
+    berth_of(client).settle()
+    assert berth_of(client).own is lane
+    channels.names[0].clear()
+    berth_of(client).settle()
+
+    assert berth_of(client).lane is None
+    assert berth_of(client).mode == Mode.FAR
+
+
+async def test_a_task_ends_with_its_client_unless_it_finishes(world: World, client: Client) -> None:
+    ended: list[str] = []
+
+    async def work(name: str) -> None:
+        try:
+            await asyncio.sleep(3600 if name != "short" else 0)
+        except asyncio.CancelledError:
+            ended.append(name)
+            raise
+
+    for name in ("short", "long"):
+        berth_of(client).run(work(name))
+    berth_of(client).run(work("finishes"), finishes=True)
+    await world.settle()
+
+    client.leave()
+    await world.settle()
+
+    assert ended == ["long"]
+
+
+# --- Who, and in which mode
+
+
+async def test_our_commands_run_as_the_user_of_the_session(world: World, client: Client) -> None:
+    assert berth_of(client).user == b"default"
+
+    berth_of(client).rekey(LaneKey(user=User(b"alice", b"secret")))
+
+    assert berth_of(client).user == b"alice"
+
+
+async def test_flags_are_those_of_client_list(world: World, client: Client) -> None:
+    berth = berth_of(client)
+    assert berth.flags == "N"
+
+    berth.holds = HOLD_MULTI | HOLD_BLOCKED | HOLD_SUBSCRIBED | HOLD_TRACKING | HOLD_TUNNEL
+    client.session.identity.marks = "e"
+
+    assert berth.flags == "xbPtOe"
+
+
+@pytest.mark.parametrize(
+    ("hold", "resp", "home"),
+    [
+        (0, 2, Mode.NEAR),
+        (HOLD_MULTI, 2, Mode.QUEUEING),
+        (HOLD_MULTI | HOLD_SUBSCRIBED, 2, Mode.QUEUEING),
+        (HOLD_SUBSCRIBED, 2, Mode.SUBSCRIBED),
+        (HOLD_SUBSCRIBED, 3, Mode.FAR),
+        (HOLD_STICKY, 2, Mode.FAR),
+    ],
+)
+async def test_home_is_what_the_holds_say(
+    near_world: World, hold: int, resp: int, home: Mode
+) -> None:
+    client = near_world.client()
+    berth = berth_of(client)
+    berth.rekey(LaneKey(resp=resp))
+
+    berth.hold(hold)
+    assert berth.mode == client.session.home == home
+    assert (client.session.near.space is not None) is (home is Mode.NEAR)
+    berth.let_go(hold)
+
+    assert berth.mode == Mode.NEAR
+
+
+# --- Bytes that are no requests, and flow
+
+
+async def test_into_a_tunnel_bytes_go_as_they_are(world: World, client: Client) -> None:
+    berth = berth_of(client)
+    berth.through(b"to nobody")
+    lane, wire = await pinned(world, client)
+
+    berth.enter_tunnel()
+    berth.through(b"any bytes")
+    await world.settle()
+    assert wire.take() == b"any bytes"
+    assert client.session.odd
+    lane.pause_writing()
+    berth.through(b"more")
+    assert not client.wire.reading
+    lane.resume_writing()
+    await world.settle()
+
+    assert wire.take() == b"more"
+    assert client.wire.reading
+
+
+async def test_what_waits_for_a_lane_goes_on_when_it_takes_more(
+    world: World, client: Client
+) -> None:
+    wire = await shared(world, client)
+    lane = berth_of(client).lane
+    assert lane is not None
+
+    berth_of(client).wait_for(lane)
+    client.raw(GET)
+    await world.settle()
+    assert client.session.stalls & STALL_LANE
+    assert wire.quiet
+    berth_of(client).lane_writable(lane)
+    await world.settle()
+
+    assert wire.take() == GET
+
+
+async def test_replies_to_a_client_that_does_not_read_wait_in_the_lane(
+    world: World, client: Client
+) -> None:
+    _, wire = await pinned(world, client)
+    client.raw(GET)
+    await world.settle()
+
+    berth_of(client).pause_replies()
+    assert not wire.reading
+    berth_of(client).resume_replies()
+
+    assert wire.reading
+
+
+# --- What a lane of our own reports
+
+
+async def test_pushes_and_raw_bytes_are_the_clients(world: World, client: Client) -> None:
+    lane, _ = await pinned(world, client)
+
+    berth_of(client).lane_pushed(lane, b">0\r\n")
+    berth_of(client).lane_raw(lane, b"raw")
+    await world.settle()
+
+    assert client.took() == b">0\r\nraw"
+
+
+async def test_what_was_meant_for_lost_state_runs_nowhere(world: World, client: Client) -> None:
+    lane, _ = await pinned(world, client)
+    client.session.rest = GET
+    berth_of(client).lane_ends(lane)
+    assert client.session.rest == GET  # nothing is held: it may
+
+    berth_of(client).hold(HOLD_MULTI)
+    berth_of(client).lane_ends(lane)
+
+    assert client.session.rest == b""
+    assert client.session.stalls & STALL_END
+
+
+@pytest.mark.parametrize(
+    ("hold", "end"), [(HOLD_BLOCKED, ""), (HOLD_MULTI, "closed")], ids=["a wait", "state"]
+)
+async def test_with_its_lane_goes_a_wait_but_state_takes_the_client_along(
+    world: World, client: Client, hold: int, end: str
+) -> None:
+    lane, _ = await pinned(world, client)
+    berth_of(client).hold(hold)
+
+    berth_of(client).lane_lost(lane, WHY)
+    await world.settle()
+
+    assert client.wire.end == end
+    assert berth_of(client).lane is None
+    assert berth_of(client).left is bool(end)
+
+
+async def test_a_lane_that_was_given_back_is_no_loss(world: World, client: Client) -> None:
+    lane, _ = await pinned(world, client)
+    berth_of(client).unpin()
+    berth_of(client).hold(HOLD_MULTI)
+
+    berth_of(client).lane_lost(lane, WHY)
+
+    assert not client.wire.end
+
+
+async def test_a_client_that_leaves_lets_its_lanes_be_read_again(near_world: World) -> None:
+    client = near_world.client()
+    wire = await shared(near_world, client)
+    client.raw(GET)
+    berth_of(client).pause_replies()
+
+    client.leave()
+    await near_world.settle()
+
+    assert wire.reading
+    assert all(one.reading for one in near_world.dial.wires)
