@@ -13,7 +13,8 @@ from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamRefuse
 from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, wire
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
-from nearhit.proxy.upstream.lane import Lane, LaneKey
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.fakes import Tasks
 

@@ -19,7 +19,8 @@ from nearhit.proxy.session.reasons import (
     STALL_END,
     STALL_LANE,
 )
-from nearhit.proxy.upstream.lane import Lane, LaneKey, Use, User
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.asking import GET, shared

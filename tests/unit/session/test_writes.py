@@ -10,11 +10,11 @@ from nearhit.proxy.keys.ours import lease_key
 from nearhit.proxy.session.reasons import HOLD_MULTI
 from nearhit.proxy.session.scopes import Scope, Scopes
 from nearhit.proxy.session.writes import begin_write
-from nearhit.proxy.upstream.lane import LaneKey
+from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane
 
 from tests.asking import manage
-from tests.fakes import Client, World
+from tests.fakes import Client, NoFlights, World
 
 
 class Flights:
@@ -33,8 +33,9 @@ class Flights:
 def flights(world: World) -> Flights:
     flights: Any = Flights()
     nothing: Any = None
+    leases: Any = NoFlights()
     world.context.scopes = Scopes(
-        (), lambda key: Scope(TrackedLane(world.lanes, key), flights, nothing, nothing)
+        (), lambda key: Scope(TrackedLane(world.lanes, key), flights, leases, nothing, nothing)
     )
     manage(world)
     return flights
