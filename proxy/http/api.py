@@ -18,7 +18,7 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
@@ -276,13 +276,14 @@ class TooMany(asyncio.Protocol):
     """A client beyond the bound."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(
+        # uvloop's transports have asyncio.Transport's methods, not its class.
+        client = cast(asyncio.Transport, transport)
+        client.write(
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
             b"Content-Type: application/json\r\nContent-Length: 33\r\n\r\n"
             b'{"error": "too many connections"}'
         )
-        transport.close()
+        client.close()
 
 
 class Http:
