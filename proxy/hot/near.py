@@ -64,7 +64,8 @@ class NearReading:
         self._elsewhere()
 
     def moved(self, lane: LaneCore) -> None:
-        """Read on this lane from now on; what was learnt by way of another is not forgotten."""
-        if self.lane is not None and self.lane is not lane:
+        """Read on this lane from now on; what was learnt by way of another is not forgotten, and
+        what is still to be answered elsewhere is waited for."""
+        if self.lane is not None and self.lane is not lane and self.fresh_after != _PENDING:
             self.fresh_after = lane.sent
         self.lane = lane

@@ -65,6 +65,16 @@ def test_another_lane_must_have_answered_something_sent_later() -> None:
     assert near.fresh
 
 
+def test_what_is_still_unanswered_elsewhere_is_not_forgotten_when_the_lane_changes() -> None:
+    near, other = reading(), lane()
+    near.elsewhere()
+
+    near.moved(other)
+    other.sent = other.done = 7  # others ask on it, and are answered
+
+    assert not near.fresh
+
+
 def test_the_same_lane_once_more_changes_nothing() -> None:
     near = reading()
     same: Any = near.lane
