@@ -11,8 +11,6 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from collections.abc import Sequence
-
 from ..near.cache import Space, Ticket
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
@@ -53,9 +51,9 @@ class SessionCore(Answers):
     """Bytes in, runs of requests out, replies to the client. See session/session.py for the
     drawing and the rest."""
 
-    def __init__(self, maps: Sequence[RouteMap], mode: int, near: NearReading, turn: Turn) -> None:
+    def __init__(self, maps: list[RouteMap], mode: int, near: NearReading, turn: Turn) -> None:
         super().__init__(turn)
-        self.maps = list(maps)  # of the requests, one for each mode
+        self.maps = maps  # of the requests, one for each mode: the table's own
         self.mode = mode
         self.home = mode  # the mode for when nothing is outstanding
         self.routes = self.maps[mode]
@@ -83,9 +81,9 @@ class SessionCore(Answers):
     def become(self, mode: int) -> None:
         self._become(mode)
 
-    def live_in(self, maps: Sequence[RouteMap], home: int) -> None:
+    def live_in(self, maps: list[RouteMap], home: int) -> None:
         """Take requests by these maps, and this mode for home; a passing one lasts on."""
-        self.maps = list(maps)
+        self.maps = maps
         self.home = home
         if self.mode < _SCRIPTING:
             self._become(home)
