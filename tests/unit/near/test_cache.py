@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,24 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nearhit.proxy.near.sketch import SLOTS_MIN
 
-ROOT = Path(__file__).parents[3]
+from tests.plain import plain
+
 REPLY = b"$5\r\nhello\r\n"
 MEGABYTE = 1024 * 1024
 BUDGET = MEGABYTE
 
 
-def plain() -> ModuleType:
-    """cache.py as it is, whether or not there is a compiled form."""
-    path = ROOT / "proxy" / "near" / "cache.py"
-    spec = importlib.util.spec_from_file_location("nearhit.proxy.near.cache_plain", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULES = {"as installed": nearhit.proxy.near.cache, "plain": plain()}
+MODULES = {"as installed": nearhit.proxy.near.cache, "plain": plain("near", "cache")}
 
 
 @pytest.fixture(params=list(MODULES))

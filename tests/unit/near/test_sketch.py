@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import nearhit.proxy.near.sketch
@@ -12,24 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).parents[3]
+from tests.plain import plain
+
 SLOTS = 16
 # The hash decides the slot by its low bits, and the mark by bits 44 to 55.
 OTHER = 1 << 44
 
 
-def plain() -> ModuleType:
-    """sketch.py as it is, whether or not there is a compiled form."""
-    path = ROOT / "proxy" / "near" / "sketch.py"
-    spec = importlib.util.spec_from_file_location("nearhit.proxy.near.sketch_plain", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULES = {"as installed": nearhit.proxy.near.sketch, "plain": plain()}
+MODULES = {"as installed": nearhit.proxy.near.sketch, "plain": plain("near", "sketch")}
 
 
 @pytest.fixture(params=list(MODULES))
