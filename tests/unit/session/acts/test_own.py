@@ -1,0 +1,521 @@
+"""Commands of the proxy's own in a session: when they start, where their answers stand, how they
+end. The commands are fakes; what real ones do is tested in tests/unit/commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from nearhit.proxy.custom.spec import Call, CommandSpec
+from nearhit.proxy.errors import LoadError, NoLoader
+from nearhit.proxy.keys.ours import OurKeys
+from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.resp.replies import Value
+from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.session.acts.own import IN_MULTI, NOAUTH
+from nearhit.proxy.session.scopes import Scope, Scopes
+from nearhit.proxy.table.table import Ours, snapshot
+from nearhit.proxy.upstream.asker import Asker
+from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.tracked import TrackedLane
+
+from tests.asking import LOST, OK, LoaderKeys, asked, shared
+from tests.fakes import Client, NoFlights, Upstream, World
+
+NIL = b"$-1\r\n"
+A = b"$1\r\na\r\n"
+
+
+class Loads:
+    """Leases whose loads are scripted: a value, or an error."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes | Exception] = {}
+        self.asked: list[bytes] = []
+
+    async def load(self, key: bytes) -> bytes | None:
+        self.asked.append(key)
+        value = self.values.get(key)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+
+class Counted:
+    """Statistics: the reads alone."""
+
+    def __init__(self) -> None:
+        self.reads: list[bool] = []
+
+    def read(self, *, hit: bool) -> None:
+        self.reads.append(hit)
+
+
+class Gate:
+    """A command that goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.started = 0
+        self.ended: list[str] = []
+
+    async def run(self, call: Call) -> Value:
+        self.started += 1
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            raise
+        self.ended.append("done")
+        return b"through"
+
+
+async def load(call: Call) -> Value:
+    assert isinstance(call.request, bytes)
+    return await call.loads.load(call.request)
+
+
+async def fails(call: Call) -> Value:
+    raise NoLoader(b"k")
+
+
+async def is_wrong(call: Call) -> Value:
+    raise ZeroDivisionError("a defect")
+
+
+def spec(name: bytes, run: Any, **more: Any) -> CommandSpec:
+    """A command that takes one word."""
+    return CommandSpec(
+        name=name,
+        arity=2,
+        summary="Is a test's.",
+        group="nearhit",
+        complexity="O(1)",
+        parse=lambda words: words[1],
+        run=run,
+        **more,
+    )
+
+
+class Own:
+    """A proxy with commands of its own and with loaders for keys that begin with ``m:``."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.gate, self.loads, self.stats = Gate(), Loads(), Counted()
+        specs = [
+            spec(b"GETORSET", load, probe=lambda key: (b"GET", key)),
+            spec(b"PASS", self.gate.run),
+            spec(b"FINISH", self.gate.run, finishes=True),
+            spec(b"AWAIT", self.gate.run, waits=lambda request: True),
+            spec(b"FAIL", fails),
+            spec(b"DEFECT", is_wrong),
+        ]
+        world.context.table = snapshot(
+            Ours(
+                commands=frozenset(one.name for one in specs),
+                reads_through=True,
+                near=world.near is not None,
+            )
+        )
+        world.context.loaders = LoaderKeys(b"m:")
+        world.context.scopes = Scopes(specs, self._scope)
+
+    def _scope(self, key: LaneKey) -> Scope:
+        tracked = TrackedLane(self.world.lanes, key, self.world.near)
+        asker = Asker(tracked.lane, tracked=True)
+        nothing: Any = None
+        loads: Any = self.loads
+        stats: Any = self.stats
+        call = Call(
+            request=None,
+            upstream=asker,
+            bulk=asker,
+            loads=loads,
+            leases=nothing,
+            writes=nothing,
+            ours=OurKeys(b""),
+            locks=nothing,
+            stats=stats,
+            now=lambda: self.world.now,
+            sleep=asyncio.sleep,
+        )
+        flights: Any = NoFlights()
+        leases: Any = NoFlights()
+        return Scope(tracked, flights, leases, nothing, call)
+
+
+@pytest.fixture
+def own(world: World) -> Own:
+    return Own(world)
+
+
+@pytest.fixture
+def client(own: Own) -> Client:
+    return own.world.client()
+
+
+@pytest.fixture
+async def near_own() -> AsyncIterator[Own]:
+    world = World(near=NearCache(1 << 20))
+    yield Own(world)
+    await world.close()
+
+
+def tracked(world: World) -> Upstream:
+    """The server's end of the newest tracked lane."""
+    return [
+        wire
+        for wire in world.dial.wires
+        if any(words[1:2] == [b"TRACKING"] for words in wire.handshake or ())
+    ][-1]
+
+
+# --- GETORSET
+
+
+async def test_a_value_that_is_there_is_the_answer(own: Own, client: Client) -> None:
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    tracked(own.world).expect(b"GET", b"k")
+    tracked(own.world).reply(b"$1\r\n", b"a\r\n")
+    await own.world.settle()
+
+    assert client.took() == A
+    assert own.loads.asked == []
+    assert (own.world.context.turn.hits, own.world.context.turn.misses) == (1, 0)
+
+
+@pytest.mark.parametrize("nil", [NIL, b"_\r\n"])
+async def test_a_value_that_is_missing_is_loaded(own: Own, client: Client, nil: bytes) -> None:
+    own.loads.values[b"k"] = b"a"
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    tracked(own.world).reply(nil)
+    await own.world.settle()
+
+    assert client.took() == A
+    assert own.loads.asked == [b"k"]
+    assert (own.world.context.turn.hits, own.world.context.turn.misses) == (0, 1)
+
+
+async def test_its_like_may_follow_unanswered_and_others_may_not(own: Own, client: Client) -> None:
+    own.loads.values[b"1"] = b"a"
+    client.raw(encode([b"GETORSET", b"1"]) + encode([b"GETORSET", b"2"]) + encode([b"PING"]))
+    await own.world.settle()
+    wire = tracked(own.world)
+    wire.expect(b"GET", b"1")
+    wire.expect(b"GET", b"2")
+
+    wire.reply(NIL + b"$1\r\nb\r\n")
+    await own.world.settle()
+
+    assert client.took() == A + b"$1\r\nb\r\n"
+    (behind,) = [one for one in own.world.dial.wires if one.written]
+    behind.expect(b"PING")
+
+
+async def test_it_waits_for_what_was_asked_before_it(own: Own, client: Client) -> None:
+    wire = await shared(own.world, client)
+    client.send(b"HGET", b"h", b"f")
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    assert own.world.connections == 1
+
+    wire.reply(b"+1\r\n")
+    await own.world.settle()
+
+    tracked(own.world).expect(b"GET", b"k")
+
+
+async def test_nothing_is_loaded_for_a_client_that_has_left(own: Own, client: Client) -> None:
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+
+    client.leave()
+    tracked(own.world).reply(NIL)
+    await own.world.settle()
+
+    assert own.loads.asked == []
+
+
+async def test_with_its_lane_a_read_is_lost(own: Own, client: Client) -> None:
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+
+    tracked(own.world).lose()
+    await own.world.settle()
+
+    assert client.took().startswith(LOST)
+    assert not client.wire.end
+
+
+async def test_what_is_skipped_is_loaded_and_not_answered(own: Own, client: Client) -> None:
+    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    tracked(own.world).reply(NIL)
+    await own.world.settle()
+
+    assert client.took() == b""
+    assert own.loads.asked == [b"k"]
+    assert client.session.mute == 0
+
+
+async def test_a_wrong_number_of_words_is_refused(own: Own, client: Client) -> None:
+    client.send(b"GETORSET")
+    client.send(b"getorset", b"a", b"b")
+    await own.world.settle()
+
+    assert client.took() == b"-ERR wrong number of arguments for 'getorset' command\r\n" * 2
+
+
+async def test_the_second_read_fills_the_near_cache_and_the_third_is_answered_there(
+    near_own: Own,
+) -> None:
+    world = near_own.world
+    client = world.client()
+    await shared(world, client)
+    for fill in (False, True):
+        client.send(b"GETORSET", b"k")
+        await world.settle()
+        wire = tracked(world)
+        if fill:
+            wire.expect(b"CLIENT", b"CACHING", b"YES")
+            wire.expect(b"PTTL", b"k")
+            wire.reply(OK + b":-1\r\n")
+        wire.expect(b"GET", b"k")
+        wire.reply(A)
+        await world.settle()
+        assert client.took() == A
+
+    client.send(b"GETORSET", b"k")
+    client.send(b"GET", b"k")
+    await world.settle()
+
+    assert client.took() == A * 2
+    assert tracked(world).quiet
+
+
+# --- All others
+
+
+async def test_a_command_is_answered_in_its_place(own: Own, client: Client) -> None:
+    client.send(b"PASS", b"x")
+    client.raw(encode([b"HGET", b"h", b"f"]))
+    await own.world.settle()
+    assert own.gate.started == 1
+    assert client.took() == b""
+    assert not any(wire.written for wire in own.world.dial.wires)
+
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert client.took() == b"$7\r\nthrough\r\n"
+    assert any(wire.written for wire in own.world.dial.wires)
+
+
+async def test_a_command_starts_when_nothing_is_outstanding(own: Own, client: Client) -> None:
+    wire = await shared(own.world, client)
+    client.send(b"HGET", b"h", b"f")
+    client.send(b"PASS", b"x")
+    await own.world.settle()
+    assert own.gate.started == 0
+
+    wire.reply(b"+1\r\n")
+    await own.world.settle()
+
+    assert own.gate.started == 1
+
+
+async def test_its_error_is_the_answer(own: Own, client: Client) -> None:
+    client.send(b"FAIL", b"k")
+    client.send(b"PASS")
+    await own.world.settle()
+
+    assert client.took() == NoLoader(b"k").line + (
+        b"-ERR wrong number of arguments for 'pass' command\r\n"
+    )
+
+
+async def test_a_defect_costs_an_error_and_nothing_else(own: Own, client: Client) -> None:
+    client.send(b"DEFECT", b"k")
+    client.send(b"FAIL", b"k")
+    await own.world.settle()
+
+    assert client.took() == (
+        b"-ERR a defect in the proxy: DEFECT failed; see its log\r\n" + NoLoader(b"k").line
+    )
+
+
+async def test_a_command_ends_with_its_client_unless_it_has_to_finish(own: Own) -> None:
+    leaving = [own.world.client(), own.world.client()]
+    for client, name in zip(leaving, (b"PASS", b"FINISH"), strict=True):
+        client.send(name, b"x")
+    await own.world.settle()
+
+    for client in leaving:
+        client.leave()
+    await own.world.settle()
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert own.gate.ended == ["cancelled", "done"]
+
+
+async def test_one_that_waits_for_others_is_blocked_meanwhile(own: Own, client: Client) -> None:
+    client.send(b"AWAIT", b"x")
+    await own.world.settle()
+    assert client.session.berth.flags == "b"
+
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert client.took() == b"$7\r\nthrough\r\n"
+    assert client.session.berth.flags == "N"
+
+
+async def test_a_stranger_runs_none(own: Own) -> None:
+    noauth = b"-NOAUTH Authentication required.\r\n"
+    own.world.dial.handshake = {b"CLIENT": noauth, b"PING": noauth}
+    own.world.lanes.shared(own.world.lanes.primary_key).open()
+    await own.world.settle()
+    stranger = own.world.client()
+
+    stranger.send(b"PASS", b"x")
+    await own.world.settle()
+
+    assert stranger.took() == NOAUTH
+    assert own.gate.started == 0
+
+
+async def test_none_runs_in_the_subscribed_mode_of_resp2(own: Own, client: Client) -> None:
+    client.send(b"SUBSCRIBE", b"c")
+    await own.world.settle()
+    own.world.dial.wires[-1].reply(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+    await own.world.settle()
+    client.took()
+
+    client.send(b"PASS", b"x")
+    await own.world.settle()
+
+    assert client.took().startswith(b"-ERR Can't execute 'pass': only (P|S)SUBSCRIBE")
+    assert own.gate.started == 0
+
+
+async def test_inside_multi_it_is_refused_by_name(own: Own, client: Client) -> None:
+    await asked(own.world, client, b"MULTI", reply=OK)
+    client.send(b"pass", b"x")
+    await own.world.settle()
+    own.world.dial.wires[0].expect(b"NEARHIT.pass")
+
+    own.world.dial.wires[0].reply(b"-ERR unknown command\r\n")
+    await own.world.settle()
+
+    assert client.took() == b"-ERR PASS " + IN_MULTI.encode() + b"\r\n"
+
+
+# --- GET and MGET where loaders answer
+
+
+async def test_a_get_of_a_loaders_key_loads_what_is_missing(own: Own, client: Client) -> None:
+    own.loads.values[b"m:1"] = b"a"
+    client.send(b"GET", b"m:1")
+    await own.world.settle()
+    tracked(own.world).expect(b"GET", b"m:1")
+    tracked(own.world).reply(NIL)
+    await own.world.settle()
+
+    assert client.took() == A
+
+
+async def test_a_get_of_any_other_key_is_a_get(own: Own, client: Client) -> None:
+    assert await asked(own.world, client, b"GET", b"k", reply=NIL) == NIL
+    assert await asked(own.world, client, b"GET", reply=b"-ERR arity\r\n") == b"-ERR arity\r\n"
+
+    assert own.loads.asked == []
+    assert (own.world.context.turn.hits, own.world.context.turn.misses) == (0, 1)
+
+
+async def test_behind_watch_a_loaders_key_is_read_on_the_lane_that_watches(
+    own: Own, client: Client
+) -> None:
+    await asked(own.world, client, b"WATCH", b"m:1", reply=OK)
+
+    assert await asked(own.world, client, b"GET", b"m:1", reply=NIL) == NIL
+
+    assert own.world.connections == 1
+    assert own.loads.asked == []
+
+
+async def test_near_any_other_key_is_read_on_the_tracked_lane(near_own: Own) -> None:
+    world = near_own.world
+    client = world.client()
+    await shared(world, client)
+
+    client.send(b"GET", b"k")
+    await world.settle()
+    tracked(world).expect(b"GET", b"k")
+    tracked(world).reply(b"_\r\n")
+    await world.settle()
+
+    assert client.took() == NIL
+    assert near_own.loads.asked == []
+
+
+async def test_near_any_other_key_behind_another_reply_goes_where_that_comes_from(
+    near_own: Own,
+) -> None:
+    world = near_own.world
+    client = world.client()
+    wire = await shared(world, client)
+
+    client.send(b"HGET", b"h", b"f")
+    client.send(b"GET", b"k")
+    await world.settle()
+
+    wire.expect(b"HGET", b"h", b"f")
+    wire.expect(b"GET", b"k")
+
+
+async def test_of_an_mget_the_loaders_keys_that_are_missing_are_loaded(
+    own: Own, client: Client
+) -> None:
+    own.loads.values[b"m:2"] = b"a"
+    client.send(b"MGET", b"m:1", b"m:2", b"k")
+    await own.world.settle()
+    tracked(own.world).expect(b"MGET", b"m:1", b"m:2", b"k")
+    tracked(own.world).reply(b"*3\r\n$1\r\nb\r\n$-1\r\n$-1\r\n")
+    await own.world.settle()
+
+    assert client.took() == b"*3\r\n$1\r\nb\r\n" + A + NIL
+    assert own.loads.asked == [b"m:2"]
+    assert own.stats.reads == [True, False, False]
+
+
+async def test_one_load_that_fails_fails_the_mget(own: Own, client: Client) -> None:
+    error = LoadError("people", "no database")
+    own.loads.values |= {b"m:1": b"a", b"m:2": error}
+    client.send(b"MGET", b"m:1", b"m:2")
+    await own.world.settle()
+    tracked(own.world).reply(b"*2\r\n$-1\r\n$-1\r\n")
+    await own.world.settle()
+
+    assert client.took() == error.line
+
+
+async def test_an_mget_with_loaders_keys_starts_when_nothing_is_outstanding(
+    own: Own, client: Client
+) -> None:
+    wire = await shared(own.world, client)
+    client.raw(encode([b"HGET", b"h", b"f"]))
+    client.send(b"MGET", b"m:1")
+    await own.world.settle()
+    assert own.world.connections == 1
+
+    wire.reply(b"+1\r\n")
+    await own.world.settle()
+
+    tracked(own.world).expect(b"MGET", b"m:1")
