@@ -1,0 +1,37 @@
+"""Each async unit test runs twice: on asyncio's own loop in debug mode, and on uvloop, which serves
+clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import uvloop
+
+
+class DebugLoop(asyncio.SelectorEventLoop):
+    """In debug mode whatever its runner says: it refuses calls from other threads and tells
+    where what was never awaited comes from."""
+
+    def set_debug(self, enabled: bool) -> None:
+        super().set_debug(True)
+
+
+def uvloop_that_times_out() -> asyncio.AbstractEventLoop:
+    """pytest-timeout fails a test by what it raises in a signal handler. uvloop takes that for a
+    failed callback and goes on: stop it, so that the test that hangs fails."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)
+        if isinstance(context.get("exception"), pytest.fail.Exception):
+            loop.stop()
+
+    loop = uvloop.new_event_loop()
+    loop.set_exception_handler(handle)
+    return loop
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"debug": DebugLoop, "uvloop": uvloop_that_times_out}
