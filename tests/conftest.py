@@ -86,7 +86,19 @@ class AloneLast(LoadScopeScheduling):
             node.shutdown()
 
     def remove_node(self, node: WorkerController) -> str | None:
-        crashed = super().remove_node(node)
-        for left in self.nodes:
-            self._reschedule(left)
+        """xdist's gives a test that ended its worker to the next worker, and so on: it has run.
+        What else that worker had goes in front of what runs alone."""
+        units = self.assigned_work.pop(node)
+        crashed = None
+        for scope, unit in units.items():
+            left = [nodeid for nodeid, done in unit.items() if not done]
+            if left and crashed is None:
+                crashed = left.pop(0)
+                unit[crashed] = True
+            if left:
+                self.workqueue[scope] = unit
+                self.workqueue.move_to_end(scope, last=scope.endswith(" alone"))
+        for other in self.nodes:
+            if other in self.registered_collections:  # else it gets work when it has collected
+                self._reschedule(other)
         return crashed
