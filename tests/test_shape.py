@@ -1,4 +1,5 @@
-"""How large a class and a file may be: what a session grew to is not to come back."""
+"""How large a class and a file may be, and that each file has its tests: what a session grew to is
+not to come back."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PROXY = Path(__file__).parents[1] / "proxy"
+ROOT = Path(__file__).parents[1]
+PROXY = ROOT / "proxy"
+UNIT = ROOT / "tests" / "unit"
 METHODS_MAX = 35
 ATTRIBUTES_MAX = 25
 LINES_MAX = 450
@@ -20,6 +23,8 @@ CLASSES = {
     "Session": "session/session.py",
     "Berth": "session/berth.py",
 }
+# Tested by the tests of another: the kernel's twin, by each test of the kernel.
+TESTED_WITH = {"resp/_kernel_py.py": "resp/kernel.py"}
 FILES = sorted(str(path.relative_to(PROXY)) for path in PROXY.rglob("*.py"))
 
 
@@ -81,3 +86,10 @@ def test_a_file_can_be_read_at_once(path: str) -> None:
     lines = len((PROXY / path).read_text().splitlines())
 
     assert lines <= LONGER.get(path, LINES_MAX)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not path.endswith("__init__.py")])
+def test_a_module_has_tests_of_its_own(path: str) -> None:
+    place = Path(TESTED_WITH.get(path, path))
+
+    assert (UNIT / place.with_name(f"test_{place.name}")).exists()
