@@ -17,7 +17,10 @@ class Transaction:
 
     def writes(self, keys: list[bytes] | None, leases: list[bytes]) -> None:
         """A queued command writes these keys, None: any."""
-        self.keys = None if keys is None or self.keys is None else self.keys + keys
+        if keys is None:
+            self.keys = None
+        elif self.keys is not None:
+            self.keys += keys  # in place: a transaction may queue a million
         self.leases += leases
 
     def clear(self) -> None:

@@ -42,3 +42,13 @@ def test_two_transactions_share_nothing() -> None:
     one.writes([b"a"], [b"lease"])
 
     assert (other.keys, other.leases) == ([], [])
+
+
+def test_a_key_more_copies_none_of_those_before_it() -> None:
+    transaction = Transaction()
+    keys = transaction.keys
+
+    for number in range(3):
+        transaction.writes([b"%d" % number], [])
+
+    assert transaction.keys is keys
