@@ -18,13 +18,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Final
 
+from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.custom.words import EXPIRIES, MS_MAX, SYNTAX, TTL, Options, integer, milliseconds
-from ..proxy.errors import BadInput, ProxyError, WrongArity
+from ..proxy.errors import BadInput, NoLoader, ProxyError, WrongArity
 from ..proxy.keys.ours import lease_keys
 from ..proxy.resp.replies import Value
 from ..proxy.resp.requests import encode
 
+MAY: Final = script("may")
 CONCURRENCY: Final = 8
 CONCURRENCY_MOST: Final = 1024
 BATCH: Final = 500  # pairs written in one piece
@@ -192,12 +194,23 @@ async def _load(call: Call, request: Loads, tally: Tally) -> None:
                 )
             except BadInput:
                 raise  # the request is wrong, not this key: an unknown loader
+            except NoLoader as why:
+                tally.fail(key, await _forbidden(call, key) or why)
             except ProxyError as why:
                 tally.fail(key, why)
             else:
                 tally.count(outcome)
 
     await _side_by_side(work, min(request.concurrency, len(request.keys)))
+
+
+async def _forbidden(call: Call, key: bytes) -> ProxyError | None:
+    """What the ACL has against the key: for who may not write it, it has no loader either way."""
+    try:
+        await call.bulk.run(MAY, (key,), (b"set", key, b""))
+    except ProxyError as why:
+        return why
+    return None
 
 
 async def _side_by_side(work: Callable[[], Coroutine[None, None, None]], count: int) -> None:

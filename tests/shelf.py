@@ -9,7 +9,7 @@ from typing import Any
 
 from nearhit.lua import Script
 from nearhit.proxy.custom.spec import Call
-from nearhit.proxy.errors import ProxyError
+from nearhit.proxy.errors import ProxyError, ServerError
 from nearhit.proxy.keys.glob import compile_glob
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.resp.replies import Value
@@ -33,6 +33,7 @@ class Shelf:
         self.refuse: Callable[[Words], Value] = lambda words: None
         self.lost: Callable[[list[Words]], ProxyError | None] = lambda piece: None
         self.pieces: list[list[Words]] = []
+        self.forbidden: set[bytes] = set()
 
     async def ask(self, *words: bytes) -> Value:
         (reply,) = self._answer([list(words)])
@@ -41,7 +42,10 @@ class Shelf:
         return reply
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
-        raise NotImplementedError
+        assert (script.name, args[0]) == ("may", b"set")
+        if keys[0] in self.forbidden:
+            raise ServerError(b"-NOPERM no such key for you\r\n")
+        return 1
 
     async def many(self, requests_: Sequence[bytes]) -> list[Value]:
         assert requests_

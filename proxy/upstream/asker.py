@@ -21,6 +21,15 @@ from .lane import Lane
 
 # What servers put behind an error that a script met: the client asked for no script.
 _WHERE: Final = re.compile(rb" script: \S*,? ?on @user_script:\d+\.?(?=\r\n$)")
+# What Redis 6.2 puts before it.
+_RAN: Final = re.compile(
+    rb"-ERR Error running script \(call to \w+\): (?:@user_script: ?\d+: )*(?:-?(?=[A-Z]+ )|)"
+)
+# What the ACL has against a command in a script, where a command alone is refused with NOPERM.
+_DENIED: Final = re.compile(
+    rb"-(?:ERR )?(?:ACL failure in script: )?"
+    rb"(?=The user executing the script can't |User \S+ has no permissions |No permissions )"
+)
 # What is read next is remembered for us (CLIENT TRACKING ON OPTIN).
 CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 
@@ -30,6 +39,11 @@ def value_of(reply: bytes) -> Value:
     if reply.startswith(b"-"):
         raise ServerError(reply)
     return parsed(reply)
+
+
+def _as_of_a_command(line: bytes) -> bytes:
+    """An error that a script met, as the command alone would have met it."""
+    return _DENIED.sub(b"-NOPERM ", _RAN.sub(b"-", _WHERE.sub(b"", line)), count=1)
 
 
 def _packed(words: tuple[bytes, ...]) -> bytes:
@@ -72,7 +86,7 @@ class Asker:
         if reply.startswith(b"-NOSCRIPT"):
             request = _packed((b"EVAL", script.text, *words))
             reply = await self._reply(request, 1, seen, tracks=self._tracked)
-        return value_of(_WHERE.sub(b"", reply) if reply.startswith(b"-") else reply)
+        return value_of(_as_of_a_command(reply) if reply.startswith(b"-") else reply)
 
     async def many(self, requests: Sequence[bytes]) -> list[Value]:
         """A reply to each encoded request, in order; those that are errors as ServerError

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import pytest
 from nearhit.commands.stats import HELP, SPEC, Request
+from nearhit.lua import Script
 from nearhit.proxy.custom.spec import Asking, Call, Leases, Loads, Locks, Writes
-from nearhit.proxy.errors import BadInput
+from nearhit.proxy.errors import BadInput, ServerError
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.resp.replies import Value
 
@@ -28,11 +29,32 @@ class Counts:
         self.loads = 0
 
 
-async def run(counts: Counts, *words: bytes) -> Value:
-    nobody = object()  # STATS asks nobody but the counts
+class Server:
+    """What STATS asks the server: whether INFO and CONFIG RESETSTAT are permitted."""
+
+    def __init__(self, *, info: bool = True, may: int | None = 1, resetstat: str = "ERR") -> None:
+        self.info = info
+        self.may = may
+        self.resetstat = resetstat
+
+    async def ask(self, *words: bytes) -> Value:
+        if words == (b"INFO", b"nearhit"):
+            if not self.info:
+                raise ServerError(b"-NOPERM info")
+            return b""
+        assert words == (b"CONFIG", b"RESETSTAT", b"nearhit")
+        raise ServerError(b"-%b resetstat" % self.resetstat.encode())
+
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
+        assert (script.name, keys, args) == ("may", (), (b"config", b"resetstat"))
+        return self.may
+
+
+async def run(counts: Counts, *words: bytes, server: Server | None = None) -> Value:
+    nobody = object()
     call = Call(
         request=SPEC.parse(words),
-        upstream=cast(Asking, nobody),
+        upstream=cast(Asking, server or Server()),
         bulk=cast(Asking, nobody),
         loads=cast(Loads, nobody),
         leases=cast(Leases, nobody),
@@ -55,6 +77,31 @@ async def test_reset_starts_from_zero(word: bytes) -> None:
     counts = Counts()
 
     assert await run(counts, b"STATS", word) == "OK"
+
+    assert counts.loads == 0
+
+
+async def test_who_may_not_ask_info_sees_nothing() -> None:
+    with pytest.raises(ServerError, match=r"^NOPERM info"):
+        await run(Counts(), b"STATS", server=Server(info=False))
+
+
+@pytest.mark.parametrize(
+    "server", [Server(may=0), Server(may=None, resetstat="NOPERM")], ids=["redis 7", "redis 6"]
+)
+async def test_who_may_not_reset_the_servers_statistics_resets_none(server: Server) -> None:
+    counts = Counts()
+
+    with pytest.raises(ServerError, match=r"^NOPERM "):
+        await run(counts, b"STATS", b"RESET", server=server)
+
+    assert counts.loads == 3
+
+
+async def test_on_a_server_that_cannot_say_the_arity_error_is_a_yes() -> None:
+    counts = Counts()
+
+    assert await run(counts, b"STATS", b"RESET", server=Server(may=None)) == "OK"
 
     assert counts.loads == 0
 

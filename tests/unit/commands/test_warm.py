@@ -124,6 +124,19 @@ async def test_each_outcome_is_counted_and_no_failure_hurts_another_key() -> Non
     assert desk.stats.counts == {"warmed": 2}
 
 
+async def test_a_key_that_its_user_may_not_write_is_not_told_about_loaders() -> None:
+    desk = Desk()
+    desk.shelf.forbidden = {b"secret"}
+    desk.loads.outcomes = {key: NoLoader(key) for key in (b"secret", b"odd")}
+
+    reply = await desk.run(warm, b"WARM", b"secret", b"odd")
+
+    assert reply["errors"] == [
+        [b"secret", b"NOPERM no such key for you"],
+        [b"odd", b"NOLOADER no loader matches 'odd'"],
+    ]
+
+
 async def test_the_options_reach_the_loads() -> None:
     desk = Desk()
 

@@ -354,3 +354,19 @@ def test_getorset_of_another_type_is_refused_and_keeps_the_lease(redis: Redis) -
 
     assert redis.get(LEASE) == TOKEN
     assert redis.lrange(KEY, 0, -1) == [b"x"]
+
+
+# --- may
+
+
+def test_may_says_what_the_acl_would_say_and_runs_nothing(redis: Redis) -> None:
+    redis.acl_setuser("teller", enabled=True, nopass=True, commands=["+eval", "+info"])
+    teller = Redis(
+        host=HOST, port=redis.connection_pool.connection_kwargs["port"], username="teller"
+    )
+    text = script("may").text
+    with teller:
+        answers = [teller.eval(text, 0, *words) for words in (["info"], ["config", "resetstat"])]
+
+    assert answers == [1, 0]
+    assert redis.eval(text, 0, "config", "resetstat") == 1

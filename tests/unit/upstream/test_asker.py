@@ -97,6 +97,56 @@ async def test_a_script_that_the_server_knows_not_is_sent_whole() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "line"),
+    [
+        (  # Redis 6.2
+            b"-ERR Error running script (call to f_70c1): @user_script:10: @user_script: 10: "
+            b"The user executing the script can't run this command or subcommand",
+            b"-NOPERM The user executing the script can't run this command or subcommand",
+        ),
+        (  # Redis 7.0
+            b"-ERR The user executing the script can't run this command or subcommand"
+            b" script: 70c1, on @user_script:1.",
+            b"-NOPERM The user executing the script can't run this command or subcommand",
+        ),
+        (
+            b"-ERR The user executing the script can't access at least one of the keys mentioned in"
+            b" the command arguments script: 70c1, on @user_script:1.",
+            b"-NOPERM The user executing the script can't access at least one of the keys mentioned"
+            b" in the command arguments",
+        ),
+        (  # Valkey 9
+            b"-ERR ACL failure in script: User u has no permissions to run the 'set' command"
+            b" script: on @user_script:1.",
+            b"-NOPERM User u has no permissions to run the 'set' command",
+        ),
+        (
+            b"-ERR ACL failure in script: No permissions to access a key"
+            b" script: on @user_script:1.",
+            b"-NOPERM No permissions to access a key",
+        ),
+        (
+            b"-ERR Error running script (call to f_70c1): @user_script:10: WRONGTYPE Operation",
+            b"-WRONGTYPE Operation",
+        ),
+        (b"-NOPERM this user has no permissions", b"-NOPERM this user has no permissions"),
+        (b"-ERR Unknown Redis command", b"-ERR Unknown Redis command"),
+    ],
+)
+async def test_an_error_in_a_script_is_told_as_the_command_alone_would_be(
+    reply: bytes, line: bytes
+) -> None:
+    async with stage() as here:
+        asking = here.ask(here.scope.upstream.run(SCRIPT, (b"k",), ()))
+        server = await here.upstream()
+        server.reply(b"+OK\r\n" + reply + b"\r\n")
+
+        with pytest.raises(ServerError) as caught:
+            await asking
+        assert caught.value.line == line + b"\r\n"
+
+
+@pytest.mark.parametrize(
     "where",
     [
         b" script: 70c181d956daafe7ec42ec8087edac398f8708a2, on @user_script:10.",
