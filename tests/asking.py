@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from nearhit.proxy.resp.replies import error
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.session.acts.client import NO_NAME
 from nearhit.proxy.table.table import Ours, snapshot
 
 from tests.fakes import Client, Upstream, World
@@ -11,6 +13,7 @@ OK = b"+OK\r\n"
 LOST = b"-UPSTREAM connection to the server lost ("
 VOIDS = Ours(voids=True)
 GET = encode([b"GET", b"k"])
+BAD_NAME = error("Client names cannot contain spaces, newlines or special characters.")
 
 
 async def asked(world: World, client: Client, *words: bytes, reply: bytes) -> bytes:
@@ -24,6 +27,27 @@ async def asked(world: World, client: Client, *words: bytes, reply: bytes) -> by
             await world.settle()
             return client.took()
     raise AssertionError(f"{words!r} went nowhere: {[wire.written for wire in world.dial.wires]}")
+
+
+async def named(world: World, client: Client, name: bytes) -> bytes:
+    """CLIENT SETNAME, which the server is asked for with a name that it cannot take."""
+    client.send(b"CLIENT", b"SETNAME", name)
+    return await _answered(world, client, [b"CLIENT", b"SETNAME", NO_NAME], BAD_NAME)
+
+
+async def switched(world: World, client: Client, mode: bytes, reply: bytes = OK) -> bytes:
+    """CLIENT REPLY, which the server is asked for as ON."""
+    client.send(b"CLIENT", b"REPLY", mode)
+    return await _answered(world, client, [b"CLIENT", b"REPLY", b"ON"], reply)
+
+
+async def _answered(world: World, client: Client, words: list[bytes], reply: bytes) -> bytes:
+    await world.settle()
+    (wire,) = [wire for wire in world.dial.wires if wire.written.startswith(encode(words))]
+    wire.expect(*words)
+    wire.reply(reply)
+    await world.settle()
+    return client.took()
 
 
 async def shared(world: World, client: Client) -> Upstream:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ...errors import BadFilter
+from ...errors import BadFilter, ProxyError
 from ...hot.lane import LaneState
 from ...hot.session import MUTE_OFF, MUTE_SKIP
 from ...resp.modes import Mode
@@ -25,7 +25,7 @@ from ..reasons import HOLD_STICKY, HOLD_TRACKING, STALL_END, STALL_REPLY
 from .odd import sticky
 from .plain import Act, Answer, ask, forward
 
-BAD_NAME: Final = error("Client names cannot contain spaces, newlines or special characters.")
+NO_NAME: Final = b" "  # no name may be it, so a server that is asked to take it changes nothing
 _REDIRECT: Final = re.compile(rb"\$8\r\nredirect\r\n:-?\d+\r\n")
 NO_SUCH_CLIENT: Final = error("No such client")
 # No lane has this id, so asking about it changes nothing and still meets the ACL and the syntax
@@ -50,12 +50,13 @@ def client(session: Conducted, args: list[bytes]) -> bool:
 
 
 def _replaced(session: Conducted, args: list[bytes], answer: Answer) -> bool:
-    """Ask the server the same; where it would answer, or cannot be reached, answer ourselves."""
+    """Ask the server the same; where it would answer, answer ourselves. No word from it is no yes:
+    who may not see or kill others while it is there may not while it is away."""
 
     def seen(reply: bytes) -> bytes:
         return reply if reply.startswith(b"-") else answer(reply)
 
-    session.peek(encode(args), seen, lost=lambda why: answer(why.line))
+    session.peek(encode(args), seen)
     return True
 
 
@@ -64,10 +65,11 @@ def _id(session: Conducted, args: list[bytes]) -> Answer:
 
 
 def _getname(session: Conducted, args: list[bytes]) -> Answer:
-    name = (
-        session.client.identity.name
-    )  # as it is now: a SETNAME behind us acts before we are answered
-    return lambda _: bulk(name) if name else null(session.berth.lane_key.resp)
+    def answer(_reply: bytes) -> bytes:
+        name = session.client.identity.name
+        return bulk(name) if name else null(session.berth.lane_key.resp)
+
+    return answer
 
 
 def _getredir(session: Conducted, args: list[bytes]) -> Answer:
@@ -124,44 +126,53 @@ def queued(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer |
         words, killed = _killing(session, args)
         return words, lambda reply: reply if reply.startswith(b"-") else killed(reply)
     if sub == b"SETNAME" and len(args) == 3:
-
-        def named(reply: bytes) -> bytes:
-            if not is_name(args[2]):
-                return BAD_NAME
-            session.client.identity.name = args[2]
-            return OK
-
-        return [b"CLIENT", b"GETNAME"], named
+        return _naming(session, args)
     return args, (lambda reply: reply) if sub in STATELESS else None
 
 
 def _setname(session: Conducted, args: list[bytes]) -> bool:
     if len(args) != 3:
-        session.forward(encode(args))
-    elif not is_name(args[2]):
-        session.say(BAD_NAME)
-    else:
-        session.client.identity.name = args[2]
-        session.say(OK)
+        return forward(session, args)
+    words, named = _naming(session, args)
+    session.peek(encode(words), named)
     return True
+
+
+def _naming(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer]:
+    """What to ask the server instead, whose ACL decides and whose connection keeps its name, and
+    what to do then."""
+
+    def named() -> None:
+        session.client.identity.name = args[2]
+
+    return [*args[:2], NO_NAME], _unless_bad(args[2], named)
 
 
 def _setinfo(session: Conducted, args: list[bytes]) -> bool:
     option = args[2].lower() if len(args) == 4 else b""
     if option not in (b"lib-name", b"lib-ver"):
-        session.forward(encode(args))  # arity, or an option that the server does not know either
-        return True
-    if not is_name(args[3]):
-        session.say(
-            error(f"{args[2].decode()} cannot contain spaces, newlines or special characters.")
+        return forward(session, args)  # arity, or an option that the server does not know either
+
+    def told() -> None:
+        name, version = session.client.identity.library
+        session.client.identity.library = (
+            (args[3], version) if option == b"lib-name" else (name, args[3])
         )
-        return True
-    name, version = session.client.identity.library
-    session.client.identity.library = (
-        (args[3], version) if option == b"lib-name" else (name, args[3])
-    )
-    session.say(OK)
+
+    session.peek(encode([*args[:3], NO_NAME]), _unless_bad(args[3], told))
     return True
+
+
+def _unless_bad(word: bytes, do: Callable[[], None]) -> Answer:
+    """Where all that the server has against the request is the name that it was asked with."""
+
+    def seen(reply: bytes) -> bytes:
+        if not is_name(word) or not (reply.startswith(b"-") and b" cannot contain " in reply):
+            return reply
+        do()
+        return OK
+
+    return seen
 
 
 def _kill(session: Conducted, args: list[bytes]) -> bool:
@@ -225,16 +236,25 @@ def _unblock(session: Conducted, args: list[bytes]) -> bool:
 
 
 def _reply(session: Conducted, args: list[bytes]) -> bool:
+    """Its sender waits until the server has agreed: to ON, which changes nothing on a lane."""
     mode = args[2].upper() if len(args) == 3 else b""
-    if mode == b"ON":
-        session.mute = 0
-        session.say(OK)
-    elif mode == b"OFF":
-        session.mute = MUTE_OFF
-    elif mode == b"SKIP":
-        session.mute = session.mute or MUTE_SKIP
-    else:
-        session.forward(encode(args))
+    if mode not in (b"ON", b"OFF", b"SKIP"):
+        return forward(session, args)
+    was, session.mute = session.mute & MUTE_OFF, 0
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"-"):
+            session.mute = was
+            return b"" if was else reply
+        if mode == b"ON":
+            return reply
+        session.mute = MUTE_OFF if was or mode == b"OFF" else MUTE_SKIP
+        return b""
+
+    def lost(why: ProxyError) -> bytes:
+        return seen(why.line)
+
+    ask(session, [*args[:2], b"ON"], seen, lost=lost)
     return True
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from nearhit.proxy.resp.replies import error
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.session.acts.client import BAD_NAME
+from nearhit.proxy.session.acts.client import NO_NAME
 from nearhit.proxy.table.table import Ours, Table
 
-from tests.asking import GET, LOST, OK, asked
+from tests.asking import BAD_NAME, GET, LOST, OK, asked, named, switched
 from tests.fakes import Client, World
+
+BAD_INFO = error("lib-ver cannot contain spaces, newlines or special characters.")
 
 
 async def test_a_push_comes_between_two_replies(world: World, client: Client) -> None:
@@ -31,27 +34,48 @@ async def test_a_push_comes_between_two_replies(world: World, client: Client) ->
 
 
 async def test_with_replies_off_nothing_comes_but_all_is_done(world: World, client: Client) -> None:
-    client.send(b"CLIENT", b"REPLY", b"OFF")
+    assert await switched(world, client, b"OFF") == b""
     client.raw(GET * 2)
-    client.send(b"CLIENT", b"SETNAME", b"me")
     wire = await world.upstream(0)
+    assert wire.take() == GET * 2
     wire.reply(b"+1\r\n$1\r\n", b"2\r\n")
     await world.settle()
     assert client.took() == b""
+    assert await named(world, client, b"me") == b""
 
-    client.send(b"CLIENT", b"REPLY", b"ON")
+    assert await switched(world, client, b"ON") == OK
     client.raw(GET)
     await world.settle()
+    wire.expect(b"GET", b"k")
     wire.reply(b"+3\r\n")
     await world.settle()
 
-    assert client.took() == OK + b"+3\r\n"
+    assert client.took() == b"+3\r\n"
     assert client.session.identity.name == b"me"
+
+
+@pytest.mark.parametrize("mode", [b"ON", b"OFF", b"SKIP"])
+async def test_who_may_not_switch_replies_does_not(
+    world: World, client: Client, mode: bytes
+) -> None:
+    assert await switched(world, client, mode, NO) == NO
+
+    assert await asked(world, client, b"GET", b"k", reply=OK) == OK
+
+
+async def test_who_may_not_switch_replies_on_is_not_told(world: World, client: Client) -> None:
+    await switched(world, client, b"OFF")
+
+    assert await switched(world, client, b"ON", NO) == b""
+    assert await asked(world, client, b"GET", b"k", reply=OK) == b""
 
 
 async def test_skip_is_for_one_request(world: World, client: Client) -> None:
     client.raw(encode([b"CLIENT", b"REPLY", b"SKIP"]) + GET * 3)
     wire = await world.upstream(0)
+    wire.expect(b"CLIENT", b"REPLY", b"ON")
+    wire.reply(OK)
+    await world.settle()
 
     wire.reply(b"+1\r\n+2\r\n+3\r\n")
     await world.settle()
@@ -59,17 +83,15 @@ async def test_skip_is_for_one_request(world: World, client: Client) -> None:
     assert client.took() == b"+2\r\n+3\r\n"
 
 
-async def test_skip_reaches_local_answers_too(world: World, client: Client) -> None:
-    client.send(b"CLIENT", b"REPLY", b"SKIP")
-    client.send(b"CLIENT", b"SETNAME", b"me")
-    client.send(b"CLIENT", b"SETNAME", b"you")
-    await world.settle()
+async def test_skip_reaches_our_own_answers_too(world: World, client: Client) -> None:
+    await switched(world, client, b"SKIP")
 
-    assert client.took() == OK
+    assert await named(world, client, b"me") == b""
+    assert await named(world, client, b"you") == OK
 
 
 async def test_what_is_muted_needs_no_cut_when_the_lane_dies(world: World, client: Client) -> None:
-    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    await switched(world, client, b"SKIP")
     client.raw(GET * 2)
     wire = await world.upstream(0)
 
@@ -128,15 +150,36 @@ async def test_an_error_of_the_server_stands(world: World, client: Client) -> No
     assert not client.wire.end
 
 
-async def test_without_a_server_a_client_is_told_who_it_is_all_the_same(
-    world: World, client: Client
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"ID",
+        b"LIST",
+        b"INFO",
+        b"GETNAME",
+        b"GETREDIR",
+        b"KILL TYPE normal SKIPME yes",
+        b"KILL 10.0.0.9:1",
+        b"SETNAME me",
+        b"SETINFO lib-ver 5",
+        b"REPLY ON",
+        b"REPLY OFF",
+    ],
+)
+async def test_without_a_server_nobody_is_shown_anything_and_nothing_is_done(
+    world: World, client: Client, words: bytes
 ) -> None:
+    other = world.client()
+    other.session.identity.peer = "10.0.0.9:1"
     world.dial.refuse = 10**9
 
-    client.send(b"CLIENT", b"ID")
+    client.send(b"CLIENT", *words.split())
     await world.settle()
 
-    assert client.took() == b":1\r\n"
+    assert client.took().startswith(b"-UPSTREAM no connection to the server")
+    assert not other.wire.end
+    assert client.session.identity.name == b""
+    assert client.session.identity.library == (b"", b"")
 
 
 async def test_trackinginfo_names_the_client_that_is_redirected_to(
@@ -169,7 +212,7 @@ async def test_info_is_of_this_client_with_the_servers_fields(
 
 async def test_list_shows_our_clients_and_filters_them(world: World, client: Client) -> None:
     other = world.client()
-    other.send(b"CLIENT", b"SETNAME", b"other")
+    await named(world, other, b"other")
     world.context.fields = (b"id", b"name", b"cmd")
     reply = b"$%d\r\n%b\r\n" % (len(LINE), LINE)
 
@@ -213,18 +256,39 @@ async def test_what_is_wrong_or_leaves_nothing_is_the_servers_to_answer(
     assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=0>"
 
 
-async def test_a_library_may_name_itself(world: World, client: Client) -> None:
-    client.send(b"CLIENT", b"SETINFO", b"LIB-NAME", b"redis-py")
-    client.send(b"CLIENT", b"SETINFO", b"lib-ver", b"5.0")
-    client.send(b"CLIENT", b"SETINFO", b"lib-ver", b"5 0")
+@pytest.mark.parametrize(
+    ("option", "value", "library"),
+    [
+        (b"LIB-NAME", b"redis-py", (b"redis-py", b"")),
+        (b"lib-ver", b"5.0", (b"", b"5.0")),
+        (b"lib-ver", b"5 0", (b"", b"")),
+    ],
+)
+async def test_a_library_may_name_itself(
+    world: World, client: Client, option: bytes, value: bytes, library: tuple[bytes, bytes]
+) -> None:
+    client.send(b"CLIENT", b"SETINFO", option, value)
+    wire = await world.upstream(0)
+    wire.expect(b"CLIENT", b"SETINFO", option, NO_NAME)
+    wire.reply(BAD_INFO)
     await world.settle()
 
-    got = client.took()
+    assert client.took() == (OK if any(library) else BAD_INFO)
+    assert client.session.identity.library == library
 
-    assert got == OK * 2 + (
-        b"-ERR lib-ver cannot contain spaces, newlines or special characters.\r\n"
-    )
-    assert client.session.identity.library == (b"redis-py", b"5.0")
+
+@pytest.mark.parametrize("words", [(b"SETNAME", b"me"), (b"SETINFO", b"lib-ver", b"5")])
+async def test_who_may_not_name_itself_does_not(
+    world: World, client: Client, words: tuple[bytes, ...]
+) -> None:
+    client.send(b"CLIENT", *words)
+    wire = await world.upstream(0)
+    wire.reply(NO)
+    await world.settle()
+
+    assert client.took() == NO
+    assert client.session.identity.name == b""
+    assert client.session.identity.library == (b"", b"")
 
 
 async def test_a_server_without_setinfo_is_asked(world: World, client: Client) -> None:
@@ -315,18 +379,20 @@ async def test_names_and_kills_in_a_transaction_are_done_by_exec(
     await asked(world, client, b"MULTI", reply=OK)
     wire = world.dial.wires[0]
     client.send(b"CLIENT", b"SETNAME", b"me")
-    client.send(b"CLIENT", b"SETNAME", b"not me")
+    client.send(b"CLIENT", b"SETNAME", b"not me")  # it says why itself
     client.send(b"CLIENT", b"KILL", b"ID", b"2")
     client.send(b"CLIENT", b"PAUSE", b"0")
     await world.settle()
-    assert wire.take().count(b"GETNAME") == 2
+    assert wire.take().count(encode([b"CLIENT", b"SETNAME", NO_NAME])) == 2
     wire.reply(QUEUED * 4)
     await world.settle()
     client.took()
     assert client.session.identity.name == b""
     assert not other.wire.end
 
-    got = await asked(world, client, b"EXEC", reply=b"*4\r\n$-1\r\n$-1\r\n:0\r\n+OK\r\n")
+    got = await asked(
+        world, client, b"EXEC", reply=b"*4\r\n%b%b:0\r\n+OK\r\n" % (BAD_NAME, BAD_NAME)
+    )
 
     assert got == b"*4\r\n+OK\r\n%b:1\r\n+OK\r\n" % BAD_NAME
     assert client.session.identity.name == b"me"

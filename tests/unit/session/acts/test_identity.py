@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
-from tests.asking import GET, LOST, OK, asked, shared
+from tests.asking import GET, LOST, OK, asked, shared, switched
 from tests.fakes import Client, World
 
 
@@ -200,7 +200,7 @@ async def test_a_reset_that_is_skipped_is_done_and_not_answered(
     world: World, client: Client
 ) -> None:
     client.session.identity.name = b"me"
-    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    await switched(world, client, b"SKIP")
     client.send(b"RESET")
     await world.settle()
 

@@ -11,6 +11,7 @@ from nearhit.proxy.custom.spec import Call, CommandSpec, Subcommand
 from nearhit.proxy.resp.replies import Value, bulk
 from nearhit.proxy.resp.requests import encode
 
+from tests.asking import switched
 from tests.fakes import Client, World
 
 NEARHIT = b"# Nearhit\r\nhits:1\r\n"
@@ -273,7 +274,7 @@ async def test_answers_stand_in_the_order_of_their_requests(world: World, client
 
 
 async def test_a_muted_answer_is_not_given(world: World, client: Client) -> None:
-    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    await switched(world, client, b"SKIP")
 
     assert await answered(world, client, b"COMMAND COUNT", b":240\r\n") == b""
     assert await answered(world, client, b"COMMAND COUNT", b":240\r\n") == b":242\r\n"

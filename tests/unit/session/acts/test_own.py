@@ -21,7 +21,7 @@ from nearhit.proxy.upstream.asker import Asker
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane
 
-from tests.asking import LOST, OK, LoaderKeys, asked, shared
+from tests.asking import LOST, OK, LoaderKeys, asked, shared, switched
 from tests.fakes import Client, NoFlights, Upstream, World
 
 NIL = b"$-1\r\n"
@@ -253,7 +253,7 @@ async def test_with_its_lane_a_read_is_lost(own: Own, client: Client) -> None:
 
 
 async def test_what_is_skipped_is_loaded_and_not_answered(own: Own, client: Client) -> None:
-    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    await switched(own.world, client, b"SKIP")
     client.send(b"GETORSET", b"k")
     await own.world.settle()
     tracked(own.world).reply(NIL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.asking import GET, asked, shared
+from tests.asking import GET, asked, shared, switched
 from tests.fakes import Client, World
 
 
@@ -124,9 +124,9 @@ async def test_subscribe_without_a_name_is_the_servers_to_refuse(
 async def test_a_message_to_whom_replies_are_skipped_comes_all_the_same(
     world: World, client: Client
 ) -> None:
-    client.send(b"CLIENT", b"REPLY", b"SKIP")
+    await switched(world, client, b"SKIP")
     client.send(b"SUBSCRIBE", b"a")
-    own = await world.upstream(0)
+    own = await world.upstream(1)
     reply = confirmed(b"subscribe", b"a", 1)
     own.reply(reply + MESSAGE)
     await world.settle()
