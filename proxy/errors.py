@@ -55,10 +55,20 @@ class UpstreamLost(ProxyError):
 
 class UpstreamNotReady(ProxyError):
     """The server says that it cannot serve yet (LOADING, MASTERDOWN, too many clients). The client
-    gets the server's own line; the lane tries again."""
+    gets the server's own line, unless that would be taken for the proxy's; the lane tries again."""
 
     def __init__(self, line: bytes) -> None:
-        super().__init__(line.rstrip(b"\r\n"))
+        super().__init__(SERVER_FULL if line == MAX_CLIENTS else line.rstrip(b"\r\n"))
+
+
+class NoPlace(ProxyError):
+    """A command that needs a connection of its own got none in time; it was not sent."""
+
+    def __init__(self, pinned: int, wait_s: float) -> None:
+        super().__init__(
+            f"-ERR no connection to the server got free in {wait_s:g} s: {pinned} are in use by "
+            "clients that block, watch, subscribe or are in MULTI (max_pinned)".encode()
+        )
 
 
 class UpstreamRefused(ProxyError):
@@ -185,6 +195,8 @@ def shown(word: bytes) -> str:
 
 
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
+# The same of the server: its maxclients is to be raised, not the proxy's max_clients.
+SERVER_FULL: Final = b"-UPSTREAM no connection to the server: its own maxclients is reached"
 # What a server with a password answers to those who have not sent it.
 NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
 # Stands for the server's "unknown command", which repeats the password.

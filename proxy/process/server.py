@@ -70,6 +70,7 @@ class Server:
             self._primary.ask,
             clock=self._loop.time,
             learnt=self._answered.set,
+            workers=config.workers,
         )
 
     def __repr__(self) -> str:

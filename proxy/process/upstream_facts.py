@@ -1,6 +1,7 @@
 """What the upstream is, as it tells itself: version, commands, fields of its CLIENT LIST.
 
     primary lane ─ INFO ────────▶ version_of ──▶ dialect, whether the near cache can be used
+                                  maxclients ──▶ how many lanes may be lent
                  ─ COMMAND ─────▶ table_of ────▶ the table, and the routes of every session
                  ─ CLIENT INFO ─▶ fields_of ───▶ the fields of our own CLIENT LIST
 
@@ -32,6 +33,7 @@ LEARN_EVERY: Final = 10.0  # seconds between two times of asking because of clie
 NEAR_FROM: Final = 7  # version of Redis
 VALKEY_DIALECT_FROM: Final = 9  # version of Valkey
 
+_MAXCLIENTS: Final = re.compile(rb"\nmaxclients:(\d{1,9})\r")
 NO_ANSWER: Final = "no answer yet"
 NO_LOGIN: Final = "wants a login"
 
@@ -99,6 +101,7 @@ class UpstreamFacts:
         *,
         clock: Callable[[], float],
         learnt: Callable[[], None],
+        workers: int = 1,
     ) -> None:
         self.version = ""  # for people
         self._context = context
@@ -107,6 +110,7 @@ class UpstreamFacts:
         self._ask = ask
         self._clock = clock
         self._learnt = learnt
+        self._workers = workers  # that share the server's connections
         self._asked_at = 0.0
 
     def __repr__(self) -> str:
@@ -116,6 +120,7 @@ class UpstreamFacts:
         """Ask for everything."""
         self._asked_at = self._clock()
         self._ask(self._take_info, b"INFO", b"server")
+        self._ask(self._take_maxclients, b"INFO", b"clients")
         self._ask(self._take_commands, b"COMMAND")
         self._ask(self._take_fields, b"CLIENT", b"INFO")
 
@@ -138,6 +143,11 @@ class UpstreamFacts:
         self._ours = replace(self._ours, near=self._near and version.can_near)
         if self._near and not version.can_near:
             event(log, logging.WARNING, "near cache off", server=self.version, needs=NEAR_FROM)
+
+    def _take_maxclients(self, reply: Reply) -> None:
+        found = _MAXCLIENTS.search(reply) if isinstance(reply, bytes) else None
+        if found is not None:
+            self._context.lanes.take_maxclients(int(found[1]) // self._workers)
 
     def _take_commands(self, answer: Reply) -> None:
         reply = answer.line if isinstance(answer, ProxyError) else answer

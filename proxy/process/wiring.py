@@ -199,6 +199,8 @@ def _lanes(config: Config, upstream: str, start: Start, told: Told) -> Lanes:
         start,
         timeout_s=config.upstream_timeout,
         offline_max=config.offline_queue,
+        pinned_max=config.max_pinned,
+        pinned_wait=config.pinned_wait,
         on_ready=told.lane_ready,
         on_refused=told.lane_refused,
     )

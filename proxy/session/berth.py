@@ -38,6 +38,7 @@ from .reasons import (
     STALL_DRAIN,
     STALL_END,
     STALL_LANE,
+    STALL_PLACE,
 )
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Moored(Protocol):
 
 
 class Berth:
-    __slots__ = ("_running", "_session", "blocking", "holds", "lane_key")
+    __slots__ = ("_refusal", "_running", "_session", "blocking", "holds", "lane_key")
 
     def __init__(self, session: Moored, lane_key: LaneKey) -> None:
         self._session = session
@@ -81,6 +82,7 @@ class Berth:
         self.holds = 0
         self.blocking = 0  # blocking commands outstanding
         self._running: set[asyncio.Task[None]] = set()  # what ends with the client
+        self._refusal: ProxyError | None = None  # why no lane could be borrowed
 
     def __repr__(self) -> str:
         return f"<Berth db={self.lane_key.db} holds={self.holds} {self.lane!r}>"
@@ -164,15 +166,23 @@ class Berth:
         return lane
 
     def pin(self, key: LaneKey | None = None) -> bool:
-        """Take a lane of our own; False: not yet, something is outstanding on a shared one."""
+        """Take a lane of our own; False: not yet, something is outstanding on a shared one, or
+        there is no place. ProxyError: there was none for too long, or the server is away."""
         lane = self.lane
         if lane is not None and lane.lent:
             return True
         if not self.idle():
             return False
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            raise refusal
+        own = self._session.context.lanes.borrow(key or self.lane_key, self)
+        if own is None:
+            self._session.stall(STALL_PLACE)
+            return False
         if lane is not None:
             lane.users -= 1
-        self.lane = self._session.context.lanes.borrow(key or self.lane_key, self)
+        self.lane = own
         self._session.at_drain = True
         return True
 
@@ -229,6 +239,7 @@ class Berth:
         """The client is gone."""
         for task in self._running:
             task.cancel()
+        self._session.context.lanes.leave_line(self)
         lane, self.lane = self.lane, None
         if lane is not None:
             if lane.lent:
@@ -366,6 +377,13 @@ class Berth:
             return
         self.let_go(HOLD_BLOCKED)
         session.resume(STALL_DRAIN)
+
+    def lane_free(self) -> None:
+        self._session.resume(STALL_PLACE)
+
+    def lane_refused(self, why: ProxyError) -> None:
+        self._refusal = why
+        self._session.resume(STALL_PLACE)
 
     def lane_writable(self, lane: Lane) -> None:
         if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):

@@ -16,6 +16,7 @@ STALL_LANE: Final = 8  # until the lane takes more
 STALL_CLIENT: Final = 16  # until the client reads
 STALL_END: Final = 32  # for ever: the session ends when all is answered
 STALL_TURN: Final = 64  # until the next loop turn
+STALL_PLACE: Final = 128  # until there is a lane to be borrowed
 # With one of these something is to be done when nothing is outstanding.
 STALLS_TO_DRAIN: Final = STALL_DRAIN | STALL_WINDOW | STALL_END
 

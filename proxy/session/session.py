@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 # Redis.
 CLIENT_KEEP_ALIVE: Final = 300
 READ_AHEAD: Final = 256 * 1024
+# What needs a lane of its own and leaves nothing on it.
+LEAVES_NOTHING: Final = frozenset({Route.BLOCK, Route.ODD, Route.WAIT})
 BLOCKED_READ_AHEAD: Final = 16 * 1024 * 1024
 WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
@@ -187,8 +189,15 @@ class Session(SessionCore):
             table = self.context.table
             routes = table.maps[Mode.NEAR] if self.mode == Mode.LOCKED else self.routes
             named = Route(routes.get(args[0]))
+        named = refined(named, args)
         try:
-            return self._acts.conduct(self, refined(named, args), args)
+            return self._acts.conduct(self, named, args)
+        except ProxyError as refused:
+            # It got no lane of its own. What follows was meant for the state that it asked for.
+            self.say(refused.line)
+            if named not in LEAVES_NOTHING:
+                self.stall(STALL_END)
+            return True
         except Exception:
             # A defect of ours must cost this client its connection, and nobody else anything.
             log.exception("a request failed")
@@ -222,8 +231,13 @@ class Session(SessionCore):
             # A server might frame it otherwise than we: it is gathered, and sent as we read it.
             self.need = len(data) - pos + 1
             return -1
-        if not self.berth.pin():
-            return pos
+        try:
+            if not self.berth.pin():
+                return pos
+        except ProxyError as refused:
+            self.say(refused.line)
+            self.stall(STALL_END)
+            return -1
         lane = self.berth.lane
         assert lane is not None
         self.berth.holds |= HOLD_UPLOAD

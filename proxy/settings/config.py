@@ -93,6 +93,17 @@ class Config:
     max_clients: int = row(
         whole(1, 1_000_000), "10000", "Clients served at once by a worker; more are refused."
     )
+    max_pinned: int | None = optional(
+        whole(1, 1_000_000),
+        "Connections to the server that a worker lends to clients that block, watch, subscribe or "
+        "are in MULTI.",
+        unset="three quarters of the server's maxclients; 512 where it does not tell",
+    )
+    pinned_wait: float = row(
+        duration("0s", "1h"),
+        "5s",
+        "How long a client waits for such a connection before it gets an error.",
+    )
     upstream_timeout: float = row(
         duration("1s", "1h"),
         "30s",

@@ -13,6 +13,7 @@ connection means for the requests is for its subclass Lane to say."""
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Final, cast
 
@@ -29,6 +30,9 @@ from .lane_key import LaneKey, Use
 WRITE_HIGH: Final = 4 * 1024 * 1024
 WRITE_LOW: Final = 1024 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
+# A connection that has stood for so many seconds was a good one: the retry rule starts anew. One
+# that ended sooner counts as an attempt that failed.
+GOOD: Final = 5.0
 
 MOVES: Final[Mapping[LaneState, set[LaneState]]] = {
     LaneState.IDLE: {LaneState.CONNECTING, LaneState.CLOSED},
@@ -60,6 +64,8 @@ class Connecting(LaneCore):
         self._why: ProxyError = UpstreamLost("closed by the server")
         self._gone: asyncio.Future[None] | None = None  # done as the connection is lost
         self._running = False
+        self._attempts = 0  # since a connection was good, the present one included
+        self._opened_at = math.inf
 
     def _become(self, state: LaneState) -> None:
         assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
@@ -75,29 +81,36 @@ class Connecting(LaneCore):
             self._running = False
 
     async def _keep_connected(self) -> None:
-        attempt = 0
         while self.state in (LaneState.CONNECTING, LaneState.DOWN):
-            attempt += 1
+            if self._attempts:  # the last one failed, or its connection did not last
+                await asyncio.sleep(self._dial.retry.delay(self._attempts))
+                if self._over():
+                    return
+            self._attempts += 1
             try:
                 await self._connect()
             except UpstreamRefused as refused:
                 self._refuse(refused)
-                attempt = 0
+                self._attempts = 0
                 continue
             except (OSError, ProxyError) as error:
                 if not self._over():
-                    self._failed(attempt, error)
-                if self._over():
-                    return
-                await asyncio.sleep(self._dial.retry.delay(attempt))
+                    self._failed(self._attempts, error)
                 continue
             if self._over():  # closed meanwhile
                 self._abort()
                 return
-            attempt = 0
+            self._opened_at = self._loop.time()
             self._opened()
             assert self._gone is not None
             await self._gone
+            if self.good:
+                self._attempts = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether the connection has stood for a while, or had when it was lost."""
+        return self._loop.time() - self._opened_at >= GOOD
 
     def _over(self) -> bool:
         return self.state is LaneState.CLOSED

@@ -159,7 +159,7 @@ class Lane(Connecting):
         """The connection of a READY lane is gone."""
         event(
             log,
-            logging.INFO,
+            logging.INFO if self._attempts == 1 else logging.DEBUG,
             "lane lost",
             lane=self.number,
             waiting=len(self.waiting),

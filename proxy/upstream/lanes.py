@@ -4,18 +4,23 @@
     warm     idle lanes of a key; ``borrow`` takes the last used, ``give_back`` returns a clean one
     asking   one lane without any login, on which AUTH is asked: it never carries anything else
 
+Lanes that are lent, and those kept warm for it, are bounded (``pinned_max``), and connect only when
+no shared one waits for its connection, a few at a time: who blocks must not starve everybody else.
+Who finds no place waits in line (``_line``), for ``pinned_wait`` seconds at most.
+
 A lane that is lent comes back as it was lent: whoever changed its state marks it ``tainted``, and
 it is closed. Refuses to choose: sessions and tracked.py say which lane they want."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import chain, count
 from typing import Any, Final
 
-from ..errors import ProxyError, UpstreamRefused
+from ..errors import NoPlace, ProxyError, UpstreamRefused
 from ..hot.lane import LaneState
 from ..log import event
 from .dial import Dial
@@ -28,6 +33,13 @@ log = logging.getLogger(__name__)
 # A shared lane that no session uses, or a warm one that nobody borrows, is closed after this many
 # seconds.
 IDLE_TICKS: Final = 60
+
+# So many lanes to lend connect at once: after a restart all who blocked come back together.
+DIALS_MAX: Final = 16
+# Of the server's connections so many, and at least a quarter, are not for lending.
+RESERVED: Final = 32
+# Where the server does not tell how many connections it takes.
+PINNED_DEFAULT: Final = 512
 
 # More than so many shared lanes, and those without sessions are closed at once.
 SHARED_MAX: Final = 64
@@ -47,6 +59,8 @@ class Lanes:
         *,
         timeout_s: float,
         offline_max: int,
+        pinned_max: int | None = None,
+        pinned_wait: float = 5.0,
         on_ready: Callable[[Lane], None],
         on_refused: Callable[[Lane, UpstreamRefused], None],
     ) -> None:
@@ -54,6 +68,9 @@ class Lanes:
         self.down: ProxyError | None = None
         self.primary_key = LaneKey(db=dial.upstream.db)
         self._start = start
+        self.pinned_max = pinned_max or PINNED_DEFAULT
+        self._pinned_set = pinned_max is not None
+        self._pinned_wait = pinned_wait
         self._timeout_s = timeout_s
         self._offline_max = offline_max
         self._on_ready = on_ready
@@ -62,6 +79,14 @@ class Lanes:
         self._shared: dict[LaneKey, Lane] = {}
         self._warm: defaultdict[LaneKey, list[Lane]] = defaultdict(list)
         self._lent: set[Lane] = set()
+        self._dialling: set[Lane] = set()  # of those that are lent
+        self._line: OrderedDict[Owner[Lane], tuple[LaneKey, float]] = (
+            OrderedDict()
+        )  # and until when
+        self._called: Owner[Lane] | None = None  # whose turn it is
+        self._bad = 0  # lanes lent in a row that failed, or did not last
+        self._dial_at = 0.0  # none connects before
+        self._loop = asyncio.get_running_loop()
         self._asking: Lane | None = None
 
     def __repr__(self) -> str:
@@ -107,9 +132,18 @@ class Lanes:
             del self._shared[key]
             lane.close()
 
-    def borrow(self, key: LaneKey, owner: Owner[Lane]) -> Lane:
+    def take_maxclients(self, count: int) -> None:
+        """The server takes so many connections, from all its clients together."""
+        if not self._pinned_set:
+            self.pinned_max = max(1, min(count - RESERVED, count * 3 // 4))
+
+    def borrow(self, key: LaneKey, owner: Owner[Lane]) -> Lane | None:
         """A lane for the owner alone: a warm one, or a new one that takes requests while it
-        connects."""
+        connects. None: there is no place now, and the owner is called when there is one.
+        ProxyError: the server is away."""
+        if owner is not self._called and (self._line or not self._has_place(key)):
+            self._line.setdefault(owner, (key, self._loop.time() + self._pinned_wait))
+            return None
         warm = self._warm.get(key)
         while warm:
             lane = warm.pop()
@@ -117,14 +151,70 @@ class Lanes:
                 lane.owner = owner
                 break
         else:
+            if self.down is not None:
+                raise self.down  # shared lanes try; nothing is won by more of them
             lane = self._new(key, owner)
+            self._dialling.add(lane)
             lane.open()
         self._lent.add(lane)
         return lane
 
+    def _has_place(self, key: LaneKey) -> bool:
+        if self._warm.get(key) or self.down is not None:
+            return True
+        if self._loop.time() < self._dial_at or len(self._dialling) >= DIALS_MAX:
+            return False
+        if any(map(_needed, self._shared.values())):
+            return False
+        spare = sum(map(len, self._warm.values()))
+        if len(self._lent) + spare < self.pinned_max:
+            return True
+        for warm in self._warm.values():  # of other keys: one of them makes room
+            if warm:
+                warm.pop(0).close()
+                return True
+        return False
+
+    def leave_line(self, owner: Owner[Lane]) -> None:
+        """The owner wants no lane any more."""
+        self._line.pop(owner, None)
+
+    def _serve_line(self) -> None:
+        """Call those whose turn has come, in the order in which they came."""
+        while self._line:
+            owner, (key, _) = next(iter(self._line.items()))
+            if not self._has_place(key):
+                return
+            del self._line[owner]
+            self._called = owner
+            try:
+                owner.lane_free()
+            finally:
+                self._called = None
+
+    def _place_came(self) -> None:
+        if self._line:
+            self._loop.call_soon(self._serve_line)
+
+    def _refuse_late(self) -> None:
+        now = self._loop.time()
+        late = [owner for owner, (_, until) in self._line.items() if until <= now]
+        for owner in late:
+            del self._line[owner]
+            owner.lane_refused(NoPlace(len(self._lent), self._pinned_wait))
+
     def give_back(self, lane: Lane) -> None:
         """End a loan: keep a lane that owes nothing and holds no state, close any other."""
         self._lent.discard(lane)
+        self._dialling.discard(lane)
+        self._place_came()
+        if lane.state is not LaneState.CLOSED:
+            self._bad = 0
+        elif not lane.good:
+            self._bad += 1
+            pause = self.dial.retry.delay(self._bad)
+            self._dial_at = self._loop.time() + pause
+            self._loop.call_later(pause, self._serve_line)
         lane.owner = None
         clean = not (lane.tainted or lane.tunnel or lane.waiting or lane.framing)
         if clean and lane.state is LaneState.READY:
@@ -163,6 +253,8 @@ class Lanes:
         if self.down is not None:
             event(log, logging.WARNING, "upstream is back", upstream=self.dial.address)
         self.down = None
+        self._dialling.discard(lane)
+        self._place_came()
         self._on_ready(lane)
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None:
@@ -171,6 +263,7 @@ class Lanes:
         if self.down is None:
             event(log, logging.ERROR, "upstream is down", upstream=self.dial.address, error=why)
         self.down = why
+        self._place_came()  # to be told so
 
     def lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         self._on_refused(lane, why)
@@ -185,6 +278,8 @@ class Lanes:
             event(log, logging.DEBUG, "idle lane closed", lane=lane.number)
             lane.close()
         self._forget_closed()
+        self._refuse_late()
+        self._serve_line()
 
     def _surplus(self) -> list[Lane]:
         """Lanes idle for long enough; counts the ticks."""
@@ -204,9 +299,17 @@ class Lanes:
             if not warm:
                 del self._warm[key]
         self._lent = {lane for lane in self._lent if lane.state is not LaneState.CLOSED}
+        self._dialling &= self._lent
 
     def close(self) -> None:
         """Close every lane; whoever waits on one is failed."""
+        self._line.clear()
         for lane in list(self._all()):
             lane.close()
         self._forget_closed()
+
+
+def _needed(lane: Lane) -> bool:
+    """Whether somebody waits for its connection."""
+    waits = lane.state in (LaneState.CONNECTING, LaneState.DOWN)
+    return waits and bool(lane.users or lane.waiting or lane.offline)

@@ -36,6 +36,12 @@ class Owner(Protocol[LaneT]):
     def lane_writable(self, lane: LaneT) -> None:
         """The lane takes data again after it was ``choked``."""
 
+    def lane_free(self) -> None:
+        """It is this one's turn to borrow: now, or not at all."""
+
+    def lane_refused(self, why: ProxyError) -> None:
+        """Its turn to borrow did not come in time."""
+
 
 class Listener(Protocol):
     """One that lives by what a tracked lane is told, in the order in which it is told."""

@@ -19,6 +19,7 @@ from nearhit.proxy.resp.requests import Dialect
 from nearhit.proxy.session.clients import FIELDS
 from nearhit.proxy.table.table import Ours
 from nearhit.proxy.upstream.ask import Done, Reply
+from nearhit.proxy.upstream.lanes import PINNED_DEFAULT
 
 from tests.fakes import World
 
@@ -109,10 +110,11 @@ class Asked:
         self.requests.append(words)
         self.answers.append(done)
 
-    def answer(self, *replies: Reply) -> None:
-        """Learn, the replies to INFO, COMMAND and CLIENT INFO being these."""
+    def answer(self, *replies: Reply, clients: Reply = NOAUTH) -> None:
+        """Learn, the replies to INFO server, COMMAND and CLIENT INFO being these."""
         self.facts.learn()
-        for done, reply in zip(self.answers, replies, strict=True):
+        server, *rest = replies
+        for done, reply in zip(self.answers, (server, clients, *rest), strict=True):
             done(reply)
         self.answers.clear()
 
@@ -135,7 +137,12 @@ def asked(world: World) -> Asked:
 async def test_all_is_asked_for_at_once(asked: Asked) -> None:
     asked.facts.learn()
 
-    assert asked.requests == [(b"INFO", b"server"), (b"COMMAND",), (b"CLIENT", b"INFO")]
+    assert asked.requests == [
+        (b"INFO", b"server"),
+        (b"INFO", b"clients"),
+        (b"COMMAND",),
+        (b"CLIENT", b"INFO"),
+    ]
     assert asked.learnt == 0
 
 
@@ -234,15 +241,33 @@ async def test_a_version_that_is_known_outlives_a_server_that_is_away(asked: Ask
     assert asked.facts.version == "Valkey 9.0.1"
 
 
+@pytest.mark.parametrize(
+    ("reply", "pinned"),
+    [
+        (b"$44\r\n# Clients\r\nmaxclients:10000\r\nblocked_clients:0\r\n\r\n", 7500),
+        (b"$44\r\n# Clients\r\nmaxclients:100\r\nblocked_clients:0\r\n\r\n", 68),
+        (b"$13\r\n# Clients\r\n\r\n\r\n", PINNED_DEFAULT),
+        (NOAUTH, PINNED_DEFAULT),
+        (UpstreamDown("away"), PINNED_DEFAULT),
+    ],
+)
+async def test_how_many_lanes_may_be_lent_follows_from_the_servers_maxclients(
+    asked: Asked, world: World, reply: Reply, pinned: int
+) -> None:
+    asked.answer(NOAUTH, NOAUTH, NOAUTH, clients=reply)
+
+    assert world.lanes.pinned_max == pinned
+
+
 async def test_clients_make_it_ask_again_but_not_at_every_command(asked: Asked) -> None:
     asked.now = 100.0
     asked.facts.learn()
     asked.now += LEARN_EVERY
 
     asked.facts.learn_again()
-    assert len(asked.requests) == 3
+    assert len(asked.requests) == 4
 
     asked.now += 0.1
     asked.facts.learn_again()
     asked.facts.learn_again()
-    assert len(asked.requests) == 6
+    assert len(asked.requests) == 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.errors import UpstreamDown, UpstreamLost
 from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.session.berth import Berth
 from nearhit.proxy.session.reasons import (
@@ -40,6 +40,106 @@ async def pinned(world: World, client: Client) -> tuple[Lane, Upstream]:
     lane = client.session.berth.own
     assert lane is not None
     return lane, world.dial.wires[-1]
+
+
+# --- Places
+
+
+def nobody_lends(world: World) -> None:
+    """All places for lanes of one's own are taken."""
+    world.lanes.pinned_max = 0
+
+
+async def too_late(world: World, client: Client) -> bytes:
+    """What the client is told when its time in the line is over."""
+    key, _ = world.lanes._line[client.session.berth]
+    world.lanes._line[client.session.berth] = key, 0.0
+    world.lanes.tick()
+    await world.settle()
+    return client.took()
+
+
+NO_PLACE = b"-ERR no connection to the server got free in 5 s: "
+
+
+async def test_who_waits_for_a_place_parses_no_further_and_goes_on_when_it_comes(
+    world: World, client: Client
+) -> None:
+    nobody_lends(world)
+    client.send(b"BLPOP", b"q", b"0")
+    client.raw(GET)
+    await world.settle()
+    assert world.connections == 0
+
+    world.lanes.pinned_max = 1
+    world.lanes.tick()
+    wire = await world.upstream(0)
+
+    wire.expect(b"BLPOP", b"q", b"0")
+    wire.expect(b"GET", b"k")
+
+
+@pytest.mark.parametrize("words", [b"BLPOP q 0", b"WAIT 1 0", b"NEWCOMMAND x"])
+async def test_what_leaves_nothing_behind_is_refused_and_its_client_stays(
+    world: World, client: Client, words: bytes
+) -> None:
+    nobody_lends(world)
+    client.send(*words.split())
+    assert client.took() == b""
+
+    assert (await too_late(world, client)).startswith(NO_PLACE)
+    assert not client.wire.end
+    client.raw(GET)
+    (await world.upstream(0)).expect(b"GET", b"k")
+
+
+@pytest.mark.parametrize(
+    "words", [b"MULTI", b"WATCH k", b"SUBSCRIBE c", b"MONITOR", b"CLIENT TRACKING ON"]
+)
+async def test_whose_state_has_no_place_is_refused_and_closed(
+    world: World, client: Client, words: bytes
+) -> None:
+    nobody_lends(world)
+    client.send(*words.split())
+    client.raw(GET)
+
+    assert (await too_late(world, client)).startswith(NO_PLACE)
+    assert client.wire.end == "closed"
+    assert world.connections == 0
+
+
+async def test_a_large_request_that_has_no_place_is_refused_and_its_client_closed(
+    world: World, client: Client
+) -> None:
+    nobody_lends(world)
+    client.raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n" + b"x" * 100_000)
+
+    assert (await too_late(world, client)).startswith(NO_PLACE)
+    assert client.wire.end == "closed"
+
+
+async def test_while_the_server_is_away_nobody_waits_for_a_place(
+    world: World, client: Client
+) -> None:
+    world.lanes.down = UpstreamDown("it is away")
+
+    client.send(b"BLPOP", b"q", b"0")
+    await world.settle()
+
+    assert client.took() == UpstreamDown("it is away").line
+    assert not client.wire.end
+
+
+async def test_a_client_that_leaves_waits_no_longer(world: World, client: Client) -> None:
+    nobody_lends(world)
+    client.send(b"BLPOP", b"q", b"0")
+
+    client.leave()
+    world.lanes.pinned_max = 1
+    world.lanes.tick()
+    await world.settle()
+
+    assert world.connections == 0
 
 
 # --- Taking and leaving

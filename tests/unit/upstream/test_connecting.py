@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamNotReady, UpstreamRefused
 from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.upstream import connecting
 from nearhit.proxy.upstream.connecting import MOVES, Connecting
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 
@@ -156,7 +157,11 @@ async def test_a_handshake_that_fails_leaves_nothing_of_it_behind(bench: Bench) 
     ("last_words", "error", "line"),
     [
         (b"", UpstreamDown, b"-UPSTREAM no connection to the server: connection lost"),
-        (b"-ERR max number of clients reached\r\n", UpstreamNotReady, b"-ERR max number of"),
+        (
+            b"-ERR max number of clients reached\r\n",
+            UpstreamNotReady,
+            b"-UPSTREAM no connection to the server: its own maxclients is reached\r\n",
+        ),
         (b"+OK\r\n", UpstreamDown, b"-UPSTREAM no connection to the server: connection lost"),
     ],
 )
@@ -187,6 +192,47 @@ async def test_a_lane_closed_in_the_handshake_is_not_opened(bench: Bench) -> Non
     assert probe.opened == 0
     assert bench.wire.end == "aborted"
     assert bench.tasks.running[0].done()
+
+
+class Slowly:
+    """A retry rule that keeps what it was asked."""
+
+    attempts = 3
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def delay(self, attempt: int) -> float:
+        self.asked.append(attempt)
+        return 0
+
+
+async def test_connections_that_do_not_last_count_as_failed_attempts(bench: Bench) -> None:
+    bench.dial.retry = rule = Slowly()  # type: ignore[assignment]
+    await bench.connect()
+
+    for _ in range(4):
+        bench.wire.lose()
+        await settle()
+
+    assert rule.asked == [1, 2, 3, 4]
+
+
+async def test_a_connection_that_lasted_starts_the_rule_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.dial.retry = rule = Slowly()  # type: ignore[assignment]
+    probe = await bench.connect()
+    bench.wire.lose()
+    await settle()
+    assert not probe.good
+
+    monkeypatch.setattr(connecting, "GOOD", 0.0)
+    assert probe.good
+    bench.wire.lose()
+    await settle()
+
+    assert rule.asked == [1]
 
 
 async def test_a_lost_connection_is_followed_by_the_next(bench: Bench) -> None:

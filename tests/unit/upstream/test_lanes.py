@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.upstream.dial import Retry
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey, User
-from nearhit.proxy.upstream.lanes import IDLE_TICKS, SHARED_MAX, Lanes
+from nearhit.proxy.upstream.lanes import DIALS_MAX, IDLE_TICKS, SHARED_MAX, Lanes
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, Tasks, Tray, settle
@@ -22,6 +24,10 @@ class Owner:
 
     def __init__(self) -> None:
         self.lost: list[ProxyError] = []
+        self.called = 0
+        self.lanes: Lanes | None = None  # to borrow from when it is called
+        self.lane: Lane | None = None
+        self.refused: list[ProxyError] = []
 
     def lane_pushed(self, lane: Lane, frame: bytes) -> None: ...
 
@@ -33,6 +39,14 @@ class Owner:
         self.lost.append(why)
 
     def lane_writable(self, lane: Lane) -> None: ...
+
+    def lane_free(self) -> None:
+        self.called += 1
+        if self.lanes is not None:
+            self.lane = self.lanes.borrow(LaneKey(), self)
+
+    def lane_refused(self, why: ProxyError) -> None:
+        self.refused.append(why)
 
 
 class Bench:
@@ -61,10 +75,23 @@ class Bench:
         return lane
 
     async def borrowed(self, owner: Owner) -> Lane:
-        lane = self.lanes.borrow(LaneKey(), owner)
+        lane = self.lend(owner)
         await settle()
         assert lane.state is LaneState.READY
         return lane
+
+    def lend(self, owner: Owner | None = None, key: LaneKey | None = None) -> Lane:
+        lane = self.lanes.borrow(key or LaneKey(), owner or Owner())
+        assert lane is not None
+        return lane
+
+    def waiting(self, count: int) -> list[Owner]:
+        """Owners for whom there is no place now, and who borrow when they are called."""
+        owners = [Owner() for _ in range(count)]
+        for owner in owners:
+            assert self.lanes.borrow(LaneKey(), owner) is None
+            owner.lanes = self.lanes
+        return owners
 
 
 @pytest.fixture
@@ -167,7 +194,7 @@ async def test_a_warm_lane_that_died_is_not_lent(bench: Bench) -> None:
 @pytest.mark.parametrize("state", ["tainted", "tunnel", "owes", "subscribed", "connecting"])
 async def test_a_lane_that_holds_state_is_closed_when_given_back(bench: Bench, state: str) -> None:
     owner = Owner()
-    lane = bench.lanes.borrow(LaneKey(), owner)
+    lane = bench.lend(owner)
     if state != "connecting":
         await settle()
     if state == "tainted":
@@ -208,6 +235,157 @@ async def test_the_lane_that_asks_for_logins_has_none_itself(bench: Bench) -> No
 
     asking.close()
     assert bench.lanes.asking() is not asking
+
+
+# --- Places for lanes that are lent
+
+
+async def test_who_finds_no_place_is_called_when_one_comes_in_order(bench: Bench) -> None:
+    bench.lanes.pinned_max = 2
+    lanes = [await bench.borrowed(Owner()) for _ in range(2)]
+    first, second, third = bench.waiting(3)
+
+    bench.lanes.give_back(lanes[0])
+    await settle()
+    assert first.lane is lanes[0]
+    assert (second.called, third.called) == (0, 0)
+
+    lanes[1].tainted = True
+    bench.lanes.give_back(lanes[1])
+    await settle()
+    assert second.lane is not None
+    assert third.lane is None
+    bench.lanes.leave_line(third)
+    assert len(bench.lanes) == 2
+
+
+async def test_who_comes_later_does_not_overtake_those_who_wait(bench: Bench) -> None:
+    bench.lanes.pinned_max = 1
+    lane = await bench.borrowed(Owner())
+    (first,) = bench.waiting(1)
+
+    bench.lanes.give_back(lane)
+    late = bench.lanes.borrow(LaneKey(), Owner())
+    await settle()
+
+    assert late is None
+    assert first.lane is lane
+
+
+async def test_who_is_called_and_does_not_borrow_is_passed_over(bench: Bench) -> None:
+    bench.lanes.pinned_max = 1
+    lane = await bench.borrowed(Owner())
+    idle, next_ = bench.waiting(2)
+    idle.lanes = None
+
+    bench.lanes.give_back(lane)
+    await settle()
+
+    assert idle.called == 1
+    assert next_.lane is lane
+
+
+async def test_who_waited_too_long_is_refused_with_the_settings_name(bench: Bench) -> None:
+    bench.lanes.pinned_max = 1
+    await bench.borrowed(Owner())
+    (owner,) = bench.waiting(1)
+    bench.lanes.tick()
+    assert not owner.refused
+
+    bench.lanes._line[owner] = LaneKey(), 0.0  # its time is over
+    bench.lanes.tick()
+
+    (why,) = owner.refused
+    assert why.line.startswith(b"-ERR no connection to the server got free in 5 s: 1 are in use")
+    assert b"max_pinned" in why.line
+
+
+async def test_a_warm_lane_of_another_key_makes_room(bench: Bench) -> None:
+    bench.lanes.pinned_max = 1
+    warm = await bench.borrowed(Owner())
+    bench.lanes.give_back(warm)
+
+    lane = bench.lend(key=OTHER)
+
+    assert warm.state is LaneState.CLOSED
+    assert lane.key == OTHER
+
+
+async def test_shared_lanes_that_somebody_waits_for_connect_first(bench: Bench) -> None:
+    bench.dial.mute = True
+    lane = bench.lanes.shared(LaneKey())
+    lane.users = 1
+    lane.open()
+    await settle()
+    (owner,) = bench.waiting(1)
+
+    bench.dial.wires[0]._shake()
+    await settle()
+
+    assert lane.state is LaneState.READY
+    assert owner.lane is not None
+
+
+async def test_a_few_connect_at_a_time(bench: Bench) -> None:
+    bench.dial.mute = True
+    for _ in range(DIALS_MAX):
+        bench.lend()
+    await settle()
+    assert len(bench.dial.wires) == DIALS_MAX
+    owners = bench.waiting(3)
+
+    bench.dial.wires[0]._shake()
+    await settle()
+
+    assert [owner.called for owner in owners] == [1, 0, 0]
+
+
+async def test_lanes_that_do_not_last_are_replaced_ever_more_slowly(bench: Bench) -> None:
+    bench.dial.retry = Retry(20)
+    for _ in range(3):
+        bench.lanes._dial_at = 0.0
+        lane = await bench.borrowed(Owner())
+        bench.dial.wires[-1].lose()
+        bench.lanes.give_back(lane)
+        await settle()
+
+    pause = bench.lanes._dial_at - asyncio.get_running_loop().time()
+    assert pause == pytest.approx(bench.dial.retry.delay(3), abs=0.05)
+    assert bench.lanes.borrow(LaneKey(), Owner()) is None
+
+
+async def test_while_the_server_is_away_nobody_waits_and_nobody_dials(bench: Bench) -> None:
+    bench.dial.refuse = 10**9
+    lane = bench.lanes.shared(LaneKey())
+    lane.users = 1
+    lane.open()
+    await settle()
+    refused = bench.dial.refuse
+
+    with pytest.raises(UpstreamDown):
+        bench.lanes.borrow(LaneKey(), Owner())
+
+    assert bench.lanes.down is not None
+    assert bench.dial.refuse == refused
+
+
+@pytest.mark.parametrize(("given", "pinned"), [(None, 68), (500, 500)])
+async def test_a_number_that_was_set_is_not_narrowed(
+    bench: Bench, given: int | None, pinned: int
+) -> None:
+    lanes = Lanes(
+        bench.dial,
+        bench.tasks.start,
+        timeout_s=3,
+        offline_max=1000,
+        pinned_max=given,
+        on_ready=bench.ready.append,
+        on_refused=lambda lane, why: None,
+    )
+
+    lanes.take_maxclients(100)
+
+    assert lanes.pinned_max == pinned
 
 
 # --- The health of the upstream
