@@ -582,6 +582,7 @@ def our_errors() -> list[bytes]:
     made = [
         errors.UpstreamDown("..."),
         errors.UpstreamLost("..."),
+        errors.NoPlace(1, 5.0),
         errors.ProtocolError("..."),
         errors.ProtocolError("request too large for a command of the proxy"),
         errors.NoLoader(b"..."),

@@ -171,7 +171,7 @@ def wire(
     lanes = _lanes(config, upstream, start, told)
     loaders = Loaders(config.loaders, demo=config.env == "development")
     stats = Stats()
-    fleet = _fleet(config.stats_key, lanes, stats)
+    fleet = _fleet(config, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
     rooms = Rooms(config.max_waiters)
     make_scope = ScopeMaker(
@@ -186,7 +186,7 @@ def wire(
         ours=OurKeys(config.stats_key.encode()),
         running=lambda db: scopes.running(db),
     )
-    scopes = Scopes(COMMANDS, make_scope)
+    scopes = Scopes(COMMANDS, make_scope, fleet.keep)
     context = _context(config.max_clients, told, scopes, make_scope, loop)
     parts = Parts(lanes, loaders, stats, fleet, scopes, context)
     _show(parts, near, rooms, loop.time)
@@ -206,12 +206,13 @@ def _lanes(config: Config, upstream: str, start: Start, told: Told) -> Lanes:
     )
 
 
-def _fleet(key: str, lanes: Lanes, stats: Stats) -> Fleet:
+def _fleet(config: Config, lanes: Lanes, stats: Stats) -> Fleet:
     return Fleet(
-        key.encode(),
+        config.stats_key.encode(),
         lanes.shared(lanes.primary_key).ask,
         hits=lambda: stats.running("hits"),
         misses=lambda: stats.running("misses"),
+        kept=bool(config.loaders) or config.chosen("stats_key"),
     )
 
 

@@ -36,8 +36,14 @@ class Scope:
 
 
 class Scopes:
-    def __init__(self, specs: Sequence[CommandSpec], build: Callable[[LaneKey], Scope]) -> None:
+    def __init__(
+        self,
+        specs: Sequence[CommandSpec],
+        build: Callable[[LaneKey], Scope],
+        used: Callable[[], None] = lambda: None,
+    ) -> None:
         self.specs: Mapping[bytes, CommandSpec] = {spec.name: spec for spec in specs}
+        self.used = used  # told of each use of a command
         self._build = build
         self._scopes: dict[LaneKey, Scope] = {}
 
@@ -51,6 +57,7 @@ class Scopes:
             raise BadInput(f"unknown command {shown(words[0])}")
         if not spec.accepts(len(words)):
             raise WrongArity(spec.name.decode())
+        self.used()
         return spec, spec.parse(words)
 
     async def run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:

@@ -143,6 +143,11 @@ class Config:
     # Where each value in force comes from.
     given: Mapping[str, Given] = field(default_factory=dict[str, Given], repr=False, compare=False)
 
+    def chosen(self, name: str) -> bool:
+        """Whether somebody gave the setting, be it as its default is."""
+        given = self.given.get(name)
+        return given is not None and given.origin != "default"
+
     def describe(self) -> Iterator[str]:
         """``name = value   # where it came from``, a line for each setting, no password in any."""
         for name, about in ROWS.items():

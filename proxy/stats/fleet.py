@@ -5,6 +5,9 @@
                 ◀──── not sent, or refused ───────┤
                                                   └─ outcome unknown ─▶ lost
 
+A proxy that only passes commands on leaves no trace there: nothing is sent before one of the
+proxy's own commands was used, loaders are configured or the key was chosen (``keep``).
+
 No read waits for any of it. A proxy that is killed loses what the last second counted. What may or
 may not have been counted is never sent again: better lost than counted twice."""
 
@@ -17,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from ..errors import BadInput, ProxyError, ServerError, UpstreamLost, UpstreamRefused, shown
 from ..log import event
@@ -72,12 +75,20 @@ class Share:
 
 
 class Fleet:
-    """No key: nothing is kept upstream, the numbers are this process's own."""
+    """No key: nothing is kept upstream, the numbers are this process's own. ``kept``: they are from
+    the start, else from the first ``keep`` on, with all that was counted before."""
 
     def __init__(
-        self, key: bytes, ask: Sending, *, hits: Callable[[], int], misses: Callable[[], int]
+        self,
+        key: bytes,
+        ask: Sending,
+        *,
+        hits: Callable[[], int],
+        misses: Callable[[], int],
+        kept: bool = True,
     ) -> None:
         self._key = key
+        self._kept = kept
         self._ask = ask
         self._shares = (Share(b"hits", hits), Share(b"misses", misses))
         self._unanswered = 0
@@ -90,6 +101,10 @@ class Fleet:
 
     # --- Adding -------------------------------------------------------------------------------
 
+    def keep(self) -> None:
+        """Somebody uses this proxy as more than a proxy."""
+        self._kept = True
+
     def tick(self) -> None:
         """Once a second: send what was counted since. One batch at a time, however long the
         upstream is away."""
@@ -99,7 +114,7 @@ class Fleet:
             self._flush()
 
     def _flush(self) -> None:
-        if not self._key:
+        if not (self._key and self._kept):
             return
         for share in self._shares:
             due = share.due
@@ -131,6 +146,8 @@ class Fleet:
 
     async def finish(self) -> None:
         """Before the lanes are closed: what is due, once more."""
+        if not self._kept:
+            return
         with contextlib.suppress(ProxyError, TimeoutError):
             async with asyncio.timeout(FINISH_S):
                 await self.totals()
@@ -145,11 +162,13 @@ class Fleet:
         self._flush()
         fields = [share.field for share in self._shares]
         words = parsed(await self._reply(b"HMGET", self._key, *fields))
-        hits, misses = map(self._number, cast("list[bytes | None]", words))
+        if not isinstance(words, list) or len(words) != len(fields):
+            raise ServerError(b"-ERR the server's reply to HMGET is none")
+        hits, misses = map(self._number, words)
         return hits, misses
 
-    def _number(self, word: bytes | None) -> int:
-        number = integer_of(word) if word is not None else 0
+    def _number(self, word: object) -> int:
+        number = 0 if word is None else integer_of(word) if isinstance(word, bytes) else None
         if number is None:
             raise BadInput(f"the hash at {shown(self._key)} holds no numbers; see stats_key")
         return number

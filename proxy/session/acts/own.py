@@ -46,7 +46,9 @@ def getorset(session: Conducted, data: bytes, pos: int) -> int:
     if key is None or routes.words != 2:
         return 0
     end = routes.end
-    _read(session, key, session.context.scopes.specs[b"GETORSET"])
+    scopes = session.context.scopes
+    scopes.used()
+    _read(session, key, scopes.specs[b"GETORSET"])
     return end
 
 

@@ -34,7 +34,7 @@ class Lane:
 
 
 class Proxy:
-    def __init__(self, key: bytes = b"stats") -> None:
+    def __init__(self, key: bytes = b"stats", *, kept: bool = True) -> None:
         self.lane = Lane()
         self.stats = Stats()
         self.fleet = Fleet(
@@ -42,6 +42,7 @@ class Proxy:
             self.lane.ask,
             hits=lambda: self.stats.running("hits"),
             misses=lambda: self.stats.running("misses"),
+            kept=kept,
         )
 
     def read(self, hits: int = 0, misses: int = 0) -> None:
@@ -87,6 +88,26 @@ def test_without_a_key_nothing_is_sent() -> None:
     proxy.fleet.tick()
 
     assert proxy.lane.asked == []
+
+
+async def test_a_proxy_that_only_passes_on_leaves_no_trace() -> None:
+    proxy = Proxy(kept=False)
+    proxy.read(hits=3)
+
+    proxy.fleet.tick()
+    await proxy.fleet.finish()
+
+    assert proxy.lane.asked == []
+
+
+def test_from_its_first_use_on_all_that_was_counted_is_kept() -> None:
+    proxy = Proxy(kept=False)
+    proxy.read(hits=3)
+
+    proxy.fleet.keep()
+    proxy.fleet.tick()
+
+    assert proxy.lane.answer() == [b"HINCRBY stats hits 3"]
 
 
 def test_one_batch_is_on_its_way_at_a_time() -> None:
@@ -231,6 +252,14 @@ async def test_a_hash_without_numbers_is_an_error_that_names_the_key() -> None:
 
     with pytest.raises(ProxyError, match="'stats' holds no numbers"):
         await wait(proxy.lane, proxy.fleet.totals(), HMGET=b"*2\r\n$1\r\nx\r\n$-1\r\n")
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", b"*1\r\n$-1\r\n", b"*2\r\n:1\r\n:2\r\n"])
+async def test_a_reply_of_another_shape_is_an_error(reply: bytes) -> None:
+    proxy = Proxy()
+
+    with pytest.raises(ProxyError):
+        await wait(proxy.lane, proxy.fleet.totals(), HMGET=reply)
 
 
 async def test_totals_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
