@@ -196,7 +196,9 @@ def shown(word: bytes) -> str:
 
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
 # The same of the server: its maxclients is to be raised, not the proxy's max_clients.
-SERVER_FULL: Final = b"-UPSTREAM no connection to the server: its own maxclients is reached"
+SERVER_FULL: Final = (
+    b"-UPSTREAM no connection to the server: max number of clients reached there (its maxclients)"
+)
 # What a server with a password answers to those who have not sent it.
 NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
 # Stands for the server's "unknown command", which repeats the password.

@@ -90,7 +90,7 @@ class Wire(asyncio.Transport):
 
 HANDSHAKE = {
     b"AUTH": b"+OK\r\n",
-    b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n",
+    b"CLIENT": b"+OK\r\n",
     b"PING": b"+PONG\r\n",
     b"SELECT": b"+OK\r\n",
 }
@@ -117,7 +117,8 @@ class Upstream(Wire):
     def _shake(self) -> None:
         assert self.handshake is not None
         number = len(self.dial.wires) + 100
-        known = {**HANDSHAKE, b"CLIENT": b":%d\r\n" % number, **self.dial.handshake}
+        hello = b"%%2\r\n$2\r\nid\r\n:%d\r\n$5\r\nproto\r\n:3\r\n" % number
+        known = {**HANDSHAKE, b"HELLO": hello, **self.dial.handshake}
         self.reply(b"".join(known[words[0]] for words in self.handshake))
 
     def _answer(self) -> None:
@@ -342,6 +343,9 @@ class FakeHome:
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None:
         self.down = why
+
+    async def may_track(self, key: LaneKey) -> bool:
+        return True
 
     def lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         self.refused.append(why)

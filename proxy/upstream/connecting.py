@@ -23,7 +23,7 @@ from ..resp.kernel import Cutter
 from ..resp.requests import encode
 from .ask import AskSlot, Reply
 from .dial import Dial
-from .handshake import judge, steps
+from .handshake import again, judge, steps
 from .lane_key import LaneKey, Use
 
 # Upstream bytes a lane holds in its transport before the sessions that feed it are paused.
@@ -143,8 +143,13 @@ class Connecting(LaneCore):
         return cast(asyncio.Protocol, self)
 
     async def _shake_hands(self) -> None:
-        asked = steps(self.key, self._dial.upstream, bare=self._bare)
-        standing = judge(asked, await self._converse([encode(step.words) for step in asked]))
+        tracks = self.key.use is Use.TRACKED and await self._may_track()
+        asked = steps(self.key, self._dial.upstream, bare=self._bare, tracks=tracks)
+        replies = await self._converse([encode(step.words) for step in asked])
+        more = again(asked, replies)
+        if more:
+            replies += await self._converse([encode(step.words) for step in more])
+        standing = judge([*asked, *more], replies)
         self.client_id = standing.client_id
         self.locked = standing.locked
         self.tracking = standing.tracking
@@ -178,6 +183,11 @@ class Connecting(LaneCore):
         return replies
 
     # --- What a subclass makes of it ----------------------------------------------------------
+
+    async def _may_track(self) -> bool:
+        """Whether the key's user may track, as far as it can be known without asking as the
+        user."""
+        return True
 
     def _opened(self) -> None:
         """A connection stands and its handshake is done."""

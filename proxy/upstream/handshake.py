@@ -1,24 +1,30 @@
 """What is said on a new connection before any request, and what the answers mean.
 
-    steps(key, upstream)     AUTH?  HELLO 3?  SELECT?  │ HELLO 3, CLIENT TRACKING? │ CLIENT ID  PING
-    judge(steps, replies)    must succeed              │ may fail: no tracking     │ facts
-                                 └─▶ Standing, or UpstreamNotReady, or UpstreamRefused
+    steps(key, upstream)   SELECT?  │ AUTH?  HELLO  SELECT? │ CLIENT TRACKING?      │ PING?
+    judge(steps, replies)  may fail │ must succeed          │ may fail: no tracking │ facts
+                              │           └─▶ Standing, or UpstreamNotReady, or UpstreamRefused
+                              └─ failed ─▶ again: SELECT as the user
 
-Pure: lane.py writes the requests in one piece and hands over the replies. Nothing here opens a
-connection, waits or retries."""
+A user's lanes ask nothing that the ACL may have against the user (ACL LOG would show it), and get
+a db as its clients got it: by SELECT before AUTH. AUTH and HELLO are everybody's; HELLO's reply has
+the connection's id. Only the proxy's own lanes ask PING: whether the server can serve.
+
+Pure: connecting.py writes the requests in one piece and hands over the replies. Nothing here opens
+a connection, waits or retries."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
 from ..errors import NO_AUTH_COMMAND, UpstreamNotReady, UpstreamRefused
-from ..resp.requests import integer_of
 from ..settings.address import Upstream
 from .lane_key import LaneKey, Use
 
+_ID: Final = re.compile(rb"\$2\r\nid\r\n:(\d{1,19})\r\n")
 # A server that says one of these in the handshake is not ready yet.
 NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
 
@@ -27,10 +33,11 @@ class Purpose(Enum):
     """What a step is for, which says what an error in its reply means."""
 
     LOGIN = auto()  # refused: the user or the password is wrong
+    EARLY = auto()  # refused: it is asked again as the user
     STATE = auto()  # refused: the lane cannot become what its key says
     TRACKING = auto()  # failed: the lane serves, but hears of no changes
-    IDENTITY = auto()  # CLIENT ID; failed: the id stays unknown
-    PROBE = auto()  # PING; -NOAUTH: the server wants a login that we do not have
+    IDENTITY = auto()  # failed: the connection's id stays unknown
+    PROBE = auto()  # whether the server can serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +57,35 @@ class Standing:
     tracking: bool = False  # the server tells us of changes to what we read
 
 
-def steps(key: LaneKey, upstream: Upstream, *, bare: bool = False) -> list[Step]:
-    """The requests that make a new connection what ``key`` says; ``bare``: without any login."""
+def steps(
+    key: LaneKey, upstream: Upstream, *, bare: bool = False, tracks: bool = True
+) -> list[Step]:
+    """The requests that make a new connection what ``key`` says; ``bare``: without any login;
+    ``tracks``: its user may track, if the key says that it shall."""
     asked = [] if bare else _login(key, upstream)
-    if key.resp == 3:
-        asked.append(Step((b"HELLO", b"3"), Purpose.STATE))
-    if key.db:
-        asked.append(Step((b"SELECT", b"%d" % key.db), Purpose.STATE))
-    if key.use is Use.TRACKED:
-        asked.append(Step((b"HELLO", b"3"), Purpose.TRACKING))
+    select = [Step((b"SELECT", b"%d" % key.db), Purpose.STATE)] if key.db else []
+    if key.user is not None and asked:
+        asked = [Step(step.words, Purpose.EARLY) for step in select] + asked
+        select = []
+    tracks = tracks and key.use is Use.TRACKED
+    resp3 = tracks or key.resp == 3
+    why = Purpose.TRACKING if tracks else Purpose.STATE if resp3 else Purpose.IDENTITY
+    asked.append(Step((b"HELLO", b"3" if resp3 else b"2"), why))
+    asked += select
+    if tracks:
         asked.append(Step((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"), Purpose.TRACKING))
-    asked.append(Step((b"CLIENT", b"ID"), Purpose.IDENTITY))
-    asked.append(Step((b"PING",), Purpose.PROBE))
+    if key.user is None and not bare:
+        asked.append(Step((b"PING",), Purpose.PROBE))
     return asked
+
+
+def again(asked: Sequence[Step], replies: Sequence[bytes]) -> list[Step]:
+    """What the user has to be asked, since nobody could do it before AUTH."""
+    return [
+        Step(step.words, Purpose.STATE)
+        for step, reply in zip(asked, replies, strict=True)
+        if step.purpose is Purpose.EARLY and reply.startswith(b"-")
+    ]
 
 
 def _login(key: LaneKey, upstream: Upstream) -> list[Step]:
@@ -98,8 +121,9 @@ def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
             raise UpstreamRefused(reply, login=False)
         if step.purpose is Purpose.TRACKING and failed:
             tracking = False
-        if step.purpose is Purpose.IDENTITY and reply.startswith(b":"):
-            client_id = integer_of(reply[1:-2]) or 0
-        if step.purpose is Purpose.PROBE:
-            locked = reply.startswith(b"-NOAUTH")
+        if step.words[0] == b"HELLO":
+            found = None if failed else _ID.search(reply)
+            client_id = int(found[1]) if found else 0
+        if step.purpose in (Purpose.IDENTITY, Purpose.PROBE):
+            locked |= reply.startswith(b"-NOAUTH")
     return Standing(client_id, locked, tracking)

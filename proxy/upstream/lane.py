@@ -111,6 +111,9 @@ class Lane(Connecting):
                 self._running = True
                 self._home.start(self)
 
+    async def _may_track(self) -> bool:
+        return await self._home.may_track(self.key)
+
     def _opened(self) -> None:
         """A connection stands: send what waited for it."""
         self._become(LaneState.READY)

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from ..errors import ProxyError, UpstreamRefused
 from ..hot.answers import Slot
+from .lane_key import LaneKey
 
 LaneT = TypeVar("LaneT", contravariant=True)
 
@@ -70,6 +71,11 @@ class Home(Protocol[LaneT]):
 
     def lane_refused(self, lane: LaneT, why: UpstreamRefused) -> None:
         """The server answered the handshake with an error."""
+
+    async def may_track(self, key: LaneKey) -> bool:
+        """Whether the key's user may do what a tracked lane does, as far as it can be known
+        without asking as that user: the server's ACL LOG would show it."""
+        ...
 
     @property
     def down(self) -> ProxyError | None:

@@ -19,7 +19,8 @@ Answer = Callable[["Connection", list[bytes]], bytes | None]
 OWN: dict[bytes, bytes] = {
     b"INFO": b"$24\r\nredis_version:7.0.15\r\n\r\n\r\n",
     b"COMMAND": b"-ERR unknown command\r\n",
-    b"CLIENT": b":7\r\n",
+    b"HELLO": b"%2\r\n$2\r\nid\r\n:7\r\n$5\r\nproto\r\n:3\r\n",
+    b"CLIENT": b"+OK\r\n",
     b"PING": b"+PONG\r\n",
     b"SELECT": b"+OK\r\n",
 }

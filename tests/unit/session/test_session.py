@@ -135,7 +135,7 @@ async def test_a_protocol_error_comes_in_its_place_and_ends_the_connection(
 
 async def test_a_stranger_is_held_to_narrow_limits(world: World) -> None:
     noauth = b"-NOAUTH Authentication required.\r\n"
-    world.dial.handshake = {b"CLIENT": noauth, b"PING": noauth}
+    world.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
     world.lanes.shared(world.lanes.primary_key).open()
     await world.settle()
     stranger = world.client()

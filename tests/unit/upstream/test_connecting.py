@@ -91,14 +91,14 @@ async def test_a_connection_is_opened_once_its_handshake_is_done(bench: Bench) -
     probe = await bench.connect(LaneKey(db=2))
 
     assert probe.opened == 1
-    assert bench.wire.handshake == [[b"SELECT", b"2"], [b"CLIENT", b"ID"], [b"PING"]]
+    assert bench.wire.handshake == [[b"HELLO", b"2"], [b"SELECT", b"2"], [b"PING"]]
     assert (probe.client_id, probe.locked, probe.tracking) == (101, False, False)
 
 
 async def test_a_bare_connection_logs_in_as_nobody(bench: Bench) -> None:
     await bench.connect(LaneKey(user=User(b"u", b"p")), bare=True)
 
-    assert bench.wire.handshake == [[b"CLIENT", b"ID"], [b"PING"]]
+    assert bench.wire.handshake == [[b"HELLO", b"2"]]
 
 
 @pytest.mark.parametrize("tracks", [True, False])
@@ -143,6 +143,21 @@ async def test_a_refusal_ends_the_attempts_and_the_connection(bench: Bench) -> N
     assert bench.tasks.running[0].done()
 
 
+async def test_a_db_that_nobody_could_select_before_the_login_is_selected_behind_it(
+    bench: Bench,
+) -> None:
+    bench.dial.mute = True
+    probe = await bench.connect(LaneKey(db=1, user=User(b"u", b"p")))
+
+    bench.wire.reply(b"-NOAUTH no\r\n+OK\r\n*2\r\n$2\r\nid\r\n:9\r\n")
+    await settle()
+    bench.wire.expect(b"SELECT", b"1")
+    bench.wire.reply(b"+OK\r\n")
+    await settle()
+
+    assert (probe.opened, probe.client_id) == (1, 9)
+
+
 async def test_a_handshake_that_fails_leaves_nothing_of_it_behind(bench: Bench) -> None:
     bench.dial.handshake |= {b"CLIENT": b"+OK\r\n", b"PING": b"-LOADING wait\r\n"}
 
@@ -160,7 +175,7 @@ async def test_a_handshake_that_fails_leaves_nothing_of_it_behind(bench: Bench) 
         (
             b"-ERR max number of clients reached\r\n",
             UpstreamNotReady,
-            b"-UPSTREAM no connection to the server: its own maxclients is reached\r\n",
+            b"-UPSTREAM no connection to the server: max number of clients reached there",
         ),
         (b"+OK\r\n", UpstreamDown, b"-UPSTREAM no connection to the server: connection lost"),
     ],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import NO_AUTH_COMMAND, UpstreamNotReady, UpstreamRefused
 from nearhit.proxy.settings.address import Upstream
-from nearhit.proxy.upstream.handshake import Standing, judge, steps
+from nearhit.proxy.upstream.handshake import Standing, again, judge, steps
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 
 ALICE = User(b"alice", b"sesame")
 OK = b"+OK\r\n"
-HELLO = b"%1\r\n$5\r\nproto\r\n:3\r\n"
+HELLO = b"%2\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:7\r\n"
+HELLO2 = b"*4\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:7\r\n"
 PONG = b"+PONG\r\n"
 NO = b"-ERR no\r\n"
 
@@ -21,23 +22,31 @@ NO = b"-ERR no\r\n"
 @pytest.mark.parametrize(
     ("key", "asked"),
     [
-        (LaneKey(), []),
-        (LaneKey(use=Use.SCRIPTS), []),
-        (LaneKey(db=3), ["SELECT 3"]),
-        (LaneKey(resp=3), ["HELLO 3"]),
-        (LaneKey(user=ALICE), ["AUTH alice sesame"]),
-        (LaneKey(1, 3, ALICE), ["AUTH alice sesame", "HELLO 3", "SELECT 1"]),
-        (LaneKey(use=Use.TRACKED), ["HELLO 3", "CLIENT TRACKING ON OPTIN"]),
+        (LaneKey(), ["HELLO 2", "PING"]),
+        (LaneKey(use=Use.SCRIPTS), ["HELLO 2", "PING"]),
+        (LaneKey(db=3), ["HELLO 2", "SELECT 3", "PING"]),
+        (LaneKey(resp=3), ["HELLO 3", "PING"]),
+        (LaneKey(user=ALICE), ["AUTH alice sesame", "HELLO 2"]),
+        (LaneKey(1, 3, ALICE), ["SELECT 1", "AUTH alice sesame", "HELLO 3"]),
+        (LaneKey(use=Use.TRACKED), ["HELLO 3", "CLIENT TRACKING ON OPTIN", "PING"]),
         (
             LaneKey(2, 2, ALICE, Use.TRACKED),
-            ["AUTH alice sesame", "SELECT 2", "HELLO 3", "CLIENT TRACKING ON OPTIN"],
+            ["SELECT 2", "AUTH alice sesame", "HELLO 3", "CLIENT TRACKING ON OPTIN"],
         ),
     ],
 )
 def test_the_steps_are_those_that_the_key_needs(key: LaneKey, asked: list[str]) -> None:
     found = [b" ".join(step.words).decode() for step in steps(key, Upstream())]
 
-    assert found == [*asked, "CLIENT ID", "PING"]
+    assert found == asked
+
+
+def test_a_user_who_may_not_track_is_not_asked_to() -> None:
+    key = LaneKey(0, 2, ALICE, Use.TRACKED)
+
+    found = [b" ".join(step.words).decode() for step in steps(key, Upstream(), tracks=False)]
+
+    assert found == ["AUTH alice sesame", "HELLO 2"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,7 @@ def test_a_users_login_goes_before_that_of_the_url() -> None:
 
     found = [step.words for step in steps(LaneKey(user=ALICE), upstream)]
 
-    assert found[:-2] == [(b"AUTH", b"alice", b"sesame")]
+    assert found == [(b"AUTH", b"alice", b"sesame"), (b"HELLO", b"2")]
 
 
 def test_a_bare_connection_logs_in_as_nobody() -> None:
@@ -75,7 +84,7 @@ def test_a_bare_connection_logs_in_as_nobody() -> None:
 
     found = [step.words for step in steps(LaneKey(user=ALICE), upstream, bare=True)]
 
-    assert found == [(b"CLIENT", b"ID"), (b"PING",)]
+    assert found == [(b"HELLO", b"2")]
 
 
 # --- Judging
@@ -89,15 +98,17 @@ NOAUTH = b"-NOAUTH Authentication required.\r\n"
 @pytest.mark.parametrize(
     ("key", "replies", "standing"),
     [
-        (PLAIN, [b":7\r\n", PONG], Standing(client_id=7)),
+        (PLAIN, [HELLO2, PONG], Standing(client_id=7)),
         (PLAIN, [NO, PONG], Standing()),
-        (PLAIN, [b":x\r\n", PONG], Standing()),
+        (PLAIN, [b"*0\r\n", PONG], Standing()),
         (PLAIN, [NOAUTH, NOAUTH], Standing(locked=True)),
-        (PLAIN, [b":7\r\n", NO], Standing(client_id=7)),
-        (FULL, [OK, HELLO, OK, b":7\r\n", PONG], Standing(client_id=7)),
-        (TRACKED, [HELLO, OK, b":7\r\n", PONG], Standing(client_id=7, tracking=True)),
-        (TRACKED, [NO, OK, b":7\r\n", PONG], Standing(client_id=7)),
-        (TRACKED, [HELLO, NO, b":7\r\n", PONG], Standing(client_id=7)),
+        (PLAIN, [NO, NOAUTH], Standing(locked=True)),
+        (PLAIN, [HELLO2, NO], Standing(client_id=7)),
+        (FULL, [OK, OK, HELLO], Standing(client_id=7)),
+        (FULL, [NO, OK, HELLO], Standing(client_id=7)),
+        (TRACKED, [HELLO, OK, PONG], Standing(client_id=7, tracking=True)),
+        (TRACKED, [NO, OK, PONG], Standing()),
+        (TRACKED, [HELLO, NO, PONG], Standing(client_id=7)),
     ],
 )
 def test_replies_say_what_the_connection_is(
@@ -106,10 +117,26 @@ def test_replies_say_what_the_connection_is(
     assert judge(steps(key, Upstream()), replies) == standing
 
 
+@pytest.mark.parametrize(
+    ("early", "more"), [(OK, []), (NO, [(b"SELECT", b"1")]), (NOAUTH, [(b"SELECT", b"1")])]
+)
+def test_what_could_not_be_done_before_the_login_is_asked_behind_it(
+    early: bytes, more: list[tuple[bytes, ...]]
+) -> None:
+    asked = steps(FULL, Upstream())
+
+    found = again(asked, [early, OK, HELLO])
+
+    assert [step.words for step in found] == more
+    for step in found:
+        with pytest.raises(UpstreamRefused):
+            judge([*asked, step], [early, OK, HELLO, b"-NOPERM no\r\n"])
+
+
 @pytest.mark.parametrize("line", [b"-LOADING wait\r\n", b"-MASTERDOWN Link down\r\n"])
-@pytest.mark.parametrize("at", range(5))
+@pytest.mark.parametrize("at", range(3))
 def test_a_server_that_is_not_ready_says_so_in_any_reply(line: bytes, at: int) -> None:
-    replies = [OK, HELLO, OK, b":7\r\n", PONG]
+    replies = [OK, OK, HELLO]
     replies[at] = line
 
     with pytest.raises(UpstreamNotReady) as caught:
@@ -120,22 +147,21 @@ def test_a_server_that_is_not_ready_says_so_in_any_reply(line: bytes, at: int) -
 
 def test_not_ready_goes_before_refused() -> None:
     with pytest.raises(UpstreamNotReady):
-        judge(steps(FULL, Upstream()), [NO, HELLO, OK, b":7\r\n", b"-LOADING wait\r\n"])
+        judge(steps(FULL, Upstream()), [OK, NO, b"-LOADING wait\r\n"])
 
 
 @pytest.mark.parametrize(
     ("at", "reply", "line", "login"),
     [
-        (0, b"-WRONGPASS no\r\n", b"-WRONGPASS no\r\n", True),
-        (0, b"-ERR unknown command 'AUTH', with args: 'sesame'\r\n", NO_AUTH_COMMAND, True),
-        (1, b"-ERR unknown command 'HELLO'\r\n", b"-ERR unknown command 'HELLO'\r\n", False),
-        (2, b"-ERR DB index is out of range\r\n", b"-ERR DB index is out of range\r\n", False),
+        (1, b"-WRONGPASS no\r\n", b"-WRONGPASS no\r\n", True),
+        (1, b"-ERR unknown command 'AUTH', with args: 'sesame'\r\n", NO_AUTH_COMMAND, True),
+        (2, b"-ERR unknown command 'HELLO'\r\n", b"-ERR unknown command 'HELLO'\r\n", False),
     ],
 )
 def test_a_step_that_must_succeed_and_did_not_is_a_refusal(
     at: int, reply: bytes, line: bytes, login: bool
 ) -> None:
-    replies = [OK, HELLO, OK, b":7\r\n", PONG]
+    replies = [OK, OK, HELLO]
     replies[at] = reply
 
     with pytest.raises(UpstreamRefused) as caught:
@@ -146,7 +172,7 @@ def test_a_step_that_must_succeed_and_did_not_is_a_refusal(
 
 def test_the_first_of_several_refusals_is_told() -> None:
     with pytest.raises(UpstreamRefused) as caught:
-        judge(steps(FULL, Upstream()), [b"-WRONGPASS no\r\n", NO, NO, NO, NO])
+        judge(steps(FULL, Upstream()), [NO, b"-WRONGPASS no\r\n", NO])
 
     assert caught.value.line == b"-WRONGPASS no\r\n"
 

@@ -383,33 +383,34 @@ async def test_requests_wait_for_the_handshake(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("key", "bare", "asked"),
     [
-        (LaneKey(), False, []),
-        (LaneKey(db=3), False, [[b"SELECT", b"3"]]),
-        (LaneKey(resp=3), False, [[b"HELLO", b"3"]]),
-        (LaneKey(user=User(b"u", b"p")), False, [[b"AUTH", b"u", b"p"]]),
+        (LaneKey(), False, ["HELLO 2", "PING"]),
+        (LaneKey(db=3), False, ["HELLO 2", "SELECT 3", "PING"]),
+        (LaneKey(resp=3), False, ["HELLO 3", "PING"]),
+        (LaneKey(user=User(b"u", b"p")), False, ["AUTH u p", "HELLO 2"]),
         (
             LaneKey(db=1, resp=3, user=User(b"u", b"p")),
             False,
-            [[b"AUTH", b"u", b"p"], [b"HELLO", b"3"], [b"SELECT", b"1"]],
+            ["SELECT 1", "AUTH u p", "HELLO 3"],
         ),
-        (LaneKey(), True, []),
+        (LaneKey(), True, ["HELLO 2"]),
     ],
 )
 async def test_the_handshake_makes_the_lane_what_its_key_says(
-    bench: Bench, key: LaneKey, bare: bool, asked: list[list[bytes]]
+    bench: Bench, key: LaneKey, bare: bool, asked: list[str]
 ) -> None:
     lane = bench.lane(key, bare=bare)
     lane.open()
     await settle()
 
-    assert bench.dial.wires[0].handshake == [*asked, [b"CLIENT", b"ID"], [b"PING"]]
+    handshake = bench.dial.wires[0].handshake
+    assert handshake == [line.encode().split() for line in asked]
     assert lane.state is LaneState.READY
     assert not lane.locked
 
 
 async def test_a_server_that_wants_a_login_is_noticed(bench: Bench) -> None:
     noauth = b"-NOAUTH Authentication required.\r\n"
-    bench.dial.handshake = {b"CLIENT": noauth, b"PING": noauth}
+    bench.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
 
     lane, _ = await bench.ready()
 

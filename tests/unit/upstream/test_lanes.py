@@ -11,7 +11,13 @@ from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.upstream.dial import Retry
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey, User
-from nearhit.proxy.upstream.lanes import DIALS_MAX, IDLE_TICKS, SHARED_MAX, Lanes
+from nearhit.proxy.upstream.lanes import (
+    DIALS_MAX,
+    IDLE_TICKS,
+    SHARED_MAX,
+    TRACKING_NEEDS,
+    Lanes,
+)
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, Tasks, Tray, settle
@@ -130,7 +136,7 @@ async def test_a_full_pool_closes_the_shared_lanes_that_nobody_uses(bench: Bench
 async def test_the_pool_is_locked_where_its_first_lane_is(bench: Bench) -> None:
     assert not bench.lanes.locked
     noauth = b"-NOAUTH Authentication required.\r\n"
-    bench.dial.handshake = {b"CLIENT": noauth, b"PING": noauth}
+    bench.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
 
     await bench.shared()
 
@@ -229,7 +235,7 @@ async def test_the_lane_that_asks_for_logins_has_none_itself(bench: Bench) -> No
     asking.open()
     await settle()
 
-    assert bench.dial.wires[0].handshake == [[b"CLIENT", b"ID"], [b"PING"]]
+    assert bench.dial.wires[0].handshake == [[b"HELLO", b"2"]]
     assert bench.lanes.asking() is asking
     assert bench.lanes.shared(LaneKey()) is not asking
 
@@ -423,6 +429,40 @@ async def test_a_refusal_is_handed_on(bench: Bench) -> None:
     await settle()
 
     assert [why.login for why in bench.refused] == [True]
+
+
+# --- What a user may
+
+ALICE = LaneKey(user=User(b"alice", b"pw"))
+DENIED = b"User alice has no permissions to run the 'client|caching' command"
+
+
+@pytest.mark.parametrize(
+    ("replies", "may"),
+    [
+        ([b"+OK\r\n"] * 3, True),
+        ([b"+OK\r\n", b"$%d\r\n%b\r\n" % (len(DENIED), DENIED), b"+OK\r\n"], False),
+        # of the key that was made up for the question
+        ([b"+OK\r\n", b"+OK\r\n", b"$27\r\nno permissions for that key\r\n"], True),
+        ([b"-NOPERM you may not ask\r\n"] * 3, True),
+    ],
+)
+async def test_whether_a_user_may_track_is_asked_without_that_user(
+    bench: Bench, replies: list[bytes], may: bool
+) -> None:
+    asking = asyncio.get_running_loop().create_task(bench.lanes.may_track(ALICE))
+    await settle()
+    for words in TRACKING_NEEDS:
+        bench.dial.wires[0].expect(b"ACL", b"DRYRUN", b"alice", *words)
+
+    bench.dial.wires[0].reply(*replies)
+
+    assert await asking is may
+
+
+async def test_who_the_proxy_itself_is_may_track(bench: Bench) -> None:
+    assert await bench.lanes.may_track(LaneKey())
+    assert not bench.dial.wires
 
 
 # --- Time and end

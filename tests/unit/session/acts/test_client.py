@@ -457,7 +457,7 @@ async def test_redirection_to_nobody_is_the_servers_to_refuse(
 
 async def test_a_stranger_has_the_servers_word(world: World) -> None:
     noauth = b"-NOAUTH Authentication required.\r\n"
-    world.dial.handshake = {b"CLIENT": noauth, b"PING": noauth}
+    world.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
     world.lanes.shared(world.lanes.primary_key).open()
     await world.settle()
     stranger = world.client()

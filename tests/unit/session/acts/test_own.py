@@ -379,7 +379,7 @@ async def test_one_that_waits_for_others_is_blocked_meanwhile(own: Own, client: 
 
 async def test_a_stranger_runs_none(own: Own) -> None:
     noauth = b"-NOAUTH Authentication required.\r\n"
-    own.world.dial.handshake = {b"CLIENT": noauth, b"PING": noauth}
+    own.world.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
     own.world.lanes.shared(own.world.lanes.primary_key).open()
     await own.world.settle()
     stranger = own.world.client()

@@ -203,7 +203,7 @@ async def test_a_select_in_a_transaction_moves_the_session(world: World, client:
     assert client.session.berth.lane_key.db == 4
     await asked(world, client, b"GET", b"k", reply=b"+v\r\n")
     assert world.dial.wires[-1].handshake is not None
-    assert world.dial.wires[-1].handshake[0] == [b"SELECT", b"4"]
+    assert [b"SELECT", b"4"] in world.dial.wires[-1].handshake
 
 
 async def test_no_part_of_a_transaction_runs_when_multi_never_left(
