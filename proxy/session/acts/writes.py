@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...resp.requests import encode
 from ...table.table import READS
+from ...upstream.lane_key import Use
 from ..conducted import Conducted
 from ..reasons import HOLD_MULTI
 from ..writes import begin_write
@@ -11,9 +12,14 @@ from .plain import forward
 
 
 def scripted(session: Conducted, args: list[bytes]) -> bool:
-    """On the lane for scripts, where only other scripts wait behind a long one."""
-    if session.berth.quiet and session.berth.own is None:
-        session.berth.run_scripts()
+    """On the lane for scripts, where only other scripts wait behind a long one. It waits for what
+    is outstanding elsewhere: that keeps the order."""
+    berth = session.berth
+    lane = berth.lane
+    if berth.own is None and (lane is None or lane.key.use is not Use.SCRIPTS):
+        if not berth.idle():
+            return False
+        berth.run_scripts()
     return write(session, args)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
 from nearhit.proxy.keys.ours import lease_key
-from nearhit.proxy.resp.requests import encode
 
 from tests.asking import GET, OK, asked, manage, shared
 from tests.fakes import Client, World
@@ -75,11 +75,34 @@ async def test_a_script_goes_where_the_session_is_if_that_is_its_own(
     assert world.connections == 1
 
 
-async def test_a_script_behind_a_read_goes_behind_it(world: World, client: Client) -> None:
+async def test_a_script_behind_a_read_waits_for_it_and_goes_to_the_lane_of_scripts(
+    world: World, client: Client
+) -> None:
     wire = await shared(world, client)
 
     client.raw(GET)
     client.send(b"EVAL", b"return 1", b"0")
+    client.send(b"EVAL", b"return 2", b"0")
     await world.settle()
+    assert wire.take() == GET
+    wire.reply(b"+v\r\n")
+    scripts = await world.upstream(1)
 
-    assert wire.take() == GET + encode([b"EVAL", b"return 1", b"0"])
+    scripts.expect(b"EVAL", b"return 1", b"0")
+    scripts.expect(b"EVAL", b"return 2", b"0")
+    assert wire.quiet
+
+
+@pytest.mark.parametrize("words", [b"FUNCTION LOAD code", b"SCRIPT LOAD code"])
+async def test_a_function_is_called_when_it_has_been_loaded(
+    world: World, client: Client, words: bytes
+) -> None:
+    wire = await shared(world, client)
+
+    client.send(*words.split())
+    client.send(b"FCALL", b"f", b"0")
+    await world.settle()
+    wire.expect(*words.split())
+    wire.reply(b"$4\r\ncode\r\n")
+
+    (await world.upstream(1)).expect(b"FCALL", b"f", b"0")
