@@ -331,6 +331,7 @@ class FakeHome:
     def __init__(self) -> None:
         self.tasks = Tasks()
         self.down: ProxyError | None = None
+        self.paused = False
         self.refused: list[UpstreamRefused] = []
         self.ready = 0
 

@@ -160,10 +160,30 @@ class Berth:
         return False
 
     def attach(self) -> Lane:
-        """The shared lane of our key, from now on."""
+        """The shared lane of our key, from now on; while writes are paused rather one of our own,
+        where our waiting is nobody else's."""
+        own = self._apart()
+        if own is not None:
+            return own
         lane = self.lane = self._session.context.lanes.shared(self.lane_key)
         lane.users += 1
         return lane
+
+    def _apart(self) -> Lane | None:
+        lanes = self._session.context.lanes
+        own = lanes.borrow_now(self.lane_key, self) if lanes.writes_paused else None
+        if own is not None:
+            self.lane = own
+            self._session.at_drain = True
+        return own
+
+    def take_pause(self) -> None:
+        """Whether writes are paused may have changed."""
+        self.choose_mode()
+        if self.lane is not None and not self.lane.lent:
+            self._session.at_drain = True  # to leave it, while they are
+            if self.quiet:
+                self.settle()
 
     def pin(self, key: LaneKey | None = None) -> bool:
         """Take a lane of our own; False: not yet, something is outstanding on a shared one, or
@@ -199,6 +219,8 @@ class Berth:
     def run_scripts(self) -> None:
         """Go to the lane for scripts until all is answered; nothing is outstanding now."""
         self.unpin()
+        if self._apart() is not None:
+            return
         self.lane = self._session.context.lanes.shared(replace(self.lane_key, use=Use.SCRIPTS))
         self.lane.users += 1
         if self.mode in (Mode.NEAR, Mode.FAR):
@@ -234,6 +256,8 @@ class Berth:
         elif lane.key.use is Use.SCRIPTS:
             self.unpin()
             self._session.become(self._session.home)
+        elif self._session.context.lanes.writes_paused:
+            self.unpin()
 
     def leave(self) -> None:
         """The client is gone."""
@@ -289,7 +313,9 @@ class Berth:
             return Mode.QUEUEING
         if self.holds & HOLD_SUBSCRIBED and self.lane_key.resp == 2:
             return Mode.SUBSCRIBED
-        return Mode.FAR if self.holds or not session.context.table.ours.near else Mode.NEAR
+        far = self.holds or not session.context.table.ours.near
+        # The tracked lane carries scripts of our own, which may be waiting there.
+        return Mode.FAR if far or session.context.lanes.writes_paused else Mode.NEAR
 
     def find_tracked(self) -> Lane:
         """The tracked lane and the space that it fills, of the db and user that we have now."""

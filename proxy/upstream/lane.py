@@ -241,7 +241,7 @@ class Lane(Connecting):
         """Once a second: give up a connection that owes replies and has been silent for too
         long."""
         owes = self.state is LaneState.READY and bool(self.waiting)
-        owes = owes and not self.patient and not self.paused
+        owes = owes and not (self.patient or self.paused or self._home.paused)
         if self._silence.too_long(owes=owes, heard=self.heard):
             self.lose(f"no answer in {self._silence.limit_s:g} s")
         if self._silence.waits_too_long(waits=bool(self.offline)):

@@ -27,6 +27,7 @@ from .ask import Done, Reply
 from .dial import Dial
 from .lane import Lane
 from .lane_key import LaneKey
+from .pause import Pause
 from .ports import Owner
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Lanes:
     ) -> None:
         self.dial = dial
         self.down: ProxyError | None = None
+        self.pause = Pause()
         self.primary_key = LaneKey(db=dial.upstream.db)
         self._start = start
         self.pinned_max = pinned_max or PINNED_DEFAULT
@@ -165,6 +167,25 @@ class Lanes:
             lane.open()
         self._lent.add(lane)
         return lane
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server keeps requests waiting because a client of ours wants it."""
+        return self.pause.any(self._loop.time())
+
+    @property
+    def writes_paused(self) -> bool:
+        """Whether it does so with writes alone."""
+        return self.pause.writes(self._loop.time())
+
+    def borrow_now(self, key: LaneKey, owner: Owner[Lane]) -> Lane | None:
+        """As ``borrow``; None: not now, and nobody waits."""
+        try:
+            return self.borrow(key, owner)
+        except ProxyError:
+            return None
+        finally:
+            self.leave_line(owner)
 
     def _has_place(self, key: LaneKey) -> bool:
         if self._warm.get(key) or self.down is not None:

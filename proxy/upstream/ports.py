@@ -78,6 +78,11 @@ class Home(Protocol[LaneT]):
         ...
 
     @property
+    def paused(self) -> bool:
+        """Whether requests wait in the server because a client wants it."""
+        ...
+
+    @property
     def down(self) -> ProxyError | None:
         """Why the upstream counts as down; None while it does not."""
         ...

@@ -23,6 +23,7 @@ from ..clients import Client
 from ..conducted import Conducted
 from ..reasons import HOLD_STICKY, HOLD_TRACKING, STALL_END, STALL_REPLY
 from .odd import sticky
+from .pause import pause, unpause
 from .plain import Act, Answer, ask, forward
 
 NO_NAME: Final = b" "  # no name may be it, so a server that is asked to take it changes nothing
@@ -323,11 +324,13 @@ ANSWERS: Final[Mapping[bytes, Callable[[Conducted, list[bytes]], Answer]]] = {
 }
 SUBCOMMANDS: Final[Mapping[bytes, Act]] = {
     b"KILL": _kill,
+    b"PAUSE": pause,
     b"REPLY": _reply,
     b"SETINFO": _setinfo,
     b"SETNAME": _setname,
     b"TRACKING": _tracking,
     b"UNBLOCK": _unblock,
+    b"UNPAUSE": unpause,
 }
 # These leave nothing on the connection they run on.
 STATELESS: Final = frozenset({b"", b"CACHING", b"HELP", b"PAUSE", b"UNPAUSE"})
