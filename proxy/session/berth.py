@@ -206,6 +206,19 @@ class Berth:
         self._session.at_drain = True
         return True
 
+    def pin_now(self) -> bool:
+        """Take a lane of our own, for another's sake; False: not now."""
+        if self.own is not None:
+            return True
+        if not self.quiet:
+            return False
+        own = self._session.context.lanes.borrow_now(self.lane_key, self)
+        if own is None:
+            return False
+        self.unpin()
+        self.lane = own
+        return True
+
     def unpin(self) -> None:
         """Give the lane back; it is clean, or tainted."""
         lane, self.lane = self.lane, None

@@ -14,6 +14,7 @@ from ..resp.requests import integer_of
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from .identity import Identity
+from .reasons import HOLD_REDIRECTED
 
 
 class Berthed(Protocol):
@@ -25,13 +26,20 @@ class Berthed(Protocol):
     @property
     def lane(self) -> Lane | None: ...
     @property
+    def own(self) -> Lane | None: ...
+    @property
     def user(self) -> bytes: ...
     @property
     def flags(self) -> str: ...
     @property
     def subscriptions(self) -> tuple[int, int, int]: ...
 
-    def pin(self) -> bool: ...
+    @property
+    def quiet(self) -> bool: ...
+
+    def pin_now(self) -> bool: ...
+    def let_go(self, why: int) -> None: ...
+    def settle(self) -> None: ...
     def hold(self, why: int) -> None: ...
     def choose_mode(self) -> None: ...
     def take_pause(self) -> None: ...
@@ -86,11 +94,29 @@ class Clients:
         return True
 
     def leave(self, client: Client) -> None:
+        self.redirect(client, None)
         self._by_id.pop(client.identity.id, None)
         self._left()
 
     def get(self, number: int) -> Client | None:
         return self._by_id.get(number)
+
+    def redirect(self, client: Client, target: Client | None) -> None:
+        """The client's invalidations go to the target from now on, None: to nobody else."""
+        former = self._by_id.get(client.identity.redirect)
+        client.identity.redirect = target.identity.id if target is not None else -1
+        if target is not None and target is not client:
+            target.identity.redirected.add(client.identity.id)
+        if former is not None and former is not target:
+            former.identity.redirected.discard(client.identity.id)
+            self.release(former)
+
+    def release(self, target: Client) -> None:
+        """Let a target have a lane like anybody's again, if nobody redirects to it any more."""
+        if not target.identity.redirected:
+            target.berth.let_go(HOLD_REDIRECTED)
+            if target.berth.quiet:
+                target.berth.settle()
 
     def kill(self, tests: Iterable[Test], by: Client) -> int:
         """Close the clients that pass all tests; how many. The one who asks gets its answer

@@ -4,7 +4,7 @@ server knows only lanes."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 
@@ -18,6 +18,7 @@ class Identity:
     local: str = ""
     marks: str = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
     redirect: int = -1  # whose client gets our invalidations
+    redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get
 
     def locate(self, wire: asyncio.BaseTransport) -> None:
         """Take the addresses of both ends."""

@@ -28,6 +28,7 @@ HOLD_TRACKING: Final = 16
 HOLD_STICKY: Final = 32
 HOLD_UPLOAD: Final = 64
 HOLD_TUNNEL: Final = 128
+HOLD_REDIRECTED: Final = 256  # another's invalidations come here
 # With one of these gone the client must learn that its state is gone: its connection ends.
 HOLDS_STATE: Final = ~HOLD_BLOCKED
 # For a client with one of these the future has something: its end must be seen, and ends it.

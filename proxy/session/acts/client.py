@@ -7,31 +7,26 @@ https://redis.io/docs/latest/commands/?group=connection"""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from ...errors import BadFilter, ProxyError
-from ...hot.lane import LaneState
 from ...hot.session import MUTE_OFF, MUTE_SKIP
 from ...resp.modes import Mode
 from ...resp.replies import OK, bulk, error, integer, null, verbatim
 from ...resp.requests import encode, integer_of, is_name
 from .. import clients
-from ..clients import Client
 from ..conducted import Conducted
-from ..reasons import HOLD_STICKY, HOLD_TRACKING, STALL_END, STALL_REPLY
+from ..reasons import STALL_END
 from .odd import sticky
 from .pause import pause, unpause
 from .plain import Act, Answer, ask, forward
+from .tracking import NOBODY, tracking
 
 NO_NAME: Final = b" "  # no name may be it, so a server that is asked to take it changes nothing
 _REDIRECT: Final = re.compile(rb"\$8\r\nredirect\r\n:-?\d+\r\n")
 NO_SUCH_CLIENT: Final = error("No such client")
-# No lane has this id, so asking about it changes nothing and still meets the ACL and the syntax
-# check.
-NOBODY: Final = b"%d" % (2**63 - 1)
 
 
 def client(session: Conducted, args: list[bytes]) -> bool:
@@ -259,60 +254,6 @@ def _reply(session: Conducted, args: list[bytes]) -> bool:
     return True
 
 
-def _tracking(session: Conducted, args: list[bytes]) -> bool:
-    """The lane is this session's while tracking is on: invalidations come where the reads went."""
-    if not session.berth.idle() or not session.berth.pin():
-        return False
-    words = list(args)
-    target: Client | None = None
-    for at, word in enumerate(words[:-1]):
-        if word.upper() == b"REDIRECT":
-            number = integer_of(words[at + 1])
-            if number is None:
-                continue  # the server says what is wrong with it
-            target = session.context.clients.get(number)
-            if (
-                target is not None
-                and target is not session.client
-                and not _has_identity(session, target)
-            ):
-                return False
-            lane = target.berth.lane if target is not None else None
-            words[at + 1] = b"%d" % lane.client_id if lane is not None else NOBODY
-
-    def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"+"):
-            if len(args) > 2 and args[2].upper() == b"ON":
-                session.berth.hold(HOLD_TRACKING)
-                session.client.identity.redirect = target.identity.id if target is not None else -1
-            else:
-                session.berth.let_go(HOLD_TRACKING)
-                session.client.identity.redirect = -1
-        return reply
-
-    ask(session, words, seen)
-    return True
-
-
-def _has_identity(session: Conducted, target: Client) -> bool:
-    """Whether the target has a lane of its own with a known id; if not, it gets one and we wait for
-    it."""
-    berth = target.berth
-    lane = berth.lane
-    if lane is not None and lane.lent and (lane.client_id or lane.state is LaneState.READY):
-        lane.tainted = True
-        berth.hold(HOLD_STICKY)
-        return True
-    resume = session.stall(STALL_REPLY)
-    if berth.pin() and berth.lane is not None:
-        berth.lane.tainted = True
-        berth.hold(HOLD_STICKY)
-        berth.lane.ask(lambda _: resume(), b"PING")
-    else:
-        asyncio.get_running_loop().call_later(0.01, resume)
-    return False
-
-
 # What these answer is of our clients: the server is asked the same, and its answer replaced.
 ANSWERS: Final[Mapping[bytes, Callable[[Conducted, list[bytes]], Answer]]] = {
     b"GETNAME": _getname,
@@ -328,7 +269,7 @@ SUBCOMMANDS: Final[Mapping[bytes, Act]] = {
     b"REPLY": _reply,
     b"SETINFO": _setinfo,
     b"SETNAME": _setname,
-    b"TRACKING": _tracking,
+    b"TRACKING": tracking,
     b"UNBLOCK": _unblock,
     b"UNPAUSE": unpause,
 }

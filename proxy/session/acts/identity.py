@@ -118,6 +118,7 @@ def reset(session: Conducted, args: list[bytes]) -> bool:
     leave_multi(session, ~0)
     skipped = session.mute & MUTE_SKIP
     session.mute = 0
+    session.context.clients.redirect(session.client, None)
     session.client.identity.reset()
     session.berth.blocking = 0
     session.berth.rekey(session.context.lanes.primary_key)

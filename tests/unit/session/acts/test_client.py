@@ -399,62 +399,6 @@ async def test_names_and_kills_in_a_transaction_are_done_by_exec(
     assert other.wire.end == "aborted"
 
 
-# --- Tracking
-
-
-async def test_tracking_holds_a_lane_until_it_is_off(world: World, client: Client) -> None:
-    await asked(world, client, b"CLIENT", b"TRACKING", b"ON", reply=OK)
-    assert client.session.berth.flags == "t"
-
-    await asked(world, client, b"CLIENT", b"TRACKING", b"OFF", reply=OK)
-
-    assert client.session.berth.flags == "N"
-    assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
-
-
-async def test_a_refused_tracking_holds_nothing(world: World, client: Client) -> None:
-    await asked(world, client, b"CLIENT", b"TRACKING", b"on", reply=b"-ERR no\r\n")
-
-    assert client.session.berth.holds == 0
-
-
-async def test_redirection_names_the_lane_of_the_other_client(world: World, client: Client) -> None:
-    target = world.client()
-    client.send(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", b"2")
-    await world.settle()
-    ids = {wire: wire.dial.wires.index(wire) + 101 for wire in world.dial.wires}
-    (targets,) = [wire for wire in world.dial.wires if wire.written]
-    targets.expect(b"PING")  # so that its lane has an id by which it is named
-
-    targets.reply(b"+PONG\r\n")
-    await world.settle()
-    (wire,) = [wire for wire in world.dial.wires if wire.written]
-    wire.expect(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", b"%d" % ids[targets])
-    wire.reply(OK)
-    await world.settle()
-
-    assert client.took() == OK
-    assert client.session.identity.redirect == 2
-    assert target.session.lane is not None
-    assert not target.wire.end
-
-
-@pytest.mark.parametrize(
-    ("number", "sent"), [(b"99", b"%d" % (2**63 - 1)), (b"x", b"x")], ids=["nobody", "no number"]
-)
-async def test_redirection_to_nobody_is_the_servers_to_refuse(
-    world: World, client: Client, number: bytes, sent: bytes
-) -> None:
-    client.send(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", number)
-    wire = await world.upstream(0)
-    wire.expect(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", sent)
-    wire.reply(b"-ERR no such\r\n")
-    await world.settle()
-
-    assert client.took() == b"-ERR no such\r\n"
-    assert client.session.identity.redirect == -1
-
-
 async def test_a_stranger_has_the_servers_word(world: World) -> None:
     noauth = b"-NOAUTH Authentication required.\r\n"
     world.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
