@@ -76,6 +76,7 @@ cdef class NearCache:
     cdef public double ttl_max
     cdef public Py_ssize_t value_max
     cdef public bint active
+    cdef public int bypasses
     cdef public dict spaces
     cdef public Py_ssize_t used
     cdef public Py_ssize_t entries

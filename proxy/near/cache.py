@@ -231,6 +231,7 @@ class NearCache:
         self.ttl_max = ttl_max
         self.value_max = min(budget // 64, VALUE_MAX) if value_max is None else value_max
         self.active = budget > 0
+        self.bypasses = 0  # who writes what nobody sees
         self.spaces: dict[tuple[int, object], Space] = {}
         self.used = 0
         self.entries = 0
@@ -298,6 +299,13 @@ class NearCache:
         self.flushes[reason] += 1
         for space in self.spaces.values():
             space.flush()
+
+    def bypass(self, change: int) -> None:
+        """+1: from now on somebody writes unseen, and nothing is kept; -1: no more."""
+        self.bypasses += change
+        self.active = self.budget > 0 and not self.bypasses
+        if change > 0:
+            self.flush("flushed")
 
     # --- Storing and evicting -----------------------------------------------------------------
 

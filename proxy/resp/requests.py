@@ -165,6 +165,11 @@ class Hello:
     login: tuple[bytes, bytes] | None
     name: bytes | None
 
+    @property
+    def without_name(self) -> list[bytes]:
+        """The request for a lane: names are the proxy's own, the lane's stays."""
+        return [b"HELLO", b"%d" % self.resp, *((b"AUTH", *self.login) if self.login else ())]
+
 
 def parse_hello(args: Sequence[bytes]) -> Hello | None:
     """HELLO's arguments as Redis reads them; None for those it refuses whatever the login."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -22,6 +22,7 @@ from ..hot.near import NearReading
 from ..log import event
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
+from ..upstream.ask import Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from .context import Context
@@ -39,7 +40,9 @@ from .reasons import (
     STALL_END,
     STALL_LANE,
     STALL_PLACE,
+    STALL_REPLY,
 )
+from .tunnel import Held, Passing, Tunnel
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +71,23 @@ class Moored(Protocol):
     def stall(self, reason: int) -> object: ...
     def resume(self, reason: int) -> None: ...
     def take_rest(self) -> bytes: ...
+    def drained(self) -> None: ...
     def close(self) -> None: ...
     def stop_reading(self) -> None: ...
     def start_reading(self) -> None: ...
 
 
 class Berth:
-    __slots__ = ("_refusal", "_running", "_session", "blocking", "holds", "lane_key")
+    __slots__ = (
+        "_refusal", "_running", "_session", "blocking", "holds", "lane_key", "tunnel",
+    )  # fmt: skip
 
     def __init__(self, session: Moored, lane_key: LaneKey) -> None:
         self._session = session
         self.lane_key = lane_key
         self.holds = 0
         self.blocking = 0  # blocking commands outstanding
+        self.tunnel: Tunnel | None = None
         self._running: set[asyncio.Task[None]] = set()  # what ends with the client
         self._refusal: ProxyError | None = None  # why no lane could be borrowed
 
@@ -277,6 +284,7 @@ class Berth:
         for task in self._running:
             task.cancel()
         self._session.context.lanes.leave_line(self)
+        self._close_tunnel()
         lane, self.lane = self.lane, None
         if lane is not None:
             if lane.lent:
@@ -339,23 +347,75 @@ class Berth:
 
     # --- Bytes that are no requests ---------------------------------------------------------------
 
-    def enter_tunnel(self) -> None:
-        """From now on bytes pass both ways as they are, for as long as the connection lasts."""
+    def enter_tunnel(self, *, opening: bool = False, leases: Sequence[bytes] = ()) -> None:
+        """From now on bytes pass both ways as they are, for as long as the connection lasts.
+        ``opening``: if the server's answer is no error; until then the client waits."""
         assert self.lane is not None
         assert self.lane.lent
         self.lane.enter_tunnel()
-        self._session.odd = True
+        self.tunnel = Tunnel(self._session.context, self.lane_key, opening=opening, leases=leases)
         self._session.stalls &= STALL_CLIENT | STALL_LANE | STALL_END
         self.hold(HOLD_TUNNEL)
+        if opening:
+            self._session.stall(STALL_REPLY)
+        else:
+            self._session.odd = True
+
+    def _leave_tunnel(self) -> None:
+        """It was none: the connection is as it was before the request."""
+        assert self.lane is not None
+        self.lane.leave_tunnel()
+        self._close_tunnel()
+        self.let_go(HOLD_TUNNEL)
+        self._session.stalls &= ~STALL_REPLY
+        self._session.drained()
+
+    def _close_tunnel(self) -> None:
+        tunnel, self.tunnel = self.tunnel, None
+        if tunnel is not None:
+            tunnel.close()
 
     def through(self, data: bytes) -> None:
         """More of what the client sends into a tunnel."""
-        lane = self.lane
-        if lane is None:
+        lane, tunnel = self.lane, self.tunnel
+        if lane is None or tunnel is None:
             return
+        todo = tunnel.watch(data)
+        if isinstance(todo, Passing):
+            self._pass(lane, data)
+        elif isinstance(todo, Held):
+            self._pass_behind(lane, data, todo)
+        else:
+            event(
+                log,
+                logging.INFO,
+                "client cut",
+                client=self._session.identity.id,
+                reason="nobody can tell what it writes in its tunnel",
+            )
+            self._session.close()
+
+    def _pass(self, lane: Lane, data: bytes) -> None:
         lane.send_part(data)
         if lane.choked:
             self.wait_for(lane)
+
+    def _pass_behind(self, lane: Lane, data: bytes, held: Held) -> None:
+        """Pass the bytes on when the leases are gone; the client waits."""
+        session, wanted = self._session, len(held.keys)
+        session.odd = False
+        session.stall(STALL_REPLY)
+
+        def deleted(_: Reply) -> None:
+            nonlocal wanted
+            wanted -= 1
+            if not wanted and self.lane is lane:
+                self._pass(lane, data)
+                session.odd = True
+                session.resume(STALL_REPLY)
+
+        for key in held.keys:
+            session.context.lanes.shared(key).ask(deleted, b"DEL", *held.leases)
 
     # --- Flow control -----------------------------------------------------------------------------
 
@@ -388,6 +448,14 @@ class Berth:
 
     def lane_raw(self, lane: Lane, data: bytes) -> None:
         self._session.write(data)
+        tunnel = self.tunnel
+        if tunnel is None or not tunnel.opening:
+            return
+        if tunnel.heard(data):
+            self._leave_tunnel()
+        elif not tunnel.opening:
+            self._session.odd = True
+            self._session.resume(STALL_REPLY)
 
     def lane_ends(self, lane: Lane) -> None:
         if self.lane is lane and self.holds & HOLDS_STATE:
@@ -402,6 +470,7 @@ class Berth:
             return
         session = self._session
         self.lane = None
+        self._close_tunnel()
         session.context.lanes.give_back(lane)
         if self.holds & HOLDS_STATE:
             event(

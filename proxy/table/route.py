@@ -14,6 +14,12 @@ from ..resp.routes import Route
 SCRIPT_SUBCOMMANDS: Final = {b"DEBUG": Route.TUNNEL, b"KILL": Route.BLOCK}
 
 
+# Of REPLCONF's options those that are answered: they only tell the server of its connection.
+_REPLCONF_ANSWERED: Final = frozenset(
+    {b"CAPA", b"IP-ADDRESS", b"LISTENING-PORT", b"RDB-FILTER-ONLY", b"RDB-ONLY", b"VERSION"}
+)
+
+
 def refined(route: Route, args: Sequence[bytes]) -> Route:
     """Refine the route of the command's name by its arguments."""
     if route is Route.BLOCK_OPTION:
@@ -23,6 +29,10 @@ def refined(route: Route, args: Sequence[bytes]) -> Route:
         return Route.STICKY if len(args) > 1 and args[1].upper() == b"PROTOCOL" else Route.PLAIN
     if route is Route.SCRIPT:
         return SCRIPT_SUBCOMMANDS.get(args[1].upper() if len(args) > 1 else b"", Route.PLAIN)
+    if route is Route.TUNNEL and args[0].upper() == b"REPLCONF":
+        # An odd number of words behind the name is a syntax error, which is answered too.
+        told = len(args) % 2 == 0 or {word.upper() for word in args[1::2]} <= _REPLCONF_ANSWERED
+        return Route.STICKY if told else route
     return route
 
 

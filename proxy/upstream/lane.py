@@ -302,6 +302,13 @@ class Lane(Connecting):
         self.patient = True
         self._listen()
 
+    def leave_tunnel(self) -> None:
+        """It was none: nothing is owed, and replies are told apart again."""
+        self.tunnel = self.patient = False
+        self.waiting.clear()
+        self.done = self.sent
+        self._listen()
+
     def subscribe(self, framing: Framing) -> None:
         self.framing = framing
         self._listen()

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar, Final
 
 import hiredis
@@ -63,17 +63,23 @@ class Link:
         reader, writer = self._streams
         packed = b"".join(hiredis.pack_command(_words(words)) for words in requests)  # type: ignore[arg-type]
         writer.write(packed)
-        replies: list[Reply] = []
-        while len(replies) < len(requests):
-            reply = self._reader.gets()
-            if reply is not False:
-                replies.append(reply)
-                continue
+        return [await self._next(reader) for _ in requests]
+
+    async def tell(self, requests: Sequence[tuple[object, ...]], replies: int) -> list[Reply]:
+        """Requests that have as many replies as this. Gone: they did not come."""
+        await self.ask()
+        assert self._streams is not None
+        reader, writer = self._streams
+        writer.write(b"".join(hiredis.pack_command(_words(words)) for words in requests))  # type: ignore[arg-type]
+        return [await self._next(reader) for _ in range(replies)]
+
+    async def _next(self, reader: asyncio.StreamReader) -> Reply:
+        while (reply := self._reader.gets()) is False:
             data = await reader.read(65536)
             if not data:
                 raise EOFError
             self._reader.feed(data)
-        return replies
+        return reply
 
     async def one(self, *words: object) -> Reply:
         return (await self.ask(words))[0]
@@ -233,7 +239,7 @@ class Load:
                 while self.going:
                     kind = self.random.random()
                     if kind < 0.5:
-                        await self._pair(link, reader, self.random.choice(keys))
+                        await self.pair(link, reader, self.random.choice(keys))
                     elif kind < 0.9:
                         picked = self.random.choices(keys, k=self.random.randint(2, 12))
                         await self._batch(link, reader, picked)
@@ -245,7 +251,7 @@ class Load:
                 self.failures += 1
                 await asyncio.sleep(0.02)
 
-    async def _pair(self, link: Link, reader: Reader, key: bytes) -> None:
+    async def pair(self, link: Link, reader: Reader, key: bytes) -> None:
         """One read, by whatever lane, and a plain one behind it."""
         for words in (self.random.choice(READS)(key), ("GET", key)):
             await self._read(link, reader, [key], [words])

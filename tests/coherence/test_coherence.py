@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 
 from tests.servers import HOST, Kind, Process, nearhit, server_binary, upstream
 
-from .history import BOUND, LATE, SILENT_BOUND, History
+from .history import BOUND, LATE, SILENT_BOUND, History, Reader
 from .links import Links, links
 from .load import Gone, Link, Load
 
@@ -149,6 +149,39 @@ async def flush(stage: Stage, load: Load) -> None:
     await every(load, 0.1, act)
 
 
+# How a client makes its connection odd, and how many replies it gets to that.
+PRELUDES: Sequence[Sequence[tuple[object, ...]]] = (
+    (("MULTI",), ("HELLO", "3"), ("EXEC",)),
+    (("REPLCONF", "capa", "x"),),
+    (("REPLCONF", "ACK", "1"), ("PING",)),  # the first is not answered
+    (("MULTI",), ("PSUBSCRIBE", "nothing*"), ("EXEC",), ("PUNSUBSCRIBE",)),
+)
+
+
+async def tunnels(stage: Stage, load: Load) -> None:
+    """Clients whose connections are no requests and replies any more, and who write there."""
+    stage.relay.delay = 0.02  # the tracked lane hears of it late
+    turn = itertools.count()
+    keys = list(load.history.keys)
+    beside, reader = Link(stage.near.port), Reader("beside the tunnels", "near")
+
+    async def act() -> None:
+        prelude = PRELUDES[next(turn) % len(PRELUDES)]
+        link = Link(stage.near.port)
+        await link.tell(prelude, replies=len(prelude) - (prelude[0][:2] == ("REPLCONF", "ACK")))
+        for _ in range(3):
+            key = load.random.choice(keys)
+            async with load.history.writing(key):
+                for _ in range(3):  # so that it is read near, where it may be
+                    await load.pair(beside, reader, key)
+                await load.write(link, key, "near", proxied=False)
+                await load.pair(beside, reader, key)
+        link.close()
+
+    await every(load, 0.03, act)
+    stage.relay.delay = 0
+
+
 async def restart(stage: Stage, load: Load) -> None:
     """kill -9, and the same server again with nothing in it."""
     await asyncio.sleep(0.4 * SECONDS)
@@ -184,6 +217,7 @@ SCENARIOS = {
         keys=100, config={"tracking-table-max-keys": ("10", "1000000")}
     ),
     "a half-open tracked lane": Scenario(keys=5, trouble=half_open, longer=2.2, bound=SILENT_BOUND),
+    "tunnels": Scenario(keys=10, trouble=tunnels, longer=1.5),
     "kill -9 and restart": Scenario(keys=5, trouble=restart, longer=1.5, bound=SILENT_BOUND),
 }
 

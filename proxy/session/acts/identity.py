@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...errors import ProxyError
 from ...hot.session import MUTE_SKIP
 from ...resp.replies import OK, patch_id
-from ...resp.requests import Hello, integer_of, parse_hello
+from ...resp.requests import integer_of, parse_hello
 from ...upstream.lane import Lane
 from ...upstream.lane_key import User
 from ..conducted import Conducted
@@ -79,13 +79,8 @@ def hello(session: Conducted, args: list[bytes]) -> bool:
         session.berth.rekey(session.berth.lane_key.with_resp(wanted.resp).with_user(user))
         return patch_id(reply, session.client.identity.id)
 
-    ask(session, _without_name(wanted), seen, lane)
+    ask(session, wanted.without_name, seen, lane)
     return True
-
-
-def _without_name(hello: Hello) -> list[bytes]:
-    """Names are the proxy's own: the lane's stays."""
-    return [b"HELLO", b"%d" % hello.resp, *((b"AUTH", *hello.login) if hello.login else ())]
 
 
 def auth(session: Conducted, args: list[bytes]) -> bool:

@@ -6,8 +6,10 @@ from typing import Final
 
 from ...errors import ProxyError
 from ...resp.requests import encode, is_name
+from ...upstream.monitoring import Monitoring
+from ...upstream.subscriptions import Channels
 from ..conducted import Conducted
-from ..reasons import HOLD_MULTI, HOLD_STICKY, STALL_END
+from ..reasons import HOLD_MONITOR, HOLD_MULTI, HOLD_STICKY, STALL_END
 from .plain import ask, forgetting, forward
 
 # CLIENT LIST's flags for what CLIENT NO-EVICT and NO-TOUCH switch.
@@ -45,11 +47,13 @@ def odd(session: Conducted, args: list[bytes]) -> bool:
 
 
 def tunnel(session: Conducted, args: list[bytes]) -> bool:
-    """Bytes pass both ways as they are, from this request on."""
+    """Bytes pass both ways as they are, from this request on, unless the server refuses it."""
     if not session.berth.idle() or not session.berth.pin():
         return False
+    # Of REPLCONF some forms are not answered at all; inside MULTI all are.
+    answered = args[0].upper() != b"REPLCONF" or bool(session.berth.holds & HOLD_MULTI)
     session.send(encode(args), TunnelSlot())
-    session.berth.enter_tunnel()
+    session.berth.enter_tunnel(opening=answered, leases=session.transaction.leases)
     return True
 
 
@@ -65,17 +69,24 @@ class TunnelSlot:
 
 
 def monitor(session: Conducted, args: list[bytes]) -> bool:
-    """A tunnel, where the server agrees."""
+    """What the server shows comes between the replies, on a lane of our own."""
     if not session.berth.idle() or not session.berth.pin():
         return False
 
-    def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"+"):
-            session.berth.enter_tunnel()
-        return reply
-
-    ask(session, args, seen)
+    ask(session, args, lambda reply: begin_monitor(session, reply))
     return True
+
+
+def begin_monitor(session: Conducted, reply: bytes) -> bytes:
+    """The server has answered MONITOR: what it shows from now on are pushes to the client."""
+    lane = session.berth.lane
+    if reply.startswith(b"+") and lane is not None:
+        framing = Monitoring(session.berth.lane_key.resp)
+        if isinstance(lane.framing, Channels):
+            framing.names = lane.framing.names
+        lane.subscribe(framing)
+        session.berth.hold(HOLD_MONITOR)
+    return reply
 
 
 def sticky(session: Conducted, args: list[bytes]) -> bool:
@@ -83,15 +94,18 @@ def sticky(session: Conducted, args: list[bytes]) -> bool:
     if not session.berth.idle() or not session.berth.pin():
         return False
 
-    def seen(reply: bytes) -> bytes:
-        if not reply.startswith(b"-") and session.berth.lane is not None:
-            session.berth.lane.tainted = True
-            session.berth.hold(HOLD_STICKY)
-            mark = MARKS.get(args[1].upper()) if len(args) > 2 else None
-            if mark is not None:
-                session.client.identity.marks = session.client.identity.marks.replace(mark, "")
-                session.client.identity.marks += mark if args[2].upper() == b"ON" else ""
-        return reply
-
-    ask(session, args, seen)
+    ask(session, args, lambda reply: stick(session, args, reply))
     return True
+
+
+def stick(session: Conducted, args: list[bytes], reply: bytes) -> bytes:
+    """The server has answered: the lane stays the session's if it did not refuse."""
+    if not reply.startswith(b"-") and session.berth.lane is not None:
+        session.berth.lane.tainted = True
+        session.berth.hold(HOLD_STICKY)
+        who = session.client.identity
+        mark = MARKS.get(args[1].upper()) if len(args) > 2 else None
+        if mark is not None:
+            who.marks = who.marks.replace(mark, "")
+            who.marks += mark if args[2].upper() == b"ON" else ""
+    return reply

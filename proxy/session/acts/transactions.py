@@ -3,8 +3,8 @@
     MULTI ... EXEC whole in one read ─▶ whole(): forwarded in one piece on the shared lane
     MULTI ─▶ a lane of our own ─▶ queue(): each request ─▶ EXEC, DISCARD
 
-What EXEC answers for some requests is ours to say (Transaction.patches). What would change the
-connection in ways that only its replies tell makes it a tunnel."""
+What EXEC answers for some requests is ours to say, or changes the session (Transaction.patches).
+What would change the connection in ways that no reply tells makes it a tunnel."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ...resp.requests import encode
 from ...resp.routes import Route
 from ..conducted import Conducted
 from ..reasons import HOLD_MULTI, HOLD_WATCH, STALL_END, STALL_REPLY
+from . import in_multi
 from .client import queued as queued_client
 from .introspection import merging
 from .odd import tunnel
@@ -67,8 +68,6 @@ def queue(session: Conducted, route: Route, args: list[bytes]) -> bool:
     client's alone."""
     if route is Route.CLIENT:
         words, patch = queued_client(session, args)
-    elif route is Route.SELECT:
-        words, patch = args, _selected(session, args)
     elif route in (Route.COMMAND, Route.INFO):
         words, patch = args, merging(session, args)
         if patch is None:
@@ -78,21 +77,15 @@ def queue(session: Conducted, route: Route, args: list[bytes]) -> bool:
     else:
         words, patch = args, None
     if patch is None:
-        # It changes the connection in ways that only its replies tell: from now on it is the
-        # client's own.
-        return tunnel(session, args)
+        changing = in_multi.queued(session, route, args)
+        if changing is None:
+            # It changes the connection in ways that no reply tells: from now on it is the client's
+            # own.
+            return tunnel(session, args)
+        words, patch = changing
     session.transaction.patches.append((session.berth.queued, patch))
     session.forward(encode(words))
     return True
-
-
-def _selected(session: Conducted, args: list[bytes]) -> Callable[[bytes], bytes]:
-    def patch(reply: bytes) -> bytes:
-        if reply.startswith(b"+"):
-            session.berth.rekey(session.berth.lane_key.with_db(int(args[1])))
-        return reply
-
-    return patch
 
 
 def _patched(reply: bytes, patches: list[tuple[int, Callable[[bytes], bytes]]]) -> bytes:
@@ -163,7 +156,7 @@ def execute(session: Conducted, args: list[bytes]) -> bool:
         leave_multi(session, HOLD_WATCH)
     if patches:
         seen, lost = forgetting(session, keys, lambda reply: _patched(reply, patches))
-        session.peek(encode(args), seen, lost=lost)
+        ask(session, args, seen, lost=lost)  # what follows may be another user's, in another db
     else:
         session.forward(encode(args), keys=keys)
     return True

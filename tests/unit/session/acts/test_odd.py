@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.asking import GET, OK, asked, shared
 from tests.fakes import Client, World
@@ -33,19 +34,105 @@ async def test_a_command_that_the_server_does_not_know_either_costs_no_lane(
     assert world.learnt == 0
 
 
-async def test_monitor_turns_the_connection_into_a_tunnel(world: World, client: Client) -> None:
+SHOWN = b'+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"\r\n'
+
+
+async def test_what_monitor_shows_comes_between_the_replies(world: World, client: Client) -> None:
     assert await asked(world, client, b"MONITOR", reply=OK) == OK
+    assert client.session.berth.flags == "O"
     own = world.dial.wires[0]
 
-    own.reply(b'+1.0 "GET"\r\n')
-    client.raw(b"QUIT\r\n")
+    client.send(b"PING")
+    await world.settle()
+    own.expect(b"PING")
+    own.reply(SHOWN + SHOWN[:9], SHOWN[9:] + b"+PONG\r\n" + SHOWN)
     await world.settle()
 
-    assert client.took() == b'+1.0 "GET"\r\n'
-    assert own.take() == b"QUIT\r\n"
+    assert client.took() == SHOWN * 2 + b"+PONG\r\n" + SHOWN
     own.lose()
     await world.settle()
     assert client.wire.end == "closed"
+
+
+async def test_reset_ends_monitor_and_its_lane(world: World, client: Client) -> None:
+    await asked(world, client, b"MONITOR", reply=OK)
+
+    client.raw(b"RESET\r\n")
+    await world.settle()
+
+    assert client.took() == b"+RESET\r\n"
+    assert client.session.berth.flags == "N"
+    assert world.dial.wires[0].end == "aborted"
+    assert await asked(world, client, b"SET", b"k", b"v", reply=OK) == OK
+
+
+async def test_who_monitors_may_be_subscribed(world: World, client: Client) -> None:
+    confirmed = b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n"
+    message = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n"
+    client.session.berth.rekey(LaneKey(resp=3))
+    await asked(world, client, b"SUBSCRIBE", b"c", reply=confirmed.replace(b"*", b">"))
+    await asked(world, client, b"MONITOR", reply=OK)
+
+    world.dial.wires[0].reply(message.replace(b"*", b">"), SHOWN)
+    await world.settle()
+
+    assert client.took() == message.replace(b"*", b">") + SHOWN
+    assert client.session.berth.flags == "PO"
+
+
+async def test_what_a_replica_says_of_itself_makes_no_tunnel(near_world: World) -> None:
+    client = near_world.client()
+    await near_world.settle()
+    space = client.session.near.space
+    assert space is not None
+    ticket = space.reserve(b"k")
+    assert ticket is not None
+    assert space.fill(ticket, b"$1\r\nv\r\n", -1, near_world.now)
+
+    await asked(near_world, client, b"REPLCONF", b"capa", b"x", reply=OK)
+    await asked(near_world, client, b"SET", b"k", b"v", reply=OK)
+
+    assert not space.entries
+    assert not client.session.odd
+    assert repr(near_world.lanes) == "<Lanes shared=1 lent=1 warm=0>"
+
+
+@pytest.mark.parametrize("words", [[b"PSYNC", b"?", b"-1"], [b"SCRIPT", b"DEBUG", b"YES"]])
+async def test_a_refused_tunnel_is_none(world: World, client: Client, words: list[bytes]) -> None:
+    client.send(*words)
+    client.send(b"GET", b"k")
+    own = await world.upstream(0)
+    own.expect(*words)
+    assert own.quiet  # what follows waits for the answer
+
+    own.reply(b"\n", b"-NOPERM ", b"no\r\n")
+    await world.settle()
+
+    assert client.took() == b"\n-NOPERM no\r\n"
+    assert client.session.berth.flags == "N"
+    assert repr(world.lanes) == "<Lanes shared=1 lent=0 warm=1>"
+    world.dial.wires[1].expect(b"GET", b"k")
+    world.dial.wires[1].reply(b"+v\r\n")
+    await world.settle()
+    assert client.took() == b"+v\r\n"
+    # And the lane is as good as before.
+    assert await asked(world, client, b"MULTI", reply=OK) == OK
+    assert world.connections == 2
+
+
+async def test_what_follows_goes_through_when_the_tunnel_stands(
+    world: World, client: Client
+) -> None:
+    client.send(b"PSYNC", b"?", b"-1")
+    client.raw(b"and more")
+    own = await world.upstream(0)
+    own.expect(b"PSYNC", b"?", b"-1")
+    assert own.quiet
+
+    own.reply(b"+FULLRESYNC x 0\r\n")
+    await world.settle()
+
+    assert own.take() == b"and more"
 
 
 async def test_an_http_request_ends_the_connection_unanswered(world: World, client: Client) -> None:

@@ -361,8 +361,8 @@ async def test_info_in_a_transaction_has_our_section_where_it_is_asked_for(
     assert (b"# Nearhit" in got) is (not section)
 
 
-@pytest.mark.parametrize("words", [[b"SUBSCRIBE", b"c"], [b"HELLO", b"3"], [b"CLIENT", b"NEW"]])
-async def test_what_only_replies_can_tell_makes_the_connection_the_clients_own(
+@pytest.mark.parametrize("words", [[b"SUBSCRIBE", b"c"], [b"CLIENT", b"REPLY", b"OFF"]])
+async def test_what_no_reply_can_tell_makes_the_connection_the_clients_own(
     world: World, client: Client, words: list[bytes]
 ) -> None:
     wire = await begun(world, client)
