@@ -286,6 +286,11 @@ class NearCache:
         self._past_hits += space.hits
         self._past_misses += space.misses
 
+    @property
+    def filling(self) -> bool:
+        """Whether any fill is in flight."""
+        return any(space.tickets for space in self.spaces.values())
+
     # --- What is no longer true ---------------------------------------------------------------
 
     def invalidate(self, key: bytes) -> None:

@@ -25,7 +25,7 @@ from ..upstream.lane import Lane
 from .listen import Doors
 from .tasks import Tasks
 from .upstream_facts import UpstreamFacts
-from .wiring import Told, http_of, wire
+from .wiring import Told, http_of, swaps_of, wire
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -72,6 +72,7 @@ class Server:
             learnt=self._answered.set,
             workers=config.workers,
         )
+        self._swaps = swaps_of(self._parts)
 
     def __repr__(self) -> str:
         stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
@@ -119,12 +120,15 @@ class Server:
             parts.context.turn.now = self._loop.time()
             await asyncio.sleep(1)
             parts.scopes.tick()
+            self._swaps.tick()
             parts.lanes.tick()
             parts.fleet.tick()
 
     # --- What lanes report --------------------------------------------------------------------
 
     def _lane_ready(self, lane: Lane) -> None:
+        if lane is self._primary:
+            self._swaps.again()
         if lane is self._primary and self._answered.is_set():
             self._facts.learn()  # a new connection may be another version
 

@@ -45,6 +45,7 @@ from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.tracked import TrackedLane
 from . import gauges
+from .swaps import Swaps
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -254,6 +255,22 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     gauges.read_rooms(stats, loads=rooms.loads, locks=rooms.locks)
     gauges.read_process(
         stats, clients=context.clients, lanes=parts.lanes, scopes=parts.scopes, clock=clock
+    )
+
+
+def swaps_of(parts: Parts) -> Swaps:
+    """What notices SWAPDB by the server's own count."""
+    near, scopes = parts.context.near, parts.scopes
+
+    def swapped() -> None:
+        if near is not None:
+            near.flush("flushed")
+        scopes.wake()
+
+    return Swaps(
+        parts.primary.ask,
+        needed=lambda: bool(near is not None and (near.entries or near.filling)) or scopes.watched,
+        swapped=swapped,
     )
 
 

@@ -15,6 +15,7 @@ from ..table.table import Table
 from ..upstream.lanes import Lanes
 from .clients import Clients
 from .scopes import Scopes
+from .swapping import Swapping
 
 
 @dataclass(slots=True)
@@ -35,3 +36,4 @@ class Context:
     )  # ours, by upper-case name
     info: Callable[[], bytes] = lambda: b""  # our section of INFO
     near: NearCache | None = None
+    swapping: Swapping = field(default_factory=Swapping)

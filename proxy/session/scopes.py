@@ -99,6 +99,16 @@ class Scopes:
                 yield scope.flights
                 yield scope.leases
 
+    def wake(self) -> None:
+        """Any key may have changed, and the server may not tell: whoever waits for one looks."""
+        for scope in self._scopes.values():
+            scope.tracked.fire_all()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody waits for a key to change."""
+        return any(scope.tracked.watches for scope in self._scopes.values())
+
     @property
     def tracking(self) -> bool:
         """Whether any server that we asked tells us of changes."""

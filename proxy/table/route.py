@@ -14,6 +14,8 @@ from ..resp.routes import Route
 SCRIPT_SUBCOMMANDS: Final = {b"DEBUG": Route.TUNNEL, b"KILL": Route.BLOCK}
 
 
+# These bring texts that are run later.
+LOADS: Final = frozenset({b"LOAD", b"RESTORE"})
 # Of REPLCONF's options those that are answered: they only tell the server of its connection.
 _REPLCONF_ANSWERED: Final = frozenset(
     {b"CAPA", b"IP-ADDRESS", b"LISTENING-PORT", b"RDB-FILTER-ONLY", b"RDB-ONLY", b"VERSION"}
@@ -28,6 +30,8 @@ def refined(route: Route, args: Sequence[bytes]) -> Route:
         # DEBUG PROTOCOL PUSH pushes to the connection that asked.
         return Route.STICKY if len(args) > 1 and args[1].upper() == b"PROTOCOL" else Route.PLAIN
     if route is Route.SCRIPT:
+        if len(args) > 2 and args[1].upper() in LOADS:
+            return route
         return SCRIPT_SUBCOMMANDS.get(args[1].upper() if len(args) > 1 else b"", Route.PLAIN)
     if route is Route.TUNNEL and args[0].upper() == b"REPLCONF":
         # An odd number of words behind the name is a syntax error, which is answered too.

@@ -124,6 +124,8 @@ class Table:
             return route
         if b"blocking" in command.flags:
             return Route.BLOCK
+        if command.name == b"SWAPDB":
+            return Route.WRITE  # of which the server tells nobody who waits for a key
         if b"write" in command.flags and (self.ours.voids or self.ours.near):
             quick = not self.ours.voids and command.name not in READS
             quick = quick and self.writes_one(command.name)

@@ -186,7 +186,7 @@ class TrackedLane:
         if keys is None:
             if self.near is not None:
                 self.near.flush("null")
-            self._fire_all()
+            self.fire_all()
             return
         for key in keys:
             if self.near is not None:
@@ -200,7 +200,7 @@ class TrackedLane:
 
     def dropped(self) -> None:
         self._flush("lost")
-        self._fire_all()
+        self.fire_all()
 
     def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""
@@ -208,6 +208,7 @@ class TrackedLane:
             self._space.flush()
             self.near.flushes[reason] += 1
 
-    def _fire_all(self) -> None:
+    def fire_all(self) -> None:
+        """Any key may have changed."""
         for watch in {watch for watching in self.watches.values() for watch in watching}:
             watch.fire(None)

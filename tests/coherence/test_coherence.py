@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import os
 import time
@@ -119,9 +120,20 @@ async def half_open(stage: Stage, load: Load) -> None:
     stage.relay.tell()
 
 
+SWAP = "return redis.call('SWAPDB', 0, 1)"
+SWAPS: Sequence[tuple[object, ...]] = (
+    ("SWAPDB", 0, 1),
+    ("EVAL", SWAP, 0),
+    ("EVALSHA", hashlib.sha1(SWAP.encode()).hexdigest(), 0),
+    ("FCALL", "swap", 0),
+)
+LIBRARY = f"#!lua name=swap\nredis.register_function('swap', function() {SWAP} end)"
+
+
 async def flush(stage: Stage, load: Load) -> None:
-    """FLUSHALL, FLUSHDB and SWAPDB through a proxy."""
+    """FLUSHALL, FLUSHDB and SWAPDB through a proxy, also in scripts."""
     link, history = Link(stage.near.port), load.history
+    assert await link.one("FUNCTION", "LOAD", "REPLACE", LIBRARY) == b"swap"
     other = Link(stage.server.port, db=1)
     keys = list(history.keys)
     turn = 0
@@ -141,7 +153,7 @@ async def flush(stage: Stage, load: Load) -> None:
                     for word in (key, b"%d" % write.version)
                 ]
                 await other.one("MSET", *pairs)
-                done = await link.ask(("SWAPDB", 0, 1))
+                done = await link.ask(SWAPS[turn // 3 % len(SWAPS)])
             assert done == [b"OK"], done
             for key, write in zip(keys, writes, strict=True):
                 history.acknowledge(key, write, "near")
@@ -302,6 +314,26 @@ async def test_versions_never_go_back(
         print(f"\n    {stage.kind}, {name}: {load.told()}; near hits {hits}")
     assert all(hits.values()), f"nothing was read near: {hits}"
     assert load.history.reads > 100 * SECONDS
+
+
+async def test_a_swap_that_did_not_pass_is_noticed_within_a_second(stage: Stage) -> None:
+    direct, other = Link(stage.server.port), Link(stage.server.port, db=1)
+    link = Link(stage.near.port)
+    try:
+        assert await direct.one("SET", "swapped", "old") == b"OK"
+        assert await other.one("SET", "swapped", "new") == b"OK"
+        before = (await near_hits(stage))["near"]
+        for _ in range(4):
+            assert await link.one("GET", "swapped") == b"old"
+        assert (await near_hits(stage))["near"] > before
+        assert await direct.one("SWAPDB", 0, 1) == b"OK"
+        swapped = time.monotonic()
+
+        while await link.one("GET", "swapped") == b"old":
+            assert time.monotonic() < swapped + 1.5, "read for more than a second"
+            await asyncio.sleep(0.01)
+    finally:
+        Link.close_all()
 
 
 async def test_a_key_that_ends_in_silence_is_not_read_longer_than_it_lived(stage: Stage) -> None:

@@ -24,7 +24,7 @@ from .own import custom, getorset, read_through
 from .plain import Act, forward
 from .pubsub import subscribe, unsubscribe
 from .transactions import discard, execute, multi, queue, unwatch, watch, whole
-from .writes import scripted, write
+from .writes import load, scripted, write
 
 
 def conduct(session: Conducted, route: Route, args: list[bytes]) -> bool:
@@ -55,6 +55,7 @@ ACTS: Final[Mapping[Route, Act]] = {
     Route.QUIT: quit_,
     Route.READ_THROUGH: read_through,
     Route.RESET: reset,
+    Route.SCRIPT: load,
     Route.SCRIPTED: scripted,
     Route.SELECT: select,
     Route.SHUTDOWN: shutdown,

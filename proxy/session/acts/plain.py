@@ -46,6 +46,22 @@ def forgetting(
     return seen_and_forgotten, lost_and_forgotten
 
 
+def write_any(session: Conducted, args: list[bytes], seen: Answer = bytes) -> None:
+    """Send a request that may write any key; as it is answered everybody who waits for one
+    looks."""
+
+    def woken(reply: bytes) -> bytes:
+        session.context.scopes.wake()
+        return seen(reply)
+
+    def lost(why: ProxyError) -> bytes:
+        session.context.scopes.wake()
+        return why.line
+
+    answered, failed = forgetting(session, None, woken, lost)
+    session.peek(encode(args), answered, lost=failed)
+
+
 def ask(
     session: Conducted,
     args: list[bytes],

@@ -25,7 +25,7 @@ from .client import queued as queued_client
 from .introspection import merging
 from .odd import tunnel
 from .own import refused
-from .plain import ask, forgetting, forward
+from .plain import ask, forgetting, forward, write_any
 
 _MULTI: Final = re.compile(rb"\*1\r\n\$5\r\nMULTI\r\n", re.IGNORECASE)
 _EXEC: Final = re.compile(rb"\*1\r\n\$4\r\nEXEC\r\n", re.IGNORECASE)
@@ -157,6 +157,8 @@ def execute(session: Conducted, args: list[bytes]) -> bool:
     if patches:
         seen, lost = forgetting(session, keys, lambda reply: _patched(reply, patches))
         ask(session, args, seen, lost=lost)  # what follows may be another user's, in another db
+    elif keys is None:
+        write_any(session, args)
     else:
         session.forward(encode(args), keys=keys)
     return True

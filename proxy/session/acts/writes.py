@@ -8,7 +8,7 @@ from ...upstream.lane_key import Use
 from ..conducted import Conducted
 from ..reasons import HOLD_MULTI
 from ..writes import begin_write
-from .plain import forward
+from .plain import forward, write_any
 
 
 def scripted(session: Conducted, args: list[bytes]) -> bool:
@@ -30,8 +30,19 @@ def write(session: Conducted, args: list[bytes]) -> bool:
         return forward(session, args)  # without an option it only reads
     keys = session.context.table.written(args)
     leases = begin_write(session.context, session.berth, keys or [])
+    if session.context.swapping.may_swap(args):
+        keys = None
     if session.berth.holds & HOLD_MULTI:
         session.transaction.writes(keys, leases)
         return forward(session, args)
-    session.forward(encode(args), reads=int(name in READS), keys=keys)
+    if keys is None:
+        write_any(session, args)
+    else:
+        session.forward(encode(args), reads=int(name in READS), keys=keys)
     return True
+
+
+def load(session: Conducted, args: list[bytes]) -> bool:
+    """SCRIPT LOAD, FUNCTION LOAD: what the text says is of interest when it runs."""
+    session.context.swapping.loaded(args)
+    return forward(session, args)

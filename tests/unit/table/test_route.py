@@ -22,7 +22,10 @@ from nearhit.proxy.table.route import refined
         (Route.DEBUG, b"DEBUG SLEEP 0", Route.PLAIN),
         (Route.DEBUG, b"DEBUG", Route.PLAIN),
         (Route.DEBUG, b"DEBUG protocol push", Route.STICKY),
-        (Route.SCRIPT, b"SCRIPT LOAD x", Route.PLAIN),
+        (Route.SCRIPT, b"SCRIPT LOAD x", Route.SCRIPT),
+        (Route.SCRIPT, b"FUNCTION load REPLACE x", Route.SCRIPT),
+        (Route.SCRIPT, b"SCRIPT LOAD", Route.PLAIN),
+        (Route.SCRIPT, b"FUNCTION LIST", Route.PLAIN),
         (Route.SCRIPT, b"SCRIPT", Route.PLAIN),
         (Route.SCRIPT, b"SCRIPT debug yes", Route.TUNNEL),
         (Route.SCRIPT, b"script Kill", Route.BLOCK),
@@ -48,6 +51,6 @@ def test_arguments_refine_the_route(route: Route, request_: bytes, taken: Route)
 def test_every_path_that_is_taken_has_an_act() -> None:
     from nearhit.proxy.session.acts.conduct import ACTS
 
-    inner = {Route.BLOCK_OPTION, Route.DEBUG, Route.SCRIPT}
+    inner = {Route.BLOCK_OPTION, Route.DEBUG}
 
     assert set(ACTS) == set(Route) - inner

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
+
 import pytest
 from nearhit.proxy.keys.ours import lease_key
+from nearhit.proxy.near.cache import Space
+from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.asking import GET, OK, asked, manage, shared
 from tests.fakes import Client, World
+from tests.nearness import plain
 
 
 async def test_scripts_wait_on_a_lane_of_their_own(world: World, client: Client) -> None:
@@ -106,3 +111,80 @@ async def test_a_function_is_called_when_it_has_been_loaded(
     wire.reply(b"$4\r\ncode\r\n")
 
     (await world.upstream(1)).expect(b"FCALL", b"f", b"0")
+
+
+# --- What changes any key, and the server tells nobody of
+
+SWAP = b"return redis.call('SWAPDB', 0, 1)"
+
+
+def kept(world: World) -> Space:
+    assert world.near is not None
+    space = world.near.space(0, None)
+    ticket = space.reserve(b"k")
+    assert ticket is not None
+    assert space.fill(ticket, b"$1\r\nv\r\n", -1, world.now)
+    return space
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [[b"SWAPDB", b"0", b"1"]],
+        [[b"EVAL", SWAP, b"0"]],
+        [[b"SCRIPT", b"LOAD", SWAP], [b"EVALSHA", sha1(SWAP).hexdigest().encode(), b"0"]],
+        [[b"FUNCTION", b"LOAD", SWAP], [b"FCALL", b"f", b"0"]],
+        [[b"MULTI"], [b"EVAL", SWAP, b"0"], [b"EXEC"]],
+        [[b"MULTI"], [b"SWAPDB", b"0", b"1"], [b"EXEC"]],
+        [[b"FLUSHALL"]],
+    ],
+)
+async def test_a_swap_drops_what_is_kept_and_wakes_who_waits(
+    near_world: World, requests: list[list[bytes]]
+) -> None:
+    client = near_world.client()
+    await near_world.settle()
+    watch = near_world.context.scopes.scope(LaneKey()).tracked.watch(b"lock:{r}")
+    for words in requests[:-1]:
+        await asked(near_world, client, *words, reply=OK)
+    space = kept(near_world)
+
+    client.send(*requests[-1])
+    await near_world.settle()
+    assert not space.entries
+    assert not watch.fired
+    kept(near_world)  # of before the server did it
+    for wire in near_world.dial.wires:
+        if wire.written:
+            wire.reply(OK)
+    await near_world.settle()
+
+    assert client.took() == OK
+    assert not space.entries
+    assert watch.fired
+    watch.close()
+
+
+async def test_without_a_near_cache_too_a_swap_wakes_who_waits(
+    world: World, client: Client
+) -> None:
+    woken: list[bool] = []
+    world.context.scopes.wake = lambda: woken.append(True)  # type: ignore[method-assign]
+
+    await asked(world, client, b"SWAPDB", b"0", b"1", reply=OK)
+
+    assert woken == [True]
+
+
+async def test_a_swap_whose_answer_is_lost_may_have_happened(near_world: World) -> None:
+    client = near_world.client()
+    await near_world.settle()
+    client.send(b"SWAPDB", b"0", b"1")
+    await near_world.settle()
+    space = kept(near_world)
+
+    plain(near_world).lose()
+    await near_world.settle()
+
+    assert client.took().startswith(b"-UPSTREAM ")
+    assert not space.entries

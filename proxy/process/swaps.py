@@ -1,0 +1,61 @@
+"""Notices SWAPDB, of which the server tells nobody: by how often it says that it was called.
+
+    once a second, while somebody lives by what was read ─▶ INFO commandstats ─▶ calls_of
+                                                              other than before ─▶ swapped()
+
+Whoever may not ask INFO asks once for each connection: ``again`` is called when one stands.
+server.py ticks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from ..stats.fleet import Sending
+from ..upstream.ask import Reply
+
+_CALLS: Final = re.compile(rb"^cmdstat_swapdb:(calls=\d+,usec=\d+)", re.MULTILINE)
+
+
+def calls_of(info: bytes) -> bytes:
+    """How often SWAPDB was called and how long it took, as one text that differs after each call;
+    empty: never, or never since CONFIG RESETSTAT."""
+    found = _CALLS.search(info)
+    return found[1] if found else b""
+
+
+class Swaps:
+    """Asks, and tells of a change. ``needed``: whether anybody depends on it now."""
+
+    def __init__(
+        self, ask: Sending, *, needed: Callable[[], bool], swapped: Callable[[], None]
+    ) -> None:
+        self._ask = ask
+        self._needed = needed
+        self._swapped = swapped
+        self._calls = b""
+        self._asking = False
+        self._refused = False
+
+    def __repr__(self) -> str:
+        return f"<Swaps {'refused' if self._refused else self._calls.decode() or 'none'}>"
+
+    def tick(self) -> None:
+        """Once a second."""
+        if not (self._asking or self._refused) and self._needed():
+            self._asking = True
+            self._ask(self._told, b"INFO", b"commandstats")
+
+    def again(self) -> None:
+        """Another connection stands, which may be asked what the last one refused."""
+        self._refused = False
+
+    def _told(self, reply: Reply) -> None:
+        self._asking = False
+        if not isinstance(reply, bytes):
+            return  # the connection is lost, and with it all that depends on it
+        self._refused = reply.startswith(b"-")
+        before, self._calls = self._calls, calls_of(reply)
+        if self._calls not in (before, b""):
+            self._swapped()
