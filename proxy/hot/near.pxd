@@ -13,6 +13,7 @@ cdef class NearReading:
     cdef public LaneCore lane
     cdef public Py_ssize_t fresh_after
     cdef public Py_ssize_t unsent
+    cdef public double again
     cdef bint _stands(self) except -1
     cdef bint _hears(self) except -1
     cdef bint _fresh(self) except -1

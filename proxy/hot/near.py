@@ -22,6 +22,7 @@ class NearReading:
         self.space: Space | None = None  # None: this client reads nothing near
         self.lane: LaneCore | None = None  # the tracked one
         self.fresh_after = -1  # answers of the lane
+        self.again = 0.0  # when to look for a space again, where there was no room; 0: never
         self.unsent = 0  # bytes out of the near cache that were not handed to the socket yet
 
     def __repr__(self) -> str:

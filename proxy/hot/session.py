@@ -229,7 +229,11 @@ class SessionCore(Answers):
         and no reply that is still to come can be of an older one. _NOT_FRESH: they may be asked on
         the tracked lane."""
         near = self.near
-        if self.head is not None or near.space is None or self.mute:
+        if self.head is not None or self.mute:
+            return _NOT_NEAR
+        if near.space is None:
+            if near.again and near.again <= self.turn.now:
+                self.open_tracked()
             return _NOT_NEAR
         if not near._stands():
             self.open_tracked()

@@ -53,6 +53,8 @@ cdef class Space:
     cdef public dict tickets
     cdef public Py_ssize_t hits
     cdef public Py_ssize_t misses
+    cdef public Py_ssize_t idle_ticks
+    cdef Py_ssize_t _read
     @cython.locals(entry=Entry, cache=NearCache)
     cpdef Entry get(self, bytes key, double now)
     @cython.locals(count=int)

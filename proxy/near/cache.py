@@ -32,6 +32,8 @@ FREQ_MAX = 7
 # Second chances in a row that one fill hands out at most: then the next entry goes, read or not.
 CHANCES_MAX = 256
 SPACES_MAX = 64
+# A space that nobody has read from for so many seconds makes room for another.
+IDLE_TICKS = 10
 # Fills in flight of one space.
 TICKETS_MAX = 65536
 VALUE_MAX = 1024 * 1024
@@ -131,6 +133,8 @@ class Space:
         self.tickets: dict[bytes, Ticket] = {}
         self.hits = 0
         self.misses = 0
+        self.idle_ticks = 0  # since it was read
+        self._read = 0  # hits and misses then
 
     def __repr__(self) -> str:
         state = "" if self.open else " dropped"
@@ -200,6 +204,12 @@ class Space:
             if self.tickets.get(ticket.key) is ticket:
                 del self.tickets[ticket.key]
 
+    def tick(self) -> None:
+        """Once a second."""
+        read = self.hits + self.misses
+        self.idle_ticks = self.idle_ticks + 1 if read == self._read else 0
+        self._read = read
+
     def written(self, key: bytes) -> None:
         """The key is being changed, or has been: what we have, and what is on its way, is old."""
         self._forget(key)
@@ -265,8 +275,16 @@ class NearCache:
 
     # --- Spaces -------------------------------------------------------------------------------
 
+    def has_room(self, db: int, user: object) -> bool:
+        """Whether a space of that db and user costs none that is read from."""
+        spaces = self.spaces
+        if (db, user) in spaces or len(spaces) < SPACES_MAX:
+            return True
+        return any(space.idle_ticks >= IDLE_TICKS for space in spaces.values())
+
     def space(self, db: int, user: object) -> Space:
-        """The one space of that db and user. Beyond SPACES_MAX, that asked for longest ago goes."""
+        """The one space of that db and user. Beyond SPACES_MAX that goes which was read longest
+        ago, and of those asked for longest ago."""
         found = self.spaces.pop((db, user), None)
         if found is None:
             if len(self.spaces) >= SPACES_MAX:
@@ -278,11 +296,18 @@ class NearCache:
         return found
 
     def _drop_space(self) -> None:
-        name = next(iter(self.spaces))
-        space = self.spaces.pop(name)
+        name = max(self.spaces, key=lambda name: self.spaces[name].idle_ticks)
+        self._end(self.spaces.pop(name))
+        self.flushes["space"] += 1
+
+    def release(self, space: Space) -> None:
+        """Nobody fills it any more."""
+        if self.spaces.get((space.db, space.user)) is space:
+            self._end(self.spaces.pop((space.db, space.user)))
+
+    def _end(self, space: Space) -> None:
         space.open = False
         space.flush()
-        self.flushes["space"] += 1
         self._past_hits += space.hits
         self._past_misses += space.misses
 

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from ..errors import ProxyError
 from ..hot.answers import RunSlot
@@ -45,6 +45,9 @@ from .reasons import (
 from .tunnel import Held, Passing, Tunnel
 
 log = logging.getLogger(__name__)
+
+# Seconds after which a client looks again whether the near cache has room for its db and user.
+AGAIN: Final = 10.0
 
 
 class Moored(Protocol):
@@ -340,8 +343,10 @@ class Berth:
 
     def find_tracked(self) -> Lane:
         """The tracked lane and the space that it fills, of the db and user that we have now."""
-        near = self._session.near
-        near.space, lane = self._session.context.scopes.scope(self.lane_key).tracked.filled()
+        near, context = self._session.near, self._session.context
+        tracked = context.scopes.scope(self.lane_key).tracked
+        near.space, lane = tracked.filled()
+        near.again = context.turn.now + AGAIN if tracked.crowded else 0.0
         near.moved(lane)
         return lane
 

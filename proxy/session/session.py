@@ -282,7 +282,9 @@ class Session(SessionCore):
 
     def open_tracked(self) -> None:
         """See that the tracked lane is there or on its way, and the space that it fills."""
-        self.berth.find_tracked().open()
+        lane = self.berth.find_tracked()
+        if self.near.space is not None or not self.near.again:
+            lane.open()
 
     def wait_for(self, lane: LaneCore) -> None:
         self.berth.wait_for(lane)

@@ -49,8 +49,12 @@ TRACKING_NEEDS: Final = (
     (b"CLIENT", b"CACHING", b"YES"),
     (b"PTTL", b"key"),
 )
-# More than so many shared lanes, and those without sessions are closed at once.
+# More than so many shared lanes, and those that nobody has used for EVICT_TICKS seconds are closed
+# at once; so many more, and those too that nobody uses at the moment. Sooner, each request of a
+# client that goes around its databases would cost a connection.
 SHARED_MAX: Final = 64
+SHARED_MOST: Final = 2048
+EVICT_TICKS: Final = 10
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -115,16 +119,20 @@ class Lanes:
     def shared(self, key: LaneKey) -> Lane:
         """The lane that all sessions of the key share."""
         lane = self._shared.get(key)
-        if lane is None:
+        if lane is None or lane.state is LaneState.CLOSED:
             if len(self._shared) >= SHARED_MAX:
                 self._evict()
             lane = self._shared[key] = self._new(key)
         return lane
 
     def _evict(self) -> None:
-        """Close the shared lanes that nobody uses now: a client may come as a thousand users."""
+        """Close the shared lanes that nobody needs: a client may come as a thousand users."""
+        most = len(self._shared) >= SHARED_MOST
         for lane in list(self._shared.values()):
-            if not (lane.users or lane.waiting or lane.offline):
+            if lane.users or lane.waiting or lane.offline:
+                continue
+            stands = lane.state in (LaneState.READY, LaneState.CONNECTING)
+            if most or not stands or lane.idle_ticks >= EVICT_TICKS:
                 lane.close()
         self._forget_closed()
 
@@ -328,7 +336,8 @@ class Lanes:
         """Lanes idle for long enough; counts the ticks."""
         surplus: list[Lane] = []
         for lane in chain(self._shared.values(), *self._warm.values()):
-            busy = lane.users or lane.waiting or lane.offline
+            busy = lane.users or lane.waiting or lane.offline or lane.sent != lane.sent_before
+            lane.sent_before = lane.sent
             lane.idle_ticks = 0 if busy else lane.idle_ticks + 1
             if lane.idle_ticks > IDLE_TICKS:
                 surplus.append(lane)

@@ -112,6 +112,7 @@ class TrackedLane:
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
         self._space: Space | None = None
+        self.crowded = False  # others read from all the spaces that there may be
         self._heard = -1  # reads of the lane at the last tick
         self._asked = False  # a PING was sent then
         self.key = replace(key, resp=2, use=Use.TRACKED)
@@ -150,18 +151,29 @@ class TrackedLane:
 
     def filled(self) -> tuple[Space | None, Lane]:
         """The near cache's space and the lane that fills it, which may not be connected yet. The
-        space is None without a near cache, and where the server does not track."""
+        space is None without a near cache, where the server does not track, and where the near
+        cache is ``crowded``."""
         lane = self.lane()
         if self.near is None or (lane.state is LaneState.READY and not lane.tracking):
             return None, lane
         if self._space is None or not self._space.open:
+            self.crowded = not self.near.has_room(self.key.db, self.key.user)
+            if self.crowded:
+                return None, lane
             self._space = self.near.space(self.key.db, self.key.user)
+        self.crowded = False
         return self._space, lane
 
     def tick(self) -> None:
         """Once a second: keep the connection that somebody lives by, and ask it with PING whether
         it still stands when it has said nothing since the last tick."""
         lane, space = self._lane, self._space
+        if space is not None:
+            space.tick()
+            if not space.open and lane is not None and not (self.watches or lane.waiting):
+                self._space = None
+                lane.close()  # its room has gone to others, who need connections too
+                return
         if lane is None or not (self.watches or (space is not None and space.entries)):
             return
         lane.idle_ticks = 0
@@ -200,12 +212,16 @@ class TrackedLane:
 
     def dropped(self) -> None:
         self._flush("lost")
+        closed = self._lane is None or self._lane.state is LaneState.CLOSED
+        if closed and self._space is not None and self.near is not None:
+            self.near.release(self._space)
         self.fire_all()
 
     def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""
-        if self._space is not None and self.near is not None:
-            self._space.flush()
+        space = self._space
+        if space is not None and self.near is not None and (space.entries or space.tickets):
+            space.flush()
             self.near.flushes[reason] += 1
 
     def fire_all(self) -> None:

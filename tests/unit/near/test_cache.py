@@ -561,3 +561,62 @@ def test_the_accounted_bytes_are_those_that_the_process_grew_by(size, turnovers)
     )  # fmt: skip
 
     assert float(ran.stdout) == pytest.approx(1.0, abs=0.15)
+
+
+# --- Spaces that are read from
+
+
+def test_a_space_that_is_read_from_gives_its_room_to_nobody(near) -> None:
+    cache = near.NearCache(BUDGET)
+    spaces = [cache.space(db, None) for db in range(near.SPACES_MAX)]
+    for _ in range(near.IDLE_TICKS):
+        for space in spaces[1:]:
+            space.get(b"k", 0.0)
+        assert not cache.has_room(1000, None)
+        for space in cache.spaces.values():
+            space.tick()
+
+    assert cache.has_room(0, None)
+    assert cache.has_room(1000, None)
+    assert cache.space(1000, None).open
+    assert [space.db for space in spaces if not space.open] == [0]
+    assert not cache.has_room(0, None)
+
+
+def test_a_released_space_makes_room(near) -> None:
+    cache = near.NearCache(BUDGET)
+    space = cache.space(0, None)
+    put(space, b"k")
+    space.get(b"k", 0.0)
+
+    cache.release(space)
+    cache.release(space)
+
+    assert not space.open
+    assert (cache.entries, len(cache.spaces), cache.hits) == (0, 0, 1)
+    other = cache.space(0, None)
+    cache.release(space)
+    assert other.open
+
+
+# --- Somebody writes unseen
+
+
+def test_while_somebody_writes_unseen_nothing_is_kept(near) -> None:
+    cache = near.NearCache(BUDGET)
+    space = cache.space(0, None)
+    put(space, b"k")
+    ticket = space.reserve(b"l")
+    assert cache.filling
+
+    cache.bypass(+1)
+    cache.bypass(+1)
+    cache.bypass(-1)
+
+    assert not cache.filling
+    assert space.get(b"k", 0.0) is None
+    assert space.reserve(b"k") is None
+    assert not space.fill(ticket, REPLY, -1, 0.0)
+    cache.bypass(-1)
+    assert put(space, b"k")
+    assert cache.flushes["flushed"] == 2

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 from nearhit.proxy.errors import UpstreamDown, UpstreamLost
+from nearhit.proxy.near.cache import SPACES_MAX
 from nearhit.proxy.resp.modes import Mode
-from nearhit.proxy.session.berth import Berth
+from nearhit.proxy.session.berth import AGAIN, Berth
 from nearhit.proxy.session.reasons import (
     HOLD_BLOCKED,
     HOLD_MULTI,
@@ -454,3 +455,65 @@ async def test_a_client_that_leaves_lets_its_lanes_be_read_again(near_world: Wor
 
     assert wire.reading
     assert all(one.reading for one in near_world.dial.wires)
+
+
+# --- More databases than the near cache has room for
+
+
+def answer(words: list[bytes]) -> bytes:
+    if words[0] == b"PTTL":
+        return b":-1\r\n"
+    return b"$1\r\nv\r\n" if words[0] == b"GET" else b"+OK\r\n"
+
+
+async def test_a_round_of_many_databases_costs_each_one_lane_and_no_more(
+    near_world: World,
+) -> None:
+    """A client for each; those beyond the bound read as they would without a near cache."""
+    world = near_world
+    world.dial.answer = answer
+    clients = [world.client() for _ in range(2 * SPACES_MAX)]
+    for db, client in enumerate(clients):
+        berth_of(client).rekey(LaneKey(db=db))
+
+    async def around() -> None:
+        for client in clients:
+            client.send(b"GET", b"k")
+        await world.settle()
+        assert [client.took() for client in clients] == [b"$1\r\nv\r\n"] * len(clients)
+        world.context.scopes.tick()
+        world.lanes.tick()
+
+    for _ in range(5):
+        await around()
+    connections = world.connections
+    for _ in range(5):
+        await around()
+
+    assert world.connections == connections <= 3 * len(clients)
+    near = world.near
+    assert near is not None
+    assert near.hits >= 5 * SPACES_MAX
+    assert near.flushes["lost"] == near.flushes["space"] == 0
+
+
+async def test_who_found_no_room_looks_again_after_a_while(near_world: World) -> None:
+    near = near_world.near
+    assert near is not None
+    others = [near.space(db, None) for db in range(1, SPACES_MAX + 1)]
+    client = near_world.client()
+    await near_world.settle()
+    near_world.dial.answer = answer
+    assert client.session.near.space is None
+    assert not near_world.dial.wires  # nobody dials a lane that fills nothing
+    near.release(others[0])
+
+    client.send(b"GET", b"k")
+    await near_world.settle()
+    assert client.session.near.space is None
+    near_world.context.turn.now += AGAIN
+    client.send(b"GET", b"k")
+    await near_world.settle()
+
+    assert client.session.near.space is not None
+    assert client.took() == b"$1\r\nv\r\n" * 2

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.upstream.ask import drop
 from nearhit.proxy.upstream.dial import Retry
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 from nearhit.proxy.upstream.lanes import (
     DIALS_MAX,
+    EVICT_TICKS,
     IDLE_TICKS,
     SHARED_MAX,
     TRACKING_NEEDS,
@@ -131,6 +133,51 @@ async def test_a_full_pool_closes_the_shared_lanes_that_nobody_uses(bench: Bench
     assert repr(bench.lanes) == "<Lanes shared=3 lent=0 warm=0>"
     assert bench.lanes.shared(LaneKey(db=0)) is used
     assert bench.lanes.shared(LaneKey(db=1)) is waited
+
+
+async def test_lanes_that_carry_requests_stay_however_many_there_are(bench: Bench) -> None:
+    lanes = [await bench.shared(LaneKey(db=db)) for db in range(SHARED_MAX + 5)]
+
+    for _ in range(2 * EVICT_TICKS):
+        for lane in lanes:
+            lane.ask(drop, b"PING")
+        await settle()
+        for wire in bench.dial.wires:
+            wire.reply(b"+PONG\r\n")
+        bench.lanes.tick()
+        bench.lanes.shared(LaneKey(db=1000)).close()
+
+    assert all(lane.state is LaneState.READY for lane in lanes)
+    assert len(bench.dial.wires) == len(lanes)
+
+
+async def test_in_a_full_pool_lanes_that_are_idle_for_a_while_make_room(bench: Bench) -> None:
+    lanes = [await bench.shared(LaneKey(db=db)) for db in range(SHARED_MAX)]
+    lanes[0].users = 1
+    for _ in range(EVICT_TICKS - 1):
+        bench.lanes.tick()
+    bench.lanes.shared(OTHER)
+    assert len(bench.lanes) == SHARED_MAX
+    lanes[1].ask(drop, b"PING")
+    bench.dial.wires[1].reply(b"+PONG\r\n")
+    bench.lanes.tick()
+    bench.lanes.tick()
+
+    bench.lanes.shared(LaneKey(db=1000))
+
+    assert [lane.key.db for lane in lanes if lane.state is LaneState.READY] == [0, 1]
+
+
+async def test_past_the_last_bound_whatever_nobody_uses_makes_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearhit.proxy.upstream.lanes.SHARED_MOST", SHARED_MAX)
+    lanes = [await bench.shared(LaneKey(db=db)) for db in range(SHARED_MAX)]
+    lanes[3].users = 1
+
+    bench.lanes.shared(LaneKey(db=1000))
+
+    assert [lane.key.db for lane in lanes if lane.state is LaneState.READY] == [3]
 
 
 async def test_the_pool_is_locked_where_its_first_lane_is(bench: Bench) -> None:

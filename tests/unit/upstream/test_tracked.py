@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.near.cache import IDLE_TICKS as SPACES_IDLE
+from nearhit.proxy.near.cache import SPACES_MAX, NearCache
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
@@ -79,6 +81,13 @@ async def ready(here: Stage) -> Upstream:
     server.reply(b"+PONG\r\n")
     await asking
     return server
+
+
+async def ready_again(here: Stage) -> None:
+    """The next connection is."""
+    asking = here.ask(here.scope.upstream.ask(b"PING"))
+    (await here.upstream(1)).reply(b"+PONG\r\n")
+    await asking
 
 
 async def test_a_push_fires_the_watches_of_its_keys_only() -> None:
@@ -366,3 +375,68 @@ async def test_a_lane_is_idle_when_nobody_watches_and_it_is_closed() -> None:
         assert here.scope.idle
         with here.scope.watch(b"a"):
             assert not here.scope.idle
+
+
+async def test_where_others_read_from_all_spaces_there_is_none_until_one_is_idle() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        others = [near.space(db, None) for db in range(1, SPACES_MAX + 1)]
+
+        assert here.scope.filled()[0] is None
+        assert here.scope.crowded
+        for _ in range(SPACES_IDLE):
+            for space in others[1:]:
+                space.get(b"k", 0.0)
+            for space in others:
+                space.tick()
+
+        assert here.scope.filled()[0] is not None
+        assert not here.scope.crowded
+        assert not others[0].open
+
+
+async def test_a_lane_whose_space_went_to_others_is_closed() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        space, lane = here.scope.filled()
+        assert space is not None
+        with here.scope.watch(b"k"):
+            near.release(space)
+            here.scope.tick()
+            assert lane.state is LaneState.READY
+
+        here.scope.tick()
+
+        assert lane.state is LaneState.CLOSED
+        assert server.end == "aborted"
+        await ready_again(here)
+        here.scope.tick()
+        assert here.scope.lane().state is LaneState.READY
+
+
+async def test_a_closed_lane_leaves_its_space_to_others() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        await ready(here)
+        here.scope.filled()
+
+        here.scope.lane().close()
+
+        assert not near.spaces
+
+
+async def test_a_space_counts_the_seconds_since_it_was_read() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        await ready(here)
+        space, _ = here.scope.filled()
+        assert space is not None
+
+        here.scope.tick()
+        here.scope.tick()
+        assert space.idle_ticks == 2
+        space.get(b"k", 0.0)
+        here.scope.tick()
+
+        assert space.idle_ticks == 0
