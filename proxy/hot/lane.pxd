@@ -17,6 +17,7 @@ cdef class LaneCore:
     cdef public list frame
     cdef public Py_ssize_t heard
     cdef public bint paused
+    cdef public bint silent
     cdef public bint choked
     cdef public bint flush_deferred
     cdef public bint tracking

@@ -41,6 +41,7 @@ class LaneCore:
         self.frame: list[bytes] = []  # the parts of a push that came in pieces
         self.heard = 0  # reads from the socket, for tick()
         self.paused = False  # not reading: the only client that waits does not read
+        self.silent = False  # known to say nothing: it may be half open
         self.choked = False  # takes no more for now: see Owner.lane_writable
         self.flush_deferred = False  # the flush was put off by a turn
         self.tracking = False  # the server tells here of changes to what is read here

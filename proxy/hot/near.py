@@ -44,9 +44,10 @@ class NearReading:
         )
 
     def _hears(self) -> bool:
-        """Whether it is read from: for a client that does not read it may not be, and what has
-        changed is not heard of."""
-        return self.lane is not None and not self.lane.paused
+        """Whether it is read from, and says something: for a client that does not read it may not
+        be, and what has changed is not heard of."""
+        lane = self.lane
+        return lane is not None and not lane.paused and not lane.silent
 
     def _fresh(self) -> bool:
         """Whether what stands here is as new as anything that the client has been told."""

@@ -29,6 +29,7 @@ class Use(Enum):
     REQUESTS = auto()
     SCRIPTS = auto()  # everything behind a long one waits for it
     TRACKED = auto()  # reads whose keys the server remembers, and tells us when they change
+    PROBE = auto()  # whether a new connection is answered, where an old one is silent
     BULK = auto()  # work in quantity: scans, fills of many keys
 
 

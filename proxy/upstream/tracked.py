@@ -19,7 +19,7 @@ from typing import Final, Literal, Self
 from ..hot.lane import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
-from .ask import drop
+from .ask import Reply, drop
 from .asker import Asker
 from .lane import Lane
 from .lane_key import LaneKey, Use
@@ -116,6 +116,7 @@ class TrackedLane:
         self._heard = -1  # reads of the lane at the last tick
         self._asked = False  # a PING was sent then
         self.key = replace(key, resp=2, use=Use.TRACKED)
+        self._probe_key = replace(key, resp=2, use=Use.PROBE)
         self._bulk_key = replace(key, resp=2, use=Use.BULK)
         self._lanes = lanes
         self._lane: Lane | None = None
@@ -166,7 +167,8 @@ class TrackedLane:
 
     def tick(self) -> None:
         """Once a second: keep the connection that somebody lives by, and ask it with PING whether
-        it still stands when it has said nothing since the last tick."""
+        it still stands when it has said nothing since the last tick. If that is not answered by
+        the next, it is no longer read from, and given up if others are answered."""
         lane, space = self._lane, self._space
         if space is not None:
             space.tick()
@@ -174,22 +176,40 @@ class TrackedLane:
                 self._space = None
                 lane.close()  # its room has gone to others, who need connections too
                 return
-        if lane is None or not (self.watches or (space is not None and space.entries)):
+        if lane is None:
+            return
+        if not (self.watches or lane.waiting or (space is not None and space.entries)):
             return
         lane.idle_ticks = 0
         if lane.state is not LaneState.READY or lane.paused:
             return
-        if lane.heard == self._heard:
+        if lane.heard != self._heard:
+            self._asked = lane.silent = False
+        elif self._asked:
             # Half open, or the server is busy: what we have may be old. docs/near-cache.md has the
             # bound.
-            if self._asked and space is not None:
-                self._flush("silent")
-            if not self._asked:
-                lane.ask(drop, b"PING")
-            self._asked = True
+            self._flush("silent")
+            lane.silent = True
+            self._probe(lane)
         else:
-            self._asked = False
+            lane.ask(drop, b"PING")
+            self._asked = True
         self._heard = lane.heard
+
+    def _probe(self, lane: Lane) -> None:
+        """Is it the lane or the server that says nothing? Where a new connection is answered, the
+        lane is given up; where none is, all wait for the server as they would without us."""
+        probe = self._lanes.shared(self._probe_key)
+        if probe.waiting or probe.offline:
+            return  # asked already
+        heard = lane.heard
+
+        def told(reply: Reply) -> None:
+            if isinstance(reply, bytes) and lane.heard == heard:
+                lane.lose("silent, while the server answers others")
+            probe.close()  # the next one must be a new connection too
+
+        probe.ask(told, b"PING")
 
     # --- What the lane tells (ports.Listener) -------------------------------------------------
 
@@ -211,6 +231,9 @@ class TrackedLane:
             event(log, logging.WARNING, "server does not track", db=self.key.db)
 
     def dropped(self) -> None:
+        self._asked = False
+        if self._lane is not None:
+            self._lane.silent = False
         self._flush("lost")
         closed = self._lane is None or self._lane.state is LaneState.CLOSED
         if closed and self._space is not None and self.near is not None:

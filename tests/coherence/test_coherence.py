@@ -23,7 +23,7 @@ from tests.servers import HOST, Kind, Process, nearhit, server_binary, upstream
 
 from .history import BOUND, LATE, SILENT_BOUND, History, Reader
 from .links import Links, links
-from .load import Gone, Link, Load
+from .load import Gone, Link, Load, failed
 
 PLAYS = itertools.count()
 SECONDS = float(os.environ.get("NEARHIT_COHERENCE_S", "1"))
@@ -333,6 +333,37 @@ async def test_a_swap_that_did_not_pass_is_noticed_within_a_second(stage: Stage)
             assert time.monotonic() < swapped + 1.5, "read for more than a second"
             await asyncio.sleep(0.01)
     finally:
+        Link.close_all()
+
+
+async def test_behind_a_half_open_tracked_lane_nobody_waits_long(stage: Stage) -> None:
+    """Three seconds until it is known, and a moment until a new connection has told."""
+    link, waiter = Link(stage.near.port), Link(stage.near.port)
+    try:
+        assert await link.one("SET", "half-open", "v") == b"OK"
+        for _ in range(4):
+            assert await link.one("GET", "half-open") == b"v"
+        await link.one("LOCK", "ACQUIRE", "half-open", "PX", 60_000, "TOKEN", "t")
+        waiting = asyncio.ensure_future(waiter.ask(("LOCK", "ACQUIRE", "half-open", "WAIT", 9000)))
+        await asyncio.sleep(0.1)
+        stage.relay.hush()
+        await link.one("DEL", "half-open:other")  # by another lane
+        began, longest, answers = time.monotonic(), 0.0, []
+        while time.monotonic() < began + 4.5:
+            asked = time.monotonic()
+            answers.append(await link.one("GET", f"half-open:{len(answers)}"))
+            longest = max(longest, time.monotonic() - asked)
+            await asyncio.sleep(0.01)
+        stage.relay.tell()
+        await Link(stage.far.port).one("LOCK", "RELEASE", "half-open", "t")
+
+        assert longest < 4.2
+        assert answers[-1] is None
+        assert [failed(answer) for answer in answers].count(True) <= 1
+        await waiting  # a lock, or an error: within its time
+        assert time.monotonic() < began + 9
+    finally:
+        stage.relay.tell()
         Link.close_all()
 
 

@@ -653,7 +653,10 @@ async def test_a_silent_server_is_asked_and_then_not_believed(world: World, clie
     assert world.near is not None
     assert world.near.entries == 0
     assert world.near.flushes["silent"] == 1
+    await world.settle()
+    plain(world).expect(b"PING")  # a new connection, which is not answered either
     tracked(world).reply(b"+PONG\r\n")
+    world.context.scopes.tick()
     assert not await near(world, client)
 
 
@@ -866,3 +869,18 @@ async def test_hits_do_not_narrow_the_window(world: World, client: Client) -> No
     tracked(world).reply(b"_\r\n")
 
     assert client.session.window >= 64
+
+
+async def test_behind_a_silent_lane_nobody_waits(world: World, client: Client) -> None:
+    await cached(world, client)
+    lane = client.session.near.lane
+    assert lane is not None
+    lane.silent = True
+
+    client.send(b"GET", b"k")
+    await world.settle()
+
+    plain(world).expect(b"GET", b"k")
+    plain(world).reply(bulk(b"2"))
+    await world.settle()
+    assert client.took() == bulk(b"2")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
+from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.near.cache import IDLE_TICKS as SPACES_IDLE
 from nearhit.proxy.near.cache import SPACES_MAX, NearCache
@@ -440,3 +441,94 @@ async def test_a_space_counts_the_seconds_since_it_was_read() -> None:
         here.scope.tick()
 
         assert space.idle_ticks == 0
+
+
+# --- A lane that says nothing
+
+
+async def silent(here: Stage) -> Upstream:
+    """The lane's end, which has not answered its PING by the next tick."""
+    server = await ready(here)
+    for _ in range(3):
+        here.scope.tick()
+    await here.world.settle()
+    server.expect(b"PING")
+    return server
+
+
+async def test_a_silent_lane_is_given_up_where_a_new_connection_is_answered() -> None:
+    async with stage() as here:
+        with here.scope.watch(b"k") as watch:
+            server = await silent(here)
+            lane = here.scope.lane()
+            assert lane.silent
+            sent = here.ask(here.scope.upstream.ask(b"GET", b"k"))
+            await here.world.settle()
+            server.expect(b"GET", b"k")
+            unsent = here.ask(here.scope.upstream.ask(b"GET", b"l"))
+            await asyncio.sleep(0)  # it stands in the lane, and has not left
+            assert lane.out
+
+            probe = here.world.dial.wires[1]
+            probe.expect(b"PING")
+            probe.reply(b"+PONG\r\n")
+            assert server.end == "aborted"
+            await here.world.settle()
+
+            assert watch.fired
+            assert isinstance(sent.exception(), UpstreamLost)
+            again = await here.upstream(2)
+            again.expect(b"GET", b"l")
+            again.reply(b"$1\r\nv\r\n")
+            assert await unsent == b"v"
+            assert here.scope.lane() is lane
+            assert not lane.silent
+            assert probe.end == "aborted"
+
+
+async def test_where_nobody_is_answered_the_server_is_waited_for() -> None:
+    async with stage() as here:
+        with here.scope.watch(b"k") as watch:
+            server = await silent(here)
+            here.scope.tick()
+            here.scope.tick()
+            await here.world.settle()
+            assert here.world.connections == 2  # asked once
+
+            server.reply(b"+PONG\r\n")
+            here.scope.tick()
+            assert not here.scope.lane().silent
+            here.world.dial.wires[1].reply(b"+PONG\r\n")
+            await here.world.settle()
+
+            assert not server.end
+            assert not watch.fired
+
+
+async def test_a_probe_that_is_lost_is_sent_again() -> None:
+    async with stage() as here:
+        with here.scope.watch(b"k"):
+            server = await silent(here)
+            here.world.dial.wires[1].lose()
+            await here.world.settle()
+            assert not server.end
+            here.scope.tick()
+
+            (await here.upstream(2)).reply(b"+PONG\r\n")
+
+            assert server.end == "aborted"
+
+
+async def test_a_lane_is_looked_after_while_somebody_waits_for_its_reply() -> None:
+    async with stage() as here:
+        server = await ready(here)
+        asking = here.ask(here.scope.upstream.ask(b"GET", b"k"))
+        await here.world.settle()
+        server.expect(b"GET", b"k")
+
+        for _ in range(3):
+            here.scope.tick()
+        (await here.upstream(1)).reply(b"+PONG\r\n")
+        await here.world.settle()
+
+        assert isinstance(asking.exception(), UpstreamLost)
