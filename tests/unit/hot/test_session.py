@@ -133,6 +133,19 @@ async def test_an_entry_ends_with_its_ttl(world: World, client: Client) -> None:
     assert not await near(world, client)
 
 
+async def test_a_ttl_counts_from_the_asking(world: World, client: Client) -> None:
+    wire = await filling(world, client)
+    world.now += 0.2
+    wire.reply(filled(pttl=250))
+    await world.settle()
+    client.took()
+
+    world.now += 0.049
+    assert await near(world, client)
+    world.now += 0.002
+    assert not await near(world, client)
+
+
 async def test_an_entry_of_a_key_without_ttl_ends_too(world: World, client: Client) -> None:
     await cached(world, client)
     world.now += 59.9

@@ -9,10 +9,11 @@ def test_keys_and_leases_of_its_writes_are_gathered() -> None:
     transaction = Transaction()
 
     transaction.writes([b"a"], [b"lease a"])
-    transaction.writes([b"b", b"c"], [])
+    transaction.writes([b"b", b"c"], [b"lease b", b"lease c"])
+    transaction.writes([b"d"], [])
 
-    assert transaction.keys == [b"a", b"b", b"c"]
-    assert transaction.leases == [b"lease a"]
+    assert transaction.keys == [b"a", b"b", b"c", b"d"]
+    assert transaction.leases == [b"lease a", b"lease b", b"lease c"]
 
 
 def test_a_write_of_any_key_is_not_narrowed_by_those_around_it() -> None:

@@ -532,3 +532,21 @@ async def test_a_lane_is_looked_after_while_somebody_waits_for_its_reply() -> No
         await here.world.settle()
 
         assert isinstance(asking.exception(), UpstreamLost)
+
+
+async def test_that_all_is_gone_is_told_to_every_space() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        server = await ready(here)
+        fill(near, here, b"a")
+        other = near.space(1, None)
+        late = other.reserve(b"late")
+        kept = other.reserve(b"b")
+        assert late is not None
+        assert kept is not None
+        assert other.fill(kept, b"$1\r\nv\r\n", -1, 1.0)
+
+        server.reply(FLUSHED)
+
+        assert near.entries == 0
+        assert not other.fill(late, b"$1\r\nv\r\n", -1, 1.0)

@@ -87,6 +87,22 @@ async def test_mget_fills_what_nothing_was_said_of_meanwhile(world: World, clien
     assert await near(world, client, b"c") == b""
 
 
+async def test_the_ttls_of_its_misses_count_from_the_asking(world: World, client: Client) -> None:
+    await seen_once(world, client, b"a")
+    client.send(b"MGET", b"a", b"x")
+    await world.settle()
+    world.now += 0.2
+    tracked(world).take()
+    tracked(world).reply(OK + b":250\r\n" + b"*2\r\n" + bulk(b"A") + NIL)
+    await world.settle()
+    client.took()
+
+    world.now += 0.049
+    assert await near(world, client, b"a")
+    world.now += 0.002
+    assert not await near(world, client, b"a")
+
+
 # --- What is asked as it is
 
 
