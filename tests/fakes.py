@@ -110,6 +110,11 @@ class Upstream(Wire):
             if not self.dial.mute:
                 asyncio.get_running_loop().call_soon(self._shake)
             return
+        if self.dial.permits and b"$3\r\nACL\r\n" in data[:16]:
+            asking = requests(data)
+            assert all(words[1] == b"DRYRUN" for words in asking)
+            asyncio.get_running_loop().call_soon(self.reply, b"+OK\r\n" * len(asking))
+            return
         super().write(data)
         if self.dial.answer is not None:
             asyncio.get_running_loop().call_soon(self._answer)
@@ -175,6 +180,7 @@ class FakeDial(Dial):
         self.wires: list[Upstream] = []
         self.refuse = 0
         self.mute = False  # accept, but never answer the handshake
+        self.permits = True  # answer ACL DRYRUN by itself: everybody may everything
         self.handshake: dict[bytes, bytes] = {}
         self.answer: Callable[[list[bytes]], bytes] | None = None
         self.seen: list[list[bytes]] = []  # what was answered by itself

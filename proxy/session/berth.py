@@ -4,8 +4,8 @@
        └─────── pin ────▶ lent lane, ours alone ─── unpin ──▶ clean: to the pool; tainted: closed
 
 A lane of our own is kept for as long as anything is held (reasons.py) or outstanding. Order: a
-session uses one lane at a time; another may be taken only when nothing is outstanding. Owns the
-reports of a lent lane (upstream's Owner). Used by Session and by acts."""
+session uses one lane at a time; another may be taken only when nothing is outstanding. What a
+lent lane reports comes by reports.py. Used by Session and by acts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,10 @@ from .context import Context
 from .identity import Identity
 from .reasons import (
     FLAGS,
-    HOLD_BLOCKED,
     HOLD_MULTI,
     HOLD_SUBSCRIBED,
     HOLD_TUNNEL,
     HOLD_UPLOAD,
-    HOLDS_STATE,
     STALL_CLIENT,
     STALL_DRAIN,
     STALL_END,
@@ -42,6 +40,7 @@ from .reasons import (
     STALL_PLACE,
     STALL_REPLY,
 )
+from .reports import Reports
 from .tunnel import Held, Passing, Tunnel
 
 log = logging.getLogger(__name__)
@@ -82,17 +81,18 @@ class Moored(Protocol):
 
 class Berth:
     __slots__ = (
-        "_refusal", "_running", "_session", "blocking", "holds", "lane_key", "tunnel",
+        "_running", "_session", "blocking", "holds", "lane_key", "refusal", "reports", "tunnel",
     )  # fmt: skip
 
     def __init__(self, session: Moored, lane_key: LaneKey) -> None:
         self._session = session
         self.lane_key = lane_key
+        self.reports = Reports(self, session)
         self.holds = 0
         self.blocking = 0  # blocking commands outstanding
         self.tunnel: Tunnel | None = None
         self._running: set[asyncio.Task[None]] = set()  # what ends with the client
-        self._refusal: ProxyError | None = None  # why no lane could be borrowed
+        self.refusal: ProxyError | None = None  # why no lane could be borrowed
 
     def __repr__(self) -> str:
         return f"<Berth db={self.lane_key.db} holds={self.holds} {self.lane!r}>"
@@ -181,7 +181,7 @@ class Berth:
 
     def _apart(self) -> Lane | None:
         lanes = self._session.context.lanes
-        own = lanes.borrow_now(self.lane_key, self) if lanes.writes_paused else None
+        own = lanes.borrow_now(self.lane_key, self.reports) if lanes.writes_paused else None
         if own is not None:
             self.lane = own
             self._session.at_drain = True
@@ -203,10 +203,10 @@ class Berth:
             return True
         if not self.idle():
             return False
-        refusal, self._refusal = self._refusal, None
+        refusal, self.refusal = self.refusal, None
         if refusal is not None:
             raise refusal
-        own = self._session.context.lanes.borrow(key or self.lane_key, self)
+        own = self._session.context.lanes.borrow(key or self.lane_key, self.reports)
         if own is None:
             self._session.stall(STALL_PLACE)
             return False
@@ -222,7 +222,7 @@ class Berth:
             return True
         if not self.quiet:
             return False
-        own = self._session.context.lanes.borrow_now(self.lane_key, self)
+        own = self._session.context.lanes.borrow_now(self.lane_key, self.reports)
         if own is None:
             return False
         self.unpin()
@@ -286,8 +286,8 @@ class Berth:
         """The client is gone."""
         for task in self._running:
             task.cancel()
-        self._session.context.lanes.leave_line(self)
-        self._close_tunnel()
+        self._session.context.lanes.leave_line(self.reports)
+        self.close_tunnel()
         lane, self.lane = self.lane, None
         if lane is not None:
             if lane.lent:
@@ -366,16 +366,16 @@ class Berth:
         else:
             self._session.odd = True
 
-    def _leave_tunnel(self) -> None:
+    def leave_tunnel(self) -> None:
         """It was none: the connection is as it was before the request."""
         assert self.lane is not None
         self.lane.leave_tunnel()
-        self._close_tunnel()
+        self.close_tunnel()
         self.let_go(HOLD_TUNNEL)
         self._session.stalls &= ~STALL_REPLY
         self._session.drained()
 
-    def _close_tunnel(self) -> None:
+    def close_tunnel(self) -> None:
         tunnel, self.tunnel = self.tunnel, None
         if tunnel is not None:
             tunnel.close()
@@ -428,7 +428,7 @@ class Berth:
         """Parse on when the lane takes more."""
         assert isinstance(lane, Lane)
         self._session.stalls |= STALL_LANE
-        lane.waiting_for_room.append(self)
+        lane.waiting_for_room.append(self.reports)
         if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
             self._session.stop_reading()
 
@@ -445,60 +445,3 @@ class Berth:
         """Those that replies for us may come from."""
         lanes = self._session.lane, self._session.near.lane
         return [cast(Lane, lane) for lane in lanes if lane is not None]
-
-    # --- What a lane of our own reports (upstream's Owner) ---------------------------------------
-
-    def lane_pushed(self, lane: Lane, frame: bytes) -> None:
-        self._session.write(frame)
-
-    def lane_raw(self, lane: Lane, data: bytes) -> None:
-        self._session.write(data)
-        tunnel = self.tunnel
-        if tunnel is None or not tunnel.opening:
-            return
-        if tunnel.heard(data):
-            self._leave_tunnel()
-        elif not tunnel.opening:
-            self._session.odd = True
-            self._session.resume(STALL_REPLY)
-
-    def lane_ends(self, lane: Lane) -> None:
-        if self.lane is lane and self.holds & HOLDS_STATE:
-            # What is still to come was meant for the state that is lost: none of it may run
-            # elsewhere.
-            self._session.stalls |= STALL_END
-            self._session.at_drain = True
-            self._session.take_rest()
-
-    def lane_lost(self, lane: Lane, why: ProxyError) -> None:
-        if self.lane is not lane:
-            return
-        session = self._session
-        self.lane = None
-        self._close_tunnel()
-        session.context.lanes.give_back(lane)
-        if self.holds & HOLDS_STATE:
-            event(
-                log,
-                logging.INFO,
-                "client closed",
-                client=session.identity.id,
-                reason="its lane is lost",
-                error=why,
-            )
-            session.close()
-            return
-        self.let_go(HOLD_BLOCKED)
-        session.resume(STALL_DRAIN)
-
-    def lane_free(self) -> None:
-        self._session.resume(STALL_PLACE)
-
-    def lane_refused(self, why: ProxyError) -> None:
-        self._refusal = why
-        self._session.resume(STALL_PLACE)
-
-    def lane_writable(self, lane: Lane) -> None:
-        if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
-            self._session.start_reading()
-        self._session.resume(STALL_LANE)

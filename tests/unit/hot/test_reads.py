@@ -9,6 +9,7 @@ import pytest
 from nearhit.proxy.hot.answers import WINDOW_MAX
 from nearhit.proxy.resp.requests import encode
 
+from tests.asking import switched
 from tests.fakes import Client, Upstream, World
 
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
@@ -197,7 +198,8 @@ async def test_what_the_client_did_not_want_to_hear_is_not_counted(
 ) -> None:
     wire = await connected(world, client)
 
-    client.raw(pipeline("CLIENT REPLY SKIP|GET a|GET b"))
+    await switched(world, client, b"SKIP")
+    client.raw(pipeline("GET a|GET b"))
     await world.settle()
     wire.reply(b"$1\r\na\r\n$1\r\nb\r\n")
     await world.settle()

@@ -17,7 +17,6 @@ from nearhit.proxy.session.reasons import (
     HOLD_TRACKING,
     HOLD_TUNNEL,
     STALL_DRAIN,
-    STALL_END,
     STALL_LANE,
 )
 from nearhit.proxy.upstream.lane import Lane
@@ -53,8 +52,8 @@ def nobody_lends(world: World) -> None:
 
 async def too_late(world: World, client: Client) -> bytes:
     """What the client is told when its time in the line is over."""
-    key, _ = world.lanes._line[client.session.berth]
-    world.lanes._line[client.session.berth] = key, 0.0
+    key, _ = world.lanes._line[client.session.berth.reports]
+    world.lanes._line[client.session.berth.reports] = key, 0.0
     world.lanes.tick()
     await world.settle()
     return client.took()
@@ -371,7 +370,7 @@ async def test_what_waits_for_a_lane_goes_on_when_it_takes_more(
     await world.settle()
     assert client.session.stalls & STALL_LANE
     assert wire.quiet
-    berth_of(client).lane_writable(lane)
+    berth_of(client).reports.lane_writable(lane)
     await world.settle()
 
     assert wire.take() == GET
@@ -389,59 +388,6 @@ async def test_replies_to_a_client_that_does_not_read_wait_in_the_lane(
     berth_of(client).resume_replies()
 
     assert wire.reading
-
-
-# --- What a lane of our own reports
-
-
-async def test_pushes_and_raw_bytes_are_the_clients(world: World, client: Client) -> None:
-    lane, _ = await pinned(world, client)
-
-    berth_of(client).lane_pushed(lane, b">0\r\n")
-    berth_of(client).lane_raw(lane, b"raw")
-    await world.settle()
-
-    assert client.took() == b">0\r\nraw"
-
-
-async def test_what_was_meant_for_lost_state_runs_nowhere(world: World, client: Client) -> None:
-    lane, _ = await pinned(world, client)
-    client.session.rest = GET
-    berth_of(client).lane_ends(lane)
-    assert client.session.rest == GET  # nothing is held: it may
-
-    berth_of(client).hold(HOLD_MULTI)
-    berth_of(client).lane_ends(lane)
-
-    assert client.session.rest == b""
-    assert client.session.stalls & STALL_END
-
-
-@pytest.mark.parametrize(
-    ("hold", "end"), [(HOLD_BLOCKED, ""), (HOLD_MULTI, "closed")], ids=["a wait", "state"]
-)
-async def test_with_its_lane_goes_a_wait_but_state_takes_the_client_along(
-    world: World, client: Client, hold: int, end: str
-) -> None:
-    lane, _ = await pinned(world, client)
-    berth_of(client).hold(hold)
-
-    berth_of(client).lane_lost(lane, WHY)
-    await world.settle()
-
-    assert client.wire.end == end
-    assert berth_of(client).lane is None
-    assert berth_of(client).left is bool(end)
-
-
-async def test_a_lane_that_was_given_back_is_no_loss(world: World, client: Client) -> None:
-    lane, _ = await pinned(world, client)
-    berth_of(client).unpin()
-    berth_of(client).hold(HOLD_MULTI)
-
-    berth_of(client).lane_lost(lane, WHY)
-
-    assert not client.wire.end
 
 
 async def test_a_client_that_leaves_lets_its_lanes_be_read_again(near_world: World) -> None:

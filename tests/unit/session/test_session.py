@@ -550,7 +550,7 @@ async def test_an_idle_shared_lane_is_closed_after_a_minute(world: World, client
     wire = await shared(world, client)
     client.leave()
 
-    for _ in range(61):
+    for _ in range(62):
         world.lanes.tick()
     await world.settle()
 

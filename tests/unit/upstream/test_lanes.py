@@ -497,6 +497,7 @@ DENIED = b"User alice has no permissions to run the 'client|caching' command"
 async def test_whether_a_user_may_track_is_asked_without_that_user(
     bench: Bench, replies: list[bytes], may: bool
 ) -> None:
+    bench.dial.permits = False
     asking = asyncio.get_running_loop().create_task(bench.lanes.may_track(ALICE))
     await settle()
     for words in TRACKING_NEEDS:

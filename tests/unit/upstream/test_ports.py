@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.session.berth import Berth
+from nearhit.proxy.session.reports import Reports
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lanes import Lanes
 from nearhit.proxy.upstream.ports import Framing, Home, Listener, Owner
@@ -15,7 +15,7 @@ def as_home(lanes: Lanes) -> Home[Lane]:
     return lanes
 
 
-def as_owner(session: Berth) -> Owner[Lane]:
+def as_owner(session: Reports) -> Owner[Lane]:
     return session
 
 
@@ -29,7 +29,7 @@ def as_framing(channels: Channels) -> Framing:
 
 @pytest.mark.parametrize(
     ("port", "kind"),
-    [(Home, Lanes), (Owner, Berth), (Listener, TrackedLane), (Framing, Channels)],
+    [(Home, Lanes), (Owner, Reports), (Listener, TrackedLane), (Framing, Channels)],
 )
 def test_who_a_lane_talks_to_has_every_method_of_its_port(port: type, kind: type) -> None:
     wanted = {name for name, value in vars(port).items() if name[0] != "_" and callable(value)}

@@ -13,7 +13,7 @@ from tests.asking import OK, asked
 from tests.fakes import Client, World
 
 # What route.py makes another route of, by the words: no session sees it.
-REFINED = {Route.BLOCK_OPTION, Route.DEBUG, Route.SCRIPT}
+REFINED = {Route.BLOCK_OPTION, Route.DEBUG}
 
 
 def test_each_route_that_a_session_sees_has_an_act() -> None:
@@ -22,7 +22,7 @@ def test_each_route_that_a_session_sees_has_an_act() -> None:
     assert (ALL_ACTS.conduct, ALL_ACTS.shortcuts) == (conduct, SHORTCUTS)
 
 
-@pytest.mark.parametrize("route", sorted(REFINED))
+@pytest.mark.parametrize("route", sorted({*REFINED, Route.SCRIPT}))
 @pytest.mark.parametrize("word", [b"", b"KILL", b"DEBUG", b"PROTOCOL", b"BLOCK"])
 def test_what_refining_gives_has_an_act_too(route: Route, word: bytes) -> None:
     assert refined(route, [b"NAME", word]) in ACTS

@@ -1,0 +1,129 @@
+"""What lanes report to the session that has one of its own, or waits for one (upstream's Owner).
+
+    pushes, bytes of a tunnel ─▶ the client      the lane's end ─▶ the client's too, if it had state
+    room to write, a place to borrow ─▶ the session parses on
+
+Made by Berth, which decides what lane a session has."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from ..errors import ProxyError
+from ..log import event
+from ..upstream.lane import Lane
+from .context import Context
+from .identity import Identity
+from .reasons import (
+    HOLD_BLOCKED,
+    HOLD_TUNNEL,
+    HOLD_UPLOAD,
+    HOLDS_STATE,
+    STALL_DRAIN,
+    STALL_END,
+    STALL_LANE,
+    STALL_PLACE,
+    STALL_REPLY,
+)
+from .tunnel import Tunnel
+
+log = logging.getLogger(__name__)
+
+
+class Told(Protocol):
+    """The session that hears of it."""
+
+    context: Context
+    identity: Identity
+    stalls: int
+    at_drain: bool
+    odd: bool
+
+    def write(self, data: bytes) -> None: ...
+    def resume(self, reason: int) -> None: ...
+    def take_rest(self) -> bytes: ...
+    def close(self) -> None: ...
+    def start_reading(self) -> None: ...
+
+
+class Berthed(Protocol):
+    """Its berth."""
+
+    holds: int
+    tunnel: Tunnel | None
+    refusal: ProxyError | None
+
+    @property
+    def lane(self) -> Lane | None: ...
+    @lane.setter
+    def lane(self, lane: Lane | None) -> None: ...
+    def let_go(self, why: int) -> None: ...
+    def leave_tunnel(self) -> None: ...
+    def close_tunnel(self) -> None: ...
+
+
+class Reports:
+    __slots__ = ("_berth", "_session")
+
+    def __init__(self, berth: Berthed, session: Told) -> None:
+        self._berth = berth
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"<Reports {self._berth!r}>"
+
+    def lane_pushed(self, lane: Lane, frame: bytes) -> None:
+        self._session.write(frame)
+
+    def lane_raw(self, lane: Lane, data: bytes) -> None:
+        self._session.write(data)
+        tunnel = self._berth.tunnel
+        if tunnel is None or not tunnel.opening:
+            return
+        if tunnel.heard(data):
+            self._berth.leave_tunnel()
+        elif not tunnel.opening:
+            self._session.odd = True
+            self._session.resume(STALL_REPLY)
+
+    def lane_ends(self, lane: Lane) -> None:
+        if self._berth.lane is lane and self._berth.holds & HOLDS_STATE:
+            # What is still to come was meant for the state that is lost: none of it may run
+            # elsewhere.
+            self._session.stalls |= STALL_END
+            self._session.at_drain = True
+            self._session.take_rest()
+
+    def lane_lost(self, lane: Lane, why: ProxyError) -> None:
+        if self._berth.lane is not lane:
+            return
+        session = self._session
+        self._berth.lane = None
+        self._berth.close_tunnel()
+        session.context.lanes.give_back(lane)
+        if self._berth.holds & HOLDS_STATE:
+            event(
+                log,
+                logging.INFO,
+                "client closed",
+                client=session.identity.id,
+                reason="its lane is lost",
+                error=why,
+            )
+            session.close()
+            return
+        self._berth.let_go(HOLD_BLOCKED)
+        session.resume(STALL_DRAIN)
+
+    def lane_free(self) -> None:
+        self._session.resume(STALL_PLACE)
+
+    def lane_refused(self, why: ProxyError) -> None:
+        self._berth.refusal = why
+        self._session.resume(STALL_PLACE)
+
+    def lane_writable(self, lane: Lane) -> None:
+        if self._berth.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
+            self._session.start_reading()
+        self._session.resume(STALL_LANE)
