@@ -1,13 +1,18 @@
 -- Take a lock, or learn for how long another holds it.
 --
 -- KEYS  1 lock:{resource}, the bare token of the holder   2 fence:{resource}, the last fence given
+--       3 fence:{resource}:grant, the nonce of the call that a named token's grant is of
 -- ARGV  1 token   2 milliseconds to hold it   3 milliseconds to keep the fence
 --       4 "mine": only if this token holds it already; "": also if it is free
--- Returns  {1, fence, 1}  it is yours
+--       5 nonce of the call, where its client named the token; "": the token is known to nobody yet
+-- Returns  {1, fence, 1}  it is yours, and nobody but this call has asked for it since
 --          {1, fence, 0}  it was yours already: the same fence, and the time begins anew
 --          {0, ms}        another holds it, for so long at most; -1: without an end, -2: nobody does
 --
 -- Atomic: of many that find it free one takes it, and no two of them get the same fence.
+-- A client may send its token again through another proxy while its first call is on the way: the
+-- grant is then also the second call's, and the first must not give it back. So a call that finds
+-- the lock its token's takes the nonce of the one before away (lock_release.lua compares it).
 -- The fence is at least the server's time, so that it grows also when its key has been lost.
 
 local function next_fence()
@@ -36,8 +41,11 @@ if ARGV[4] ~= 'mine' then
       redis.call('DEL', KEYS[1]) -- a lock without a fence would be nobody's
       return fence
     end
+    if ARGV[5] ~= '' then
+      redis.call('SET', KEYS[3], ARGV[5], 'PX', ARGV[2])
+    end
     -- The caller's connection tracks what is read. Behind all writes, so that they are no news to
-    -- it: Redis 7.0 tracks both KEYS from the first read on.
+    -- it: Redis 7.0 tracks all KEYS from the first read on.
     redis.call('GET', KEYS[1])
     return {1, fence, 1}
   end
@@ -55,10 +63,17 @@ if type(fence) == 'table' then
   return fence
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local only = 0
+if ARGV[5] ~= '' and redis.pcall('GET', KEYS[3]) == ARGV[5] then
+  redis.call('PEXPIRE', KEYS[3], ARGV[2]) -- an earlier attempt of this call, whose reply was lost
+  only = 1
+else
+  redis.call('DEL', KEYS[3])
+end
 fence = fence and tonumber(fence)
 if fence then
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
-  return {1, fence, 0}
+  return {1, fence, only}
 end
 fence = next_fence() -- the one it was given is lost: a greater one
-return type(fence) == 'table' and fence or {1, fence, 0}
+return type(fence) == 'table' and fence or {1, fence, only}

@@ -14,6 +14,7 @@ OWN: Final = b"nearhit:"  # stats_key, if nothing else is set, and what may come
 LEASE: Final = b"lease:{"
 LOCK: Final = b"lock:{"
 FENCE: Final = b"fence:{"
+GRANT: Final = b"}:grant"
 
 
 def lease_key(key: bytes) -> bytes:
@@ -34,6 +35,13 @@ def lock_key(resource: bytes) -> bytes:
 def fence_key(resource: bytes) -> bytes:
     """Where the last fence given out for a resource stands."""
     return FENCE + resource + b"}"
+
+
+def grant_key(resource: bytes) -> bytes:
+    """Where the nonce of the call stands that got the lock for a token of its client's, for as long
+    as nobody has asked with that token again. Named as no fence is, and by what may name one: who
+    may use ``fence:*`` may use it."""
+    return FENCE + resource + GRANT
 
 
 def resource_of(key: bytes) -> bytes | None:
@@ -60,6 +68,8 @@ class OurKeys:
         """Whether a key is one of ours."""
         if key == self._stats_key:
             return bool(key)
+        if key.startswith(FENCE) and key.endswith(GRANT):
+            return True
         return key.startswith((LEASE, LOCK, FENCE)) and key.endswith(b"}")
 
     def without(self, keys: Sequence[bytes]) -> list[bytes]:

@@ -16,18 +16,19 @@ from ..custom.spec import Watch
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """One ACQUIRE. ``named``: the token is the client's, which may send it again."""
+    """One ACQUIRE. ``nonce``: tells it from others with its token, where that is the client's, who
+    may send it again, here or through another proxy; empty: the token is this call's alone."""
 
     resource: bytes
     token: bytes
     ttl_ms: int
-    named: bool
+    nonce: bytes = b""
     contended: bool = False
 
     @property
-    def claim(self) -> tuple[bytes, bytes]:
-        """What a grant is of; two callers with one token have the same."""
-        return self.resource, self.token
+    def named(self) -> bool:
+        """Whether the token is the client's."""
+        return bool(self.nonce)
 
 
 @dataclass(slots=True, eq=False)

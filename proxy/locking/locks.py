@@ -29,7 +29,7 @@ from ..bounds import WaitingRoom
 from ..custom.spec import Asking, Counts, Watching
 from ..custom.words import MS_MAX
 from ..errors import LockBusy, ProxyError, shown
-from ..keys.ours import fence_key, lock_key
+from ..keys.ours import fence_key, grant_key, lock_key
 from ..resp.replies import Value
 from ..resp.requests import integer_of
 from .lines import Caller, Line
@@ -74,7 +74,8 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The token holds the lock; ``new``: since this attempt. ``sent``: when that was begun."""
+    """The token holds the lock; ``new``: since this call, and nobody has asked with the token
+    since. ``sent``: when the attempt was begun."""
 
     fence: int
     new: bool
@@ -117,7 +118,7 @@ class Locks:
         self._jitter = jitter
         self._loop = asyncio.get_running_loop()
         self._lines: dict[bytes, Line] = {}
-        self._returns = Returns(self.release, start, clock=clock, sleep=sleep)
+        self._returns = Returns(self._give_back, start, clock=clock, sleep=sleep)
 
     def __repr__(self) -> str:
         return (
@@ -137,31 +138,34 @@ class Locks:
     ) -> Grant | None:
         """The lock; None: another holds it, and the wait is over. LockBusy: too many wait."""
         deadline = self._clock() + wait_ms / 1000
-        caller = Caller(resource, token or self._token(), ttl_ms, named=token is not None)
-        with self._returns.known(caller):
-            grant = None
-            if resource not in self._lines:
-                if not wait_ms:
-                    grant = await self._ask_once(caller, deadline)
-            elif caller.named:
-                # Behind others it would wait for them, and they for the lock that is its own.
-                grant = await self._ask_once(caller, deadline, only_mine=True)
-            else:
-                self._contend(caller)
-            if grant is None and wait_ms:
-                grant = await self._wait(caller, deadline)
+        if token is None:
+            caller = Caller(resource, self._token(), ttl_ms)
+        else:
+            caller = Caller(resource, token, ttl_ms, nonce=self._token())
+        grant = None
+        if resource not in self._lines:
+            if not wait_ms:
+                grant = await self._ask_once(caller, deadline)
+        elif caller.named:
+            # Behind others it would wait for them, and they for the lock that is its own.
+            grant = await self._ask_once(caller, deadline, only_mine=True)
+        else:
+            self._contend(caller)
+        if grant is None and wait_ms:
+            grant = await self._wait(caller, deadline)
         if grant is not None:
             self._stats.add("locks_acquired")
         return grant
 
     async def release(self, resource: bytes, token: bytes) -> bool:
         """False: it is not the token's, or has ended."""
-        return bool(await self._upstream.run(RELEASE, (lock_key(resource),), (token,)))
+        return await self._release(resource, token, b"")
 
     async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool:
         """Never revives a lock that has ended: False."""
         args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
-        return bool(await self._upstream.run(EXTEND, _keys(resource), args))
+        keys = *_keys(resource), grant_key(resource)
+        return bool(await self._upstream.run(EXTEND, keys, args))
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
         """LOCK INFO's map, which never has the token."""
@@ -174,6 +178,13 @@ class Locks:
             "ttl_ms": ms if ms >= 0 else None,
             "waiters": len(line.turns) if line is not None else 0,
         }
+
+    async def _release(self, resource: bytes, token: bytes, nonce: bytes) -> bool:
+        keys = lock_key(resource), grant_key(resource)
+        return bool(await self._upstream.run(RELEASE, keys, (token, nonce)))
+
+    async def _give_back(self, caller: Caller) -> bool:
+        return await self._release(caller.resource, caller.token, caller.nonce)
 
     # --- Waiting ------------------------------------------------------------------------------
 
@@ -276,10 +287,11 @@ class Locks:
 
     async def _ask(self, caller: Caller, only_mine: bool, answered: asyncio.Future[Answer]) -> None:
         mine = b"mine" if only_mine else b""
-        args = caller.token, b"%d" % caller.ttl_ms, _fence_ms(caller.ttl_ms), mine
+        keys = *_keys(caller.resource), grant_key(caller.resource)
+        args = caller.token, b"%d" % caller.ttl_ms, _fence_ms(caller.ttl_ms), mine, caller.nonce
         sent = self._clock()
         try:
-            reply = await self._upstream.run(ACQUIRE, _keys(caller.resource), args)
+            reply = await self._upstream.run(ACQUIRE, keys, args)
         except Exception as error:
             if isinstance(error, ProxyError) and error.outcome_unknown and not caller.named:
                 self._returns.give_back(caller)

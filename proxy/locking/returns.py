@@ -1,18 +1,16 @@
 """Grants that nobody takes: they are given back in the background, until the server has answered.
 
     grant, its caller has left ─▶ give_back ─ release ─▶ answered
-                                      ▲         └── failed: again, for as long as the lock lasts
-                                      └── an ACQUIRE has come with the same token: it has it
+                                                └── failed: again, for as long as the lock lasts
 
-Never gives back what another caller of this process waits for with the same token. Called by
-locks.py."""
+A client may have sent its token again meanwhile, through whichever proxy: then the grant is that
+call's, and the server, which alone knows, leaves it (lua/lock_release.lua). Called by locks.py."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any, Final
 
@@ -29,9 +27,11 @@ Start = Callable[[Coroutine[Any, Any, None]], object]
 
 
 class Returns:
+    """``release``: gives a caller's grant back, if it is still its own."""
+
     def __init__(
         self,
-        release: Callable[[bytes, bytes], Awaitable[bool]],
+        release: Callable[[Caller], Awaitable[bool]],
         start: Start,
         *,
         clock: Callable[[], float],
@@ -42,31 +42,14 @@ class Returns:
         self._clock = clock
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
-        self._named: dict[tuple[bytes, bytes], set[Caller]] = {}
-        self._returning: dict[tuple[bytes, bytes], asyncio.Future[None]] = {}
+        self._returning: dict[Caller, asyncio.Future[None]] = {}
 
     def __repr__(self) -> str:
-        return f"<Returns returning={len(self._returning)} named={len(self._named)}>"
+        return f"<Returns returning={len(self._returning)}>"
 
     def __len__(self) -> int:
         """Grants on their way back."""
         return len(self._returning)
-
-    @contextmanager
-    def known(self, caller: Caller) -> Generator[None, None, None]:
-        """Callers by the tokens that clients named: a grant that one has left is the others'."""
-        if not caller.named:
-            yield
-            return
-        self._returning.pop(caller.claim, None)
-        callers = self._named.setdefault(caller.claim, set())
-        callers.add(caller)
-        try:
-            yield
-        finally:
-            callers.discard(caller)
-            if not callers:
-                del self._named[caller.claim]
 
     async def undo(self, caller: Caller, deadline: float) -> None:
         """Give a grant back that came too late, before the caller asks again with its token."""
@@ -76,25 +59,23 @@ class Returns:
     def give_back(self, caller: Caller) -> asyncio.Future[None]:
         """Release in the background what nobody holds; done when that has ended."""
         returned: asyncio.Future[None] = self._loop.create_future()
-        if self._named.get(caller.claim, set()) - {caller}:
-            returned.set_result(None)
-        elif len(self._returning) >= RETURNING_MAX:
+        if len(self._returning) >= RETURNING_MAX:
             self._not_returned(caller, "too many at once")
             returned.set_result(None)
         else:
-            self._returning[caller.claim] = returned
+            self._returning[caller] = returned
             self._start(self._return(caller, returned))
         return returned
 
     async def _return(self, caller: Caller, returned: asyncio.Future[None]) -> None:
-        """Until it is answered, the lock has ended, or another ACQUIRE has come with the token."""
+        """Until it is answered, the lock has ended, or a later one to this caller goes back."""
         ends = self._clock() + caller.ttl_ms / 1000
         try:
             for attempt in count(1):
-                if self._returning.get(caller.claim) is not returned:
+                if self._returning.get(caller) is not returned:
                     return
                 try:
-                    await self._release(caller.resource, caller.token)
+                    await self._release(caller)
                     return
                 except ProxyError as error:
                     pause = retry_delay(attempt)
@@ -103,8 +84,8 @@ class Returns:
                         return
                 await self._sleep(pause)
         finally:
-            if self._returning.get(caller.claim) is returned:
-                del self._returning[caller.claim]
+            if self._returning.get(caller) is returned:
+                del self._returning[caller]
             if not returned.done():
                 returned.set_result(None)
 

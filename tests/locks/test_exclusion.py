@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from redis.exceptions import LockNotOwnedError
 
 from tests.servers import HOST, wait_for
 
-from .conftest import Fleet, acquire, extend, info, release
+from .conftest import Fleet, acquire, extend, info, release, scripts_run
 
 # The resource refuses a fence that is not greater than the last one, as a resource should.
 RESOURCE = """
@@ -65,6 +66,35 @@ def test_the_token_of_an_expired_lock_can_do_nothing_to_the_next(fleet: Fleet) -
     assert extend(fleet.client(), "r", old, 60_000) == 0
     assert new_fence > old_fence
     assert fleet.direct().get("lock:{r}") == new
+
+
+def test_a_retry_through_another_proxy_keeps_what_the_first_would_have_given_back(
+    fleet: Fleet,
+) -> None:
+    other, direct = fleet.client(1), fleet.direct()
+    release(fleet.client(), "r", acquire(fleet.client(), "r"))  # the server knows the scripts
+    release(other, "r", acquire(other, "r"))
+    words = "PX", 10_000, "WAIT", 5_000, "TOKEN", "mine"
+    direct.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    scripts = scripts_run(direct)
+    link = socket.create_connection((HOST, fleet.proxies[0].port), timeout=10)
+    link.sendall(f"LOCK ACQUIRE r {' '.join(map(str, words))}\r\n".encode())
+    wait_for(lambda: paused(direct) == 1, 5, "the first attempt")
+    link.close()
+    retry = fleet.threads.submit(acquire, other, "r", *words)
+    wait_for(lambda: paused(direct) == 2, 5, "the second attempt")
+
+    direct.execute_command("CLIENT", "UNPAUSE")
+    assert retry.result(5) == b"mine"
+    wait_for(lambda: scripts_run(direct) - scripts >= 3, 5, "the giving back")
+
+    assert acquire(fleet.client(), "r") is None
+    assert direct.get("lock:{r}") == b"mine"
+
+
+def paused(direct: Redis) -> int:
+    """How many connections wait with a script."""
+    return sum("b" in one["flags"] for one in direct.client_list())
 
 
 def test_an_expired_lock_is_not_revived(fleet: Fleet) -> None:

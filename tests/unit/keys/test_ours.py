@@ -6,17 +6,18 @@ import pytest
 from nearhit.proxy.keys.ours import (
     OurKeys,
     fence_key,
+    grant_key,
     lease_key,
     lease_keys,
     lock_key,
     resource_of,
 )
 
-OURS = [b"lease:{k}", b"lock:{k}", b"fence:{k}"]
+OURS = [b"lease:{k}", b"lock:{k}", b"fence:{k}", b"fence:{k}:grant"]
 
 
 def test_names_put_what_they_are_about_in_braces() -> None:
-    assert [lease_key(b"k"), lock_key(b"k"), fence_key(b"k")] == OURS
+    assert [lease_key(b"k"), lock_key(b"k"), fence_key(b"k"), grant_key(b"k")] == OURS
     assert lease_keys([b"a", b"b"]) == [lease_key(b"a"), lease_key(b"b")]
 
 

@@ -58,8 +58,9 @@ async def test_a_turn_that_was_cancelled_is_no_error_and_keeps_its_place_until_i
     assert behind.done()
 
 
-def test_callers_with_one_token_claim_the_same() -> None:
-    callers = [Caller(b"r", b"t", 1, named=True), Caller(b"r", b"t", 2, named=True)]
+def test_callers_with_one_token_are_each_itself_and_known_by_their_nonces() -> None:
+    callers = [Caller(b"r", b"t", 1, nonce=b"1"), Caller(b"r", b"t", 1, nonce=b"1")]
 
-    assert callers[0].claim == callers[1].claim == (b"r", b"t")
-    assert callers[0] != callers[1]  # each is itself
+    assert callers[0] != callers[1]
+    assert callers[0].named
+    assert not Caller(b"r", b"t", 1).named

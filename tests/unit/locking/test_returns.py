@@ -138,6 +138,64 @@ async def test_a_grant_is_not_given_back_from_under_another_with_the_same_token(
     assert world.server.released == []
 
 
+async def left_with_a_grant(world: World) -> None:
+    """The client that named the token has left, and its grant is on its way to our process."""
+    world.server.mute = True
+    left = world.loop.create_task(world.acquire(token=b"mine"))
+    await pass_time(LATENCY)
+    await cancelled(left)
+
+
+@virtual
+async def test_a_grant_is_not_given_back_from_under_a_retry_through_another_process(
+    world: World,
+) -> None:
+    await left_with_a_grant(world)
+    fence = world.server.fences[b"fence:{r}"]
+    retry = world.loop.create_task(world.another().acquire(b"r", 10_000, 5_000, b"mine"))
+    await pass_time(LATENCY)
+    world.server.speak()
+
+    grant = await retry
+    await pass_time(1)
+
+    assert grant is not None
+    assert grant.fence == fence
+    assert world.server.holder() == b"mine"
+    assert await world.acquire() is None  # nobody else holds it too
+
+
+@virtual
+async def test_a_grant_is_not_given_back_once_its_token_has_extended_it_elsewhere(
+    world: World,
+) -> None:
+    await left_with_a_grant(world)
+    extending = world.loop.create_task(world.another().extend(b"r", b"mine", 60_000))
+    await pass_time(LATENCY)
+    world.server.speak()
+
+    assert await extending
+
+    await pass_time(1)
+    assert world.server.holder() == b"mine"
+
+
+@virtual
+async def test_a_grant_is_not_given_back_once_its_token_has_got_another_elsewhere(
+    world: World,
+) -> None:
+    await left_with_a_grant(world)
+    world.server.free()
+    again = world.loop.create_task(world.another().acquire(b"r", 60_000, 0, b"mine"))
+    await pass_time(LATENCY)
+    world.server.speak()
+
+    assert await again
+
+    await pass_time(1)
+    assert world.server.holder() == b"mine"
+
+
 @virtual
 async def test_an_attempt_lost_on_its_way_is_told_and_given_back(world: World) -> None:
     world.server.mute = True

@@ -77,6 +77,7 @@ class Server:
         self.refuse: ProxyError | None = None
         self.locks: dict[bytes, tuple[bytes, float]] = {}
         self.fences: dict[bytes, int] = {}
+        self.grants: dict[bytes, bytes] = {}
         self.watches: dict[bytes, set[Watched]] = {}
         self.attempts: list[tuple[float, bytes]] = []
         self.released: list[bytes] = []
@@ -178,7 +179,15 @@ class Server:
         self._push(key)
 
     def lock_acquire(
-        self, key: bytes, fence: bytes, token: bytes, ms: bytes, fence_ms: bytes, mine: bytes
+        self,
+        key: bytes,
+        fence: bytes,
+        grant: bytes,
+        token: bytes,
+        ms: bytes,
+        fence_ms: bytes,
+        mine: bytes,
+        nonce: bytes,
     ) -> Value:
         self.attempts.append((self.now(), token))
         holder = self.holder(key)
@@ -186,6 +195,7 @@ class Server:
         if new:
             now = int(self.now() * 1e6)
             self.fences[fence] = max(self.fences.get(fence, 0) + 1, now)
+            self.grants[grant] = nonce
         elif holder != token:
             self._tracked.add(key)
             if holder is None:
@@ -193,23 +203,30 @@ class Server:
             return [0, max(0, int((self.locks[key][1] - self.now()) * 1000))]
         else:
             self._push(key)
+            if self.grants.get(grant) != nonce:
+                self.grants.pop(grant, None)
         self.hold(key, token, int(ms))
         self._tracked.add(key)
-        return [1, self.fences[fence], int(new)]
+        return [
+            1,
+            self.fences[fence],
+            int((bool(nonce) and self.grants.get(grant) == nonce) or new),
+        ]
 
-    def lock_release(self, key: bytes, token: bytes) -> Value:
-        self.released.append(token)
-        if self.holder(key) != token:
+    def lock_release(self, key: bytes, grant: bytes, token: bytes, nonce: bytes) -> Value:
+        if self.holder(key) != token or (nonce and self.grants.get(grant) != nonce):
             return 0
+        self.released.append(token)
         self._tracked.add(key)
         self.free(key)
         return 1
 
     def lock_extend(
-        self, key: bytes, fence: bytes, token: bytes, ms: bytes, fence_ms: bytes
+        self, key: bytes, fence: bytes, grant: bytes, token: bytes, ms: bytes, fence_ms: bytes
     ) -> Value:
         if self.holder(key) != token:
             return 0
+        self.grants.pop(grant, None)
         self._push(key)
         self.hold(key, token, int(ms))
         return 1
@@ -235,7 +252,11 @@ class World:
         self.background: set[asyncio.Task[None]] = set()
         self.then: Callable[[], object] = lambda: None  # behind each background task's work
         self.number = 0
-        self.locks = Locks(
+        self.locks = self.another()
+
+    def another(self) -> Locks:
+        """The locks of one more process before the same server."""
+        return Locks(
             self.server,
             self.server,
             self.start,
@@ -302,7 +323,6 @@ class World:
         await pass_time(100)
         assert not self.background
         assert repr(self.locks) == "<Locks lines=0 waiting=0 returning=0>"
-        assert not self.locks._returns._named
         assert not self.server.watches
         assert self.room.waiting == 0
         assert not self.errors, self.errors

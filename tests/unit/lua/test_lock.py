@@ -12,7 +12,14 @@ from redis.exceptions import ResponseError
 
 from tests.servers import HOST, Kind, server_binary, upstream
 
-LOCK, FENCE = b"lock:{r}", b"fence:{r}"
+LOCK, FENCE, GRANT = b"lock:{r}", b"fence:{r}", b"fence:{r}:grant"
+# What each is given; lock_info all that is left.
+KEYS = {
+    "lock_acquire": (LOCK, FENCE, GRANT),
+    "lock_extend": (LOCK, FENCE, GRANT),
+    "lock_release": (LOCK, GRANT),
+    "lock_info": (LOCK, FENCE),
+}
 DAY = 86_400_000
 
 
@@ -33,12 +40,14 @@ def redis(server: Redis) -> Redis:
 
 
 def run(redis: Redis, name: str, *args: object) -> object:
-    keys = [LOCK] if name == "lock_release" else [LOCK, FENCE]
+    keys = KEYS[name]
     return redis.eval(script(name).text, len(keys), *keys, *args)
 
 
-def acquire(redis: Redis, token: bytes, ms: int = 10_000, mine: str = "") -> list[int]:
-    reply = run(redis, "lock_acquire", token, ms, DAY, mine)
+def acquire(
+    redis: Redis, token: bytes, ms: int = 10_000, mine: str = "", nonce: bytes = b""
+) -> list[int]:
+    reply = run(redis, "lock_acquire", token, ms, DAY, mine, nonce)
     assert isinstance(reply, list)
     return reply
 
@@ -130,9 +139,9 @@ def test_what_is_no_lock_is_told_in_the_servers_words(redis: Redis) -> None:
     wrong = "^WRONGTYPE Operation against a key holding the wrong kind of value$"
 
     for name, args in [
-        ("lock_acquire", ("t", 1, 1, "")),
-        ("lock_acquire", ("t", 1, 1, "mine")),
-        ("lock_release", ("t",)),
+        ("lock_acquire", ("t", 1, 1, "", "")),
+        ("lock_acquire", ("t", 1, 1, "mine", "")),
+        ("lock_release", ("t", "")),
         ("lock_extend", ("t", 1, 1)),
         ("lock_info", ()),
     ]:
@@ -176,7 +185,7 @@ def test_no_lock_is_left_behind_where_the_server_has_no_memory(redis: Redis) -> 
 def test_release_frees_what_the_token_holds_and_keeps_the_fence(redis: Redis) -> None:
     acquire(redis, b"t")
 
-    assert run(redis, "lock_release", b"t") == 1
+    assert run(redis, "lock_release", b"t", b"") == 1
 
     assert redis.exists(LOCK) == 0
     assert redis.exists(FENCE) == 1
@@ -187,9 +196,72 @@ def test_release_leaves_what_the_token_does_not_hold(redis: Redis, holder: bytes
     if holder:
         acquire(redis, holder)
 
-    assert run(redis, "lock_release", b"t") == 0
+    assert run(redis, "lock_release", b"t", b"") == 0
 
     assert redis.get(LOCK) == holder
+
+
+def test_a_call_gives_back_its_grant_and_leaves_nothing(redis: Redis) -> None:
+    assert acquire(redis, b"t", nonce=b"n1")[2] == 1
+    assert 9_000 < redis.pttl(GRANT) <= 10_000
+
+    assert run(redis, "lock_release", b"t", b"n1") == 1
+
+    assert redis.exists(LOCK, GRANT) == 0
+
+
+@pytest.mark.parametrize("mine", ["", "mine"])
+def test_a_call_cannot_give_back_what_its_token_has_asked_for_since(
+    redis: Redis, mine: str
+) -> None:
+    _, fence, _ = acquire(redis, b"t", nonce=b"n1")
+    assert acquire(redis, b"t", mine=mine, nonce=b"n2") == [1, fence, 0]
+
+    assert run(redis, "lock_release", b"t", b"n1") == 0
+    assert run(redis, "lock_release", b"t", b"n2") == 0
+
+    assert redis.get(LOCK) == b"t"
+    assert redis.exists(GRANT) == 0
+    assert run(redis, "lock_release", b"t", b"") == 1  # its client may
+
+
+def test_a_call_cannot_give_back_what_its_token_has_extended_since(redis: Redis) -> None:
+    acquire(redis, b"t", nonce=b"n1")
+    run(redis, "lock_extend", b"t", 60_000, DAY)
+
+    assert run(redis, "lock_release", b"t", b"n1") == 0
+
+    assert redis.get(LOCK) == b"t"
+
+
+def test_a_call_cannot_give_back_a_later_grant_to_its_token(redis: Redis) -> None:
+    acquire(redis, b"t", nonce=b"n1")
+    run(redis, "lock_release", b"t", b"")
+    acquire(redis, b"t", nonce=b"n2")
+
+    assert run(redis, "lock_release", b"t", b"n1") == 0
+
+    assert redis.get(LOCK) == b"t"
+
+
+def test_a_second_attempt_of_one_call_is_told_that_the_grant_is_its_own(redis: Redis) -> None:
+    _, fence, _ = acquire(redis, b"t", 5_000, nonce=b"n1")
+
+    assert acquire(redis, b"t", 60_000, nonce=b"n1") == [1, fence, 1]
+
+    assert redis.pttl(GRANT) > 50_000
+    assert run(redis, "lock_release", b"t", b"n1") == 1
+
+
+def test_whatever_stands_at_the_grants_key_gives_no_lock_back(redis: Redis) -> None:
+    acquire(redis, b"t", nonce=b"n1")
+    redis.delete(GRANT)
+    redis.rpush(GRANT, b"n1")
+
+    assert run(redis, "lock_release", b"t", b"n1") == 0
+    assert acquire(redis, b"t", nonce=b"n1")[2] == 0
+
+    assert redis.get(LOCK) == b"t"
 
 
 # --- lock_extend
@@ -256,12 +328,13 @@ def test_a_connection_that_asked_is_told_of_the_end(redis: Redis, holder: str, h
             ms = b"60" if how == "expiry" else b"10000"
             if holder == "other":
                 acquire(redis, b"t", int(ms))
-            words = b"t" if holder == "self" else b"loser", ms, b"%d" % DAY, b""
-            send(link, b"EVAL", script("lock_acquire").text, b"2", LOCK, FENCE, *words)
+            words = b"t" if holder == "self" else b"loser", ms, b"%d" % DAY, b"", b"n"
+            keys = KEYS["lock_acquire"]
+            send(link, b"EVAL", script("lock_acquire").text, b"3", *keys, *words)
             assert pushes == []  # its own change is no news to it
 
             if how == "lock_release":
-                run(redis, how, b"t")
+                run(redis, how, b"t", b"")
             elif how == "lock_extend":
                 run(redis, how, b"t", 20_000, DAY)
             elif how == "DEL":
