@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Expiry
 from ..proxy.custom.words import EXPIRIES, EXPIRY, Options, expiry
 from ..proxy.keys.ours import lease_key
-from ..proxy.resp.replies import Value
+from ..proxy.resp.replies import Value, items
 
 SCRIPT = script("getorset")
 
@@ -50,13 +49,15 @@ async def run(call: Call) -> Value:
         return await call.loads.load(request.key)
     call.writes.passed((request.key,))
     words = request.expiry.words if request.expiry is not None else (b"", b"")
-    reply = await call.upstream.run(
-        SCRIPT, (request.key, lease_key(request.key)), (request.value, *words)
-    )
-    value, hit = cast("tuple[bytes, int]", reply)
-    call.writes.passed((request.key,))
+    keys = request.key, lease_key(request.key)
+    try:
+        reply = await call.upstream.run(SCRIPT, keys, (request.value, *words))
+    finally:
+        # Also when no answer came: it may be stored all the same.
+        call.writes.passed((request.key,))
+    value, hit = items(reply, "a script", bytes, int)
     call.stats.read(hit=bool(hit))
-    return value
+    return bytes(value)
 
 
 SPEC = CommandSpec(

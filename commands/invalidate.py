@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, cast
+from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.errors import ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
 from ..proxy.keys.ours import OurKeys, lease_key, lease_keys
-from ..proxy.resp.replies import Value
+from ..proxy.resp.replies import Value, items, number
 from ..proxy.resp.requests import encode
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
@@ -82,7 +82,7 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
         for batch in _batches(keys):
             leases = encode([b"DEL", *lease_keys(batch)])
             unlink = encode([b"UNLINK", *batch])
-            _, gone = _integers(_checked(await call.bulk.many([leases, unlink])))
+            _, gone = _integers(await call.bulk.many([leases, unlink]))
             call.stats.add("invalidated", gone)
             removed += gone
     finally:
@@ -169,12 +169,12 @@ class Pace:
         count = b"%d" % self.count
         scan = encode([b"SCAN", cursor, b"MATCH", glob, b"COUNT", count])
         *gone, page = await self.ask([*removals, scan])
-        following, keys = cast("tuple[bytes, Sequence[bytes]]", page)
+        following, keys = items(page, "SCAN", bytes, list)
         share = min(1.0, len(keys) / self.count)
         self.count = int(self._slice / (self.LOOK + share * self.REMOVE))
         return following, keys, sum(_integers(gone))
 
-    async def ask(self, requests: Sequence[bytes]) -> list[Value]:
+    async def ask(self, requests: Sequence[bytes]) -> Sequence[Value]:
         return _checked(await self._call.bulk.many(requests))
 
 
@@ -199,7 +199,7 @@ def _removals(remove: bytes, keys: Sequence[bytes]) -> list[bytes]:
     return [encode([remove, *batch]) for batch in _batches(keys)]
 
 
-def _checked(replies: list[Value]) -> list[Value]:
+def _checked(replies: Sequence[Value]) -> Sequence[Value]:
     """The same; the first error of the server among them is raised."""
     for reply in replies:
         if isinstance(reply, ProxyError):
@@ -208,7 +208,8 @@ def _checked(replies: list[Value]) -> list[Value]:
 
 
 def _integers(replies: Sequence[Value]) -> list[int]:
-    return [reply for reply in replies if isinstance(reply, int)]
+    """How many keys each removal removed; the first error of the server among them is raised."""
+    return [number(reply, "DEL or UNLINK") for reply in _checked(replies)]
 
 
 _KEY = Argument("key", "key", flags=("multiple",))

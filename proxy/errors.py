@@ -89,6 +89,19 @@ class ServerError(ProxyError):
         super().__init__(line.rstrip(b"\r\n"))
 
 
+class OddReply(ProxyError):
+    """The server answered a question of the proxy itself with something that cannot be its answer:
+    it is no Redis, or another proxy stands between."""
+
+    outcome_unknown = True
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"-UPSTREAM the server's answer to {what} makes no sense; "
+            "the command may or may not have been executed".encode()
+        )
+
+
 class BadInput(ProxyError):
     """A request that a command of the proxy refuses before it has changed anything."""
 

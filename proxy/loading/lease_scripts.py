@@ -16,14 +16,15 @@ import random
 import secrets
 from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ...lua import script
 from ..custom.spec import Counts, Expiry
-from ..errors import ProxyError
+from ..errors import OddReply, ProxyError
 from ..hot.fills import forget
 from ..keys.ours import lease_key
 from ..log import event
+from ..resp.replies import BULK, Value, items, number
 from ..upstream.tracked import TrackedLane
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,16 @@ class Took(Enum):
     FAILED = 5
 
 
+# What comes with each.
+_WITH: Final[dict[Took, tuple[type | tuple[type, ...], ...]]] = {
+    Took.HIT: (BULK,),
+    Took.LEASED: (bytes,),
+    Took.HELD: (int,),
+    Took.NOTHING: (),
+    Took.FAILED: (bytes,),
+}
+
+
 class LeaseScripts:
     def __init__(self, tracked: TrackedLane, start: Start, counts: Counts) -> None:
         self._tracked = tracked
@@ -74,13 +85,11 @@ class LeaseScripts:
         """A value, a lease, or why there is neither; what comes with it."""
         args = token, b"%d" % ms, how, b"quiet" if quiet else b""
         try:
-            reply = await self._tracked.upstream.run(TAKE, (key, lease_key(key)), args)
+            return _took(await self._tracked.upstream.run(TAKE, (key, lease_key(key)), args))
         except ProxyError as lost:
             if lost.outcome_unknown:  # a lease that was granted would be nobody's
                 self._start(self.give_up(key, token))
             raise
-        number, *rest = cast("list[object]", reply)
-        return Took(number), rest[0] if rest else None
 
     async def fill(
         self,
@@ -103,9 +112,10 @@ class LeaseScripts:
                 forget(self._tracked.near, [key])
 
         words = expiry.words if expiry is not None else (b"", b"")
-        stored = await self._tracked.upstream.run(
+        reply = await self._tracked.upstream.run(
             FILL, (key, lease_key(key)), (token, value, *words, digest), seen
         )
+        stored = number(reply, "a script")
         if stored and written:
             # The key was written and removed again while our fill was on its way: to the server it
             # looked untouched, and only its pushes tell.
@@ -120,13 +130,19 @@ class LeaseScripts:
     ) -> bool:
         """Give the lease up; where the server does not answer it ends by itself."""
         try:
-            given_up = await self._tracked.upstream.run(
-                SETTLE, (key, lease_key(key)), (token, mark, b"%d" % ms, digest)
-            )
+            return await self.settled(key, token, mark, ms, digest)
         except ProxyError as error:
             event(log, logging.DEBUG, "lease not given up", error=error)
             return False
-        return bool(given_up)
+
+    async def settled(
+        self, key: bytes, token: bytes, mark: bytes, ms: int, digest: bytes = b""
+    ) -> bool:
+        """The same for who has to know: ProxyError where the server does not answer."""
+        reply = await self._tracked.upstream.run(
+            SETTLE, (key, lease_key(key)), (token, mark, b"%d" % ms, digest)
+        )
+        return number(reply, "a script") > 0
 
     async def give_up(self, key: bytes, token: bytes) -> None:
         """Let others load at once."""
@@ -138,6 +154,16 @@ class LeaseScripts:
         await self.give_up(key, token)
         with contextlib.suppress(ProxyError):  # it ends by its TTL
             await self._tracked.upstream.run(UNDO, (key,), (value,))
+
+
+def _took(reply: Value) -> tuple[Took, object]:
+    """What take.lua said, and what comes with it. OddReply."""
+    try:
+        took = Took(reply[0] if isinstance(reply, list) and reply else None)
+    except ValueError:
+        raise OddReply("a script") from None
+    _, *rest = items(reply, "a script", int, *_WITH[took])
+    return took, rest[0] if rest else None
 
 
 def new_token() -> bytes:

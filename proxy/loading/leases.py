@@ -18,7 +18,7 @@ from ..bounds import WaitingRoom
 from ..custom.spec import Counts, Expiry
 from ..keys.ours import lease_key
 from ..upstream.tracked import TrackedLane, Watched
-from .lease_scripts import SETTLE, TOKEN, LeaseScripts, Start, Took, new_token
+from .lease_scripts import TOKEN, LeaseScripts, Start, Took, new_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +116,7 @@ class Leases:
         if granted is not None and granted.token == token:
             del self._granted[key]
             granted.watch.close()
-        settled = await self._tracked.upstream.run(
-            SETTLE, (key, lease_key(key)), (token, b"", b"0", b"")
-        )
-        return bool(settled)
+        return await self._scripts.settled(key, token, b"", 0)
 
     def _grant(self, key: bytes, granted: Granted) -> None:
         self._counts.add("leases")

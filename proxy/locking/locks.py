@@ -19,10 +19,10 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 from ...lua import script
 from ..bounds import WaitingRoom
@@ -30,7 +30,7 @@ from ..custom.spec import Asking, Counts, Watching
 from ..custom.words import MS_MAX
 from ..errors import LockBusy, ProxyError, shown
 from ..keys.ours import fence_key, grant_key, lock_key
-from ..resp.replies import Value
+from ..resp.replies import BULK, Value, items, number
 from ..resp.requests import integer_of
 from .lines import Caller, Line
 from .returns import Returns, Start
@@ -165,12 +165,12 @@ class Locks:
         """Never revives a lock that has ended: False."""
         args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
         keys = *_keys(resource), grant_key(resource)
-        return bool(await self._upstream.run(EXTEND, keys, args))
+        return number(await self._upstream.run(EXTEND, keys, args), "a script") > 0
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
         """LOCK INFO's map, which never has the token."""
         reply = await self._upstream.run(INFO, _keys(resource), ())
-        held, ms, fence = cast(Sequence[Any], reply)
+        held, ms, fence = items(reply, "a script", int, int, BULK)
         line = self._lines.get(resource)
         return {
             "held": bool(held),
@@ -181,7 +181,7 @@ class Locks:
 
     async def _release(self, resource: bytes, token: bytes, nonce: bytes) -> bool:
         keys = lock_key(resource), grant_key(resource)
-        return bool(await self._upstream.run(RELEASE, keys, (token, nonce)))
+        return number(await self._upstream.run(RELEASE, keys, (token, nonce)), "a script") > 0
 
     async def _give_back(self, caller: Caller) -> bool:
         return await self._release(caller.resource, caller.token, caller.nonce)
@@ -291,7 +291,8 @@ class Locks:
         args = caller.token, b"%d" % caller.ttl_ms, _fence_ms(caller.ttl_ms), mine, caller.nonce
         sent = self._clock()
         try:
-            reply = await self._upstream.run(ACQUIRE, keys, args)
+            # Inside, too: whoever waits must hear also of an answer that is none.
+            answer = _answer(await self._upstream.run(ACQUIRE, keys, args), sent)
         except Exception as error:
             if isinstance(error, ProxyError) and error.outcome_unknown and not caller.named:
                 self._returns.give_back(caller)
@@ -301,7 +302,6 @@ class Locks:
         except asyncio.CancelledError:  # the proxy stops
             answered.cancel()
             raise
-        answer = _answer(reply, sent)
         if answered.done():
             self._orphan(caller, answer)
         else:
@@ -336,5 +336,10 @@ def _fence_ms(ttl_ms: int) -> bytes:
 
 
 def _answer(reply: Value, sent: float) -> Answer:
-    taken, number, *new = cast(Sequence[int], reply)
-    return Taken(number, bool(new[0]), sent) if taken else Held(number)
+    """What lock_acquire.lua said. OddReply."""
+    if isinstance(reply, list) and len(reply) == 2:
+        free, ms = items(reply, "a script", int, int)
+        if free == 0:
+            return Held(ms)
+    _, fence, new = items(reply, "a script", int, int, int)
+    return Taken(fence, new > 0, sent)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from types import NoneType
+from typing import Any, Final, cast
 
 import hiredis
 
-from ..errors import ProxyError, ServerError
+from ..errors import OddReply, ProxyError, ServerError
 
 OK: Final = b"+OK\r\n"
+
+# Kinds of an item: a bulk that may be null, for ``items``.
+BULK: Final = (bytes, NoneType)
 
 # What a reply stands for. A str is a simple string (+OK), bytes are a bulk.
 Value = (
@@ -106,6 +110,26 @@ def parsed_many(replies: bytes, count: int) -> list[Value]:
     reader.feed(b"*%d\r\n" % count)
     reader.feed(replies)
     return cast("list[Value]", _whole(reader))
+
+
+def items(value: Value, what: str, *kinds: type | tuple[type, ...]) -> Sequence[Any]:
+    """The items of an array, one of each kind. OddReply where it is anything else: what a server
+    says is not to be trusted with the shape that its documentation gives it. ``what``: it was asked
+    for."""
+    if (
+        not isinstance(value, list)
+        or len(value) != len(kinds)
+        or not all(map(isinstance, value, kinds))
+    ):
+        raise OddReply(what)
+    return value
+
+
+def number(value: Value, what: str) -> int:
+    """An integer. OddReply where it is anything else."""
+    if not isinstance(value, int):
+        raise OddReply(what)
+    return value
 
 
 def _reader() -> hiredis.Reader:

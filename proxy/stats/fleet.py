@@ -22,9 +22,17 @@ from enum import Enum, auto
 from functools import partial
 from typing import Final, Protocol
 
-from ..errors import BadInput, ProxyError, ServerError, UpstreamLost, UpstreamRefused, shown
+from ..errors import (
+    BadInput,
+    OddReply,
+    ProxyError,
+    ServerError,
+    UpstreamLost,
+    UpstreamRefused,
+    shown,
+)
 from ..log import event
-from ..resp.replies import Value, parsed
+from ..resp.replies import BULK, Value, items, parsed
 from ..resp.requests import integer_of
 from ..upstream.ask import Done, Reply
 from .counters import Stats
@@ -161,9 +169,11 @@ class Fleet:
             return hits, misses
         self._flush()
         fields = [share.field for share in self._shares]
-        words = parsed(await self._reply(b"HMGET", self._key, *fields))
-        if not isinstance(words, list) or len(words) != len(fields):
-            raise ServerError(b"-ERR the server's reply to HMGET is none")
+        reply = await self._reply(b"HMGET", self._key, *fields)
+        try:
+            words = items(parsed(reply), "HMGET", BULK, BULK)
+        except ValueError:
+            raise OddReply("HMGET") from None
         hits, misses = map(self._number, words)
         return hits, misses
 

@@ -14,7 +14,7 @@ from typing import Final, cast
 import hiredis
 
 from ...lua import Script
-from ..errors import ProxyError, ServerError
+from ..errors import OddReply, ProxyError, ServerError
 from ..resp.replies import Value, parsed, parsed_many
 from .ask import AskSlot, Reply, drop
 from .lane import Lane
@@ -35,10 +35,13 @@ CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 
 
 def value_of(reply: bytes) -> Value:
-    """A reply as a value. ServerError where it is an error."""
+    """A reply as a value. ServerError where it is an error, OddReply where it is no reply."""
     if reply.startswith(b"-"):
         raise ServerError(reply)
-    return parsed(reply)
+    try:
+        return parsed(reply)
+    except ValueError:
+        raise OddReply("a command of the proxy") from None
 
 
 def _as_of_a_command(line: bytes) -> bytes:
@@ -94,7 +97,10 @@ class Asker:
         if not requests:
             return []
         replies = await self._reply(b"".join(requests), len(requests))
-        return parsed_many(replies, len(requests))
+        try:
+            return parsed_many(replies, len(requests))
+        except ValueError:
+            raise OddReply("a command of the proxy") from None
 
     async def _reply(
         self,

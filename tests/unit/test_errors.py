@@ -13,6 +13,7 @@ from nearhit.proxy.errors import (
     LoadTimeout,
     LockBusy,
     NoLoader,
+    OddReply,
     ProtocolError,
     ProxyError,
     ServerError,
@@ -32,6 +33,11 @@ from nearhit.proxy.errors import (
     [
         (ProtocolError("bad"), b"-ERR Protocol error: bad\r\n"),
         (ProtocolError("got '\xff'"), b"-ERR Protocol error: got '\xff'\r\n"),
+        (
+            OddReply("a script"),
+            b"-UPSTREAM the server's answer to a script makes no sense; "
+            b"the command may or may not have been executed\r\n",
+        ),
         (UpstreamDown("refused"), b"-UPSTREAM no connection to the server: refused\r\n"),
         (
             UpstreamLost("reset"),

@@ -19,7 +19,7 @@ from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.session import MUTE_SKIP
 from ...resp.modes import Mode
-from ...resp.replies import Value, bulk, error, null, reply
+from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..conducted import Conducted
@@ -176,7 +176,7 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
 
 async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value:
     """MGET; one load that fails fails it all, for its error has no other place to stand."""
-    values = cast("list[Value]", await call.upstream.ask(b"MGET", *keys))
+    values = [*items(await call.upstream.ask(b"MGET", *keys), "MGET", *[BULK] * len(keys))]
     for value in values:
         call.stats.read(hit=value is not None)
     missing = [

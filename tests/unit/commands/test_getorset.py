@@ -10,7 +10,7 @@ from nearhit.commands import getorset
 from nearhit.commands.getorset import SPEC, Request
 from nearhit.lua import Script
 from nearhit.proxy.custom.spec import Call, Expiry
-from nearhit.proxy.errors import BadInput, ServerError
+from nearhit.proxy.errors import BadInput, OddReply, ServerError
 from nearhit.proxy.resp.replies import Value
 
 from tests.shelf import FakeCounts, FakeLoads
@@ -134,3 +134,13 @@ async def test_an_error_of_the_server_is_the_answer_and_no_read() -> None:
         await desk.run(b"GETORSET", b"k", b"v")
 
     assert desk.counts.counts == {}
+
+
+@pytest.mark.parametrize("reply", [(), (b"v",), (1, b"v"), (b"v", 1, 2)])
+async def test_an_odd_reply_is_told_and_what_was_read_before_is_old(reply: tuple[object]) -> None:
+    desk = Desk(*reply)
+
+    with pytest.raises(OddReply):
+        await desk.run(b"GETORSET", b"k", b"v")
+
+    assert [entry[0] for entry in desk.journal] == ["void", "getorset", "void"]

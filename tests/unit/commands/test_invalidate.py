@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from nearhit.commands import invalidate
 from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
-from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
+from nearhit.proxy.errors import OddReply, ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.keys.glob import compile_glob
 from nearhit.proxy.keys.ours import OurKeys
+from nearhit.proxy.resp.replies import Value
 
 from tests.shelf import Desk
 
@@ -110,6 +111,26 @@ async def test_what_the_server_refuses_is_the_answer() -> None:
 
     with pytest.raises(ServerError, match="NOPERM"):
         await desk.run(invalidate, b"INVALIDATE", b"a")
+
+
+@pytest.mark.parametrize("odd", [b"1", "OK", [1]])
+async def test_an_odd_reply_to_a_removal_is_told(odd: Value) -> None:
+    desk = Desk(b"a")
+    desk.shelf.refuse = lambda words: odd if words[0] == b"UNLINK" else None
+
+    with pytest.raises(OddReply, match="DEL or UNLINK"):
+        await desk.run(invalidate, b"INVALIDATE", b"a")
+
+    assert desk.journal[-1] == ("void", b"a")
+
+
+@pytest.mark.parametrize("odd", [5, [b"0"], [0, []], [b"0", b"k"], [b"0", [], []]])
+async def test_an_odd_page_of_a_scan_is_told(odd: Value) -> None:
+    desk = Desk(b"a")
+    desk.shelf.refuse = lambda words: odd if words[0] == b"SCAN" else None
+
+    with pytest.raises(OddReply, match="SCAN"):
+        await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a*")
 
 
 # --- Patterns ---------------------------------------------------------------------------------

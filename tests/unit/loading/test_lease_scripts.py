@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.custom.spec import Expiry
-from nearhit.proxy.errors import ServerError, UpstreamDown, UpstreamLost
+from nearhit.proxy.errors import OddReply, ServerError, UpstreamDown, UpstreamLost
 from nearhit.proxy.loading.lease_scripts import LOOK_AGAIN, TOKEN, UNTRACKED, Took, new_token
 
 from tests.unit.loading.air import KEY, LEASE, LEASED, air, failure
@@ -114,3 +114,38 @@ def test_tokens_are_of_one_kind_and_never_the_same() -> None:
 
     assert len(tokens) == 100
     assert all(token.startswith(TOKEN) and len(token) == 33 for token in tokens)
+
+
+ODD = [5, b"v", None, [], [0], [6, b"v"], [b"1", b"v"], [1], [1, 2], [2], [2, 5], [3, b"5"], [4, 1]]
+
+
+@pytest.mark.parametrize("reply", ODD)
+async def test_an_odd_reply_to_take_is_told_and_a_lease_given_up(reply: object) -> None:
+    async with air() as here:
+        caller = here.call(here.scripts.take(KEY, b"t1", 50, b"load"))
+        await here.server.answer("take", reply)
+
+        await failure(caller, OddReply)
+        assert (await here.server.answer("settle", 1)).args == (b"t1", b"", b"0", b"")
+
+
+async def test_an_odd_reply_to_a_flight_is_told_to_all_who_wait() -> None:
+    async with air() as here:
+        callers = [here.load() for _ in range(3)]
+        await here.server.answer("take", [1])
+
+        for caller in callers:
+            await failure(caller, OddReply)
+        await here.server.answer("settle", 1)
+
+
+@pytest.mark.parametrize("reply", [b"1", [1], "OK", None])
+async def test_an_odd_reply_is_no_yes(reply: object) -> None:
+    async with air() as here:
+        filling = here.call(here.leases.fill(KEY, b"t1", b"v", None))
+        await here.server.answer("fill", reply)
+        await failure(filling, OddReply)
+
+        cancelling = here.call(here.leases.cancel(KEY, b"t1"))
+        await here.server.answer("settle", reply)
+        await failure(cancelling, OddReply)

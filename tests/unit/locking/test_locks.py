@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nearhit.proxy.errors import LockBusy, ServerError
+from nearhit.proxy.errors import LockBusy, OddReply, ServerError
 from nearhit.proxy.locking import locks as locks_module
 from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.resp.replies import Value
 
 from tests.unit.locking.world import (
     KEY,
@@ -480,3 +481,42 @@ async def test_what_ends_the_proxy_ends_its_waiters(world: World) -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+# --- Answers that are none
+
+ODD = [5, b"v", None, [], [1], [0], [1, 5], [b"1", 5, 1], [1, b"x", 1], [0, b"5"], [1, 5, 1, 1]]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("wait", [0, 10_000])
+def test_an_odd_reply_is_told_and_the_next_one_asks(odd: Value, wait: int) -> None:
+    @virtual
+    async def run(world: World) -> None:
+        world.server.lock_acquire = lambda *_: odd  # type: ignore[method-assign]
+
+        with pytest.raises(OddReply):
+            await world.acquire(wait=wait)
+
+        del world.server.lock_acquire
+        assert await world.acquire(wait=wait)
+
+    run()
+
+
+@pytest.mark.parametrize("odd", [b"1", [1], "OK", None])
+def test_an_odd_reply_is_no_yes(odd: Value) -> None:
+    @virtual
+    async def run(world: World) -> None:
+        for name in ("lock_release", "lock_extend", "lock_info"):
+            setattr(world.server, name, lambda *_: odd)
+
+        for asking in (
+            world.locks.release(b"r", b"t"),
+            world.locks.extend(b"r", b"t", 5),
+            world.locks.info(b"r"),
+        ):
+            with pytest.raises(OddReply):
+                await asking
+
+    run()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.errors import ServerError
+from nearhit.proxy.errors import OddReply, ServerError
 from nearhit.proxy.resp.replies import (
+    BULK,
     Value,
     bulk,
     error,
     integer,
+    items,
     null,
+    number,
     parsed,
     parsed_many,
     patch_id,
@@ -81,3 +84,24 @@ def test_many_replies_are_read_at_once() -> None:
 def test_what_is_no_whole_reply_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"not a whole reply|Protocol error"):
         parsed(data)
+
+
+ODD = [None, 5, b"v", "OK", [], [1], [1, 2, 3], [b"v", 1], [None, b"v"], [1, [b"v"]], {"a": 1}]
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_an_array_of_another_shape_than_was_asked_for_is_an_odd_reply(value: Value) -> None:
+    with pytest.raises(OddReply, match=r"^UPSTREAM the server's answer to a script makes no sense"):
+        items(value, "a script", int, bytes)
+
+
+def test_an_array_of_the_shape_that_was_asked_for_gives_its_items() -> None:
+    assert items([1, None], "a script", int, BULK) == [1, None]
+    assert items([b"x", b"v"], "a script", bytes, BULK) == [b"x", b"v"]
+
+
+def test_only_an_integer_is_a_number() -> None:
+    assert number(3, "a script") == 3
+    for value in (None, b"3", "OK", [3]):
+        with pytest.raises(OddReply):
+            number(value, "a script")

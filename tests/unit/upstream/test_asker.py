@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy.errors import ProxyError, ServerError
+from nearhit.proxy.errors import OddReply, ProxyError, ServerError
 from nearhit.proxy.upstream.asker import value_of
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane
@@ -209,3 +209,19 @@ async def test_an_asker_says_what_it_is() -> None:
     async with stage() as here:
         assert repr(here.scope.upstream) == "<Asker tracked>"
         assert repr(here.scope.bulk) == "<Asker untracked>"
+
+
+@pytest.mark.parametrize("reply", [b":x\r\n", b"#?\r\n", b",no number\r\n"])
+def test_what_is_no_reply_is_an_odd_one(reply: bytes) -> None:
+    with pytest.raises(OddReply):
+        value_of(reply)
+
+
+async def test_many_replies_of_which_one_is_none_are_an_odd_one() -> None:
+    async with stage() as here:
+        asking = here.ask(here.scope.bulk.many([b"*1\r\n$4\r\nPING\r\n"] * 2))
+        server = await here.upstream()
+        server.reply(b"+PONG\r\n:x\r\n")
+
+        with pytest.raises(OddReply):
+            await asking

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.custom.spec import Call, CommandSpec
-from nearhit.proxy.errors import LoadError, NoLoader
+from nearhit.proxy.errors import LoadError, NoLoader, OddReply
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.replies import Value
@@ -504,6 +504,15 @@ async def test_one_load_that_fails_fails_the_mget(own: Own, client: Client) -> N
     await own.world.settle()
 
     assert client.took() == error.line
+
+
+async def test_an_odd_reply_to_an_mget_with_loaders_keys_is_told(own: Own, client: Client) -> None:
+    client.send(b"MGET", b"m:1", b"m:2")
+    await own.world.settle()
+    tracked(own.world).reply(b"*1\r\n$-1\r\n")
+    await own.world.settle()
+
+    assert client.took() == OddReply("MGET").line
 
 
 async def test_an_mget_with_loaders_keys_starts_when_nothing_is_outstanding(
