@@ -588,6 +588,7 @@ def our_errors() -> list[bytes]:
         errors.NoLoader(b"..."),
         errors.LoadError("...", "..."),
         errors.LoadTimeout("...", 0),
+        errors.OddReply("..."),
         errors.CacheBusy("..."),
         errors.LockBusy("..."),
         errors.BadInput(f"... {errors.IN_MULTI}"),

@@ -3,8 +3,10 @@
     lease ─▶ value | token | wait for a push on key or lease, or a timer ─▶ ask again
     fill  ─▶ stored where the token is still the lease's and nothing has written the key
 
-A granted lease has a watch on its key, so that a write and its undoing are not missed; beyond the
-bound on waiters, and for tokens of other proxies, the server decides alone."""
+A granted lease has a watch on its key, so that a write and its undoing are not missed; a write
+that it tells of deletes the lease, for SET may come through another proxy. Beyond the bound on
+waiters, and for tokens of other proxies, the server decides alone. Nobody is told when a key is
+deleted that is not there: such a DEL is only seen by the process that it passes (Scopes.void)."""
 
 from __future__ import annotations
 
@@ -21,13 +23,46 @@ from ..upstream.tracked import TrackedLane, Watched
 from .lease_scripts import TOKEN, LeaseScripts, Start, Took, new_token
 
 
+class _Watch(Watched):
+    """Of a granted lease: the first change of its key ends it for all proxies, for its holder may
+    SET through another one, which has not been told."""
+
+    __slots__ = ("_changed", "_end")
+
+    def __init__(self, tracked: TrackedLane, key: bytes) -> None:
+        super().__init__(tracked.watches, (key,))
+        self._changed = False
+        self._end: Callable[[], object] | None = None
+
+    def fire(self, key: bytes | None) -> None:
+        super().fire(key)
+        if key is not None:  # else all may have changed: this proxy refuses, which is enough
+            self._changed = True
+            self._end_once()
+
+    def arm(self, end: Callable[[], object]) -> None:
+        """The lease is granted: ``end`` it once the key changes, or has changed already."""
+        self._end = end
+        if self._changed:
+            self._end_once()
+
+    def _end_once(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end()
+
+    def disarm(self) -> None:
+        """Watch on, and end nothing: a change may be the holder's own."""
+        self._end = None
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """A lease that a client holds; the watch tells of writes to the key."""
 
     token: bytes
     until: float
-    watch: Watched
+    watch: _Watch
 
 
 class Leases:
@@ -72,7 +107,8 @@ class Leases:
             while True:
                 watch.clear()
                 token = new_token()
-                granted = Granted(token, self._clock() + ms / 1000, self._tracked.watch(key))
+                until = self._clock() + ms / 1000
+                granted = Granted(token, until, _Watch(self._tracked, key))
                 try:
                     took, rest = await self._scripts.take(key, token, ms, b"mine")
                     if took is Took.LEASED:
@@ -101,6 +137,7 @@ class Leases:
             # Taken through another proxy, or not at all: the server decides alone.
             return await self._scripts.fill(key, token, value, expiry, b"", lambda: False)
         del self._granted[key]
+        granted.watch.disarm()
         with granted.watch as watch:
             if watch.fired:
                 await self._scripts.give_up(key, token)
@@ -125,6 +162,7 @@ class Leases:
             former.watch.close()
         if len(self._granted) < self._room.limit:  # beyond it the server decides alone
             self._granted[key] = granted
+            granted.watch.arm(lambda: self._start(self._scripts.give_up(key, granted.token)))
 
     def _take_back(self, key: bytes, granted: Granted) -> None:
         """A client's lease is void: the key has been written."""

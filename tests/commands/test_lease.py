@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
-from tests.servers import wait_for
+from tests.servers import HOST, nearhit, wait_for
 from tests.wire.frames import children, payload
 from tests.wire.link import Link, command
 
@@ -232,6 +233,45 @@ def test_a_delete_of_nothing_voids_the_lease_of_a_loaders_key(cache: Cache, key:
         assert writer.ask("DEL", key) == b":0\r\n"
 
         assert link.ask("LEASE", "SET", key, token, "stale") == b":0\r\n"
+
+
+@pytest.fixture
+def other(cache: Cache) -> Iterator[Link]:
+    """A client of one more proxy before the same server, which has no loaders."""
+    port = cache.server.get_connection_kwargs()["port"]
+    with nearhit(f"redis://{HOST}:{port}") as proxy, closing(Link(proxy.port)) as link:
+        yield link
+
+
+def test_a_value_that_came_and_went_voids_the_lease_for_other_proxies(
+    cache: Cache, other: Link
+) -> None:
+    with closing(cache.link()) as link:
+        token = take(link, "k")
+        cache.server.set("k", "v")
+        cache.server.delete("k")
+        wait_for(lambda: not cache.server.exists("lease:{k}"), 5, "the end of the lease")
+
+        assert other.ask("LEASE", "SET", "k", token, "stale") == b":0\r\n"
+
+    assert cache.server.get("k") is None
+
+
+def test_an_invalidation_of_nothing_voids_the_lease_whichever_proxy_it_passes(
+    cache: Cache, other: Link
+) -> None:
+    with closing(cache.link()) as link:
+        token = take(link, "k")
+        assert other.ask("INVALIDATE", "k") == b":0\r\n"
+
+        assert link.ask("LEASE", "SET", "k", token, "stale") == b":0\r\n"
+
+
+def test_a_delete_of_nothing_voids_the_lease_in_the_process_that_it_passes(other: Link) -> None:
+    token = take(other, "k")
+    assert other.ask("DEL", "k") == b":0\r\n"
+
+    assert other.ask("LEASE", "SET", "k", token, "stale") == b":0\r\n"
 
 
 def test_set_with_a_wrong_token_is_refused_and_leaves_the_lease(cache: Cache) -> None:

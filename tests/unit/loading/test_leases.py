@@ -7,6 +7,7 @@ from nearhit.proxy.errors import (
     CacheBusy,
 )
 
+from tests.fakes import settle
 from tests.unit.loading.air import (
     HELD,
     KEY,
@@ -33,10 +34,48 @@ async def test_a_write_since_the_grant_refuses_the_fill() -> None:
     async with air() as here:
         token = await granted(here)
         here.scope.push(KEY)
+        await here.server.answer("settle", 1)
+        caller = here.call(here.leases.fill(KEY, token, b"v", None))
+        await here.server.answer("settle", 0)
+
+        assert await caller is False
+
+
+async def test_a_write_since_the_grant_ends_the_lease_for_other_proxies_too_once() -> None:
+    async with air() as here:
+        token = await granted(here)
+        here.scope.push(KEY)
+        here.scope.push(KEY)
+        settled = await here.server.answer("settle", 1)
+
+        assert settled.args == (token, b"", b"0", b"")
+        assert here.server.quiet
+
+
+async def test_the_loss_of_the_lane_refuses_the_fill_here_and_asks_nothing_meanwhile() -> None:
+    async with air() as here:
+        token = await granted(here)
+        here.scope.drop()
+        await settle()
+        assert here.server.quiet
+
         caller = here.call(here.leases.fill(KEY, token, b"v", None))
         await here.server.answer("settle", 1)
 
         assert await caller is False
+
+
+async def test_the_push_for_a_fill_itself_ends_nothing() -> None:
+    async with air() as here:
+        token = await granted(here)
+        caller = here.call(here.leases.fill(KEY, token, b"v", None))
+        fill = await here.server.next("fill")
+        fill.arrive(1)
+        here.scope.push(KEY)  # right behind its reply
+
+        assert await caller is True
+        await settle()
+        assert here.server.quiet
 
 
 async def test_a_write_told_in_one_read_with_the_grant_refuses_the_fill() -> None:
@@ -46,8 +85,9 @@ async def test_a_write_told_in_one_read_with_the_grant_refuses_the_fill() -> Non
         here.scope.push(KEY)
         _, token = await caller
         assert token is not None
-        filling = here.call(here.leases.fill(KEY, token, b"v", None))
         await here.server.answer("settle", 1)
+        filling = here.call(here.leases.fill(KEY, token, b"v", None))
+        await here.server.answer("settle", 0)
 
         assert await filling is False
 
