@@ -1,6 +1,6 @@
 """Leases that clients hold: they compute the value themselves (LEASE GET, SET, CANCEL).
 
-    lease ─▶ value | token | wait for a push on key or lease, or a timer ─▶ ask again
+    lease ─▶ value | token | stand in line; its head waits for a push or a timer ─▶ asks again
     fill  ─▶ stored where the token is still the lease's and nothing has written the key
 
 A granted lease has a watch on its key, so that a write and its undoing are not missed; a write
@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from ..bounds import WaitingRoom
 from ..custom.spec import Counts, Expiry
+from ..errors import UpstreamLost
 from ..keys.ours import lease_key
+from ..locking.lines import Line, Turn
 from ..upstream.tracked import TrackedLane, Watched
-from .lease_scripts import TOKEN, LeaseScripts, Start, Took, new_token
+from .lease_scripts import TOKEN, UNTRACKED, LeaseScripts, Start, Took, new_token
 
 
 class _Watch(Watched):
@@ -65,6 +68,13 @@ class Granted:
     watch: _Watch
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Another has the lease, for so long."""
+
+    ms: int
+
+
 class Leases:
     """The leases of one db and user."""
 
@@ -85,6 +95,7 @@ class Leases:
         self._counts = counts
         self._room = room
         self._granted: dict[bytes, Granted] = {}
+        self._lines: dict[bytes, Line] = {}
 
     def __repr__(self) -> str:
         return f"<Leases granted={len(self._granted)}>"
@@ -102,31 +113,99 @@ class Leases:
 
     async def lease(self, key: bytes, ms: int, wait_ms: int) -> tuple[bytes | None, bytes | None]:
         """(value, None), (None, token) or (None, None): another computes, and the wait is over."""
+        if not wait_ms:
+            with self._room:
+                answer = await self._take(key, ms)
+                return (None, None) if isinstance(answer, Held) else answer
         deadline = self._clock() + wait_ms / 1000
-        with self._room, self._tracked.watch(key, lease_key(key)) as watch:
-            while True:
-                watch.clear()
-                token = new_token()
-                until = self._clock() + ms / 1000
-                granted = Granted(token, until, _Watch(self._tracked, key))
-                try:
-                    took, rest = await self._scripts.take(key, token, ms, b"mine")
-                    if took is Took.LEASED:
-                        self._grant(key, granted)
-                        return None, token
-                except asyncio.CancelledError:
-                    # The client has left: a lease that is granted now would be nobody's.
-                    self._start(self._scripts.give_up(key, token))
-                    raise
-                finally:
-                    if self._granted.get(key) is not granted:
-                        granted.watch.close()
-                if took is Took.HIT:
-                    return cast(bytes, rest), None
-                left = deadline - self._clock()
-                if left <= 0:
+        with self._room, self._standing(key) as (line, turn):
+            if not turn.done():
+                await asyncio.wait([turn], timeout=max(0.0, deadline - self._clock()))
+                if not turn.done():
                     return None, None
-                await watch.wait(min(left, self._scripts.patience(cast(int, rest))))
+            value = turn.result()
+            return (value, None) if value is not None else await self._lead(line, key, ms, deadline)
+
+    async def _lead(
+        self, line: Line, key: bytes, ms: int, deadline: float
+    ) -> tuple[bytes | None, bytes | None]:
+        """The head's part: ask whenever there may be a value or the lease is free. A value is for
+        all who stood in the line as it was asked for; a lease is for one, and the rest wait on."""
+        lost: UpstreamLost | None = None
+        while await self._due(line, deadline):
+            line.watch.clear()
+            line.retry_at = 0.0  # where the attempt fails or is left, the next head must ask
+            entered = line.entered
+            try:
+                # Whoever lost a connection may try again, but for no longer than it may wait.
+                left = None if lost is None else max(0.0, deadline - self._clock())
+                async with asyncio.timeout(left):
+                    answer = await self._take(key, ms)
+            except TimeoutError:
+                break
+            except UpstreamLost as error:
+                lost = error
+                line.watch.clear()
+                line.retry_at = self._clock() + UNTRACKED
+                continue
+            lost = None
+            if isinstance(answer, Held):
+                line.retry_at = self._clock() + self._scripts.patience(answer.ms)
+                continue
+            value, token = answer
+            if value is not None:
+                line.tell(value, entered)
+            else:
+                line.retry_at = self._clock() + self._scripts.patience(ms)
+            return value, token
+        if lost is not None:
+            raise lost
+        return None, None
+
+    async def _due(self, line: Line, deadline: float) -> bool:
+        """Wait until there may be news; False: the deadline came first."""
+        while not line.watch.fired:
+            now = self._clock()
+            if now >= line.retry_at:
+                return True
+            if now >= deadline:
+                return False
+            await line.watch.wait(min(line.retry_at, deadline) - now)
+        return self._clock() < deadline
+
+    @contextmanager
+    def _standing(self, key: bytes) -> Generator[tuple[Line, Turn], None, None]:
+        """A place in the line for a key, which is there as long as somebody stands in it."""
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(self._tracked.watch(key, lease_key(key)))
+        turn: Turn = asyncio.get_running_loop().create_future()
+        line.enter(turn)
+        try:
+            yield line, turn
+        finally:
+            line.leave(turn)
+            if not line.turns:
+                del self._lines[key]
+                line.watch.close()
+
+    async def _take(self, key: bytes, ms: int) -> tuple[bytes | None, bytes | None] | Held:
+        """One question to the server: (value, None), (None, token), or how long another has it."""
+        token = new_token()
+        granted = Granted(token, self._clock() + ms / 1000, _Watch(self._tracked, key))
+        try:
+            took, rest = await self._scripts.take(key, token, ms, b"mine")
+            if took is Took.LEASED:
+                self._grant(key, granted)
+                return None, token
+        except asyncio.CancelledError:
+            # The client has left: a lease that is granted now would be nobody's.
+            self._start(self._scripts.give_up(key, token))
+            raise
+        finally:
+            if self._granted.get(key) is not granted:
+                granted.watch.close()
+        return (cast(bytes, rest), None) if took is Took.HIT else Held(cast(int, rest))
 
     async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
         """Store what a lease was taken for; False where it is void."""

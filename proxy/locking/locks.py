@@ -28,11 +28,11 @@ from ...lua import script
 from ..bounds import WaitingRoom
 from ..custom.spec import Asking, Counts, Watching
 from ..custom.words import MS_MAX
-from ..errors import LockBusy, ProxyError, shown
+from ..errors import LockBusy, ProxyError, UpstreamLost, shown
 from ..keys.ours import fence_key, grant_key, lock_key
 from ..resp.replies import BULK, Value, items, number
 from ..resp.requests import integer_of
-from .lines import Caller, Line
+from .lines import Caller, Line, Turn
 from .returns import Returns, Start
 
 log = logging.getLogger(__name__)
@@ -137,13 +137,32 @@ class Locks:
         self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
     ) -> Grant | None:
         """The lock; None: another holds it, and the wait is over. LockBusy: too many wait."""
+        # The wait is for what may happen meanwhile, a lost connection included: the token makes
+        # attempts repeatable.
         deadline = self._clock() + wait_ms / 1000
         if token is None:
             caller = Caller(resource, self._token(), ttl_ms)
         else:
             caller = Caller(resource, token, ttl_ms, nonce=self._token())
+        try:
+            grant = await self._acquire(caller, wait_ms, deadline)
+            if grant is None and caller.lost is not None:
+                raise caller.lost
+        except asyncio.CancelledError:
+            self._give_back_lost(caller)
+            raise
+        except ProxyError:
+            # The client that named its token is told that it may have the lock, and may ask again.
+            if not caller.named:
+                self._give_back_lost(caller)
+            raise
+        if grant is not None:
+            self._stats.add("locks_acquired")
+        return grant
+
+    async def _acquire(self, caller: Caller, wait_ms: int, deadline: float) -> Grant | None:
         grant = None
-        if resource not in self._lines:
+        if caller.resource not in self._lines:
             if not wait_ms:
                 grant = await self._ask_once(caller, deadline)
         elif caller.named:
@@ -153,8 +172,6 @@ class Locks:
             self._contend(caller)
         if grant is None and wait_ms:
             grant = await self._wait(caller, deadline)
-        if grant is not None:
-            self._stats.add("locks_acquired")
         return grant
 
     async def release(self, resource: bytes, token: bytes) -> bool:
@@ -191,7 +208,9 @@ class Locks:
     async def _ask_once(
         self, caller: Caller, deadline: float, only_mine: bool = False
     ) -> Grant | None:
-        answer = await self._attempt(caller, only_mine)
+        answer = await self._try(caller, deadline, only_mine)
+        if answer is None:
+            return None
         if isinstance(answer, Held):
             self._contend(caller)
             return None
@@ -215,7 +234,11 @@ class Locks:
         while await self._due(line, deadline):
             line.watch.clear()
             line.retry_at = 0.0  # where the attempt fails or is left, the next head must ask
-            answer = await self._attempt(caller)
+            answer = await self._try(caller, deadline)
+            if answer is None:
+                line.watch.clear()
+                line.retry_at = self._clock() + self._jitter(*UNTOLD)
+                continue
             if isinstance(answer, Held):
                 self._contend(caller)
                 line.retry_at = self._clock() + self._patience(answer.ms)
@@ -251,9 +274,7 @@ class Locks:
         return min(left, LONGEST) + self._jitter(*LATER)
 
     @contextmanager
-    def _standing(
-        self, resource: bytes
-    ) -> Generator[tuple[Line, asyncio.Future[None]], None, None]:
+    def _standing(self, resource: bytes) -> Generator[tuple[Line, Turn], None, None]:
         """A place in the line for a resource, which is there as long as somebody stands in it."""
         line = self._lines.get(resource)
         if line is not None and len(line.turns) >= LINE_MAX:
@@ -261,7 +282,7 @@ class Locks:
         with self._room:
             if line is None:
                 line = self._lines[resource] = Line(self._watching.watch(lock_key(resource)))
-            turn: asyncio.Future[None] = self._loop.create_future()
+            turn: Turn = self._loop.create_future()
             line.enter(turn)
             try:
                 yield line, turn
@@ -272,6 +293,22 @@ class Locks:
                     line.watch.close()
 
     # --- Attempts -----------------------------------------------------------------------------
+
+    async def _try(self, caller: Caller, deadline: float, only_mine: bool = False) -> Answer | None:
+        """One attempt. None: its connection was lost, and there is time for another, which then
+        takes no longer than that."""
+        lost = caller.lost
+        left = None if lost is None else max(0.0, deadline - self._clock())
+        try:
+            async with asyncio.timeout(left):
+                return await self._attempt(caller, only_mine)
+        except TimeoutError:
+            assert lost is not None
+            raise lost from None
+        except UpstreamLost:
+            if self._clock() >= deadline:
+                raise
+            return None
 
     async def _attempt(self, caller: Caller, only_mine: bool = False) -> Answer:
         """One question to the server. It goes on without us when we are cancelled."""
@@ -293,11 +330,14 @@ class Locks:
         try:
             # Inside, too: whoever waits must hear also of an answer that is none.
             answer = _answer(await self._upstream.run(ACQUIRE, keys, args), sent)
+            caller.lost = None
         except Exception as error:
-            if isinstance(error, ProxyError) and error.outcome_unknown and not caller.named:
-                self._returns.give_back(caller)
+            if isinstance(error, ProxyError) and error.outcome_unknown:
+                caller.lost = error
             if not answered.done():
                 answered.set_exception(error)
+            else:
+                self._give_back_lost(caller)
             return
         except asyncio.CancelledError:  # the proxy stops
             answered.cancel()
@@ -310,7 +350,11 @@ class Locks:
     def _orphan(self, caller: Caller, answer: Answer) -> None:
         """An answer whose caller has left. What its token held before stays: the client that named
         it may count on that."""
-        if isinstance(answer, Taken) and answer.new:
+        if isinstance(answer, Taken) and (answer.new or not caller.named):
+            self._returns.give_back(caller)
+
+    def _give_back_lost(self, caller: Caller) -> None:
+        if caller.lost is not None:
             self._returns.give_back(caller)
 
     def _in_time(self, caller: Caller, taken: Taken) -> Grant | None:

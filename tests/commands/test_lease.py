@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -517,3 +517,40 @@ def test_in_a_pipeline_each_waits_for_those_before(cache: Cache, resp: int) -> N
     assert len(tokens) == 2
     assert None not in tokens
     assert answers[5:] == [b":0\r\n", NIL[resp]]
+
+
+def test_of_those_who_wait_the_first_one_gets_the_lease_and_the_others_cost_nothing(
+    cache: Cache,
+) -> None:
+    with ExitStack() as stack:
+        holder = stack.enter_context(closing(cache.link()))
+        links = [stack.enter_context(closing(cache.link())) for _ in range(50)]
+        token = take(holder, "k")
+        for number, link in enumerate(links, 1):
+            link.send(command("LEASE", "GET", "k", "WAIT", 30_000))
+            wait_for(lambda: waiting(holder) == number, 5, "the waiter")  # noqa: B023  # now
+        before = scripts_run(cache)
+
+        assert holder.ask("LEASE", "CANCEL", "k", token) == b":1\r\n"
+        value, token = pair(links[0].read(1)[0])
+
+        assert (value, token) == (None, cache.server.get("lease:{k}"))
+        assert scripts_run(cache) - before <= 3  # CANCEL, the attempt, and the next one's look
+
+        before = scripts_run(cache)
+        assert holder.ask("LEASE", "SET", "k", token, "v") == b":1\r\n"
+        for link in links[1:]:
+            assert pair(link.read(1)[0]) == (b"v", None)
+        assert scripts_run(cache) - before <= 3
+
+
+def waiting(link: Link) -> int:
+    """How many requests of the proxy wait for a load or a lease."""
+    _, rows = children(link.ask("STATS"))
+    names = [payload(row) for row in rows[::2]]
+    return int(rows[1::2][names.index(b"waiting")][1:])
+
+
+def scripts_run(cache: Cache) -> int:
+    stats = cache.server.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval"))

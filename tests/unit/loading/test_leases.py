@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from nearhit.proxy.custom.spec import Expiry
-from nearhit.proxy.errors import (
-    CacheBusy,
-)
+from nearhit.proxy.errors import CacheBusy, ServerError, UpstreamLost
+from nearhit.proxy.loading.lease_scripts import UNTRACKED
 
 from tests.fakes import settle
 from tests.unit.loading.air import (
@@ -13,6 +15,7 @@ from tests.unit.loading.air import (
     KEY,
     LEASE,
     LEASED,
+    Air,
     air,
     failure,
     granted,
@@ -213,3 +216,134 @@ async def test_waiters_for_leases_are_bounded_too() -> None:
 
         assert here.server.quiet
         first.cancel()
+
+
+# --- Those who wait for one lease
+
+
+async def standing(here: Air, count: int) -> list[asyncio.Task[Any]]:
+    """So many wait for the lease that another holds."""
+    callers = [here.call(here.leases.lease(KEY, 10_000, 60_000)) for _ in range(count)]
+    await here.server.answer("take", HELD)
+    assert here.server.quiet  # the head asks for them all
+    return callers
+
+
+async def test_a_lease_that_becomes_free_wakes_one_in_the_order_of_coming() -> None:
+    async with air(max_waiters=1000) as here:
+        callers = await standing(here, 1000)
+
+        for caller in callers[:3]:
+            here.scope.push(LEASE)
+            take = await here.server.answer("take", LEASED)
+            assert await caller == (None, take.args[0])
+            assert here.server.quiet
+        assert not any(caller.done() for caller in callers[3:])
+
+        for caller in callers[3:]:
+            caller.cancel()
+        await settle()
+        here.server.asked.clear()
+
+
+async def test_a_value_that_comes_is_everybodys_for_one_question() -> None:
+    async with air(max_waiters=1000) as here:
+        callers = await standing(here, 1000)
+        here.scope.push(KEY)
+        await here.server.answer("take", [1, b"v"])
+
+        assert {await caller for caller in callers} == {(b"v", None)}
+        assert here.server.quiet
+        assert not here.scope.watches
+
+
+async def test_who_comes_behind_the_question_is_not_told_what_may_be_older() -> None:
+    async with air() as here:
+        early = await standing(here, 2)
+        here.scope.push(KEY)
+        take = await here.server.next("take")
+        late = here.call(here.leases.lease(KEY, 10_000, 60_000))
+        await settle()
+        take.arrive([1, b"old"])
+
+        assert [await caller for caller in early] == [(b"old", None)] * 2
+        await here.server.answer("take", [1, b"new"])
+        assert await late == (b"new", None)
+
+
+async def test_a_head_that_leaves_lets_the_next_one_ask() -> None:
+    async with air() as here:
+        head, second = await standing(here, 2)
+        here.scope.push(LEASE)
+        lost = await here.server.next("take")
+        head.cancel()
+        await here.server.answer("settle", 1)
+        take = await here.server.answer("take", LEASED)
+
+        assert lost.args[0] != take.args[0]
+        assert await second == (None, take.args[0])
+
+
+async def test_the_error_of_one_is_its_own_and_the_next_one_asks() -> None:
+    async with air() as here:
+        head, second = await standing(here, 2)
+        here.scope.push(KEY)
+        (await here.server.next("take")).lose(ServerError(b"-WRONGTYPE no string"))
+        await failure(head, ServerError)
+        await here.server.answer("take", [1, b"v"])
+
+        assert await second == (b"v", None)
+
+
+async def test_who_waited_long_enough_leaves_the_line() -> None:
+    async with air() as here:
+        head, *_ = await standing(here, 1)
+        short = here.call(here.leases.lease(KEY, 10_000, 1))
+
+        assert await short == (None, None)
+        assert here.server.quiet
+        assert not head.done()
+        head.cancel()
+
+
+# --- Attempts whose connection is lost
+
+
+async def test_an_attempt_whose_connection_is_lost_is_made_again_within_the_wait() -> None:
+    async with air() as here:
+        caller = here.call(here.leases.lease(KEY, 10_000, 60_000))
+        first = await here.server.next("take")
+        first.lose(UpstreamLost("cut"))
+        settled = await here.server.answer("settle", 1)
+        assert settled.args[0] == first.args[0]
+        assert here.server.quiet
+        here.now += UNTRACKED
+        here.scope.push(LEASE)
+        take = await here.server.answer("take", LEASED)
+
+        assert await caller == (None, take.args[0])
+
+
+async def test_an_attempt_that_is_lost_without_time_for_another_is_told() -> None:
+    for wait in (0, 1):
+        async with air() as here:
+            caller = here.call(here.leases.lease(KEY, 10_000, wait))
+            take = await here.server.next("take")
+            here.now += 1
+            take.lose(UpstreamLost("cut"))
+
+            await failure(caller, UpstreamLost)
+            await here.server.answer("settle", 1)
+
+
+async def test_the_attempt_behind_a_lost_one_takes_no_longer_than_the_wait() -> None:
+    async with air() as here:
+        caller = here.call(here.leases.lease(KEY, 10_000, 1_000))
+        (await here.server.next("take")).lose(UpstreamLost("cut"))
+        await here.server.answer("settle", 1)
+        here.now += 0.999
+        here.scope.push(LEASE)
+        again = await here.server.next("take")
+
+        await failure(caller, UpstreamLost)
+        assert (await here.server.answer("settle", 1)).args[0] == again.args[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nearhit.proxy.errors import LockBusy, OddReply, ServerError
+from nearhit.proxy.errors import LockBusy, OddReply, ServerError, UpstreamLost
 from nearhit.proxy.locking import locks as locks_module
 from nearhit.proxy.locking.locks import Grant
 from nearhit.proxy.resp.replies import Value
@@ -520,3 +520,84 @@ def test_an_odd_reply_is_no_yes(odd: Value) -> None:
                 await asking
 
     run()
+
+
+# --- Attempts whose connection is lost
+
+
+@pytest.mark.parametrize("token", [None, b"mine"])
+@pytest.mark.parametrize("held", [False, True])
+def test_an_attempt_whose_connection_is_lost_is_made_again_within_the_wait(
+    held: bool, token: bytes | None
+) -> None:
+    @virtual
+    async def run(world: World) -> None:
+        holder = await world.granted(1_000) if held else None
+        asking = world.loop.create_task(world.acquire(wait=10_000, token=token))
+        await pass_time(LATENCY * 3 / 4)
+        first = world.server.holder()
+
+        world.server.cut()
+        grant = await asking
+
+        assert grant
+        assert world.server.holder() == grant.token
+        if holder is None:  # the first attempt had got it, and nobody else held it in between
+            assert grant.token == first
+            assert world.now - 1000 < 0.2
+        assert world.server.released == []
+
+    run()
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_a_connection_that_is_lost_at_whatever_moment_costs_no_waiter_its_lock(moment: int) -> None:
+    @virtual
+    async def run(world: World) -> None:
+        await world.granted()
+        tasks = [world.loop.create_task(world.acquire(wait=10_000)) for _ in range(3)]
+        world.loop.call_later(0.004, world.server.free)
+        await pass_time(moment * LATENCY / 2)
+        world.server.cut()
+
+        for task in tasks:
+            grant = await task
+            assert grant
+            assert world.server.holder() == grant.token
+            await world.release(grant)
+
+    run()
+
+
+@virtual
+async def test_a_lost_attempt_is_told_when_the_wait_is_over_before_another_is_answered(
+    world: World,
+) -> None:
+    asking = world.loop.create_task(world.acquire(wait=500))
+    await pass_time(LATENCY * 3 / 4)
+    world.server.cut()
+    world.server.mute = True
+    began = world.now
+
+    with pytest.raises(UpstreamLost):
+        await asking
+
+    assert world.now - began < 0.51
+    world.server.speak()
+    await pass_time(1)
+    assert world.server.holder() is None
+
+
+@virtual
+async def test_the_last_attempt_is_told_as_lost_where_there_is_no_time_for_another(
+    world: World,
+) -> None:
+    asking = world.loop.create_task(world.acquire(wait=50))
+    await pass_time(LATENCY * 3 / 4)
+    world.server.cut()
+
+    with pytest.raises(UpstreamLost):
+        await asking
+
+    await pass_time(1)
+    assert world.server.holder() is None

@@ -199,7 +199,7 @@ async def test_a_grant_is_not_given_back_once_its_token_has_got_another_elsewher
 @virtual
 async def test_an_attempt_lost_on_its_way_is_told_and_given_back(world: World) -> None:
     world.server.mute = True
-    asking = world.loop.create_task(world.acquire(wait=10_000))
+    asking = world.loop.create_task(world.acquire())
     await pass_time(LATENCY)
     assert world.server.holder() == b"t1"
 
@@ -230,6 +230,38 @@ async def test_an_attempt_with_a_named_token_lost_on_its_way_is_not_given_back(
     assert world.server.released == []
     grant = await world.granted(token=b"mine")  # the client's retry
     assert grant.fence == world.server.fences[b"fence:{r}"]
+
+
+@virtual
+async def test_an_attempt_with_a_named_token_lost_when_its_client_has_left_is_given_back(
+    world: World,
+) -> None:
+    await left_with_a_grant(world)
+
+    world.server.mute = False
+    world.server.cut()
+    await pass_time(1)
+
+    assert world.server.released == [b"mine"]
+
+
+@pytest.mark.parametrize("token", [None, b"mine"])
+def test_who_leaves_between_a_lost_attempt_and_the_next_holds_nothing(token: bytes | None) -> None:
+    @virtual
+    async def run(world: World) -> None:
+        asking = world.loop.create_task(world.acquire(wait=10_000, token=token))
+        await pass_time(LATENCY * 3 / 4)
+        held = world.server.holder()
+        assert held
+        world.server.cut()
+        await pass_time(LATENCY)
+
+        await cancelled(asking)
+
+        await pass_time(1)
+        assert world.server.released == [held]
+
+    run()
 
 
 @virtual
