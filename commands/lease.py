@@ -112,6 +112,10 @@ def waits(request: object) -> bool:
     return isinstance(request, Get) and request.wait_ms > 0
 
 
+def grants(request: object) -> bool:
+    return isinstance(request, Get)
+
+
 SPEC = CommandSpec(
     name=b"LEASE",
     arity=-2,
@@ -121,6 +125,7 @@ SPEC = CommandSpec(
     parse=parse,
     run=run,
     waits=waits,
+    grants=grants,
     flags=("write", "denyoom", "blocking"),
     keys=(2, 2, 1),
     subcommands=(

@@ -127,6 +127,10 @@ def waits(request: object) -> bool:
     return isinstance(request, Acquire) and request.wait_ms > 0
 
 
+def grants(request: object) -> bool:
+    return isinstance(request, Acquire)
+
+
 async def run(call: Call) -> Value:
     request = call.request
     match request:
@@ -162,6 +166,7 @@ SPEC = CommandSpec(
     parse=parse,
     run=run,
     waits=waits,
+    grants=grants,
     flags=("write", "denyoom", "noscript", "blocking"),
     keys=(2, 2, 1),
     subcommands=(

@@ -5,7 +5,8 @@
 -- ARGV  1 token   2 milliseconds to hold it   3 milliseconds to keep the fence
 --       4 "mine": only if this token holds it already; "": also if it is free
 --       5 nonce of the call, where its client named the token; "": the token is known to nobody yet
--- Returns  {1, fence, 1}  it is yours, and nobody but this call has asked for it since
+-- Returns  {1, fence, 1}  it is yours, and nobody but this call has asked for it since; the fence
+--                         as it stands there, in digits
 --          {1, fence, 0}  it was yours already: the same fence, and the time begins anew
 --          {0, ms}        another holds it, for so long at most; -1: without an end, -2: nobody does
 --
@@ -24,10 +25,17 @@ local function next_fence()
   if time.err then
     return time -- a user who may not ask: nothing is left behind
   end
-  local fence = math.max(last, time[1] * 1000000 + time[2])
-  -- Below 2^53 a double is exact, and %.0f writes all of it; tostring would write 1.79e+15.
-  redis.call('SET', KEYS[2], string.format('%.0f', fence), 'PX', ARGV[3])
-  return fence
+  local now = time[1] * 1000000 + time[2]
+  if last < now then
+    -- Below 2^53 a double is exact, and %.0f writes all of it; tostring would write 1.79e+15.
+    local fence = string.format('%.0f', now)
+    redis.call('SET', KEYS[2], fence, 'PX', ARGV[3])
+    return fence
+  end
+  -- Others may have left a number here of which a double holds only a part: it is the server that
+  -- counts.
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+  return redis.call('GET', KEYS[2])
 end
 
 if ARGV[4] ~= 'mine' then
@@ -70,8 +78,7 @@ if ARGV[5] ~= '' and redis.pcall('GET', KEYS[3]) == ARGV[5] then
 else
   redis.call('DEL', KEYS[3])
 end
-fence = fence and tonumber(fence)
-if fence then
+if fence and string.find(fence, '^[1-9]%d*$') then
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
   return {1, fence, only}
 end

@@ -48,8 +48,8 @@ def _no_probe(request: object) -> None:
     """Most commands have none."""
 
 
-def _no_wait(request: object) -> bool:
-    """Most commands are answered as soon as the server answers."""
+def _no(request: object) -> bool:
+    """Most commands are answered as soon as the server answers, and give nothing away."""
     return False
 
 
@@ -70,7 +70,10 @@ class CommandSpec:
     # A read of the server whose reply, unless it is nil, is this command's reply too.
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
     # Whether a request may wait for what others do: nobody does so for a client that has left.
-    waits: Callable[[object], bool] = _no_wait
+    waits: Callable[[object], bool] = _no
+    # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and
+    # gives that back, when the client's end is seen before its answer.
+    grants: Callable[[object], bool] = _no
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
     key_names: Callable[[Sequence[bytes]], Sequence[bytes]] | None = None

@@ -28,7 +28,7 @@ from ...lua import script
 from ..bounds import WaitingRoom
 from ..custom.spec import Asking, Counts, Watching
 from ..custom.words import MS_MAX
-from ..errors import LockBusy, ProxyError, UpstreamLost, shown
+from ..errors import LockBusy, OddReply, ProxyError, UpstreamLost, shown
 from ..keys.ours import fence_key, grant_key, lock_key
 from ..resp.replies import BULK, Value, items, number
 from ..resp.requests import integer_of
@@ -385,5 +385,8 @@ def _answer(reply: Value, sent: float) -> Answer:
         free, ms = items(reply, "a script", int, int)
         if free == 0:
             return Held(ms)
-    _, fence, new = items(reply, "a script", int, int, int)
+    _, digits, new = items(reply, "a script", int, bytes, int)
+    fence = integer_of(digits)
+    if fence is None:
+        raise OddReply("a script")
     return Taken(fence, new > 0, sent)

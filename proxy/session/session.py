@@ -36,6 +36,7 @@ from .context import Context
 from .identity import Identity
 from .reasons import (
     HOLD_BLOCKED,
+    HOLD_GRANT,
     HOLD_MULTI,
     HOLD_TUNNEL,
     HOLD_UPLOAD,
@@ -110,9 +111,10 @@ class Session(SessionCore):
 
     def eof_received(self) -> bool:
         """The client sends no more: what it asked is still answered, unless it waits for the
-        future."""
+        future, or for something that it could not give back."""
         self.eof = True
         waits = self.berth.holds & (HOLDS_WAITING | HOLD_UPLOAD)
+        waits |= self.berth.holds & HOLD_GRANT and not self.rest
         if waits or (self.head is None and not (self.rest and self.stalls)):
             return False
         self.at_drain = True

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from redis import Redis
 
 from tests.servers import HOST, wait_for
 
@@ -101,6 +102,10 @@ def reset(link: socket.socket) -> None:
     link.close()
 
 
+def half_close(link: socket.socket) -> None:
+    link.shutdown(socket.SHUT_WR)
+
+
 LEAVING = [
     pytest.param(reset, id="reset"),
     pytest.param(socket.socket.close, id="closed"),
@@ -139,6 +144,34 @@ def test_who_disconnects_as_the_lock_becomes_free_does_not_keep_it(
         token = acquire(fleet.client(), name, "WAIT", 2_000)
         assert token
         release(fleet.client(), name, token)
+
+
+@pytest.mark.parametrize("words", ["LOCK ACQUIRE r", "LOCK ACQUIRE r TOKEN t", "LEASE GET k"])
+@pytest.mark.parametrize("leave", [*LEAVING, pytest.param(half_close, id="half closed")])
+def test_what_is_granted_to_a_client_that_was_seen_to_leave_is_nobodys(
+    fleet: Fleet, leave: Leave, words: str
+) -> None:
+    direct, client = fleet.direct(), fleet.client()
+    release(client, "r", acquire(client, "r"))  # the server knows the scripts
+    direct.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    link = socket.create_connection((HOST, fleet.proxies[0].port), timeout=10)
+    link.sendall(f"{words}\r\n".encode())
+    wait_for(lambda: any("b" in one["flags"] for one in direct.client_list()), 5, "the attempt")
+
+    leave(link)
+    wait_for(lambda: len(client.client_list()) == 1, 5, "the client's end")
+    direct.execute_command("CLIENT", "UNPAUSE")
+
+    wait_for(lambda: scripts_done(direct), 5, "the giving back")
+    assert not direct.exists("lock:{r}", "lease:{k}")
+    link.close()
+
+
+def scripts_done(direct: Redis) -> bool:
+    """Whether an attempt was made and undone: nothing of it stands."""
+    return not any("b" in one["flags"] for one in direct.client_list()) and not direct.exists(
+        "lock:{r}", "lease:{k}"
+    )
 
 
 def test_a_thousand_waiters_are_served_in_order_for_one_attempt_each(fleet: Fleet) -> None:

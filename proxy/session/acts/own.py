@@ -23,7 +23,7 @@ from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..conducted import Conducted
-from ..reasons import HOLD_BLOCKED, HOLD_SUBSCRIBED
+from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
 
 log = logging.getLogger(__name__)
 
@@ -121,20 +121,22 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
         return True
     place = _place(session)
     work: Awaitable[Value] = scopes.probe_and_run(spec, request, berth.lane_key)
-    if spec.waits(request):
-        # It waits for the future, and for nobody when its client leaves or the process stops.
-        berth.hold(HOLD_BLOCKED)
-        work = _unblocked(session, work)
+    # It waits for the future, and for nobody when its client leaves or the process stops; or the
+    # client's end must be seen, for what it gets would be nobody's.
+    why = HOLD_BLOCKED if spec.waits(request) else HOLD_GRANT if spec.grants(request) else 0
+    if why:
+        berth.hold(why)
+        work = _held(session, work, why)
     berth.run(_answer(session, place, spec.name.decode(), work), spec.finishes)
     return True
 
 
-async def _unblocked(session: Conducted, work: Awaitable[Value]) -> Value:
+async def _held(session: Conducted, work: Awaitable[Value], why: int) -> Value:
     try:
         return await work
     finally:
         # Before it is answered: what follows may block on its own.
-        session.berth.let_go(HOLD_BLOCKED)
+        session.berth.let_go(why)
 
 
 async def _answer(session: Conducted, place: TaskSlot, what: str, work: Awaitable[Value]) -> None:

@@ -115,3 +115,11 @@ async def test_help_names_every_subcommand() -> None:
 )
 def test_only_a_get_with_a_wait_may_wait_for_others(words: str, waits: bool) -> None:
     assert SPEC.waits(lease.parse(words.encode().split())) is waits
+
+
+@pytest.mark.parametrize(
+    ("words", "grants"),
+    [("LEASE GET k", True), ("LEASE GET k WAIT 5", True), ("LEASE CANCEL k t", False)],
+)
+def test_only_a_get_may_grant_what_nobody_else_can_have(words: str, grants: bool) -> None:
+    assert SPEC.grants(lease.parse(words.encode().split())) is grants

@@ -177,3 +177,11 @@ def call(line: str, locks: FakeLocks) -> Call:
     nothing = cast(Any, None)
     made = Call(**dict.fromkeys(Call.__slots__, nothing))
     return replace(made, request=lock.parse(words(line)), locks=cast(Any, locks))
+
+
+@pytest.mark.parametrize(
+    ("words", "grants"),
+    [("LOCK ACQUIRE r", True), ("LOCK ACQUIRE r WAIT 5", True), ("LOCK RELEASE r t", False)],
+)
+def test_only_an_acquire_may_grant_what_nobody_else_can_have(words: str, grants: bool) -> None:
+    assert lock.SPEC.grants(lock.parse(words.encode().split())) is grants

@@ -209,7 +209,7 @@ class Server:
         self._tracked.add(key)
         return [
             1,
-            self.fences[fence],
+            b"%d" % self.fences[fence],
             int((bool(nonce) and self.grants.get(grant) == nonce) or new),
         ]
 

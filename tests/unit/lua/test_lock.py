@@ -49,7 +49,7 @@ def acquire(
 ) -> list[int]:
     reply = run(redis, "lock_acquire", token, ms, DAY, mine, nonce)
     assert isinstance(reply, list)
-    return reply
+    return [reply[0], int(reply[1]), *reply[2:]]
 
 
 # --- lock_acquire
@@ -151,6 +151,37 @@ def test_what_is_no_lock_is_told_in_the_servers_words(redis: Redis) -> None:
         assert str(caught.value) in wrong
 
     assert redis.lrange(LOCK, 0, -1) == [b"1"]
+
+
+@pytest.mark.parametrize("last", [2**53 - 1, 2**53, 2**53 + 1, 2**62, 2**63 - 3])
+def test_the_fence_grows_also_above_what_a_double_holds(redis: Redis, last: int) -> None:
+    redis.set(FENCE, last)
+
+    _, fence, _ = acquire(redis, b"t")
+    assert fence == last + 1
+    assert DAY - 1_000 < redis.pttl(FENCE) <= DAY
+    assert acquire(redis, b"t") == [1, fence, 0]
+    redis.delete(LOCK)
+
+    assert acquire(redis, b"t2")[1] == last + 2
+    assert redis.get(FENCE) == b"%d" % (last + 2)
+
+
+def test_a_fence_that_cannot_grow_is_an_error_and_nobody_gets_the_lock(redis: Redis) -> None:
+    redis.set(FENCE, 2**63 - 1)
+
+    with pytest.raises(ResponseError, match="would overflow"):
+        acquire(redis, b"t")
+
+    assert redis.exists(LOCK) == 0
+
+
+@pytest.mark.parametrize("last", ["-5", "0"])
+def test_a_fence_that_others_set_back_is_the_servers_time_again(redis: Redis, last: str) -> None:
+    _, fence, _ = acquire(redis, b"t")
+    redis.set(FENCE, last)
+
+    assert acquire(redis, b"t")[1] > fence
 
 
 def test_no_lock_is_left_behind_where_the_fence_is_no_number(redis: Redis) -> None:

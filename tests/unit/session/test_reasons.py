@@ -25,9 +25,9 @@ def test_each_hold_is_one_bit_of_its_own() -> None:
     assert sorted(bits("HOLD_").values()) == [1 << at for at in range(len(bits("HOLD_")))]
 
 
-def test_state_is_every_hold_but_a_wait() -> None:
+def test_state_is_every_hold_but_a_wait_for_an_answer() -> None:
     for name, hold in bits("HOLD_").items():
-        assert bool(hold & reasons.HOLDS_STATE) is (name != "HOLD_BLOCKED")
+        assert bool(hold & reasons.HOLDS_STATE) is (name not in ("HOLD_BLOCKED", "HOLD_GRANT"))
 
 
 def test_each_hold_has_one_flag_at_most() -> None:

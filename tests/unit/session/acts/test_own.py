@@ -110,6 +110,7 @@ class Own:
             spec(b"PASS", self.gate.run),
             spec(b"FINISH", self.gate.run, finishes=True),
             spec(b"AWAIT", self.gate.run, waits=lambda request: True),
+            spec(b"GRANT", self.gate.run, grants=lambda request: True),
             spec(b"FAIL", fails),
             spec(b"DEFECT", is_wrong),
         ]
@@ -375,6 +376,48 @@ async def test_one_that_waits_for_others_is_blocked_meanwhile(own: Own, client: 
 
     assert client.took() == b"$7\r\nthrough\r\n"
     assert client.session.berth.flags == "N"
+
+
+async def test_the_end_of_a_client_that_may_get_a_grant_cancels_it(
+    own: Own, client: Client
+) -> None:
+    client.send(b"GRANT", b"x")
+    await own.world.settle()
+    assert client.session.berth.flags == "N"
+
+    client.finish()
+    await own.world.settle()
+
+    assert client.wire.end
+    assert own.gate.ended == ["cancelled"]
+
+
+async def test_a_client_that_asked_for_more_behind_its_grant_is_answered_to_the_end(
+    own: Own, client: Client
+) -> None:
+    client.send(b"GRANT", b"x")
+    client.send(b"PASS", b"x")
+    await own.world.settle()
+
+    client.finish()
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert client.took() == 2 * b"$7\r\nthrough\r\n"
+    assert own.gate.ended == ["done", "done"]
+
+
+async def test_the_process_stops_behind_the_answer_to_a_request_for_a_grant(
+    own: Own, client: Client
+) -> None:
+    client.send(b"GRANT", b"x")
+    await own.world.settle()
+
+    assert not client.session.drain()
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert client.took() == b"$7\r\nthrough\r\n"
 
 
 async def test_a_stranger_runs_none(own: Own) -> None:
