@@ -54,7 +54,7 @@ async def run(call: Call) -> Value:
         reply = await call.upstream.run(SCRIPT, keys, (request.value, *words))
     finally:
         # Also when no answer came: it may be stored all the same.
-        call.writes.passed((request.key,))
+        call.writes.passed((request.key, keys[1]))
     value, hit = items(reply, "a script", bytes, int)
     call.stats.read(hit=bool(hit))
     return bytes(value)

@@ -87,7 +87,7 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
             removed += gone
     finally:
         # Also when the connection was lost: the keys may be gone all the same.
-        call.writes.passed(keys)
+        call.writes.passed([*keys, *lease_keys(keys)])
     return removed
 
 
@@ -105,6 +105,7 @@ async def _pattern(call: Call, glob: bytes) -> int:
             call.stats.add("invalidated", gone)
             removed += gone
     finally:
+        call.writes.passed_matching(compile_glob(lease_key(closed(glob))))
         call.writes.passed_matching(pattern)
     return removed
 

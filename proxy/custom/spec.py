@@ -146,6 +146,11 @@ class Watching(Protocol):
 
     def watch(self, *keys: bytes) -> Watch: ...
 
+    def forget(self, *keys: bytes) -> None:
+        """These keys were written by what was asked here: nothing read near before may be served
+        once the asker is told."""
+        ...
+
 
 class LoaderKeys(Protocol):
     """Which keys loaders answer for (loaders.py)."""

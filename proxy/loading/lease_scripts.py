@@ -21,7 +21,6 @@ from typing import Any, Final
 from ...lua import script
 from ..custom.spec import Counts, Expiry
 from ..errors import OddReply, ProxyError
-from ..hot.fills import forget
 from ..keys.ours import lease_key
 from ..log import event
 from ..resp.replies import BULK, Value, items, number
@@ -85,11 +84,14 @@ class LeaseScripts:
         """A value, a lease, or why there is neither; what comes with it."""
         args = token, b"%d" % ms, how, b"quiet" if quiet else b""
         try:
-            return _took(await self._tracked.upstream.run(TAKE, (key, lease_key(key)), args))
+            took = _took(await self._tracked.upstream.run(TAKE, (key, lease_key(key)), args))
         except ProxyError as lost:
             if lost.outcome_unknown:  # a lease that was granted would be nobody's
                 self._start(self.give_up(key, token))
             raise
+        if took[0] is Took.LEASED:
+            self._tracked.forget(lease_key(key))
+        return took
 
     async def fill(
         self,
@@ -108,8 +110,7 @@ class LeaseScripts:
             # Now, not when this coroutine goes on: the push for our own fill is right behind.
             nonlocal written
             written = touched()
-            if self._tracked.near is not None:
-                forget(self._tracked.near, [key])
+            self._tracked.forget(key, lease_key(key))
 
         words = expiry.words if expiry is not None else (b"", b"")
         reply = await self._tracked.upstream.run(
@@ -119,7 +120,7 @@ class LeaseScripts:
         if stored and written:
             # The key was written and removed again while our fill was on its way: to the server it
             # looked untouched, and only its pushes tell.
-            await self._tracked.upstream.run(UNDO, (key,), (value,))
+            await self._undo(key, value)
             stored = 0
         if not stored:
             self._counts.add("fills_refused")
@@ -142,6 +143,7 @@ class LeaseScripts:
         reply = await self._tracked.upstream.run(
             SETTLE, (key, lease_key(key)), (token, mark, b"%d" % ms, digest)
         )
+        self._tracked.forget(key, lease_key(key))
         return number(reply, "a script") > 0
 
     async def give_up(self, key: bytes, token: bytes) -> None:
@@ -153,7 +155,11 @@ class LeaseScripts:
         not stand."""
         await self.give_up(key, token)
         with contextlib.suppress(ProxyError):  # it ends by its TTL
-            await self._tracked.upstream.run(UNDO, (key,), (value,))
+            await self._undo(key, value)
+
+    async def _undo(self, key: bytes, value: bytes) -> None:
+        await self._tracked.upstream.run(UNDO, (key,), (value,))
+        self._tracked.forget(key)
 
 
 def _took(reply: Value) -> tuple[Took, object]:

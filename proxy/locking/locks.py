@@ -19,12 +19,12 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from ...lua import script
+from ...lua import Script, script
 from ..bounds import WaitingRoom
 from ..custom.spec import Asking, Counts, Watching
 from ..custom.words import MS_MAX
@@ -181,8 +181,8 @@ class Locks:
     async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool:
         """Never revives a lock that has ended: False."""
         args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
-        keys = *_keys(resource), grant_key(resource)
-        return number(await self._upstream.run(EXTEND, keys, args), "a script") > 0
+        reply = await self._write(EXTEND, (*_keys(resource), grant_key(resource)), args)
+        return number(reply, "a script") > 0
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
         """LOCK INFO's map, which never has the token."""
@@ -198,7 +198,12 @@ class Locks:
 
     async def _release(self, resource: bytes, token: bytes, nonce: bytes) -> bool:
         keys = lock_key(resource), grant_key(resource)
-        return number(await self._upstream.run(RELEASE, keys, (token, nonce)), "a script") > 0
+        return number(await self._write(RELEASE, keys, (token, nonce)), "a script") > 0
+
+    async def _write(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
+        reply = await self._upstream.run(script, keys, args)
+        self._watching.forget(*keys)
+        return reply
 
     async def _give_back(self, caller: Caller) -> bool:
         return await self._release(caller.resource, caller.token, caller.nonce)
@@ -329,7 +334,7 @@ class Locks:
         sent = self._clock()
         try:
             # Inside, too: whoever waits must hear also of an answer that is none.
-            answer = _answer(await self._upstream.run(ACQUIRE, keys, args), sent)
+            answer = _answer(await self._write(ACQUIRE, keys, args), sent)
             caller.lost = None
         except Exception as error:
             if isinstance(error, ProxyError) and error.outcome_unknown:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..hot.fills import forget
 from ..keys.ours import lease_key
 from ..upstream.ask import drop
 from .berth import Berth
@@ -21,6 +22,8 @@ def begin_write(context: Context, berth: Berth, keys: Sequence[bytes]) -> list[b
     MULTI nothing is sent: the leases that EXEC must see deleted."""
     context.scopes.void(berth.lane_key, keys)
     leases = [lease_key(key) for key in keys if context.loaders.manages(key)]
+    if leases and context.near is not None:
+        forget(context.near, leases)
     if leases and not berth.holds & HOLD_MULTI:
         (berth.lane or berth.attach()).ask(drop, b"DEL", *leases)
     return leases

@@ -72,6 +72,8 @@ TELLS: Final = frozenset(
     b"BITCOUNT BITFIELD_RO BITPOS DBSIZE DUMP EXISTS EXPIRETIME GETBIT GETRANGE KEYS LCS OBJECT "
     b"PEXPIRETIME PTTL RANDOMKEY SCAN SORT_RO STRLEN SUBSTR TOUCH TTL TYPE".split()
 )
+# No writes by their flags, but what GET says of the key changes: PFCOUNT keeps its result there.
+CHANGES: Final = frozenset({b"PFCOUNT"})
 # Writes of keys that they do not name.
 WRITES_ALL: Final = frozenset({b"FLUSHALL", b"FLUSHDB", b"SWAPDB"})
 
@@ -126,7 +128,9 @@ class Table:
             return Route.BLOCK
         if command.name == b"SWAPDB":
             return Route.WRITE  # of which the server tells nobody who waits for a key
-        if b"write" in command.flags and (self.ours.voids or self.ours.near):
+        if (b"write" in command.flags or command.name in CHANGES) and (
+            self.ours.voids or self.ours.near
+        ):
             quick = not self.ours.voids and command.name not in READS
             quick = quick and self.writes_one(command.name)
             return Route.WRITE_ONE if quick else Route.WRITE

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal, Self
 
+from ..hot.fills import forget
 from ..hot.lane import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
@@ -144,6 +145,11 @@ class TrackedLane:
     def watch(self, *keys: bytes) -> Watched:
         """Watch these keys from now on. Ask behind it: the server remembers what is read."""
         return Watched(self.watches, keys)
+
+    def forget(self, *keys: bytes) -> None:
+        """We have written these: the push that says so comes behind the reply."""
+        if self.near is not None:
+            forget(self.near, [*keys])
 
     @property
     def idle(self) -> bool:

@@ -75,7 +75,7 @@ def test_a_retry_through_another_proxy_keeps_what_the_first_would_have_given_bac
     release(fleet.client(), "r", acquire(fleet.client(), "r"))  # the server knows the scripts
     release(other, "r", acquire(other, "r"))
     words = "PX", 10_000, "WAIT", 5_000, "TOKEN", "mine"
-    direct.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    direct.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
     scripts = scripts_run(direct)
     link = socket.create_connection((HOST, fleet.proxies[0].port), timeout=10)
     link.sendall(f"LOCK ACQUIRE r {' '.join(map(str, words))}\r\n".encode())

@@ -153,7 +153,7 @@ def test_what_is_granted_to_a_client_that_was_seen_to_leave_is_nobodys(
 ) -> None:
     direct, client = fleet.direct(), fleet.client()
     release(client, "r", acquire(client, "r"))  # the server knows the scripts
-    direct.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+    direct.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
     link = socket.create_connection((HOST, fleet.proxies[0].port), timeout=10)
     link.sendall(f"{words}\r\n".encode())
     wait_for(lambda: any("b" in one["flags"] for one in direct.client_list()), 5, "the attempt")

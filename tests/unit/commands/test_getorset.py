@@ -113,7 +113,7 @@ async def test_a_value_voids_loads_before_and_behind_the_script() -> None:
     assert desk.journal == [
         ("void", b"k"),
         ("getorset", b"k", b"lease:{k}", b"v", b"EX", b"5"),
-        ("void", b"k"),
+        ("void", b"k", b"lease:{k}"),
     ]
     assert desk.counts.counts == {"misses": 1}
 

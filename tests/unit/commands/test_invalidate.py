@@ -77,7 +77,7 @@ async def test_loads_are_voided_then_leases_go_then_keys_then_loads_again() -> N
         ("void", b"a", b"b"),
         (b"DEL", b"lease:{a}", b"lease:{b}"),
         (b"UNLINK", b"a", b"b"),
-        ("void", b"a", b"b"),
+        ("void", b"a", b"b", b"lease:{a}", b"lease:{b}"),
     ]
     assert len(desk.shelf.pieces) == 1
     assert desk.stats.counts == {"invalidated": 1}
@@ -101,7 +101,7 @@ async def test_loads_are_voided_again_when_the_connection_is_lost() -> None:
     with pytest.raises(UpstreamLost):
         await desk.run(invalidate, b"INVALIDATE", b"a")
 
-    assert desk.journal == [("void", b"a"), ("void", b"a")]
+    assert desk.journal == [("void", b"a"), ("void", b"a", b"lease:{a}")]
 
 
 async def test_what_the_server_refuses_is_the_answer() -> None:
@@ -121,7 +121,7 @@ async def test_an_odd_reply_to_a_removal_is_told(odd: Value) -> None:
     with pytest.raises(OddReply, match="DEL or UNLINK"):
         await desk.run(invalidate, b"INVALIDATE", b"a")
 
-    assert desk.journal[-1] == ("void", b"a")
+    assert desk.journal[-1] == ("void", b"a", b"lease:{a}")
 
 
 @pytest.mark.parametrize("odd", [5, [b"0"], [0, []], [b"0", b"k"], [b"0", [], []]])

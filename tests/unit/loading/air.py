@@ -106,9 +106,13 @@ class FakeScope:
         self.watches: dict[bytes, set[Watched]] = {}
         self.tracking = True
         self.near: NearCache | None = None
+        self.forgotten: list[bytes] = []
 
     def watch(self, *keys: bytes) -> Watched:
         return Watched(self.watches, keys)
+
+    def forget(self, *keys: bytes) -> None:
+        self.forgotten += keys
 
     def push(self, key: bytes) -> None:
         for watch in list(self.watches.get(key, ())):

@@ -347,3 +347,32 @@ async def test_the_attempt_behind_a_lost_one_takes_no_longer_than_the_wait() -> 
 
         await failure(caller, UpstreamLost)
         assert (await here.server.answer("settle", 1)).args[0] == again.args[0]
+
+
+# --- What the near cache forgets
+
+
+async def test_what_a_lease_writes_is_forgotten_before_its_client_is_told() -> None:
+    async with air() as here:
+        first = await granted(here)
+        assert here.scope.forgotten == [LEASE]
+        caller = here.call(here.leases.fill(KEY, first, b"v", None))
+        await here.server.answer("fill", 1)
+        assert await caller
+        assert here.scope.forgotten[1:] == [KEY, LEASE]
+
+        second = await granted(here)
+        here.scope.forgotten.clear()
+        caller = here.call(here.leases.cancel(KEY, second))
+        await here.server.answer("settle", 1)
+        assert await caller
+        assert here.scope.forgotten == [KEY, LEASE]
+
+
+async def test_a_value_that_a_lease_finds_is_not_forgotten() -> None:
+    async with air() as here:
+        caller = here.call(here.leases.lease(KEY, 10_000, 0))
+        await here.server.answer("take", [1, b"v"])
+
+        assert await caller == (b"v", None)
+        assert here.scope.forgotten == []

@@ -601,3 +601,25 @@ async def test_the_last_attempt_is_told_as_lost_where_there_is_no_time_for_anoth
 
     await pass_time(1)
     assert world.server.holder() is None
+
+
+# --- What the near cache forgets
+
+
+@virtual
+async def test_what_a_lock_writes_is_forgotten_before_its_client_is_told(world: World) -> None:
+    keys = {KEY, b"fence:{r}", b"fence:{r}:grant"}
+    world.server.pushes = False
+
+    grant = await world.granted()
+    assert keys <= set(world.server.forgotten)
+    world.server.forgotten.clear()
+    await world.locks.extend(b"r", grant.token, 60_000)
+    assert keys <= set(world.server.forgotten)
+    world.server.forgotten.clear()
+    await world.release(grant)
+    assert KEY in world.server.forgotten
+
+    world.server.forgotten.clear()
+    await world.locks.info(b"r")
+    assert world.server.forgotten == []  # it only reads

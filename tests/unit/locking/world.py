@@ -79,6 +79,7 @@ class Server:
         self.fences: dict[bytes, int] = {}
         self.grants: dict[bytes, bytes] = {}
         self.watches: dict[bytes, set[Watched]] = {}
+        self.forgotten: list[bytes] = []
         self.attempts: list[tuple[float, bytes]] = []
         self.released: list[bytes] = []
         self._tracked: set[bytes] = set()
@@ -104,6 +105,9 @@ class Server:
 
     def watch(self, *keys: bytes) -> Watched:
         return Watched(self.watches, keys)
+
+    def forget(self, *keys: bytes) -> None:
+        self.forgotten += keys
 
     # --- The wire
 

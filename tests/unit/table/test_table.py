@@ -7,7 +7,7 @@ import pytest
 from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.resp.routes import Route
 from nearhit.proxy.table.modes import UNSAFE_IN_MULTI
-from nearhit.proxy.table.table import OVERLAY, Command, Table, snapshot, table_from_reply
+from nearhit.proxy.table.table import OVERLAY, Command, Ours, Table, snapshot, table_from_reply
 
 REDIS_7_GET = [
     b"get", 2, [b"readonly", b"fast"], 1, 1, 1, [b"@read"], [], [[b"flags", [b"RO"]]], [],
@@ -172,3 +172,12 @@ def test_of_strangers_every_request_is_looked_at(shipped: Table) -> None:
 
 def test_a_table_says_how_much_it_knows(table: Table) -> None:
     assert repr(table) == "<Table 3 commands>"
+
+
+@pytest.mark.parametrize("voids", [False, True])
+def test_a_count_that_is_kept_in_its_key_is_a_write_for_the_near_cache(voids: bool) -> None:
+    table = snapshot(Ours(near=True, voids=voids))
+
+    assert table.maps[Mode.NEAR].get(b"PFCOUNT") == Route.WRITE
+    assert table.written([b"pfcount", b"a", b"b"]) == [b"a", b"b"]
+    assert snapshot(Ours()).maps[Mode.NEAR].get(b"PFCOUNT") == Route.PLAIN

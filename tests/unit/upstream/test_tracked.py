@@ -550,3 +550,24 @@ async def test_that_all_is_gone_is_told_to_every_space() -> None:
 
         assert near.entries == 0
         assert not other.fill(late, b"$1\r\nv\r\n", -1, 1.0)
+
+
+async def test_what_was_written_here_is_forgotten_at_once() -> None:
+    near = NearCache(1 << 20)
+    async with stage(near) as here:
+        await ready(here)
+        space, _ = here.scope.filled()
+        assert space is not None
+        for key in (b"a", b"b"):
+            ticket = space.reserve(key)
+            assert ticket is not None
+            assert space.fill(ticket, b"$1\r\nv\r\n", 5_000, 0.0)
+
+        here.scope.forget(b"a", b"other")
+
+        assert list(space.entries) == [b"b"]
+
+
+async def test_without_a_near_cache_there_is_nothing_to_forget() -> None:
+    async with stage() as here:
+        here.scope.forget(b"a")
