@@ -35,7 +35,9 @@ def imported(target: str, captures: tuple[str, ...]) -> Function:
     _see_working_directory()
     try:
         found: object = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever the user's module raises as it is imported
+    except KeyboardInterrupt:  # the operator's
+        raise
+    except BaseException as error:  # whatever the user's module raises as it is imported
         raise SourceError(f"cannot import {module_name}: {_told(error)}") from error
     for name in path.split("."):
         if not hasattr(found, name):
@@ -108,7 +110,7 @@ class CallSource:
                 raise
             # Nobody cancelled us: something that the function waited for was.
             raise SourceError("the function's own work was cancelled") from None
-        except (Exception, SystemExit) as error:  # whatever the user's function raises
+        except BaseException as error:  # whatever the user's function raises, a panic of Rust's too
             raise SourceError(_told(error)) from error
 
 

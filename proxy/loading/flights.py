@@ -22,16 +22,28 @@ from typing import Final, cast
 
 from ..bounds import WaitingRoom
 from ..custom.spec import Counts, Expiry
-from ..errors import BadInput, CacheBusy, LoadError, LoadTimeout, NoLoader, ProxyError, one_line
+from ..errors import (
+    BadInput,
+    CacheBusy,
+    LoadError,
+    LoadTimeout,
+    NoLoader,
+    ProxyError,
+    ServerError,
+    one_line,
+)
 from ..keys.ours import lease_key
 from ..log import event
 from ..upstream.tracked import TrackedLane, Watched
 from .lease_scripts import LeaseScripts, Start, Took, new_token
 from .loaders import Loader, Loaders
+from .source import Loaded
 
 log = logging.getLogger(__name__)
 
 JITTER: Final = 0.1
+# A server that answers so takes no lease, and would store no value.
+NO_WRITES: Final = (b"-READONLY", b"-OOM", b"-MISCONF", b"-NOREPLICAS")
 # Warming lets live loads go first: it waits for its turn by so many seconds longer.
 WARM_PATIENCE: Final = 60.0
 
@@ -221,13 +233,18 @@ class Flights:
         token = new_token()
         watch.clear()
         flight.touched = False
-        took, rest = await self._scripts.take(
-            flight.key,
-            token,
-            round(settings.lease * 1000),
-            b"fresh" if flight.refresh else b"",
-            quiet=flight.warm,
-        )
+        try:
+            took, rest = await self._scripts.take(
+                flight.key,
+                token,
+                round(settings.lease * 1000),
+                b"fresh" if flight.refresh else b"",
+                quiet=flight.warm,
+            )
+        except ServerError as refused:
+            if flight.warm or not refused.line.startswith(NO_WRITES):
+                raise
+            return await self._load_only(flight), 0
         if took is Took.HIT:
             return Landed(cast("bytes | None", rest), "skipped"), 0
         if took is Took.HELD:
@@ -243,17 +260,10 @@ class Flights:
     async def _load(self, flight: Flight, watch: _Watch, token: bytes, digest: bytes) -> Landed:
         """Run the loader under our lease, and settle the lease whatever comes of it."""
         loader, settings = flight.loader, flight.loader.settings
-        self._counts.add("loads")
         try:
-            async with asyncio.timeout(settings.timeout):
-                loaded = await loader.load(flight.key)
-        except TimeoutError:
-            self._counts.add("load_timeouts")
-            error: ProxyError = LoadTimeout(loader.name, round(settings.timeout * 1000))
-            await self._failed(flight, token, digest, error)
-            raise error from None
-        except LoadError as failure:
-            await self._failed(flight, token, digest, failure)
+            loaded = await self._loaded(loader, flight.key)
+        except (LoadError, LoadTimeout) as failure:
+            await self._remember(flight, token, digest, failure)
             raise
         except BaseException:
             # A defect, or the process stops: others may load at once.
@@ -275,9 +285,33 @@ class Flights:
             await self._store(flight, watch, token, loaded.value, ttl, digest)
         return Landed(loaded.value, "loaded")
 
-    async def _failed(self, flight: Flight, token: bytes, digest: bytes, error: ProxyError) -> None:
-        """Remember a failure for a while, so that the next caller does not try at once."""
+    async def _load_only(self, flight: Flight) -> Landed:
+        """The server takes no writes now, be it a replica or full: the loader's value is for those
+        who wait here, and nothing is stored."""
+        loaded = await self._loaded(flight.loader, flight.key)
+        self._counts.add("fills_refused")
+        return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
+
+    async def _loaded(self, loader: Loader, key: bytes) -> Loaded:
+        """What the loader gives, in its time. LoadError and LoadTimeout, counted and told."""
+        self._counts.add("loads")
+        limit = loader.settings.timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await loader.load(key)
+        except TimeoutError:
+            self._counts.add("load_timeouts")
+            error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))
+        except LoadError as failure:
+            error = failure
         self._counts.add("load_failures")
+        loader.complaint.failed(error, self._clock())
+        raise error
+
+    async def _remember(
+        self, flight: Flight, token: bytes, digest: bytes, error: ProxyError
+    ) -> None:
+        """Keep a failure for a while, so that the next caller does not try at once."""
         ms = round(flight.loader.settings.backoff * 1000)
         mark = b"e" + error.line[1:-2] if ms else b""
         await self._scripts.settle(flight.key, token, mark, ms, digest)

@@ -8,11 +8,13 @@ asks here (flights.py) waits at the loader's gate and gives each load its time l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from ..errors import ExitCode, LoadError, StartError
 from ..settings.loaders import DEMO, LoaderSettings
 from .call import CallSource, imported
+from .complaint import Complaint
 from .demo import DemoSource
 from .gate import Gate
 from .redis import RedisSource
@@ -27,6 +29,7 @@ class Loader:
         self.settings = settings
         self.name = settings.name
         self.gate = Gate(settings.concurrency)
+        self.complaint = Complaint(settings.name)
         self._source = source
 
     def __repr__(self) -> str:
@@ -39,6 +42,12 @@ class Loader:
             return await self._source.load(key, self.settings.match.match(key))
         except SourceError as error:
             raise LoadError(self.name, str(error)) from error
+        except (asyncio.CancelledError, Exception):
+            raise  # we are told to end, or have a defect
+        except BaseException as error:
+            # Nothing that a loader should raise, as a panic of a library in Rust: a failure like
+            # any other, which ends neither the load nor the process. Its words may be anything.
+            raise LoadError(self.name, type(error).__name__) from error
 
     async def close(self) -> None:
         await self._source.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Kind, wait_for
+from tests.servers import HOST, Kind, wait_for
 from tests.wire.link import command
 
 from .people import BIG, Cache
@@ -563,3 +563,24 @@ def test_a_given_value_beats_a_load_that_runs(cache: Cache) -> None:
         link.read(1)
 
     assert cache.server.get("user:slow1") == b"given"
+
+
+@pytest.mark.parametrize("state", ["full", "a replica"])
+def test_a_server_that_takes_no_writes_leaves_the_answer_to_the_loader(
+    cache: Cache, state: str
+) -> None:
+    with closing(cache.link()) as link:
+        if state == "full":
+            cache.server.config_set("maxmemory", 1)
+        else:
+            cache.server.replicaof(HOST, 1)
+        try:
+            assert link.ask("GETORSET", "user:7") == b"$6\r\nuser 7\r\n"
+            assert link.ask("GET", "read:7") == b"$6\r\nuser 7\r\n"
+            assert link.ask("GETORSET", "user:broken").startswith(b"-LOADERR loader 'users': ")
+        finally:
+            cache.server.config_set("maxmemory", 0)
+            cache.server.replicaof("NO", "ONE")
+
+    assert cache.loads("7") == 2
+    assert not cache.server.exists("user:7", "read:7")

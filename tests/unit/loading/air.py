@@ -129,8 +129,11 @@ class Source:
 
     def __init__(self) -> None:
         self.loads: list[asyncio.Future[Loaded]] = []
+        self.raised: BaseException | None = None
 
     async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
+        if self.raised is not None:
+            raise self.raised
         self.loads.append(asyncio.get_running_loop().create_future())
         return await self.loads[-1]
 

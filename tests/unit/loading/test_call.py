@@ -38,6 +38,24 @@ def broken(id):
 async def leaving(id):
     raise SystemExit(3)
 
+class Panic(BaseException):  # as a library written in Rust raises it
+    pass
+
+def interrupted(id):
+    raise KeyboardInterrupt
+
+async def panics(id):
+    raise Panic("at line 5")
+
+def panics_in_its_thread(id):
+    raise Panic("at line 5")
+
+async def exits(id):
+    raise GeneratorExit
+
+def exits_in_its_thread(id):
+    raise GeneratorExit
+
 async def stopping(id):
     raise StopIteration
 
@@ -111,6 +129,11 @@ def test_a_result_that_is_no_json_is_an_error(result: object) -> None:
     [
         ("broken", r"KeyError: 'no redis://u:\*\*\*@h/0 here' \(users_of_\w+\.py:22\)"),
         ("leaving", r"SystemExit: 3 \(.*"),
+        ("interrupted", r"KeyboardInterrupt \(.*"),
+        ("panics", r"Panic: at line 5 \(.*"),
+        ("panics_in_its_thread", r"Panic: at line 5 \(.*"),
+        ("exits", r"GeneratorExit \(.*"),
+        ("exits_in_its_thread", r"GeneratorExit \(.*"),
         ("stopping", r"RuntimeError: coroutine raised StopIteration.*"),
         ("gives_up", r"the function's own work was cancelled"),
     ],
@@ -171,6 +194,7 @@ def test_a_function_that_takes_other_arguments_is_an_error(module: str) -> None:
     [
         ("raise ValueError('bad setup')", r"ValueError: bad setup \(.*:1\)"),
         ("import sys; sys.exit(7)", r"SystemExit: 7 \(.*:1\)"),
+        ("raise GeneratorExit", r"GeneratorExit \(.*:1\)"),
         ("import no_such_module_at_all", r"ModuleNotFoundError: No module named .*"),
         ("x = (", r"SyntaxError: .*"),
     ],

@@ -193,6 +193,66 @@ async def test_a_defect_in_a_source_is_told_and_the_lease_given_up() -> None:
         assert settled.args[1] == b""
 
 
+@pytest.mark.parametrize("raised", [GeneratorExit(), KeyboardInterrupt()])
+async def test_whatever_a_source_raises_is_a_failure_that_is_remembered_and_told_once(
+    raised: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with air() as here:
+        here.source.raised = raised
+        caller = here.load()
+        await here.server.answer("take", LEASED)
+        settled = await here.server.answer("settle", 1)
+
+        line = f"LOADERR loader 'x': {type(raised).__name__}"
+        assert str(await failure(caller, LoadError)) == line
+        assert settled.args[1] == b"e" + line.encode()
+        assert int(settled.args[2]) > 0
+        assert here.counts["load_failures"] == 1
+        assert [record.getMessage() for record in caplog.records] == ["loader fails"]
+
+
+NO_WRITES = [b"READONLY You can't write against a read only replica.", b"OOM no memory", b"MISCONF"]
+
+
+@pytest.mark.parametrize("why", NO_WRITES)
+@pytest.mark.parametrize("value", [b"v", None])
+async def test_a_server_that_takes_no_writes_leaves_the_answer_to_the_loader(
+    why: bytes, value: bytes | None
+) -> None:
+    async with air() as here:
+        callers = [here.load(), here.load()]
+        (await here.server.next("take")).lose(ServerError(b"-" + why))
+        await settle()
+        await here.loaded(value)
+
+        assert [await caller for caller in callers] == [value] * 2
+        assert len(here.source.loads) == 1
+        assert here.server.quiet
+        assert here.counts["loads"] == here.counts["fills_refused"] == 1
+        assert here.idle
+
+
+async def test_a_loader_that_fails_without_a_lease_is_told_too() -> None:
+    async with air() as here:
+        caller = here.load()
+        (await here.server.next("take")).lose(ServerError(b"-READONLY"))
+        await settle()
+        here.source.loads[0].set_exception(SourceError("no"))
+
+        await failure(caller, LoadError)
+        assert here.counts["load_failures"] == 1
+        assert here.server.quiet
+
+
+async def test_warming_a_server_that_takes_no_writes_is_an_error_and_loads_nothing() -> None:
+    async with air() as here:
+        caller = here.call(here.flights.warm(KEY, None, None, False))
+        (await here.server.next("take")).lose(ServerError(b"-READONLY no"))
+
+        await failure(caller, ServerError)
+        assert not here.source.loads
+
+
 async def test_an_error_of_the_server_is_told_as_it_is() -> None:
     async with air() as here:
         caller = here.load()
