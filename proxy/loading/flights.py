@@ -42,6 +42,9 @@ from .source import Loaded
 log = logging.getLogger(__name__)
 
 JITTER: Final = 0.1
+# What is remembered of a load that failed begins so, and is no longer.
+REMEMBERED: Final = (b"LOADERR ", b"LOADTIMEOUT ")
+REMEMBERED_MAX: Final = 1024
 # A server that answers so takes no lease, and would store no value.
 NO_WRITES: Final = (b"-READONLY", b"-OOM", b"-MISCONF", b"-NOREPLICAS")
 # Warming lets live loads go first: it waits for its turn by so many seconds longer.
@@ -253,8 +256,7 @@ class Flights:
             self._counts.add("negative_hits")
             return Landed(None, "not_found"), 0
         if took is Took.FAILED:
-            # Any client may have written it there.
-            raise ProxyError(b"-" + one_line(cast(bytes, rest).decode("utf-8", "replace")).encode())
+            raise remembered(cast(bytes, rest), flight.loader.name)
         return await self._load(flight, watch, token, cast(bytes, rest)), 0
 
     async def _load(self, flight: Flight, watch: _Watch, token: bytes, digest: bytes) -> Landed:
@@ -335,6 +337,14 @@ class Flights:
             event(log, logging.DEBUG, "fill failed", loader=flight.loader.name, error=error)
             self._counts.add("fills_refused")
             self._start(self._scripts.take_back_fill(flight.key, token, value))
+
+
+def remembered(text: bytes, loader: str) -> ProxyError:
+    """A failure as it stands at a lease's key, where any client with a right to the key may have
+    written it: its first word says what a client does next, and is one of ours or not passed on."""
+    if not text.startswith(REMEMBERED):
+        return LoadError(loader, "it has failed lately")
+    return ProxyError(b"-" + one_line(text[:REMEMBERED_MAX].decode("utf-8", "replace")).encode())
 
 
 def jittered(ms: int) -> int:

@@ -43,7 +43,11 @@ ROWS: Final = (
     Row("load_failures", Kind.COUNTER, "Loads that ended with an error or took too long."),
     Row("coalesced", Kind.COUNTER, "Misses that waited for a load already on its way."),
     Row("leases", Kind.COUNTER, "Leases granted to clients that compute a value themselves."),
-    Row("fills_refused", Kind.COUNTER, "Values not stored, because their lease was lost or void, or the server takes no writes."),
+    Row(
+        "fills_refused",
+        Kind.COUNTER,
+        "Values not stored, because their lease was lost or void, or the server takes no writes.",
+    ),
     Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE."),
     Row("locks_acquired", Kind.COUNTER, "Locks granted."),
     Row("locks_contended", Kind.COUNTER, "Attempts to lock that found it held by another."),

@@ -160,12 +160,34 @@ async def test_a_failure_that_is_remembered_is_the_answer() -> None:
         assert not here.source.loads
 
 
-async def test_what_somebody_wrote_into_the_memory_stays_one_line() -> None:
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"LOADERR x\r\n$3\r\nbad", b"-LOADERR x $3 bad\r\n"),
+        (b"LOADTIMEOUT loader 'x': no", b"-LOADTIMEOUT loader 'x': no\r\n"),
+        (b"LOADERR " + b"x" * 5000, b"-LOADERR " + b"x" * 1016 + b"\r\n"),
+        *(
+            (text, b"-LOADERR loader 'x': it has failed lately\r\n")
+            for text in (
+                b"MOVED 1 10.0.0.1:6379",
+                b"ASK 1 10.0.0.1:6379",
+                b"NOAUTH",
+                b"ERR x\r\n+OK",
+                b"loaderr x",
+                b"LOADERR",
+                b"",
+            )
+        ),
+    ],
+)
+async def test_what_somebody_wrote_into_the_memory_is_no_more_than_a_failed_load(
+    text: bytes, line: bytes
+) -> None:
     async with air() as here:
         caller = here.load()
-        await here.server.answer("take", [5, b"ERR x\r\n$3\r\nbad"])
+        await here.server.answer("take", [5, text])
 
-        assert (await failure(caller, ProxyError)).line.count(b"\r\n") == 1
+        assert (await failure(caller, ProxyError)).line == line
 
 
 async def test_a_load_that_hangs_is_ended_and_told_to_all() -> None:
