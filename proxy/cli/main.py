@@ -11,9 +11,9 @@ import argparse
 import contextlib
 import functools
 import os
-import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +22,7 @@ from .. import log
 from ..errors import ExitCode, StartError
 from ..process.embedded import Embedded, find_server
 from ..process.listen import Doors, bound, opened
+from ..process.signals import OTHERS, STOP, heard, tell_ignored
 from ..process.workers import Ready, Workers
 from ..settings.address import Listen
 from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
@@ -48,20 +49,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.ALL_DONE
     log.start(config.log_level)
     try:
-        return _serve(config)
+        code = _serve(config)
     except StartError as error:
         complain(str(error))
-        return error.exit_code
+        code = error.exit_code
+    if argv is None:
+        _leave_threads(code)
+    return code
 
 
 # --- Serving ----------------------------------------------------------------------------------
 
 
 def _serve(config: Config) -> int:
-    # Until the server handles the signals itself, they leave through every ``with`` all the same.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
     with contextlib.ExitStack() as stack:
+        # Until the server takes the signals itself, they leave through every ``with`` all the same.
+        stack.enter_context(heard(STOP, _leave))
+        stack.enter_context(heard(OTHERS, tell_ignored))
         if config.workers > 1:
             return _serve_by_workers(config, stack)
         doors = stack.enter_context(
@@ -120,6 +124,7 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
     find its modules loaded."""
     # Imported here: check, --version and every complaint do without an event loop and its 0.1 s.
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     import uvloop
 
@@ -127,13 +132,26 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
 
     def run(upstream: str, doors: Doors[socket.socket], ready: Ready) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve(config, upstream, doors=doors, ready=ready))
+            try:
+                return runner.run(serve(config, upstream, doors=doors, ready=ready))
+            finally:
+                # The one in use may still be resolving a name, and the runner would wait for it.
+                runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
 
     return run
 
 
-def _leave(number: int, frame: object) -> NoReturn:
+def _leave(number: int) -> NoReturn:
     sys.exit(ExitCode.ALL_DONE)
+
+
+def _leave_threads(code: int) -> None:
+    """End the process where Python would wait for threads of others: one that resolves a name, say.
+    Everything that is ours has ended before."""
+    if any(not one.daemon for one in threading.enumerate() if one is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 # --- The terminal -----------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import resource
-import signal
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
@@ -23,6 +22,7 @@ from ..settings.address import BACKLOG
 from ..settings.config import Config
 from ..upstream.lane import Lane
 from .listen import Doors
+from .signals import OTHERS, STOP, Ending, heard, tell_ignored
 from .tasks import Tasks
 from .upstream_facts import UpstreamFacts
 from .wiring import Told, http_of, swaps_of, wire
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
+GRACE: Final = 5.0  # seconds beyond the drain for everything else that ends
+AT_ONCE: Final = 2.0  # the same where nobody waits any more
 
 
 class Server:
@@ -47,6 +49,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._http: Http | None = None
         self._stopping = False
+        self._hurried = asyncio.Event()  # nobody waits for clients, or for the upstream, any more
         self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
         self._refused: ProxyError | None = None
@@ -86,8 +89,8 @@ class Server:
     # --- Start --------------------------------------------------------------------------------
 
     async def start(self, doors: Doors[socket.socket]) -> None:
-        """Listen, and wait until the upstream has answered or the retry rule is exhausted.
-        StartError: it refuses us."""
+        """Listen, and wait until the upstream has answered, the retry rule is exhausted or
+        ``hurry`` was called. StartError: the upstream refuses us."""
         self._primary.users += 1
         self._tasks.start(self._tick())
         for sock in doors.clients:
@@ -143,9 +146,16 @@ class Server:
 
     # --- End ----------------------------------------------------------------------------------
 
+    @property
+    def started(self) -> bool:
+        """Whether ``start`` waits for the upstream no more."""
+        return self._answered.is_set()
+
     def hurry(self) -> None:
-        """Wait for no client any more."""
+        """Wait for no client any more, nor for the upstream's first answer."""
+        self._hurried.set()
         self._drained.set()
+        self._answered.set()
 
     def _client_left(self) -> None:
         if self._stopping and not len(self.clients):
@@ -158,9 +168,10 @@ class Server:
         self._accept_no_more()
         await self._drain()
         if self._http is not None:
-            await self._http.stop(max(0.0, deadline - self._loop.time()))
+            await self._end_http(self._http, deadline)
         await self._work.stop(LAST_WORDS)
-        await self._parts.fleet.finish()
+        if self._facts.version:  # else the upstream has never said a word
+            await self._parts.fleet.finish()
         await self._parts.loaders.close()
         self._parts.lanes.close()
         await self._tasks.stop()
@@ -182,6 +193,17 @@ class Server:
         for session in self.clients:
             session.abort("the proxy stops")
 
+    async def _end_http(self, http: Http, deadline: float) -> None:
+        """Let it answer what runs until the deadline, or until somebody is in a hurry."""
+        ending = self._loop.create_task(http.stop(max(0.0, deadline - self._loop.time())))
+        hurried = self._loop.create_task(self._hurried.wait())
+        await asyncio.wait([ending, hurried], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not ending.done():
+            ending.cancel()
+            await asyncio.wait([ending])
+            await http.stop(0.0)
+
 
 def raise_file_limit(clients: int) -> None:
     """Room for so many clients and a lane for each, as far as the system lets us have it."""
@@ -199,23 +221,40 @@ def raise_file_limit(clients: int) -> None:
 async def serve(
     config: Config, upstream: str, *, doors: Doors[socket.socket], ready: Callable[[str], None]
 ) -> int:
-    """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain. ``ready`` is told
-    the upstream's version once; the value is the exit code. StartError: the upstream refuses us."""
+    """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain, and one before the
+    upstream has answered the start. ``ready`` is told the upstream's version once, unless it ends
+    before; the value is the exit code. StartError: the upstream refuses us."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    ending = Ending()
     raise_file_limit(config.max_clients)
     server = Server(config, upstream)
 
-    def signalled() -> None:
-        if stop.is_set():
+    def signalled(again: bool) -> None:
+        if again or not server.started:
             server.hurry()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
-    await server.start(doors)
-    ready(server.version)
-    await stop.wait()
-    event(log, logging.INFO, "stopping", clients=len(server.clients))
-    await server.stop()
+    came: list[int] = []
+
+    def stopping(number: int) -> None:
+        # In the handler, not in the loop: a loop that is kept busy must not keep the process.
+        came.append(number)
+        if len(came) <= 2:
+            ending.within(AT_ONCE if len(came) > 1 else config.drain_timeout + GRACE)
+        loop.call_soon_threadsafe(signalled, len(came) > 1)
+
+    def other(number: int) -> None:
+        loop.call_soon_threadsafe(tell_ignored, number)
+
+    with heard(STOP, stopping), heard(OTHERS, other):
+        try:
+            await server.start(doors)
+            if not stop.is_set():
+                ready(server.version)
+            await stop.wait()
+            event(log, logging.INFO, "stopping", clients=len(server.clients))
+            await server.stop()
+        finally:
+            ending.done()
     return ExitCode.ALL_DONE

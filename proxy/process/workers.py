@@ -32,6 +32,7 @@ from ..log import event
 from ..settings.address import Listen, Tcp, Unix
 from ..settings.config import retry_delay
 from .listen import Doors, bound, opened
+from .signals import OTHERS, STOP, heard, name_of, tell_ignored
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,6 @@ Work = Callable[[int, Doors[socket.socket], Ready], int]
 
 _SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
 _GRACE = 2.0  # what workers get beyond their drain before they are killed
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stage(enum.Enum):
@@ -138,7 +138,6 @@ class Workers:
             self._alarm = _pipe(stack)  # a byte for each signal, SIGCHLD too: wakes select
             for end in (*self._reports, *self._alarm):
                 os.set_blocking(end, False)
-            stack.enter_context(self._catching_signals())
             stack.callback(self._end)
             self._stack = stack.pop_all()
         return self
@@ -150,8 +149,9 @@ class Workers:
         """Serve until a signal says stop; the value is the exit code. StartError: a worker cannot
         start at the first try. ``tend`` is called with the time at every turn, and says when it
         wants the next."""
-        while any(worker.state is not State.GONE for worker in self._workers):
-            self._turn(tend)
+        with self._catching_signals():
+            while any(worker.state is not State.GONE for worker in self._workers):
+                self._turn(tend)
         return ExitCode.ALL_DONE
 
     def _turn(self, tend: Callable[[float], float | None] | None) -> None:
@@ -167,7 +167,7 @@ class Workers:
         for worker, _ in ended:
             worker.become(State.DEAD)
         while self._signals:
-            self._stop(self._signals.pop(), now)
+            self._heed(self._signals.pop(0), now)
         if self._stage is not Stage.STOPPING:
             for worker, status in ended:
                 self._lost(worker, status, now)
@@ -219,7 +219,7 @@ class Workers:
             self._ready(self._tcp + bound(self._unix), version)
 
     def _lost(self, worker: Worker, status: int, now: float) -> None:
-        ended = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        ended = f"exit status {status}" if status >= 0 else name_of(-status)
         if self._stage is Stage.STARTING:
             raise worker.failure or StartError(
                 f"worker {worker.index} ended: {ended}", ExitCode.SOME_FAILED
@@ -229,13 +229,18 @@ class Workers:
         why = {"error": worker.failure} if worker.failure else {}
         event(log, logging.ERROR, "worker lost", worker=worker.index, ended=ended, **why)
 
-    def _stop(self, number: int, now: float) -> None:
+    def _heed(self, number: int, now: float) -> None:
+        if number == signal.SIGCHLD:  # it has woken us, which is all that it is for
+            return
+        if number not in STOP:
+            tell_ignored(number)
+            return
         if self._stage is Stage.STOPPING:  # asked twice: no more patience
             self._deadline = now
             return
         self._stage = Stage.STOPPING
         self._deadline = now + self._drain_timeout + _GRACE
-        event(log, logging.INFO, "stopping workers", signal=signal.Signals(number).name)
+        event(log, logging.INFO, "stopping workers", signal=name_of(number))
         for worker in self._workers:
             if worker.alive:
                 os.kill(worker.pid, signal.SIGTERM)
@@ -256,19 +261,12 @@ class Workers:
 
     @contextlib.contextmanager
     def _catching_signals(self) -> Generator[None]:
-        numbers = (*_STOP_SIGNALS, signal.SIGCHLD)
-        before = [signal.signal(number, self._caught) for number in numbers]
         wakeup = signal.set_wakeup_fd(self._alarm[1], warn_on_full_buffer=False)
         try:
-            yield
+            with heard((*STOP, signal.SIGCHLD, *OTHERS), self._signals.append):
+                yield
         finally:
             signal.set_wakeup_fd(wakeup)
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
-
-    def _caught(self, number: int, frame: object) -> None:
-        if number in _STOP_SIGNALS:
-            self._signals.append(number)
 
     # --- What runs in the child
 
@@ -278,7 +276,7 @@ class Workers:
         sys.stdout.flush()
         sys.stderr.flush()
         # Held back until the child has put the parent's handlers aside: none is lost between.
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
         worker.pid = os.fork()
         if worker.pid == 0:
             self._be(worker.index)
@@ -309,9 +307,9 @@ class Workers:
         # Ctrl-C reaches a whole process group: the parent passes it on, once.
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        for number in (*_STOP_SIGNALS, signal.SIGCHLD):
+        for number in (*STOP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         os.close(self._leash[1])
         threading.Thread(target=self._end_with_the_parent, name="leash", daemon=True).start()
 

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -398,6 +399,85 @@ def test_a_signal_while_it_starts_ends_it_with_0_and_nothing_is_left(tmp_path: P
     assert process.returncode == 0
     assert "Traceback" not in complaints
     assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def away(kind: str) -> Iterator[str]:
+    """The URL of an upstream that does not answer."""
+    with socket.create_server((HOST, 0)) as server:
+        where = f"{HOST}:{server.getsockname()[1]}"
+        if kind == "closed":
+            server.close()
+        yield f"{'rediss' if kind == 'no TLS' else 'redis'}://{where}"
+
+
+@pytest.mark.parametrize("kind", ["closed", "silent", "no TLS"])
+def test_a_signal_ends_a_start_that_waits_for_the_upstream_at_once(
+    tmp_path: Path, kind: str
+) -> None:
+    port = free_port()
+    with away(kind) as url:
+        argv = [*COMMAND, "--listen", f"{HOST}:{port}", "--upstream", url]
+        with started(argv, NEARHIT_ENV="production") as process:
+            wait_for(lambda: listens(port))
+            began = time.monotonic()
+
+            process.terminate()
+            said, complaints = process.communicate(timeout=15)
+
+    assert time.monotonic() - began < 2
+    assert (process.returncode, said) == (0, "")
+    assert "Traceback" not in complaints
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+HANGING = """
+import asyncio, pathlib, time
+def runs():
+    pathlib.Path(__file__).with_name("runs").touch()
+async def busy(id):
+    runs()
+    time.sleep(60)
+async def stubborn(id):
+    while True:
+        try:
+            runs()
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+"""
+
+
+def has_pending_signals(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(int(line.split()[1], 16) for line in lines if re.match("(SigPnd|ShdPnd):", line))
+
+
+@pytest.mark.parametrize("function", ["busy", "stubborn"])
+def test_a_second_signal_ends_it_whatever_a_loader_does(tmp_path: Path, function: str) -> None:
+    (tmp_path / "hanging.py").write_text(HANGING)
+    file = tmp_path / "nearhit.toml"
+    file.write_text(f'[loaders.a]\nmatch = "a:{{id}}"\ncall = "hanging:{function}"\n')
+    port = free_port()
+    flags = ("--listen", f"{HOST}:{port}", "--config", str(file))
+    with (
+        serving(tmp_path, *flags, PYTHONPATH=str(tmp_path)) as proxy,
+        socket.create_connection((HOST, port)) as client,
+    ):
+        client.sendall(b"GETORSET a:1\r\n")
+        wait_for((tmp_path / "runs").exists)
+
+        proxy.process.send_signal(signal.SIGTERM)
+        # Meanwhile the kernel gives a second one to another thread, which wakes nobody.
+        wait_for(lambda: not has_pending_signals(proxy.pid))
+        proxy.process.send_signal(signal.SIGINT)
+
+        assert proxy.process.wait(10) == 1
+        assert 'event="did not end"' in proxy.log.read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")

@@ -288,6 +288,84 @@ async def test_a_second_signal_ends_the_drain(
     client.leave()
 
 
+class Mute(asyncio.Protocol):
+    """A server that takes connections and says nothing."""
+
+    def __init__(self, came: asyncio.Event, links: list[asyncio.BaseTransport]) -> None:
+        self.came = came
+        self.links = links
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.links.append(transport)
+        self.came.set()
+
+
+async def test_a_signal_ends_a_start_whose_upstream_says_nothing(
+    tmp_path: Path, door: socket.socket
+) -> None:
+    came = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    path = str(tmp_path / "mute")
+    links: list[asyncio.BaseTransport] = []
+    mute = await loop.create_unix_server(lambda: Mute(came, links), path)
+    given = settings(env="production", drain_timeout="1h")
+    said: list[str] = []
+    served = asyncio.create_task(
+        serve(given, f"unix://{path}", doors=Doors([door]), ready=said.append)
+    )
+    await came.wait()
+    client = await connected(door.getsockname())
+    answer = asyncio.create_task(client.ask(b"GET", b"k"))
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    async with asyncio.timeout(5):
+        assert await served == ExitCode.ALL_DONE
+    assert said == []
+    await asyncio.gather(answer, return_exceptions=True)
+    client.leave()
+    mute.close()
+    for link in links:
+        link.close()
+
+
+async def test_a_signal_that_asks_for_nothing_is_logged(
+    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ready(version: str) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    code = await serve(settings(), valkey, doors=Doors([door]), ready=ready)
+
+    assert code == ExitCode.ALL_DONE
+    assert "signal ignored" in caplog.text
+
+
+async def test_a_second_signal_does_not_wait_for_http(valkey: str, door: socket.socket) -> None:
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    given = settings(drain_timeout="1h")
+    with listening([Tcp("127.0.0.1", 0)]) as http:
+        served = asyncio.create_task(
+            serve(given, valkey, doors=Doors([door], http), ready=ready.set_result)
+        )
+        await ready
+        client = Client(*await asyncio.open_connection(*http[0].getsockname()))
+        client.writer.write(
+            b"POST /api/cache/warm HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 9\r\n\r\n"
+        )
+        assert b"100" in await client.reader.readline()  # it runs, and waits for the rest
+
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+        async with asyncio.timeout(5):
+            assert await served == ExitCode.ALL_DONE
+        client.leave()
+
+
 @pytest.mark.parametrize(
     ("soft", "hard", "granted", "warned"),
     [

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -22,7 +23,7 @@ from nearhit.proxy.process.listen import Doors
 from nearhit.proxy.settings.address import Listen, Tcp
 
 from tests.servers import HOST, free_port, wait_for
-from tests.unit.cli.test_main import Served, ping, serving, started
+from tests.unit.cli.test_main import COMMAND, Served, ping, serving, started
 from tests.unit.process.test_embedded import is_gone
 
 # The parent as cli runs it, with work that a test makes up.
@@ -66,6 +67,59 @@ def workers_of(proxy: Served) -> set[int]:
 
 
 # --- The real ones
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGRTMIN + 3])
+def test_signals_that_would_kill_it_are_logged_and_no_more(tmp_path: Path, number: int) -> None:
+    port = free_port()
+    with serving(tmp_path, "--listen", f"{HOST}:{port}", "--workers", "2") as proxy:
+        for pid in (proxy.pid, *workers_of(proxy)):
+            os.kill(pid, number)
+
+        wait_for(lambda: proxy.log.read_text().count('event="signal ignored"') == 3)
+        assert ping((HOST, port)) == b"+PONG\r\n"
+        assert proxy.stop() == 0
+
+
+def test_a_signal_ends_workers_at_once_that_wait_for_the_upstream(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        url = f"redis://{HOST}:{silent.getsockname()[1]}"
+        argv = [*COMMAND, "--listen", f"{HOST}:0", "--workers", "2", "--upstream", url]
+        with started(argv, NEARHIT_ENV="production") as proxy:
+            links = [silent.accept()[0] for _ in range(2)]
+            began = time.monotonic()
+
+            proxy.terminate()
+
+            assert proxy.wait(10) == 0
+            assert time.monotonic() - began < 2
+            for link in links:
+                link.close()
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_signal_ends_it_while_its_own_server_starts_for_workers(
+    tmp_path: Path, signals: int
+) -> None:
+    slow = tmp_path / "valkey-server"
+    slow.write_text('#!/bin/sh\n: > "$0.runs"\nsleep 60\n')
+    slow.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    code = (
+        "import sys, nearhit.proxy.process.embedded as embedded; "
+        "embedded.find_spec = lambda name: None; "
+        "from nearhit.proxy.cli.main import main; sys.exit(main())"
+    )
+    argv = [sys.executable, "-c", code, "--listen", f"{HOST}:0", "--workers", "2"]
+    with started(argv, **environ) as proxy:
+        wait_for(Path(f"{slow}.runs").exists)
+        began = time.monotonic()
+
+        for _ in range(signals):
+            proxy.terminate()
+
+        assert proxy.wait(10) == 0
+        assert time.monotonic() - began < 3
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
@@ -419,7 +473,7 @@ def test_the_parent_starts_a_lost_worker_again_and_logs_why(
     caplog.set_level("INFO")
     children = Children("ready", "ready", "ready")
 
-    with parent_with(children, monkeypatch) as (parent, _):
+    with parent_with(children, monkeypatch) as (parent, _), parent._catching_signals():
         parent._ready = lambda doors, version: None
         parent._turn(None)
         while parent._stage is not workers.Stage.SERVING:
@@ -444,7 +498,7 @@ def test_the_parent_kills_who_does_not_end(
     monkeypatch.setattr(workers, "_GRACE", 0.0)
     children = Children("ready", "ready")
 
-    with parent_with(children, monkeypatch) as (parent, _):
+    with parent_with(children, monkeypatch) as (parent, _), parent._catching_signals():
         # Stopped, it does not see the signal to end.
         parent._ready = lambda doors, version: os.kill(os.getpid(), signal.SIGTERM)
         parent._turn(None)
