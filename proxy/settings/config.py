@@ -79,7 +79,7 @@ class Config:
     )
     config: str | None = optional(PATH, "A TOML file with settings, by these names.", in_file=False)
     log_level: str = row(
-        choice("debug", "info", "warning", "error"),
+        choice("debug", "info", "warning", "error", also={"log": "info", "warn": "warning"}),
         "info",
         "The least important event that is logged.",
         env="LOG_LEVEL",
@@ -88,6 +88,7 @@ class Config:
         choice("production", "development"),
         "development",
         "Production goes on trying longer to reach an upstream that is away.",
+        env="NODE_ENV",
     )
     workers: int = row(whole(1, 64), "1", "Processes that share the listening addresses.")
     max_clients: int = row(

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 from ..log import redacted
@@ -102,11 +103,12 @@ def duration(low: str, high: str) -> Kind[float]:
     return Kind(_between(_seconds, low, high), wants, "TIME")
 
 
-def choice(*names: str) -> Kind[str]:
-    """One of a few words, in any case."""
+def choice(*names: str, also: Mapping[str, str] = MappingProxyType({})) -> Kind[str]:
+    """One of a few words, in any case; ``also`` has other words for some of them."""
 
     def parse(text: str) -> str:
         word = text.strip().lower()
+        word = also.get(word, word)
         return _within(word, word in names)
 
     return Kind(parse, f"one of {', '.join(names)}", "|".join(names))

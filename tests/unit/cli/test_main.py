@@ -39,7 +39,7 @@ COMMAND = [sys.executable, "-m", "nearhit.proxy"]
 
 def environment(**more: str) -> dict[str, str]:
     """Ours, without what would be a setting; no HTTP, whose port is the same for all."""
-    shared = {"HTTP_PORT", "PORT", "REDIS_URL", "LOG_LEVEL"}
+    shared = {"HTTP_PORT", "PORT", "REDIS_URL", "LOG_LEVEL", "NODE_ENV"}
     ours = {
         name: text
         for name, text in os.environ.items()
@@ -146,7 +146,7 @@ def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
         assert row.meaning in done.stdout
         assert f"Default: {row.default or row.unset}." in done.stdout
         assert variable(name) in done.stdout
-    for shared in ("PORT", "REDIS_URL", "LOG_LEVEL"):
+    for shared in ("PORT", "REDIS_URL", "LOG_LEVEL", "NODE_ENV"):
         assert f" or {shared}." in done.stdout
     assert re.findall(r"^  (\d)  \S", done.stdout, re.MULTILINE) == list("0123456")
     assert "nearhit warm --help" in done.stdout

@@ -65,6 +65,8 @@ def mistakes(
         ("upstream", "redis://h?socket_timeout=5&client_name=app", None),
         ("log_level", "debug", "debug"),
         ("log_level", "WARNING", "warning"),
+        ("log_level", "log", "info"),
+        ("log_level", "warn", "warning"),
         ("env", "production", "production"),
         ("workers", "1", 1),
         ("workers", " 64 ", 64),
@@ -234,6 +236,7 @@ def test_flags_beat_environment_beats_file_beats_default() -> None:
     [
         ("REDIS_URL", "upstream", "redis://shared", "redis://own"),
         ("LOG_LEVEL", "log_level", "error", "debug"),
+        ("NODE_ENV", "env", "production", "development"),
     ],
 )
 def test_the_name_with_our_prefix_beats_the_one_that_others_share(

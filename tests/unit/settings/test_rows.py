@@ -47,6 +47,7 @@ from nearhit.proxy.settings.rows import (
         (duration("1ms", "1h"), "1.5", 1.5),
         (duration("1ms", "1h"), "1h", 3600.0),
         (choice("a", "b"), " B ", "b"),
+        (choice("a", "b", also={"c": "b"}), "C", "b"),
         (LISTENERS, "h:1", (Tcp("h", 1),)),
         (LISTENERS_OR_OFF, "off", ()),
         (SIZE_OR_OFF, "Off", 0),
