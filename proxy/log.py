@@ -19,6 +19,14 @@ _ESCAPES = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NAMED_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 _SECRET_OPTION = re.compile(r"([?&]\w*password=)[^&]*", re.IGNORECASE)
+# What an option of a URL is called and has. An "@" in front of the "=" belongs to a password.
+_OPTION = re.compile(r"([?&])([^&=@]*)(?:=([^&]*)|(?=&|$))")
+# Anything else may be a secret: a token, or a password under a misspelt name. Not so a capture.
+_HARMLESS = re.compile(
+    r"db|username|protocol|ssl_(ca_certs|cert_reqs|certfile|check_hostname|keyfile)"
+    r"|timeout|\w+_(timeout|interval|connections|keepalive)"
+)
+_CAPTURE = re.compile(r"\{\w+\}")
 # Greedy up to the last "@": a password with an unescaped "/" or "@" is hidden whole all the same.
 _USERINFO = re.compile(r"^(\w+://)?(?:([^:@/?#]*:))?.*@", re.DOTALL)
 # A URL whose host was forgotten has the password where a port would stand.
@@ -58,11 +66,20 @@ class Logfmt(logging.Formatter):
 
 
 def redacted(url: str) -> str:
-    """The URL with ``***`` for its password; never fails, also on what is no URL at all."""
-    url = _SECRET_OPTION.sub(r"\1***", url)
+    """The URL with ``***`` for its password and for options that may be secret; never fails, also
+    on what is no URL at all."""
+    url = _OPTION.sub(_hidden, url) if "://" in url else _SECRET_OPTION.sub(r"\1***", url)
     if "@" in url:
         return _USERINFO.sub(lambda match: f"{match[1] or ''}{match[2] or ''}***@", url)
     return _NO_PORT.sub(r"\1***", url)
+
+
+def _hidden(option: re.Match[str]) -> str:
+    begin, name, value = option.groups()
+    if value is None:
+        return f"{begin}***" if name else begin
+    shown = _HARMLESS.fullmatch(name) or _CAPTURE.fullmatch(value)
+    return option[0] if shown else f"{begin}{name}=***"
 
 
 def _value(value: object) -> str:

@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(*error.mistakes)
         return ExitCode.BAD_SETTINGS
     if command == "check":
-        say(*config.describe())
-        return ExitCode.ALL_DONE
+        return _check(config)
     log.start(config.log_level)
     try:
         code = _serve(config)
@@ -56,6 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         _leave_threads(code)
     return code
+
+
+def _check(config: Config) -> int:
+    # Imported here: serving meets the same mistakes on its own way.
+    from .check import mistakes_in
+
+    mistakes = mistakes_in(config)
+    complain(*mistakes)
+    if mistakes:
+        return ExitCode.BAD_SETTINGS
+    say(*config.describe())
+    return ExitCode.ALL_DONE
 
 
 # --- Serving ----------------------------------------------------------------------------------

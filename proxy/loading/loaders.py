@@ -9,7 +9,7 @@ asks here (flights.py) waits at the loader's gate and gives each load its time l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import ExitCode, LoadError, StartError
 from ..settings.loaders import DEMO, LoaderSettings
@@ -55,7 +55,7 @@ class Loader:
 
 class Loaders:
     """All loaders of this process. StartError, when it is made: a function that a loader calls is
-    not there."""
+    not there, or a file that its URL names."""
 
     def __init__(self, settings: Sequence[LoaderSettings], *, demo: bool = False) -> None:
         if demo and all(one.name != DEMO.name for one in settings):
@@ -122,11 +122,25 @@ def _made(settings: Sequence[LoaderSettings], http: Http) -> list[Loader]:
         try:
             loaders.append(Loader(one, _source(one, http)))
         except SourceError as error:
-            given = one.given.get("call")
-            mistakes.append(f"{given.place if given else f'[loaders.{one.name}] call'}: {error}")
+            mistakes.append(f"{_place(one)}: {error}")
     if mistakes:
         raise StartError("; ".join(mistakes), ExitCode.BAD_SETTINGS)
     return loaders
+
+
+def mistakes_of(settings: Sequence[LoaderSettings]) -> Iterator[str]:
+    """What makes a ``Loaders`` of them fail, line by line, for those who want no loaders."""
+    http = Http()
+    for one in settings:
+        try:
+            _source(one, http)
+        except SourceError as error:
+            yield f"{_place(one)}: {error}"
+
+
+def _place(one: LoaderSettings) -> str:
+    given = one.given.get(one.source)
+    return given.place if given else f"[loaders.{one.name}] {one.source}"
 
 
 def _source(settings: LoaderSettings, http: Http) -> Source:

@@ -14,7 +14,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from ..errors import StartError
 from ..settings.address import Upstream
+from ..upstream.tls import context_of
 from .source import NO_SUCH_THING, Loaded, SourceError, said
 
 NO_KEY: Final = -2
@@ -26,6 +28,8 @@ _KEPT: Final = ("connection_class", "host", "port", "path", "username", "passwor
 class RedisSource:
     def __init__(self, url: str, concurrency: int) -> None:
         upstream = Upstream.parse(url)
+        if upstream.tls:
+            _check_tls(upstream)
         self._address = upstream.path or f"{upstream.host}:{upstream.port}"
         self._client = Redis(connection_pool=_pool(url, concurrency))
 
@@ -60,6 +64,14 @@ def _loaded(value: object, ttl_ms: object) -> Loaded:
     return Loaded(value, None if ttl_ms == NO_EXPIRY else ttl_ms, exact=True)
 
 
+def _check_tls(upstream: Upstream) -> None:
+    """SourceError now, rather than at each load: a file of the URL cannot be used."""
+    try:
+        context_of(upstream)
+    except StartError as error:
+        raise SourceError(str(error)) from None
+
+
 def _pool(url: str, most: int) -> ConnectionPool:
     """Of the URL only what says where and as whom: ``decode_responses`` and the like are for
     other programs."""
@@ -68,6 +80,8 @@ def _pool(url: str, most: int) -> ConnectionPool:
         for name, value in parse_url(url).items()
         if name in _KEPT or name.startswith("ssl_")
     }
+    if "ssl_cert_reqs" in options:
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower()  # redis-py knows no other
     # One attempt more, at once: a connection that was idle may be dead. Protocol 2: Redis 5 has
     # no other.
     retry = Retry(NoBackoff(), 1)

@@ -69,6 +69,18 @@ _URL_PASSED_OVER = re.compile(
     r"|retry_on_(error|timeout)|socket_\w+|timeout"
 )
 
+CERT_REQS: Final = ("required", "optional", "none")
+_YES: Final = ("true", "t", "yes", "y", "1")
+_NO: Final = ("false", "f", "no", "n", "0")
+
+
+def is_yes(text: str) -> bool:
+    """A switch of a URL, in redis-py's words for it. ValueError: neither yes nor no."""
+    word = text.lower()
+    if word not in (*_YES, *_NO):
+        raise ValueError
+    return word in _YES
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -96,6 +108,7 @@ class Upstream:
         for name in options:
             if not (_URL_OPTIONS.fullmatch(name) or _URL_PASSED_OVER.fullmatch(name)):
                 raise ValueError(f"it has an unknown option {name}")
+        _check_tls(options)
         unix = parts.scheme == "unix"
         if unix and not (parts.path.startswith("/") and parts.hostname is None):
             raise ValueError("the path must be absolute, as in unix:///run/redis.sock")
@@ -109,6 +122,16 @@ class Upstream:
             tls=parts.scheme == "rediss",
             options={name: text for name, text in options.items() if name.startswith("ssl_")},
         )
+
+
+def _check_tls(options: Mapping[str, str]) -> None:
+    """ValueError: a word that nobody knows must neither open the door nor pass for a lock."""
+    if options.get("ssl_cert_reqs", "none").lower() not in CERT_REQS:
+        raise ValueError(f"its ssl_cert_reqs is none of {', '.join(CERT_REQS)}")
+    try:
+        is_yes(options.get("ssl_check_hostname", "true"))
+    except ValueError:
+        raise ValueError("its ssl_check_hostname is neither true nor false") from None
 
 
 def _port(text: str) -> int:

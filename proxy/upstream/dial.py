@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from ..settings.address import Upstream
 from ..settings.config import retry_delay
+from .tls import context_of
 
 DELAY_DOWN: Final = 2.0
 CONNECT_TIMEOUT: Final = 5.0
@@ -32,12 +32,13 @@ class Retry:
 
 
 class Dial:
-    """Where the upstream is and how its connections are opened."""
+    """Where the upstream is and how its connections are opened. StartError, when it is made: its
+    TLS files cannot be used."""
 
     def __init__(self, upstream: Upstream, retry: Retry) -> None:
         self.upstream = upstream
         self.retry = retry
-        self._tls = _tls(upstream) if upstream.tls else None
+        self._tls = context_of(upstream) if upstream.tls else None
 
     @property
     def address(self) -> str:
@@ -75,23 +76,3 @@ def keep_alive(transport: asyncio.BaseTransport, silence: int = 60) -> None:
     for name, value in (("TCP_KEEPIDLE", silence), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def _tls(upstream: Upstream) -> ssl.SSLContext:
-    """The context that redis-py's ``ssl_*`` URL options describe."""
-    options = upstream.options
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    wanted = options.get("ssl_cert_reqs", "required").lower()
-    verify = {
-        "none": ssl.CERT_NONE,
-        "optional": ssl.CERT_OPTIONAL,
-        "required": ssl.CERT_REQUIRED,
-    }.get(wanted, ssl.CERT_REQUIRED)
-    check = options.get("ssl_check_hostname", "true").lower() not in ("false", "0", "no")
-    context.check_hostname = check and verify is not ssl.CERT_NONE
-    context.verify_mode = verify
-    if certificate := options.get("ssl_certfile"):
-        context.load_cert_chain(
-            certificate, options.get("ssl_keyfile"), options.get("ssl_password")
-        )
-    return context

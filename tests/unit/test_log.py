@@ -120,6 +120,14 @@ def test_a_whole_second_has_its_zeros() -> None:
         ("redis://h?password=a@b", "redis://h?password=***"),
         ("redis://h:p", "redis://h:***"),
         ("u:p@h", "u:***@h"),
+        ("redis://h?pass=p&db=1", "redis://h?pass=***&db=1"),
+        ("redis://h?socket_timeout=5&p", "redis://h?socket_timeout=5&***"),
+        ("http://h/users/{id}?token=p&user={id}", "http://h/users/{id}?token=***&user={id}"),
+        (
+            "rediss://h?ssl_certfile=/c&ssl_password=p",
+            "rediss://h?ssl_certfile=/c&ssl_password=***",
+        ),
+        ("http://h?", "http://h?"),
         ("nothing at all", "nothing at all"),
     ],
 )

@@ -55,6 +55,15 @@ def test_a_wrong_address_is_a_value_error_with_its_reason(text: str, reason: str
         ("http://u:secret@h", ""),
         ("rediss://u:secret@[h", ""),
         ("redis://:secret@h?zzz=1", "it has an unknown option zzz"),
+        ("redis://h?pass=secret", "it has an unknown option pass"),
+        (
+            "rediss://h?ssl_cert_reqs=secret",
+            "its ssl_cert_reqs is none of required, optional, none",
+        ),
+        (
+            "rediss://h?ssl_check_hostname=maybe",
+            "its ssl_check_hostname is neither true nor false",
+        ),
         ("redis://:secret@h:x", "its port is not a number from 0 to 65535"),
         ("redis://:secret@h/x", "its database is not a number"),
         ("unix://relative", "the path must be absolute, as in unix:///run/redis.sock"),

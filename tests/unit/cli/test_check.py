@@ -1,0 +1,74 @@
+"""What ``nearhit check`` finds beyond the settings' own text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from nearhit.proxy.cli.check import mistakes_in
+from nearhit.proxy.settings.config import load
+
+FILE = """
+[loaders.gone]
+match = "a:{id}"
+call = "no_such_module:load"
+
+[loaders.short]
+match = "b:{id}"
+call = "json:loads"
+
+[loaders.old]
+match = "c:{id}"
+redis = "rediss://h?ssl_ca_certs=/nope.pem"
+
+[loaders.good]
+match = "d:{id}"
+url = "http://h/{id}?token=secret"
+"""
+
+
+def mistakes(flags: Mapping[str, str], file: str = "") -> list[str]:
+    return mistakes_in(load({**flags, "config": "n.toml"}, {}, lambda path: file))
+
+
+def test_a_file_of_the_upstream_that_cannot_be_used_is_a_mistake() -> None:
+    assert mistakes({"upstream": "rediss://h?ssl_ca_certs=/nope.pem"}) == [
+        "--upstream: ssl_ca_certs: cannot use /nope.pem: no such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("url", ["redis://h", "rediss://h", "unix:///s"])
+def test_an_upstream_without_files_is_not_looked_at(url: str) -> None:
+    assert mistakes({"upstream": url}) == []
+
+
+def test_functions_and_files_of_loaders_are_looked_at() -> None:
+    found = mistakes({}, FILE)
+
+    assert [line.partition(": ")[0] for line in found] == ["n.toml:4", "n.toml:8", "n.toml:12"]
+    assert "[loaders.gone] call: cannot import no_such_module: " in found[0]
+    assert "json:loads cannot be called with id" in found[1]
+    assert "ssl_ca_certs: cannot use /nope.pem" in found[2]
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_both_commands_tell_the_mistake_and_end_with_2(command: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "nearhit.proxy", command, "--http", "off"),
+            *("--listen", f"unix://{tmp_path}/s"),
+            *("--upstream", "rediss://h?ssl_ca_certs=/nope.pem"),
+        ],
+        env={**os.environ, "NEARHIT_ENV": "development"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "ssl_ca_certs: cannot use /nope.pem: no such file or directory" in done.stderr

@@ -1,0 +1,98 @@
+"""TLS to a server: which checks a URL asks for, and files of it that cannot be used."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from nearhit.proxy.errors import ExitCode, StartError
+from nearhit.proxy.settings.address import Upstream
+from nearhit.proxy.upstream.tls import context_of
+
+
+def context(options: str) -> ssl.SSLContext:
+    return context_of(Upstream.parse(f"rediss://h/?{options}"))
+
+
+@pytest.mark.parametrize(
+    ("options", "verify", "host"),
+    [
+        ("", ssl.CERT_REQUIRED, True),
+        ("ssl_cert_reqs=Optional", ssl.CERT_OPTIONAL, True),
+        ("ssl_cert_reqs=none", ssl.CERT_NONE, False),
+        *((f"ssl_check_hostname={no}", ssl.CERT_REQUIRED, False) for no in ("n", "F", "No", "0")),
+        *((f"ssl_check_hostname={yes}", ssl.CERT_REQUIRED, True) for yes in ("y", "T", "YES", "1")),
+    ],
+)
+def test_the_options_of_the_url_set_the_checks(
+    options: str, verify: ssl.VerifyMode, host: bool
+) -> None:
+    made = context(options)
+
+    assert made.verify_mode is verify
+    assert made.check_hostname is host
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """cert.pem with key.pem, other.pem of another key, locked.pem: key.pem encrypted, by "pw"."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine")
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    for certificate, key in (("cert.pem", "key.pem"), ("stranger.pem", "other.pem")):
+        openssl(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=h"),
+            *("-keyout", key, "-out", certificate),
+        )
+    openssl("rsa", "-aes128", "-passout", "pass:pw", "-in", "key.pem", "-out", "locked.pem")
+    (folder / "garbage.pem").write_text("garbage")
+    return folder
+
+
+def test_files_that_fit_are_used(files: Path) -> None:
+    context(f"ssl_ca_certs={files}/cert.pem")
+    context(f"ssl_certfile={files}/cert.pem&ssl_keyfile={files}/key.pem")
+    context(f"ssl_certfile={files}/cert.pem&ssl_keyfile={files}/locked.pem&ssl_password=pw")
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake"),
+    [
+        ("ssl_ca_certs={}/none.pem", "ssl_ca_certs: cannot use {}/none.pem: no such file"),
+        ("ssl_ca_certs={}/garbage.pem", "ssl_ca_certs: cannot use {}/garbage.pem: no cert"),
+        ("ssl_ca_certs={}", "ssl_ca_certs: cannot use {}: "),
+        ("ssl_certfile={}/none.pem", "ssl_certfile: cannot use {}/none.pem: no such file"),
+        ("ssl_certfile={}/cert.pem", "ssl_certfile: cannot use {}/cert.pem: "),
+        (
+            "ssl_certfile={}/cert.pem&ssl_keyfile={}/none.pem",
+            "ssl_keyfile: cannot use {}/none.pem: no such file",
+        ),
+        (
+            "ssl_certfile={}/cert.pem&ssl_keyfile={}/other.pem",
+            "ssl_keyfile: cannot use {}/other.pem: key values mismatch",
+        ),
+        (
+            "ssl_certfile={}/cert.pem&ssl_keyfile={}/locked.pem",
+            "ssl_keyfile: cannot use {}/locked.pem: it is encrypted: see ssl_password",
+        ),
+        (
+            "ssl_certfile={}/cert.pem&ssl_keyfile={}/locked.pem&ssl_password=hidden",
+            "ssl_keyfile: cannot use {}/locked.pem: ssl_password does not open it",
+        ),
+        ("ssl_keyfile={}/key.pem", "ssl_keyfile: it needs ssl_certfile beside it"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line(files: Path, options: str, mistake: str) -> None:
+    with pytest.raises(StartError) as caught:
+        context(options.replace("{}", str(files)))
+
+    assert str(caught.value).startswith(mistake.replace("{}", str(files)))
+    assert "hidden" not in str(caught.value)
+    assert caught.value.exit_code is ExitCode.BAD_SETTINGS
