@@ -22,14 +22,16 @@ from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.typedefs import Handler, Middleware
 
-from ..errors import ProxyError, shown
+from ..errors import ProxyError, UpstreamNotReady, UpstreamRefused, shown
 from ..keys.ours import lock_key, resource_of
 from ..log import event
 from ..resp.replies import Value
 from ..settings.address import BACKLOG
 from .body import BODY_MAX, Reading, Refusal
+from .hosts import Hosts
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,9 @@ CONNECTIONS_MAX: Final = 1000
 KEEPALIVE_S: Final = 75
 AT_ONCE_S: Final = 0.01
 FIRST_S: Final = 30  # for the head of a connection's first request
-READY_S: Final = 2
+READY_S: Final = 0.9  # probes give up after a second
+LINE_MAX: Final = 16380  # a request's first line, and so a key in it
+HEADER_MAX: Final = 8190  # a header: another number, for the two are told apart by it
 
 API: Final = "/api/cache/"
 
@@ -51,9 +55,21 @@ STATUS: Final = {
     "CACHEBUSY": 503,
     "LOCKBUSY": 503,
     "UPSTREAM": 503,
-    "LOADING": 503,
-    "MASTERDOWN": 503,
+    # The server does not serve now, and may later.
+    **dict.fromkeys(("LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"), 503),
+    **dict.fromkeys(("NOREPLICAS", "MISCONF", "OOM", "READONLY"), 503),
+    # The user of the upstream URL may not.
+    **dict.fromkeys(("NOAUTH", "WRONGPASS", "NOPERM"), 403),
 }
+
+
+def status_of(error: ProxyError) -> int:
+    """The status for an error that a command ended with."""
+    if isinstance(error, UpstreamNotReady) or (
+        isinstance(error, UpstreamRefused) and not error.login
+    ):
+        return 503  # a lane could not be opened, whatever the server's word for it is
+    return STATUS.get(str(error).partition(" ")[0], 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +82,14 @@ class Api:
     ping: Callable[[], Awaitable[object]]
     metrics: Callable[[], bytes]
     metrics_type: str
+    hosts: Hosts
 
 
 def app(api: Api) -> web.Application:
     endpoints = Endpoints(api)
-    made = web.Application(client_max_size=BODY_MAX, middlewares=[in_time, in_json])
+    made = web.Application(
+        client_max_size=BODY_MAX, middlewares=[in_time, in_json, of_host(api.hosts)]
+    )
     made.add_routes(
         [
             web.get("/healthz", endpoints.health),
@@ -118,7 +137,7 @@ async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Refusal as refusal:
         return failure(refusal.status, str(refusal))
     except ProxyError as error:
-        return failure(STATUS.get(str(error).partition(" ")[0], 500), str(error))
+        return failure(status_of(error), str(error))
     except web.HTTPMethodNotAllowed as error:
         response = failure(405, f"{request.method} is not for this path")
         response.headers["Allow"] = error.headers["Allow"]
@@ -129,6 +148,20 @@ async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
         # A defect of ours must cost this request its answer, and nobody else anything.
         log.exception("an HTTP request failed")
         return failure(500, "a defect in the proxy")
+
+
+def of_host(hosts: Hosts) -> Middleware:
+    """Requests that name a host of ours, or one that cannot be another's."""
+
+    @web.middleware
+    async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host")
+        by_unix = isinstance(request.get_extra_info("sockname"), str)
+        if not by_unix and not hosts.allow(host):
+            raise Refusal(403, f"the host {shown((host or '').encode())} is none of http_hosts")
+        return await handler(request)
+
+    return checked
 
 
 def fields_of(name: str, word: bytes | None) -> dict[str, object]:
@@ -175,26 +208,28 @@ class Endpoints:
         return answer(200, {**fields_of("key", key), **fields_of("value", value), "hit": hit})
 
     async def warm(self, request: web.Request) -> web.Response:
-        body = await self._reading.body(request, "keys", "ttl")
-        words = [b"WARM", *body.seconds("ttl"), b"KEYS", *body.texts("keys")]
+        body = await self._reading.body(request, "keys", "keys_base64", "ttl")
+        words = [b"WARM", *body.seconds("ttl"), b"KEYS", *body.words("keys")]
         return await self._map(words)
 
     async def invalidate(self, request: web.Request) -> web.Response:
-        body = await self._reading.body(request, "key", "pattern")
-        if ("key" in body) is ("pattern" in body):
+        names = ("key", "key_base64", "pattern", "pattern_base64")
+        body = await self._reading.body(request, *names)
+        by_key = "key" in body or "key_base64" in body
+        if by_key is ("pattern" in body or "pattern_base64" in body):
             raise Refusal(400, "give key or pattern, and not both")
-        if "key" in body:
-            words = [b"INVALIDATE", b"KEYS", body.text("key")]
+        if by_key:
+            words = [b"INVALIDATE", b"KEYS", body.word("key")]
         else:
-            words = [b"INVALIDATE", b"PATTERN", body.text("pattern")]
+            words = [b"INVALIDATE", b"PATTERN", body.word("pattern")]
         return answer(200, {"removed": plain(await self._api.run(words))})
 
     async def stats(self, request: web.Request) -> web.Response:
         return await self._map([b"STATS"])
 
     async def acquire(self, request: web.Request) -> web.Response:
-        body = await self._reading.body(request, "resource", "ttl")
-        resource = body.text("resource")
+        body = await self._reading.body(request, "resource", "resource_base64", "ttl")
+        resource = body.word("resource")
         granted = await self._api.run(
             [b"LOCK", b"ACQUIRE", resource, *body.milliseconds("ttl"), b"FENCE"]
         )
@@ -202,12 +237,13 @@ class Endpoints:
             return failure(409, f"the lock of {shown(resource)} is held by another")
         assert isinstance(granted, Sequence)
         token, fence = granted[:2]
-        key = lock_key(resource)
-        return answer(200, {"key": plain(key), "token": plain(token), "fence": plain(fence)})
+        assert isinstance(token, bytes)
+        names = fields_of("key", lock_key(resource))
+        return answer(200, {**names, "token": plain(token), "fence": plain(fence)})
 
     async def release(self, request: web.Request) -> web.Response:
-        body = await self._reading.body(request, "key", "token")
-        key, token = body.text("key"), body.text("token")
+        body = await self._reading.body(request, "key", "key_base64", "token")
+        key, token = body.word("key"), body.text("token")
         resource = resource_of(key)
         if resource is None:
             raise Refusal(400, "key must be what acquire gave: lock:{resource}")
@@ -267,7 +303,13 @@ class Connection(web.RequestHandler):
         # Bytes that are no HTTP. aiohttp's own method would log a traceback for each port scan,
         # and tell its version.
         event(log, logging.DEBUG, "bad HTTP request", peer=request.remote, error=exc)
-        response = failure(status, "not a request that HTTP allows")
+        why = "not a request that HTTP allows"
+        if isinstance(exc, LineTooLong):
+            is_line = str(exc.args[1]) == str(LINE_MAX)
+            status, most = (414, LINE_MAX) if is_line else (431, HEADER_MAX)
+            what = "path" if is_line else "header"
+            why = f"the {what} is longer than {most} bytes"
+        response = failure(status, why)
         response.force_close()
         return response
 
@@ -319,6 +361,8 @@ class Http:
             keepalive_timeout=KEEPALIVE_S,
             access_log=None,  # type: ignore[arg-type]  # what AppRunner passes on for "off"
             auto_decompress=False,  # a small body must not become a large one
+            max_line_size=LINE_MAX,
+            max_field_size=HEADER_MAX,
         )
 
     def close(self) -> None:

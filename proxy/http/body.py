@@ -5,6 +5,8 @@ What is wrong is a Refusal that names the field. Absent is not null: null is a w
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import json
 from typing import Final, cast
 
@@ -53,11 +55,32 @@ class Body:
     def texts(self, name: str) -> list[bytes]:
         if name not in self._fields:
             raise Refusal(400, f"{name} is missing")
+        items = self._list(name)
+        return [_text(f"{name}[{at}]", item) for at, item in enumerate(items)]
+
+    def word(self, name: str) -> bytes:
+        """A text, or any bytes in ``<name>_base64``."""
+        encoded = f"{name}_base64"
+        if encoded not in self._fields:
+            return self.text(name)
+        if name in self._fields:
+            raise Refusal(400, f"give {name} or {encoded}, and not both")
+        return _bytes(encoded, self._fields[encoded])
+
+    def words(self, name: str) -> list[bytes]:
+        """Texts, then any bytes in ``<name>_base64``: one word at least."""
+        encoded = f"{name}_base64"
+        if encoded not in self._fields:
+            return self.texts(name)
+        texts = self.texts(name) if name in self._fields else []
+        items = enumerate(self._list(encoded))
+        return [*texts, *(_bytes(f"{encoded}[{at}]", item) for at, item in items)]
+
+    def _list(self, name: str) -> list[object]:
         items = self._fields[name]
         if not isinstance(items, list) or not items:
             raise Refusal(400, f"{name} must be a list of one string or more")
-        texts = enumerate(cast("list[object]", items))
-        return [_text(f"{name}[{at}]", item) for at, item in texts]
+        return cast("list[object]", items)
 
     def seconds(self, name: str) -> list[bytes]:
         """PX and milliseconds; nothing where the field is not there."""
@@ -90,6 +113,13 @@ def _text(name: str, value: object) -> bytes:
         return value.encode()
     except UnicodeEncodeError:
         raise Refusal(400, f"{name} has half of a surrogate pair, which is no text") from None
+
+
+def _bytes(name: str, value: object) -> bytes:
+    try:
+        return base64.b64decode(_text(name, value), validate=True)
+    except binascii.Error:
+        raise Refusal(400, f"{name} is not base64") from None
 
 
 def _no_number(name: str) -> object:

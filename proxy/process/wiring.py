@@ -11,7 +11,7 @@ parts that it gets here."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -34,7 +34,7 @@ from ..session.clients import Clients
 from ..session.context import Context
 from ..session.scopes import Scope, Scopes
 from ..session.session import Session
-from ..settings.address import Upstream
+from ..settings.address import Tcp, Upstream
 from ..settings.config import VERSION, Config
 from ..stats.counters import Stats, info_section
 from ..stats.fleet import Fleet, Statistics
@@ -73,6 +73,7 @@ class Parts:
     fleet: Fleet
     scopes: Scopes
     context: Context
+    http_hosts: Sequence[str]  # names that HTTP may be asked under
 
     @property
     def primary(self) -> Lane:
@@ -189,7 +190,9 @@ def wire(
     )
     scopes = Scopes(COMMANDS, make_scope, fleet.keep)
     context = _context(config.max_clients, told, scopes, make_scope, loop)
-    parts = Parts(lanes, loaders, stats, fleet, scopes, context)
+    listens = [one.host for one in config.http if isinstance(one, Tcp)]
+    hosts = (*config.http_hosts, *listens)
+    parts = Parts(lanes, loaders, stats, fleet, scopes, context, hosts)
     _show(parts, near, rooms, loop.time)
     return parts
 
@@ -278,6 +281,7 @@ def http_of(parts: Parts) -> Http:
     """The HTTP API over the same commands and counters, in the db of the upstream's URL."""
     # Imported here: it costs 0.3 s, which those without HTTP need not pay.
     from ..http.api import Api, Http
+    from ..http.hosts import Hosts
     from ..stats.prometheus import CONTENT_TYPE, Metrics
 
     key = parts.lanes.primary_key
@@ -295,5 +299,6 @@ def http_of(parts: Parts) -> Http:
             ping=lambda: parts.scopes.scope(key).tracked.upstream.ask(b"PING"),
             metrics=Metrics(parts.stats, VERSION).text,
             metrics_type=CONTENT_TYPE,
+            hosts=Hosts(parts.http_hosts),
         )
     )

@@ -16,6 +16,7 @@ from .address import Listen
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
 from .rows import (
+    HOSTS,
     KEY,
     LISTENERS,
     LISTENERS_OR_OFF,
@@ -70,6 +71,11 @@ class Config:
         "127.0.0.1:3000",
         "Where the HTTP API listens; off: nowhere.",
         port_env="HTTP_PORT",
+    )
+    http_hosts: tuple[str, ...] = row(
+        HOSTS,
+        "localhost",
+        "Names that HTTP may be asked under, beside IP addresses and names in http; *: any.",
     )
     upstream: str | None = optional(
         UPSTREAM,

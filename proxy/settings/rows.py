@@ -127,6 +127,11 @@ def _key(text: str) -> str:
     return "" if is_off(text) else _some(text)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    return _within(names, all(re.fullmatch(r"[\w.-]+|\*", name, re.ASCII) for name in names))
+
+
 def _switch(text: str) -> bool:
     word = text.strip().lower()
     return _within(word == "true", word in ("true", "false"))
@@ -151,6 +156,7 @@ SIZE_OR_OFF = Kind(
     lambda text: 0 if is_off(text) else _SIZE.parse(text), f"{_SIZE.wants}, or off", _SIZE.metavar
 )
 KEY = Kind(_key, "a key, or off", "KEY")
+HOSTS = Kind(_names, "names of hosts, or * for any", "NAME", many=True)
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")
 

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +24,13 @@ from nearhit.proxy.errors import (
     ServerError,
     UpstreamDown,
     UpstreamLost,
+    UpstreamNotReady,
+    UpstreamRefused,
 )
 from nearhit.proxy.http import api as http
 from nearhit.proxy.http import body as http_body
 from nearhit.proxy.http.api import Api, Http, app
+from nearhit.proxy.http.hosts import Hosts
 from nearhit.proxy.resp.replies import Value
 from yarl import URL
 
@@ -66,7 +70,14 @@ class Proxy:
 
     @property
     def api(self) -> Api:
-        return Api(self.run, self.get, self.ping, lambda: b"nearhit_hits_total 1.0\n", "text/plain")
+        return Api(
+            self.run,
+            self.get,
+            self.ping,
+            lambda: b"nearhit_hits_total 1.0\n",
+            "text/plain",
+            Hosts(),
+        )
 
 
 Client = TestClient[Any, Any]
@@ -202,6 +213,30 @@ OPERATIONS: list[tuple[str, object, list[bytes], Value, object]] = [
     ("warm", {"keys": ["EX", "ä", ""]}, [b"WARM", b"KEYS", b"EX", "ä".encode(), b""], {}, {}),
     ("invalidate", {"key": "PATTERN"}, [b"INVALIDATE", b"KEYS", b"PATTERN"], 1, {"removed": 1}),
     ("invalidate", {"pattern": "a*"}, [b"INVALIDATE", b"PATTERN", b"a*"], 7, {"removed": 7}),
+    ("invalidate", {"key_base64": "/w=="}, [b"INVALIDATE", b"KEYS", b"\xff"], 1, {"removed": 1}),
+    (
+        "invalidate",
+        {"pattern_base64": "/yo="},
+        [b"INVALIDATE", b"PATTERN", b"\xff*"],
+        1,
+        {"removed": 1},
+    ),
+    ("warm", {"keys": ["a"], "keys_base64": ["/w=="]}, [b"WARM", b"KEYS", b"a", b"\xff"], {}, {}),
+    ("warm", {"keys_base64": ["", "/w=="]}, [b"WARM", b"KEYS", b"", b"\xff"], {}, {}),
+    (
+        "lock/acquire",
+        {"resource_base64": "/w=="},
+        [b"LOCK", b"ACQUIRE", b"\xff", b"FENCE"],
+        [b"t", 5, 29000],
+        {"key": None, "key_base64": "bG9jazp7/30=", "token": "t", "fence": 5},
+    ),
+    (
+        "lock/release",
+        {"key_base64": "bG9jazp7/30=", "token": "t"},
+        [b"LOCK", b"RELEASE", b"\xff", b"t"],
+        1,
+        {"released": True},
+    ),
     (
         "lock/acquire",
         {"resource": "r"},
@@ -296,13 +331,27 @@ WRONG: list[tuple[str, object, str]] = [
     ("warm", '{"keys": ["a"], "ttl": 1e999}', "ttl is too large"),
     ("warm", {"keys": ["a"], "ttl": 10**400}, "ttl is too large"),
     ("lock/acquire", {"resource": "r", "ttl": 2**63}, "ttl is too large"),
-    ("warm", {"keys": ["a"], "tll": 1}, "unknown field 'tll'; there are keys, ttl"),
-    ("warm", '{"keys": ["a"], "\\ud800": 1}', "unknown field '?'; there are keys, ttl"),
+    ("warm", {"keys": ["a"], "tll": 1}, "unknown field 'tll'; there are keys, keys_base64, ttl"),
+    (
+        "warm",
+        '{"keys": ["a"], "\\ud800": 1}',
+        "unknown field '?'; there are keys, keys_base64, ttl",
+    ),
     ("invalidate", {}, "give key or pattern, and not both"),
     ("invalidate", {"key": "a", "pattern": "b"}, "give key or pattern, and not both"),
+    ("invalidate", {"key": "a", "key_base64": "YQ=="}, "give key or key_base64, and not both"),
+    ("invalidate", {"key_base64": "a"}, "key_base64 is not base64"),
+    ("invalidate", {"key_base64": 1}, "key_base64 must be a string"),
+    ("warm", {"keys_base64": []}, "keys_base64 must be a list of one string or more"),
+    ("warm", {"keys_base64": ["a"]}, "keys_base64[0] is not base64"),
+    ("warm", {"keys": [], "keys_base64": ["YQ=="]}, "keys must be a list of one string or more"),
     ("invalidate", {"key": ["a"]}, "key must be a string"),
     ("invalidate", {"pattern": 1}, "pattern must be a string"),
-    ("invalidate", {"keys": ["a"]}, "unknown field 'keys'; there are key, pattern"),
+    (
+        "invalidate",
+        {"keys": ["a"]},
+        "unknown field 'keys'; there are key, key_base64, pattern, pattern_base64",
+    ),
     ("lock/acquire", {}, "resource is missing"),
     ("lock/acquire", {"resource": 1}, "resource must be a string"),
     (
@@ -320,7 +369,11 @@ WRONG: list[tuple[str, object, str]] = [
         {"resource": "r", "ttl": False},
         "ttl must be a whole number of milliseconds above 0",
     ),
-    ("lock/acquire", {"resource": "r", "x": 1}, "unknown field 'x'; there are resource, ttl"),
+    (
+        "lock/acquire",
+        {"resource": "r", "x": 1},
+        "unknown field 'x'; there are resource, resource_base64, ttl",
+    ),
     ("lock/release", {"key": "lock:{r}"}, "token is missing"),
     ("lock/release", {"token": "t"}, "key is missing"),
     (
@@ -362,8 +415,18 @@ FAILURES: list[tuple[ProxyError, int]] = [
     (UpstreamLost("reset"), 503),
     (ServerError(b"-LOADING Redis is loading the dataset in memory"), 503),
     (ServerError(b"-MASTERDOWN Link with MASTER is down"), 503),
-    (ServerError(b"-NOPERM this user has no permissions"), 500),
-    (ServerError(b"-OOM command not allowed when used memory > 'maxmemory'"), 500),
+    (ServerError(b"-NOPERM this user has no permissions"), 403),
+    (ServerError(b"-NOAUTH Authentication required."), 403),
+    (UpstreamRefused(b"-WRONGPASS invalid username-password pair", login=True), 403),
+    (UpstreamRefused(b"-ERR DB index is out of range", login=False), 503),
+    (UpstreamNotReady(b"-ERR max number of clients reached"), 503),
+    (ServerError(b"-OOM command not allowed when used memory > 'maxmemory'"), 503),
+    (ServerError(b"-READONLY You can't write against a read only replica."), 503),
+    (ServerError(b"-MISCONF Errors writing to the AOF file"), 503),
+    (ServerError(b"-NOREPLICAS Not enough good replicas to write."), 503),
+    (ServerError(b"-BUSY Redis is busy running a script."), 503),
+    (ServerError(b"-CLUSTERDOWN The cluster is down"), 503),
+    (ServerError(b"-TRYAGAIN Multiple keys request during rehashing of slot"), 503),
     (ServerError(b"-"), 500),
 ]
 
@@ -589,7 +652,7 @@ class Raw:
 
     async def begin(self, path: str, length: int) -> None:
         """The head of a POST; its handler waits for the body when this returns."""
-        self.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n")
+        self.send(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n")
         self.send("Expect: 100-continue\r\n\r\n")
         assert await self.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -615,7 +678,7 @@ class Raw:
 async def ask(port: int, head: str) -> tuple[int, str, str]:
     one = await Raw.to(port)
     try:
-        one.send(f"{head}\r\nHost: x\r\n\r\n")
+        one.send(f"{head}\r\nHost: localhost\r\n\r\n")
         return await one.answer()
     finally:
         await one.close()
@@ -625,7 +688,7 @@ async def test_a_connection_serves_one_request_after_the_other(proxy: Proxy) -> 
     async with serving(proxy) as (served, port):
         one = await Raw.to(port)
         for _ in range(3):
-            one.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            one.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await one.answer())[0] == 200
         assert repr(served) == "<Http listeners=1 connections=1>"
         await one.close()
@@ -648,13 +711,62 @@ async def test_what_is_no_http_gets_400_and_leaves_no_traceback(
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
+@pytest.mark.parametrize(
+    ("head", "status", "why"),
+    [
+        ("GET /api/cache/" + "k" * 17000 + " HTTP/1.1", 414, "the path is longer than 16380 bytes"),
+        ("GET /healthz HTTP/1.1\r\nX: " + "k" * 9000, 431, "the header is longer than 8190 bytes"),
+    ],
+)
+async def test_a_head_that_is_too_long_says_what_of_it_is(
+    proxy: Proxy, head: str, status: int, why: str
+) -> None:
+    async with serving(proxy) as (_, port):
+        got, _, body = await ask(port, head)
+
+    assert (got, json.loads(body)) == (status, {"error": why})
+
+
+async def test_a_key_of_more_than_8_kb_is_read(proxy: Proxy) -> None:
+    proxy.values[b"k" * 16000] = b"v"
+    async with serving(proxy) as (_, port):
+        assert (await ask(port, f"GET /api/cache/{'k' * 16000} HTTP/1.1"))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/api/cache/k", "/metrics", "/healthz"])
+async def test_a_page_whose_name_leads_here_reads_nothing(proxy: Proxy, path: str) -> None:
+    proxy.values[b"k"] = b"secret"
+    async with serving(proxy) as (_, port):
+        one = await Raw.to(port)
+        one.send(f"GET {path} HTTP/1.1\r\nHost: evil.example:3000\r\n\r\n")
+        status, _, body = await one.answer()
+        await one.close()
+
+    assert status == 403
+    assert json.loads(body) == {"error": "the host 'evil.example:3000' is none of http_hosts"}
+
+
+async def test_through_a_unix_socket_any_host_may_be_named(proxy: Proxy, tmp_path: Path) -> None:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(tmp_path / "s"))
+    served = Http(proxy.api)
+    await served.start([sock])
+    one = Raw(*await asyncio.open_unix_connection(str(tmp_path / "s")))
+
+    one.send("GET /healthz HTTP/1.1\r\nHost: docker\r\n\r\n")
+
+    assert (await one.answer())[0] == 200
+    await one.close()
+    await served.stop(1)
+
+
 async def test_beyond_the_bound_connections_are_refused(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "CONNECTIONS_MAX", 1)
     async with serving(proxy) as (_, port):
         first = await Raw.to(port)
-        first.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        first.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await first.answer()
         second = await Raw.to(port)
 
@@ -666,7 +778,9 @@ async def test_beyond_the_bound_connections_are_refused(
         await second.close()
 
 
-@pytest.mark.parametrize("begun", ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: x\r\n"])
+@pytest.mark.parametrize(
+    "begun", ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"]
+)
 async def test_a_connection_that_sends_no_whole_request_is_closed(
     begun: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -687,7 +801,7 @@ async def test_a_request_that_takes_long_is_not_taken_for_one_that_does_not_come
     proxy.reply = {}
     async with serving(proxy) as (served, port):
         one = await Raw.to(port)
-        one.send("GET /api/cache/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+        one.send("GET /api/cache/stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await proxy.began.wait()
 
         (connection,) = served._server.connections
@@ -706,7 +820,7 @@ async def test_stop_answers_what_runs_and_accepts_no_more(proxy: Proxy) -> None:
     served = Http(proxy.api)
     await served.start([sock])
     idle, busy = await Raw.to(port), await Raw.to(port)
-    busy.send("GET /api/cache/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+    busy.send("GET /api/cache/stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await proxy.began.wait()
 
     stopping = asyncio.ensure_future(served.stop(10))
@@ -729,7 +843,7 @@ async def test_stop_does_not_wait_longer_than_told(seconds: float, proxy: Proxy)
     served = Http(proxy.api)
     await served.start([sock])
     one = await Raw.to(sock.getsockname()[1])
-    one.send("GET /api/cache/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+    one.send("GET /api/cache/stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await proxy.began.wait()
 
     async with asyncio.timeout(5):

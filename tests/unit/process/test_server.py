@@ -170,7 +170,7 @@ async def test_http_is_served_beside_and_drained_too(valkey: str, door: socket.s
         await server.start(Doors([door], http))
         client = Client(*await asyncio.open_connection(*http[0].getsockname()))
 
-        client.writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert await client.reader.readline() == b"HTTP/1.1 200 OK\r\n"
 
         await server.stop()
