@@ -178,7 +178,11 @@ class ExitCode(IntEnum):
     BAD_SETTINGS = 2, "the settings have mistakes"
     CANNOT_LISTEN = 3, "cannot listen: an address is in use, not permitted or not there"
     REFUSED = 4, "the upstream refused the proxy: password or ACL"
-    NO_SERVER = 5, "no upstream named, and no server of its own could be started"
+    NO_SERVER = (
+        5,
+        "no upstream named, and no server of its own could be started, or is wanted "
+        "(`env = production`)",
+    )
     UNREACHABLE = (
         6,
         "`warm`, `invalidate`: the proxy or its upstream could not be reached, or was lost",

@@ -6,10 +6,16 @@ no server is asked. main.py calls ``mistakes_in``."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from ..errors import StartError
 from ..settings.address import Upstream
 from ..settings.config import Config
+
+NO_UPSTREAM: Final = (
+    "env = production and no upstream named: name yours with --upstream URL (REDIS_URL), or have a "
+    "private Valkey, empty at each start, with --upstream embedded"
+)
 
 
 def mistakes_in(config: Config) -> list[str]:
@@ -18,7 +24,9 @@ def mistakes_in(config: Config) -> list[str]:
 
 
 def _in_upstream(config: Config) -> Iterator[str]:
-    if config.upstream is None or not (upstream := Upstream.parse(config.upstream)).tls:
+    if config.forgot_upstream:
+        yield NO_UPSTREAM
+    if config.url is None or not (upstream := Upstream.parse(config.url)).tls:
         return
     # Imported here, as below: most settings have no TLS and no loader, and need not pay for them.
     from ..upstream.tls import context_of

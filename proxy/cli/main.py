@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import logging
 import os
 import socket
 import sys
@@ -20,14 +21,25 @@ from typing import NoReturn
 
 from .. import log
 from ..errors import ExitCode, StartError
+from ..log import event
 from ..process.embedded import Embedded, find_server
 from ..process.listen import Doors, bound, opened
 from ..process.signals import OTHERS, STOP, heard, tell_ignored
 from ..process.workers import Ready, Workers
+from ..resp.kernel import BUILD, COMPILED
 from ..settings.address import Listen
 from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
-from ..settings.rows import as_text
+from ..settings.rows import OWN, as_text
+from .check import NO_UPSTREAM
 from .terminal import Parser, complain, exit_codes, say
+
+logger = logging.getLogger(__name__)
+
+# What helps against plain Python, which answers a pipeline of 16 five times slower.
+COMPILING = (
+    "install a C compiler and Python's headers (gcc, python3-dev), "
+    "then Nearhit again with BUILD_NEARHIT=compiled in pip's environment"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +77,7 @@ def _check(config: Config) -> int:
     complain(*mistakes)
     if mistakes:
         return ExitCode.BAD_SETTINGS
-    say(*config.describe())
+    say(*config.describe(), f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}")
     return ExitCode.ALL_DONE
 
 
@@ -73,6 +85,8 @@ def _check(config: Config) -> int:
 
 
 def _serve(config: Config) -> int:
+    if config.forgot_upstream:
+        raise StartError(NO_UPSTREAM, ExitCode.NO_SERVER)
     with contextlib.ExitStack() as stack:
         # Until the server takes the signals itself, they leave through every ``with`` all the same.
         stack.enter_context(heard(STOP, _leave))
@@ -120,11 +134,12 @@ def _nobody_asked_for_http(config: Config) -> bool:
 
 def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedded | None]:
     """The upstream's URL, and the server behind it if it had to be ours."""
-    if config.upstream is not None:
-        return config.upstream, None
+    if config.url is not None:
+        return config.url, None
     own = stack.enter_context(Embedded(find_server()))
     say(
-        f"no upstream named: started {own.version} (128 MB, allkeys-lru) on a private socket; "
+        f"{OWN if config.upstream else 'no upstream named'}: "
+        f"started {own.version} (128 MB, allkeys-lru) on a private socket; "
         "--upstream URL uses yours"
     )
     return own.url, own
@@ -171,12 +186,14 @@ def _leave_threads(code: int) -> None:
 def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
     here = ", ".join(address.url for address in doors.clients)
     http = "".join(f", {address.http_url}" for address in doors.http)
-    if config.upstream is None:
+    if config.url is None:
         there = f"embedded {version}"
     else:
-        there = f"{log.redacted(config.upstream)} ({version})"
+        there = f"{log.redacted(config.url)} ({version})"
     near = f", near cache {config.near_cache / 2**20:.4g} MiB" if config.near_cache else ""
-    say(f"nearhit {VERSION} ready: {here} -> {there}{near}{http}")
+    say(f"nearhit {VERSION} ready: {here} -> {there}{near}, {BUILD}{http}")
+    if not COMPILED:
+        event(logger, logging.WARNING, "not compiled", remedy=COMPILING)
 
 
 def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
@@ -205,7 +222,10 @@ def _parser() -> argparse.ArgumentParser:
         "command", nargs="?", choices=("serve", "check"), default="serve", help=argparse.SUPPRESS
     )
     parser.add_argument(
-        "--version", action="version", version=f"nearhit {VERSION}", help="Print the version."
+        "--version",
+        action="version",
+        version=f"nearhit {VERSION} ({BUILD})",
+        help="Print the version.",
     )
     for name, about in ROWS.items():
         variables = " or ".join(filter(None, (variable(name), about.env, about.port_env)))

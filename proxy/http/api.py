@@ -25,7 +25,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.typedefs import Handler, Middleware
 
-from ..errors import ProxyError, UpstreamNotReady, UpstreamRefused, shown
+from ..errors import NoLoader, ProxyError, UpstreamNotReady, UpstreamRefused, shown
 from ..keys.ours import lock_key, resource_of
 from ..log import event
 from ..resp.replies import Value
@@ -83,6 +83,8 @@ class Api:
     metrics: Callable[[], bytes]
     metrics_type: str
     hosts: Hosts
+    # What a key without a loader has, and for how many milliseconds; None: nothing.
+    demo: Callable[[bytes], Awaitable[tuple[bytes, int]]] | None = None
 
 
 def app(api: Api) -> web.Application:
@@ -201,11 +203,20 @@ class Endpoints:
         value: Value = await self._api.get(key)
         hit = value is not None
         if not hit:
-            value = await self._api.run([b"GETORSET", key])
+            value = await self._load(key)
         if value is None:
             return failure(404, f"there is no {shown(key)}, its loader says")
         assert isinstance(value, bytes)
         return answer(200, {**fields_of("key", key), **fields_of("value", value), "hit": hit})
+
+    async def _load(self, key: bytes) -> Value:
+        try:
+            return await self._api.run([b"GETORSET", key])
+        except NoLoader:
+            if self._api.demo is None:
+                raise
+        value, ttl_ms = await self._api.demo(key)
+        return await self._api.run([b"GETORSET", key, value, b"PX", b"%d" % ttl_ms])
 
     async def warm(self, request: web.Request) -> web.Response:
         body = await self._reading.body(request, "keys", "keys_base64", "ttl")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sized
 from ..bounds import WaitingRoom
 from ..hot.answers import Turn
 from ..near.cache import NearCache
+from ..resp.kernel import COMPILED
 from ..session.scopes import Scopes
 from ..stats.counters import Stats
 from ..upstream.tracked import STALE_MAX_MS
@@ -50,6 +51,7 @@ def read_process(
     stats.gauge("clients", lambda: len(clients))
     stats.gauge("upstream_connections", lambda: len(lanes))
     stats.gauge("tracking", lambda: "on" if scopes.tracking else "off")
+    stats.gauge("compiled", lambda: int(COMPILED))
     stats.gauge("uptime_s", lambda: int(clock() - began))
 
 

@@ -54,7 +54,9 @@ def opened(
         clients = stack.enter_context(listening(addresses.clients, share_ports=share_ports))
         http: list[socket.socket] = []
         try:
-            http = stack.enter_context(listening(addresses.http, share_ports=share_ports))
+            http = stack.enter_context(
+                listening(addresses.http, share_ports=share_ports, flag="--http")
+            )
         except StartError as error:
             if not http_optional:
                 raise
@@ -63,9 +65,9 @@ def opened(
 
 
 _REMEDIES = {
-    errno.EADDRINUSE: "it is in use; stop what holds it or choose another with --listen",
+    errno.EADDRINUSE: "it is in use; stop what holds it or choose another with {flag}",
     errno.EACCES: "permission denied; choose a port from 1024 up, or a folder of yours",
-    errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with --listen",
+    errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own with {flag}",
 }
 # What a name may resolve to and this machine not have, as with ::1 where IPv6 is switched off.
 _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
@@ -73,10 +75,10 @@ _ABSENT = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 @contextlib.contextmanager
 def listening(
-    addresses: Sequence[Listen], *, share_ports: bool = False
+    addresses: Sequence[Listen], *, share_ports: bool = False, flag: str = "--listen"
 ) -> Generator[list[socket.socket]]:
     """Listening sockets, closed at the end and their paths removed. StartError: one cannot be
-    had."""
+    had; ``flag`` is what asked for it."""
     with contextlib.ExitStack() as stack:
         sockets: list[socket.socket] = []
         for address in addresses:
@@ -86,7 +88,7 @@ def listening(
                 else:
                     sockets += _tcp_sockets(stack, address, share_ports)
             except (OSError, UnicodeError) as error:
-                raise _cannot_listen(address, error) from error
+                raise _cannot_listen(address, error, flag) from error
         yield sockets
 
 
@@ -100,10 +102,11 @@ def _address(one: socket.socket) -> Listen:
     return Unix(name) if isinstance(name, str) else Tcp(name[0], name[1])
 
 
-def _cannot_listen(address: Listen, error: OSError | UnicodeError) -> StartError:
+def _cannot_listen(address: Listen, error: OSError | UnicodeError, flag: str) -> StartError:
     why = str(error)
     if isinstance(error, OSError):
-        why = _REMEDIES.get(error.errno or 0) or error.strerror or why
+        remedy = _REMEDIES.get(error.errno or 0, "").format(flag=flag)
+        why = remedy or error.strerror or why
     return StartError(f"cannot listen on {address}: {why}", ExitCode.CANNOT_LISTEN)
 
 

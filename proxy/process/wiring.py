@@ -22,6 +22,7 @@ from ..custom.spec import Call
 from ..errors import CacheBusy, LockBusy, UpstreamRefused
 from ..hot.answers import Turn
 from ..keys.ours import OurKeys
+from ..loading.demo import DemoSource
 from ..loading.flights import Flights
 from ..loading.lease_scripts import LeaseScripts
 from ..loading.leases import Leases
@@ -29,6 +30,7 @@ from ..loading.loaders import Loaders
 from ..loading.writes import Voidable, Writes
 from ..locking.locks import Locks
 from ..near.cache import NearCache
+from ..resp.kernel import BUILD
 from ..session.acts.conduct import ALL_ACTS
 from ..session.clients import Clients
 from ..session.context import Context
@@ -36,6 +38,7 @@ from ..session.scopes import Scope, Scopes
 from ..session.session import Session
 from ..settings.address import Tcp, Upstream
 from ..settings.config import VERSION, Config
+from ..settings.loaders import DEMO
 from ..stats.counters import Stats, info_section
 from ..stats.fleet import Fleet, Statistics
 from ..table.table import Ours, snapshot
@@ -74,6 +77,7 @@ class Parts:
     scopes: Scopes
     context: Context
     http_hosts: Sequence[str]  # names that HTTP may be asked under
+    http_demo: bool  # whether HTTP makes up what no loader is for
 
     @property
     def primary(self) -> Lane:
@@ -192,7 +196,9 @@ def wire(
     context = _context(config.max_clients, told, scopes, make_scope, loop)
     listens = [one.host for one in config.http if isinstance(one, Tcp)]
     hosts = (*config.http_hosts, *listens)
-    parts = Parts(lanes, loaders, stats, fleet, scopes, context, hosts)
+    # As the service did that had this API first. Who has loaders has said where values come from.
+    demo = config.env == "development" and not config.loaders
+    parts = Parts(lanes, loaders, stats, fleet, scopes, context, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts
 
@@ -292,13 +298,17 @@ def http_of(parts: Parts) -> Http:
             parts.stats.add("hits")  # a miss is counted where it is loaded
         return cast("bytes | None", value)
 
+    async def demo(name: bytes) -> tuple[bytes, int]:
+        return (await DemoSource().load(name, {})).value or b"", round(DEMO.ttl * 1000)
+
     return Http(
         Api(
             run=lambda words: parts.scopes.ask(words, key),
             get=get,
             ping=lambda: parts.scopes.scope(key).tracked.upstream.ask(b"PING"),
-            metrics=Metrics(parts.stats, VERSION).text,
+            metrics=Metrics(parts.stats, VERSION, BUILD).text,
             metrics_type=CONTENT_TYPE,
             hosts=Hosts(parts.http_hosts),
+            demo=demo if parts.http_demo else None,
         )
     )

@@ -160,6 +160,21 @@ def _one(text: str) -> Listen:
     return Tcp(match[1] or match[2], _port(match[3]))
 
 
+_ANY: Final = ("0.0.0.0", "::")
+
+
+def same_place(one: Listen, other: Listen) -> bool:
+    """Whether a socket at one of the two keeps another from the other one."""
+    if isinstance(one, Unix) or isinstance(other, Unix):
+        return one == other
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {one.host.lower(), other.host.lower()}
+    loopback = "localhost" in hosts and hosts <= {"localhost", "127.0.0.1", "::1"}
+    every = not hosts.isdisjoint(_ANY) and len({":" in host for host in hosts}) == 1
+    return len(hosts) == 1 or loopback or every
+
+
 def listeners(text: str) -> tuple[Listen, ...]:
     """The addresses to listen on that a text joins by commas. ValueError names the wrong one."""
     found: list[Listen] = []

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from .address import Listen
+from .address import Listen, same_place
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
 from .rows import (
@@ -20,9 +20,10 @@ from .rows import (
     KEY,
     LISTENERS,
     LISTENERS_OR_OFF,
+    OWN,
     PATH,
     SIZE_OR_OFF,
-    UPSTREAM,
+    UPSTREAM_OR_OWN,
     Given,
     Row,
     as_text,
@@ -78,8 +79,8 @@ class Config:
         "Names that HTTP may be asked under, beside IP addresses and names in http; *: any.",
     )
     upstream: str | None = optional(
-        UPSTREAM,
-        "The Redis or Valkey behind the proxy.",
+        UPSTREAM_OR_OWN,
+        "The Redis or Valkey behind the proxy; embedded: a private Valkey, as where none is named.",
         env="REDIS_URL",
         unset="a private Valkey, started and stopped with the proxy",
     )
@@ -93,7 +94,7 @@ class Config:
     env: str = row(
         choice("production", "development"),
         "development",
-        "Production goes on trying longer to reach an upstream that is away.",
+        "Production goes on trying longer to reach an upstream that is away, and wants one named.",
         env="NODE_ENV",
     )
     workers: int = row(whole(1, 64), "1", "Processes that share the listening addresses.")
@@ -155,6 +156,16 @@ class Config:
         given = self.given.get(name)
         return given is not None and given.origin != "default"
 
+    @property
+    def url(self) -> str | None:
+        """Of the upstream that is somebody else's; None: one of the proxy's own is wanted."""
+        return None if self.upstream == OWN else self.upstream
+
+    @property
+    def forgot_upstream(self) -> bool:
+        """Whether a private and empty server would be a surprise: it is asked for by nobody."""
+        return self.upstream is None and self.env == "production"
+
     def describe(self) -> Iterator[str]:
         """``name = value   # where it came from``, a line for each setting, no password in any."""
         for name, about in ROWS.items():
@@ -210,10 +221,24 @@ def load(
             except ValueError as error:
                 mistakes.append(wrong(given, about.kind, str(error)))
     mistakes += _misspelt(environ)
+    if not mistakes:
+        mistakes += _wanted_twice(Config(**values), in_force)  # type: ignore[arg-type]  # as below
     if mistakes:
         raise ConfigError(mistakes)
     # Each value was made by its own row's parser, and `row` ties that parser's type to the field's.
     return Config(**values, loaders=loaders, given=in_force)  # type: ignore[arg-type]
+
+
+def _wanted_twice(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
+    """A mistake for each address that two settings want."""
+    for one in config.listen:
+        for other in config.http:
+            if same_place(one, other):
+                yield (
+                    f"{given['listen'].place}: listen and http both want {one}: give one of them "
+                    f"another address (listen: {given['listen'].origin}, "
+                    f"http: {given['http'].origin})"
+                )
 
 
 def _found(

@@ -148,6 +148,12 @@ def _some(text: str) -> str:
 
 LISTENERS = Kind(listeners, "host:port, [v6]:port or unix:///path", "ADDRESS", many=True)
 UPSTREAM = Kind(_url, "a redis://, rediss:// or unix:// URL", "URL")
+OWN = "embedded"  # for the URL of a server: one of the proxy's own
+UPSTREAM_OR_OWN = Kind(
+    lambda text: OWN if text.strip().lower() == OWN else _url(text),
+    f"{UPSTREAM.wants}, or {OWN}",
+    UPSTREAM.metavar,
+)
 LISTENERS_OR_OFF = Kind(
     _listeners_or_off, f"{LISTENERS.wants}, or off", LISTENERS.metavar, many=True
 )

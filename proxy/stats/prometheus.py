@@ -1,7 +1,7 @@
 """The rows of the statistics as Prometheus text. Counters never go back: STATS RESET is not for
 them.
 
-    nearhit_<counter>_total   nearhit_<gauge>   nearhit_build_info{version}   process_*
+    nearhit_<counter>_total   nearhit_<gauge>   nearhit_build_info{version,build}   process_*
 
 No row has labels, so that their number is bounded whatever clients send. prometheus_client is slow
 to import: whoever serves no HTTP does not import this module."""
@@ -22,9 +22,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    def __init__(self, stats: Stats, version: str) -> None:
+    def __init__(self, stats: Stats, version: str, build: str) -> None:
         self._stats = stats
-        self._version = version
+        self._labels = [version, build]
         # Of its own: the library's common one also has what other packages put there.
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -35,9 +35,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily(
-            "nearhit_build_info", "The version that runs.", labels=["version"]
+            "nearhit_build_info", "The version that runs.", labels=["version", "build"]
         )
-        build.add_metric([self._version], 1)
+        build.add_metric(self._labels, 1)
         yield build
         for row in (*READS, *ROWS):
             family = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily

@@ -24,10 +24,12 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.cli import main as main_module
+from nearhit.proxy.cli.check import NO_UPSTREAM
 from nearhit.proxy.cli.main import main
 from nearhit.proxy.errors import ExitCode
 from nearhit.proxy.process.embedded import Embedded, find_server
 from nearhit.proxy.process.listen import Doors
+from nearhit.proxy.resp.kernel import BUILD
 from nearhit.proxy.settings.address import Listen, Tcp
 from nearhit.proxy.settings.config import ROWS, VERSION, Config, flag, variable
 
@@ -134,7 +136,7 @@ def ask(address: tuple[str, int] | str, line: bytes) -> bytes:
 def test_version() -> None:
     done = nearhit("--version")
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"nearhit {VERSION}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"nearhit {VERSION} ({BUILD})\n", "")
 
 
 def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
@@ -323,7 +325,8 @@ def test_the_ready_line_names_both_sides(tmp_path: Path) -> None:
         assert len(proxy.said) == 1
         assert re.fullmatch(
             rf"nearhit {VERSION} ready: redis://{HOST}:{port}, redis://{HOST}:[1-9]\d* -> "
-            rf"redis://:\*\*\*@{HOST}:{server.port}/0 \(Valkey 9\.\d+\.\d+\), near cache 64 MiB",
+            rf"redis://:\*\*\*@{HOST}:{server.port}/0 \(Valkey 9\.\d+\.\d+\), "
+            rf"near cache 64 MiB, {BUILD}",
             proxy.said[0],
         )
 
@@ -349,6 +352,58 @@ def test_http_that_nobody_asked_for_is_left_out_where_its_port_is_taken(tmp_path
             assert 'event="no HTTP"' in proxy.log.read_text()
 
 
+@pytest.mark.usefixtures("here")
+def test_plain_python_is_told_once_with_the_way_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main_module, "COMPILED", False)
+    monkeypatch.setattr(main_module, "BUILD", "plain Python")
+    path = tmp_path / "s"
+    with ended_once_it_answers(path):
+        main(["--listen", f"unix://{path}"])
+
+    said = capsys.readouterr()
+    assert said.out.endswith(", plain Python\n")
+    assert said.err.count('event="not compiled"') == 1
+    assert "gcc" in said.err
+
+
+def test_in_production_a_forgotten_upstream_is_exit_code_5(tmp_path: Path) -> None:
+    done = nearhit("--listen", f"unix://{tmp_path}/s", NODE_ENV="production")
+
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr == f"nearhit: {NO_UPSTREAM}\n"
+
+
+def test_in_production_a_server_of_its_own_must_be_asked_for(tmp_path: Path) -> None:
+    flags = ("--listen", f"unix://{tmp_path}/s", "--env", "production", "--upstream", "embedded")
+    with serving(tmp_path, *flags) as proxy:
+        started, ready = proxy.said
+
+    assert started.startswith("embedded: started Valkey 9")
+    assert " -> embedded Valkey 9" in ready
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_the_port_of_http_for_clients_is_a_mistake_that_names_both(command: str) -> None:
+    done = nearhit(command, PORT="3000", NEARHIT_HTTP="")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "nearhit: PORT: listen and http both want 127.0.0.1:3000: give one of them another address "
+        "(listen: PORT, http: default)\n"
+    )
+
+
+def test_an_address_in_use_names_the_flag_that_chooses_another() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        http = f"{HOST}:{taken.getsockname()[1]}"
+        done = nearhit("--listen", f"{HOST}:0", "--http", http)
+
+    assert done.returncode == 3
+    assert done.stderr.endswith("choose another with --http\n")
+
+
 def test_without_an_upstream_it_says_in_one_line_what_it_started(tmp_path: Path) -> None:
     with serving(tmp_path, PORT=str(free_port())) as proxy:
         started, ready = proxy.said
@@ -358,7 +413,7 @@ def test_without_an_upstream_it_says_in_one_line_what_it_started(tmp_path: Path)
         r"--upstream URL uses yours",
         started,
     )
-    assert re.search(r"-> embedded Valkey 9\S+, near cache 64 MiB$", ready)
+    assert re.search(rf"-> embedded Valkey 9\S+, near cache 64 MiB, {BUILD}$", ready)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -557,7 +612,9 @@ def test_it_serves_an_upstream_that_is_named(
     assert code == ExitCode.ALL_DONE
     assert answers == [b"+PONG\r\n"]
     (said,) = capsys.readouterr().out.splitlines()
-    assert said == (f"nearhit {VERSION} ready: unix://{path} -> {server.url} ({server.version})")
+    assert said == (
+        f"nearhit {VERSION} ready: unix://{path} -> {server.url} ({server.version}), {BUILD}"
+    )
 
 
 @pytest.mark.usefixtures("here")
@@ -630,7 +687,7 @@ def test_workers_get_the_same_upstream_and_their_own_sockets(
     assert served == [(2, Doors((address,), ()), 10.0, False), None, (url, Doors())]
     assert capsys.readouterr().out == (
         f"nearhit {VERSION} ready: redis://{HOST}:1 -> redis://:***@{HOST}:1 (Valkey 9.0.1), "
-        "near cache 64 MiB\n"
+        f"near cache 64 MiB, {BUILD}\n"
     )
 
 

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -863,3 +864,21 @@ async def test_a_client_that_leaves_within_its_body_is_no_defect(
         assert (await ask(port, "GET /healthz HTTP/1.1"))[0] == 200
 
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_in_development_what_no_loader_is_for_is_made_up_and_stored(proxy: Proxy) -> None:
+    async def demo(key: bytes) -> tuple[bytes, int]:
+        return b"made up", 60_000
+
+    async def run(words: Sequence[bytes]) -> Value:
+        proxy.ran.append(list(words))
+        if len(words) == 2:
+            raise NoLoader(words[1])
+        return words[2]
+
+    api = replace(proxy.api, run=run, demo=demo)
+    async with TestClient(TestServer(app(api))) as client:
+        got = await get(client, "/api/cache/k")
+
+    assert got == (200, {"key": "k", "value": "made up", "hit": False})
+    assert proxy.ran == [[b"GETORSET", b"k"], [b"GETORSET", b"k", b"made up", b"PX", b"60000"]]

@@ -109,6 +109,22 @@ async def test_development_has_a_loader_without_any_file(process: Process) -> No
     assert repr(process.wired(env="production").loaders) == "<Loaders none>"
 
 
+async def test_http_makes_values_up_in_development_where_nobody_has_a_loader(
+    process: Process,
+) -> None:
+    assert process.wired(env="development").http_demo
+    assert not process.wired(env="production").http_demo
+    parts = process.wired(LOADERS, env="development")
+    assert not parts.http_demo
+    await parts.loaders.close()
+
+
+async def test_http_may_be_asked_under_the_names_that_it_listens_on(process: Process) -> None:
+    parts = process.wired(http="nearhit:3000,unix:///s", http_hosts="cache.internal")
+
+    assert parts.http_hosts == ("cache.internal", "nearhit")
+
+
 async def test_a_function_that_is_not_there_is_a_start_error(process: Process) -> None:
     with pytest.raises(StartError, match="no_such"):
         process.wired('[loaders.l]\nmatch = "user:{id}"\ncall = "json:no_such"\n')

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.settings.address import BACKLOG, Listen, Tcp, Unix, Upstream, listeners
+from nearhit.proxy.settings.address import (
+    BACKLOG,
+    Listen,
+    Tcp,
+    Unix,
+    Upstream,
+    listeners,
+    same_place,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +55,31 @@ def test_a_wrong_address_is_a_value_error_with_its_reason(text: str, reason: str
         listeners(text)
 
     assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1", True),
+        ("127.0.0.1:1", "127.0.0.1:2", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("0.0.0.0:1", "127.0.0.1:1", True),
+        ("10.0.0.1:1", "127.0.0.1:1", False),
+        ("localhost:1", "127.0.0.1:1", True),
+        ("[::1]:1", "LocalHost:1", True),
+        ("[::1]:1", "127.0.0.1:1", False),
+        ("[::]:1", "[::1]:1", True),
+        ("[::]:1", "127.0.0.1:1", False),
+        ("unix:///s", "unix:///s", True),
+        ("unix:///s", "unix:///t", False),
+        ("unix:///s", "127.0.0.1:1", False),
+    ],
+)
+def test_two_addresses_may_be_the_same_place(one: str, other: str, same: bool) -> None:
+    ((a,), (b,)) = listeners(one), listeners(other)
+
+    assert same_place(a, b) is same
+    assert same_place(b, a) is same
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 def families(stats: Stats) -> dict[str, tuple[str, str, float]]:
     """(type, help, value) by the name of the sample."""
-    text = Metrics(stats, "1.2.3").text().decode()
+    text = Metrics(stats, "1.2.3", "compiled").text().decode()
     return {
         sample.name: (family.type, family.documentation, sample.value)
         for family in text_string_to_metric_families(text)
@@ -38,8 +38,8 @@ def test_values_are_those_of_the_process() -> None:
     assert found["nearhit_uptime_seconds"][2] == 1.5
 
 
-def test_the_version_is_a_label_and_the_only_one() -> None:
-    text = Metrics(Stats(), "1.2.3").text().decode()
+def test_version_and_build_are_labels_and_the_only_ones() -> None:
+    text = Metrics(Stats(), "1.2.3", "compiled").text().decode()
 
     labels = [
         sample.labels
@@ -47,7 +47,7 @@ def test_the_version_is_a_label_and_the_only_one() -> None:
         for sample in family.samples
         if sample.labels
     ]
-    assert labels == [{"version": "1.2.3"}]
+    assert labels == [{"version": "1.2.3", "build": "compiled"}]
 
 
 def test_the_process_itself_is_measured() -> None:
