@@ -185,7 +185,7 @@ class ExitCode(IntEnum):
     )
     UNREACHABLE = (
         6,
-        "`warm`, `invalidate`: the proxy or its upstream could not be reached, or was lost",
+        "`warm`, `invalidate`, `ping`: the proxy or its upstream could not be reached, or was lost",
     )
 
 

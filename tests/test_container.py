@@ -12,6 +12,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+from nearhit.proxy.settings.address import Unix
+from nearhit.proxy.settings.config import ROWS, Config, load
+
 from tests.servers import free_port, upstream
 
 ROOT = Path(__file__).parent.parent
@@ -65,9 +68,15 @@ def test_the_build_fails_where_a_module_was_not_compiled() -> None:
     assert build.startswith("BUILD_NEARHIT=compiled pip wheel ")
 
 
-def test_it_runs_as_somebody_else_than_root() -> None:
-    assert instruction(FINAL, "USER") == ["nearhit"]
-    assert FINAL.index("USER nearhit") < FINAL.index("ENTRYPOINT")
+def test_it_runs_as_somebody_else_than_root_by_number() -> None:
+    assert instruction(FINAL, "USER") == ["10001"]
+    assert "--uid 10001" in FINAL
+    assert FINAL.index("USER 10001") < FINAL.index("ENTRYPOINT")
+
+
+def test_nothing_to_install_with_is_left() -> None:
+    assert "venv --without-pip" in BUILD
+    assert "rm -rf /usr/local/bin/pip*" in FINAL
 
 
 def test_it_serves_when_started_without_arguments() -> None:
@@ -83,34 +92,61 @@ def exposed() -> list[str]:
     return ports.split()
 
 
+def image_settings(**more: str) -> Config:
+    return load(
+        {}, {**environment(), **more}, lambda path: 'listen = "unix:///s"\nenv = "development"'
+    )
+
+
 def test_the_exposed_ports_are_those_it_listens_on() -> None:
-    listens = [environment()[name] for name in ("NEARHIT_LISTEN", "NEARHIT_HTTP")]
+    config = image_settings()
 
-    assert listens == [f"0.0.0.0:{port}" for port in exposed()]
+    assert [*map(str, (*config.listen, *config.http))] == [f"0.0.0.0:{port}" for port in exposed()]
+    assert config.env == "production"
 
 
-def test_the_health_check_asks_the_port_it_listens_on() -> None:
+def test_a_settings_file_beats_what_the_image_says() -> None:
+    config = image_settings(NEARHIT_CONFIG="/mounted/nearhit.toml")
+
+    assert config.listen == (Unix("/s"),)
+    assert config.env == "development"
+    assert str(config.http[0]) == "0.0.0.0:3000"
+
+
+def test_the_health_check_asks_where_the_settings_say_that_it_listens(tmp_path: Path) -> None:
     (text,) = instruction(FINAL, "HEALTHCHECK")
-    python, *arguments = json.loads(text.partition("CMD ")[2])
+    command, *arguments = json.loads(text.partition("CMD ")[2])
 
-    def healthy(port: int) -> bool:
-        environ = {**os.environ, "NEARHIT_LISTEN": f"0.0.0.0:{port}"}
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, env=environ, stderr=subprocess.DEVNULL).returncode == 0
+    def healthy(listen: str) -> bool:
+        environ = {**os.environ, **environment(), "NEARHIT_LISTEN": listen}
+        run = [sys.executable, "-m", "nearhit.proxy", *arguments]
+        return subprocess.run(run, env=environ, stderr=subprocess.DEVNULL).returncode == 0
 
-    assert python == "python"
-    assert not healthy(free_port())
-    with upstream("valkey") as answering:
-        assert healthy(answering.port)
+    assert command == "nearhit"
+    assert not healthy(f"0.0.0.0:{free_port()}")
+    with upstream("valkey", "--unixsocket", str(tmp_path / "s")) as answering:
+        assert healthy(f"0.0.0.0:{answering.port}")
+        assert healthy(f"unix://{tmp_path}/s")
 
 
-def test_compose_publishes_the_ports_and_waits_for_a_healthy_redis() -> None:
-    assert [line for line in COMPOSE.splitlines() if re.search(r'"\d+:\d+"', line)] == [
-        f'      - "{port}:{port}"' for port in exposed()
+def test_compose_publishes_on_this_machine_alone_and_waits_for_a_healthy_redis() -> None:
+    assert [line for line in COMPOSE.splitlines() if re.search(r'"[\d.:]+:\d+"', line)] == [
+        f'      - "127.0.0.1:{port}:{port}"' for port in exposed()
     ]
-    assert "REDIS_URL: redis://redis:6379" in COMPOSE
+    assert "REDIS_URL: ${REDIS_URL:-redis://redis:6379}" in COMPOSE
+    assert COMPOSE.count("restart: unless-stopped") == 2
     assert re.search(r"depends_on:\s+redis:\s+condition: service_healthy", COMPOSE)
     assert 'test: ["CMD", "redis-cli", "ping"]' in COMPOSE
+
+
+def test_the_example_of_an_environment_has_no_mistake() -> None:
+    lines = re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    known = {name for row in ROWS.values() for name in (row.env, row.port_env)}
+
+    config = load({}, dict(lines), lambda path: "")
+
+    assert {name for name, _ in lines} == known - {None}
+    assert config.listen != config.http
 
 
 def test_the_redis_of_compose_is_a_bounded_cache() -> None:

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,13 +28,22 @@ from ..process.listen import Doors, bound, opened
 from ..process.signals import OTHERS, STOP, heard, tell_ignored
 from ..process.workers import Ready, Workers
 from ..resp.kernel import BUILD, COMPILED
-from ..settings.address import Listen
+from ..settings.address import Listen, Unix
 from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
-from ..settings.rows import OWN, as_text
+from ..settings.rows import OWN, as_text, suggestion
 from .check import NO_UPSTREAM
 from .terminal import Parser, complain, exit_codes, say
 
 logger = logging.getLogger(__name__)
+
+COMMANDS: Mapping[str, str] = {
+    "serve": "run the proxy (what it does without a command)",
+    "check": "print the settings in force and where each comes from, or every mistake",
+    "ping": "ask the proxy of these settings for a PONG; exit code 0: it and its server are well",
+    "warm": "fill keys before anybody asks for them: nearhit warm --help",
+    "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
+    "help": "say this, or what is said of a command: nearhit help warm",
+}
 
 # What helps against plain Python, which answers a pipeline of 16 five times slower.
 COMPILING = (
@@ -50,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .bulk import run
 
         return run(words[0], words[1:])
+    if words and words[0] == "help":
+        return main([*words[1:2], "--help"])
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        complain(_no_command(words[0]))
+        return ExitCode.BAD_SETTINGS
     command, flags = _asked(words)
     try:
         config = load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
@@ -58,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.BAD_SETTINGS
     if command == "check":
         return _check(config)
+    if command == "ping":
+        return _ping(config)
     log.start(config.log_level)
     try:
         code = _serve(config)
@@ -79,6 +96,20 @@ def _check(config: Config) -> int:
         return ExitCode.BAD_SETTINGS
     say(*config.describe(), f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}")
     return ExitCode.ALL_DONE
+
+
+def _ping(config: Config) -> int:
+    from .ping import answer_of
+
+    address = config.listen[0]
+    try:
+        answer = answer_of(address)
+    except OSError as error:
+        answer = error.strerror or str(error)
+    if answer == "+PONG":
+        return ExitCode.ALL_DONE
+    complain(f"{address}: {answer.removeprefix('-')}")
+    return ExitCode.UNREACHABLE
 
 
 # --- Serving ----------------------------------------------------------------------------------
@@ -123,7 +154,10 @@ def _serve_by_workers(config: Config, stack: contextlib.ExitStack) -> int:
 
 
 def _addresses(config: Config) -> Doors[Listen]:
-    return Doors(config.listen, config.http)
+    def moded(one: Listen) -> Listen:
+        return replace(one, mode=config.unix_mode) if isinstance(one, Unix) else one
+
+    return Doors(tuple(map(moded, config.listen)), tuple(map(moded, config.http)))
 
 
 def _nobody_asked_for_http(config: Config) -> bool:
@@ -196,6 +230,14 @@ def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
         event(logger, logging.WARNING, "not compiled", remedy=COMPILING)
 
 
+def _no_command(word: str) -> str:
+    known = ", ".join(COMMANDS)
+    return (
+        f"there is no command {log.redacted(word)}{suggestion(word, COMMANDS)}; the commands are "
+        f"{known}; nearhit --help tells the flags"
+    )
+
+
 def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
     """The command and the flags given, by setting name."""
     given = vars(_parser().parse_args(words))
@@ -206,12 +248,11 @@ def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="nearhit",
-        usage="nearhit [serve | check] [flags]\n       nearhit warm | invalidate [flags] [key ...]",
+        usage="nearhit [serve | check | ping] [flags]\n"
+        "       nearhit warm | invalidate [flags] [key ...]",
         description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
-        "  serve       run the proxy (what it does without a command)\n"
-        "  check       print the settings in force and where each comes from, or every mistake\n"
-        "  warm        fill keys before anybody asks for them: nearhit warm --help\n"
-        "  invalidate  remove keys, and stop loads of them: nearhit invalidate --help\n\n"
+        + "".join(f"  {name:<12}{about}\n" for name, about in COMMANDS.items())
+        + "\n"
         "Flags beat the environment, which beats the file, which beats the defaults.",
         epilog=exit_codes(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -219,7 +260,11 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
-        "command", nargs="?", choices=("serve", "check"), default="serve", help=argparse.SUPPRESS
+        "command",
+        nargs="?",
+        choices=("serve", "check", "ping"),
+        default="serve",
+        help=argparse.SUPPRESS,
     )
     parser.add_argument(
         "--version",

@@ -84,7 +84,7 @@ def listening(
         for address in addresses:
             try:
                 if isinstance(address, Unix):
-                    sockets.append(_unix_socket(stack, Path(address.path)))
+                    sockets.append(_unix_socket(stack, Path(address.path), address.mode))
                 else:
                     sockets += _tcp_sockets(stack, address, share_ports)
             except (OSError, UnicodeError) as error:
@@ -139,8 +139,8 @@ def _tcp_sockets(
     return sockets
 
 
-def _unix_socket(stack: contextlib.ExitStack, path: Path) -> socket.socket:
-    """A socket at the path that only our own user may use. One that nobody listens on any more is
+def _unix_socket(stack: contextlib.ExitStack, path: Path, mode: int) -> socket.socket:
+    """A socket at the path, of this mode from the first. One that nobody listens on any more is
     replaced."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
@@ -149,7 +149,7 @@ def _unix_socket(stack: contextlib.ExitStack, path: Path) -> socket.socket:
             raise OSError(errno.EADDRINUSE, "")
         path.unlink()
     one = stack.enter_context(socket.socket(socket.AF_UNIX))
-    before = os.umask(0o077)
+    before = os.umask(0o777 & ~mode)
     try:
         one.bind(str(path))
     finally:

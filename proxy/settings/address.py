@@ -40,9 +40,10 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Unix:
-    """A unix socket to listen on."""
+    """A unix socket to listen on; the mode says who may connect."""
 
     path: str
+    mode: int = field(default=0o700, compare=False)
 
     def __str__(self) -> str:
         return self.url

@@ -20,6 +20,7 @@ from .rows import (
     KEY,
     LISTENERS,
     LISTENERS_OR_OFF,
+    MODE,
     OWN,
     PATH,
     SIZE_OR_OFF,
@@ -73,6 +74,7 @@ class Config:
         "Where the HTTP API listens; off: nowhere.",
         port_env="HTTP_PORT",
     )
+    unix_mode: int = row(MODE, "0700", "The mode of unix sockets: who may connect.")
     http_hosts: tuple[str, ...] = row(
         HOSTS,
         "localhost",
@@ -194,6 +196,12 @@ def variable(name: str) -> str:
     return f"NEARHIT_{name.upper()}"
 
 
+def image_variable(name: str) -> str:
+    """``NEARHIT_DEFAULT_LISTEN`` for ``listen``: what an image sets instead of the default, and
+    everything else beats, a settings file too."""
+    return f"NEARHIT_DEFAULT_{name.upper()}"
+
+
 # --- Reading them -----------------------------------------------------------------------------
 
 
@@ -247,6 +255,8 @@ def _found(
     """All that is said of a setting, the strongest last; an empty variable says nothing."""
     about = ROWS[name]
     found = [default_of(about)]
+    if text := environ.get(image_variable(name)):
+        found.append(Given(text, image_variable(name), image_variable(name)))
     if name in file:
         found.append(file[name])
     if about.env and (text := environ.get(about.env)):
@@ -317,6 +327,8 @@ def _misspelt(environ: Mapping[str, str]) -> Iterator[str]:
         if (
             name.startswith("NEARHIT_")
             and (setting := name.removeprefix("NEARHIT_").lower()) not in ROWS
+            and (default := setting.removeprefix("default_")) not in ROWS
         ):
-            for close in difflib.get_close_matches(setting, ROWS, 1, cutoff=0.8):
-                yield f"{name}: no such setting; did you mean {variable(close)}?"
+            as_given = image_variable if default != setting else variable
+            for close in difflib.get_close_matches(default, ROWS, 1, cutoff=0.8):
+                yield f"{name}: no such setting; did you mean {as_given(close)}?"

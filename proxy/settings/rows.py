@@ -30,6 +30,7 @@ class Kind(Generic[T_co]):
     wants: str
     metavar: str
     many: bool = False  # its flag may be repeated
+    quoted: bool = False  # a text in TOML, never a number, which would be read in another base
 
 
 SIZES = {
@@ -132,6 +133,12 @@ def _names(text: str) -> tuple[str, ...]:
     return _within(names, all(re.fullmatch(r"[\w.-]+|\*", name, re.ASCII) for name in names))
 
 
+def _mode(text: str) -> int:
+    if not re.fullmatch(r"(0o?)?[0-7]{3}", text, re.ASCII):
+        raise ValueError
+    return int(text[-3:], 8)
+
+
 def _switch(text: str) -> bool:
     word = text.strip().lower()
     return _within(word == "true", word in ("true", "false"))
@@ -163,6 +170,7 @@ SIZE_OR_OFF = Kind(
 )
 KEY = Kind(_key, "a key, or off", "KEY")
 HOSTS = Kind(_names, "names of hosts, or * for any", "NAME", many=True)
+MODE = Kind(_mode, 'a mode as of chmod, such as "0770"', "MODE", quoted=True)
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")
 
@@ -240,6 +248,8 @@ def unfit(value: object, kind: Kind[object]) -> str | None:
     """Why a TOML value cannot be a setting's text, None where it can."""
     if isinstance(value, dict):
         return f"a table is not {kind.wants}"
+    if kind.quoted and not isinstance(value, str):
+        return f"it is not in quotes: {kind.wants}"
     if isinstance(value, list) and not kind.many:
         return f"a list is not {kind.wants}"
     return None

@@ -155,6 +155,22 @@ def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
     assert "nearhit invalidate --help" in done.stdout
 
 
+@pytest.mark.parametrize("word", ["top", "serv", "-", "Warm"])
+def test_a_command_that_is_not_there_is_told_with_those_that_are(word: str) -> None:
+    done = nearhit(word)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    if word != "-":
+        assert "; the commands are serve, check, ping, warm, invalidate, help; " in done.stderr
+    assert ("did you mean serve?" in done.stderr) is (word == "serv")
+
+
+def test_help_is_a_command_too() -> None:
+    assert nearhit("help").stdout == nearhit("--help").stdout
+    assert nearhit("help", "warm").stdout == nearhit("warm", "--help").stdout
+    assert "  ping        " in nearhit("help").stdout
+
+
 def test_the_console_script_is_this_command() -> None:
     project = tomllib.loads(Path(__file__).parents[2].parent.joinpath("pyproject.toml").read_text())
 
@@ -273,6 +289,15 @@ def test_a_unix_socket_is_for_our_user_alone_and_removed_at_the_end(tmp_path: Pa
         assert proxy.stop() == 0
 
     assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket_has_the_mode_of_the_settings(tmp_path: Path, workers: str) -> None:
+    path, http = tmp_path / "s", tmp_path / "http"
+    flags = ("--listen", f"unix://{path}", "--http", f"unix://{http}", "--workers", workers)
+    with serving(tmp_path, *flags, "--unix-mode", "0660"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        assert stat.S_IMODE(http.stat().st_mode) == 0o660
 
 
 def test_a_stale_unix_socket_is_replaced(tmp_path: Path) -> None:

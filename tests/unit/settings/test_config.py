@@ -58,6 +58,8 @@ def mistakes(
         ("http", "localhost:3000", (Tcp("localhost", 3000),)),
         ("http", "unix:///s,[::1]:1", (Unix("/s"), Tcp("::1", 1))),
         ("http", "off", ()),
+        ("unix_mode", "0770", 0o770),
+        ("unix_mode", "660", 0o660),
         ("http_hosts", "nearhit, cache.internal", ("nearhit", "cache.internal")),
         ("http_hosts", "*", ("*",)),
         ("http", " OFF ", ()),
@@ -120,6 +122,8 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("http", "off,localhost:1"),
         ("upstream", ""),
         ("http_hosts", "a:3000"),
+        ("unix_mode", "0o999"),
+        ("unix_mode", "rwx"),
         ("http_hosts", "http://a"),
         ("upstream", "localhost:6379"),
         ("upstream", "http://localhost"),
@@ -216,6 +220,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "log_level": "error",
         "env": "production",
         "near_cache": "7mb",
+        "unix_mode": "0770",
     }
     text = samples.get(name, "7")
     value = getattr(loaded({name: text}, file=""), name)
@@ -247,6 +252,23 @@ def test_the_name_with_our_prefix_beats_the_one_that_others_share(
 ) -> None:
     assert getattr(loaded({}, {shared: text}), name) == text
     assert getattr(loaded({}, {shared: text, variable(name): own}), name) == own
+
+
+def test_a_default_of_an_image_is_beaten_by_the_file_and_all_else() -> None:
+    environ = {"NEARHIT_DEFAULT_WORKERS": "2"}
+
+    assert loaded({}, environ).workers == 2
+    assert loaded({}, environ, "workers = 3").workers == 3
+    assert loaded({}, {**environ, "NEARHIT_WORKERS": "4"}).workers == 4
+    assert mistakes({}, {"NEARHIT_DEFAULT_WORKERS": "x"})
+    assert mistakes({}, {"NEARHIT_DEFAULT_WORKER": "2"}) == [
+        "NEARHIT_DEFAULT_WORKER: no such setting; did you mean NEARHIT_DEFAULT_WORKERS?"
+    ]
+
+
+def test_a_mode_is_text_in_the_file_for_a_number_would_be_read_in_another_base() -> None:
+    assert loaded({}, {}, 'unix_mode = "0770"').unix_mode == 0o770
+    assert "unix_mode: it is not in quotes" in mistakes({}, {}, "unix_mode = 770")[0]
 
 
 def test_an_empty_variable_says_nothing() -> None:
@@ -452,6 +474,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
     assert [line.split() for line in config.describe()] == [
         ["listen", "=", "127.0.0.1:7", "#", "PORT"],
         ["http", "=", "127.0.0.1:3000", "#", "default"],
+        ["unix_mode", "=", "0700", "#", "default"],
         ["http_hosts", "=", "localhost", "#", "default"],
         ["upstream", "=", "redis://u:***@h/3", "#", "REDIS_URL"],
         ["config", "=", "nearhit.toml", "#", "--config"],
