@@ -23,6 +23,7 @@ from redis.retry import Retry
 from ..errors import ExitCode, StartError, one_line
 from ..log import redacted
 from ..process.embedded import dying_with_us
+from ..process.sweeper import swept
 
 _CONNECT_TIMEOUT: Final = 5.0
 _START_TIMEOUT: Final = 30.0
@@ -121,7 +122,7 @@ def linked(url: str, name: str | None = None) -> Generator[Link]:
 def own_proxy(upstream: str, config: str | None) -> Generator[str]:
     """The URL of a proxy that we start in front of ``upstream``; it ends with the block, or with
     us. StartError with what the proxy said."""
-    with tempfile.TemporaryDirectory(prefix="nearhit-") as name:
+    with tempfile.TemporaryDirectory(prefix="nearhit-") as name, swept(Path(name)):
         folder = Path(name)
         socket = folder / "s"
         flags = ["--listen", f"unix://{socket}", "--http", "off", "--workers", "1"]

@@ -1,11 +1,13 @@
 """The server of our own that stands in when no upstream is named: Valkey on a private unix socket.
 
-Owns that process and its folder, which nobody else may enter. Starts it again when it dies (its
-data is a cache), and it ends with us, also when we are killed -9. Knows nothing of clients or
-lanes. cli makes it; a thread (``watch``) or the parent of workers (``tend``) keeps it alive."""
+Owns that process and its folder, which nobody else may enter and which goes with us (sweeper.py).
+Starts it again when it dies (its data is a cache), and it ends with us, also when we are killed -9.
+Knows nothing of clients or lanes. cli makes it; a thread (``watch``) or the parent of workers
+(``tend``) keeps it alive."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
 import logging
@@ -26,6 +28,7 @@ from pathlib import Path
 from ..errors import ExitCode, StartError
 from ..log import event
 from ..settings.config import retry_delay
+from .sweeper import swept
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,8 @@ class Embedded:
 
     def __init__(self, binary: str) -> None:
         self._folder = _private_folder()
+        self._sweeping = contextlib.ExitStack()
+        self._sweeping.enter_context(swept(self._folder))
         self._socket = self._folder / "s"
         self._argv = [binary, *_OPTIONS, "--unixsocket", str(self._socket)]
         self._before_exec = dying_with_us()
@@ -92,7 +97,7 @@ class Embedded:
         try:
             self._child = self._spawn()
         except OSError as error:
-            shutil.rmtree(self._folder)
+            self._remove_folder()
             raise StartError(
                 f"cannot start {binary}: {error.strerror}", ExitCode.NO_SERVER
             ) from error
@@ -149,7 +154,11 @@ class Embedded:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._sweeping.close()
 
     def _watch(self) -> None:
         while not self._stopped.is_set():

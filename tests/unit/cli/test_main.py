@@ -564,10 +564,12 @@ def test_a_second_signal_ends_it_whatever_a_loader_does(tmp_path: Path, function
 def test_killed_it_takes_the_embedded_server_along(tmp_path: Path) -> None:
     with serving(tmp_path, "--listen", f"{HOST}:0") as proxy:
         (embedded,) = proxy.children
+        assert len(list(tmp_path.iterdir())) == 2  # its log, and the private folder
 
         proxy.process.kill()
 
         wait_for(lambda: is_gone(embedded))
+        wait_for(lambda: [path.name for path in tmp_path.iterdir()] == ["log"])
 
 
 def test_an_embedded_server_that_dies_is_replaced(tmp_path: Path) -> None:

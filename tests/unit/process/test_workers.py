@@ -163,6 +163,7 @@ def test_killed_it_leaves_neither_workers_nor_embedded_server(tmp_path: Path) ->
         proxy.process.kill()
 
         wait_for(lambda: all(map(is_gone, children)))
+        wait_for(lambda: [path.name for path in tmp_path.iterdir()] == ["log"])
 
 
 def test_an_embedded_server_that_dies_is_replaced_by_the_parent(tmp_path: Path) -> None:
