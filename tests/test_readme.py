@@ -608,7 +608,7 @@ def our_errors() -> list[bytes]:
 
 
 def test_every_metric_is_explained() -> None:
-    text = Metrics(Stats(), VERSION, "compiled").text().decode()
+    text = Metrics(Stats().reading, VERSION, "compiled").text().decode()
     served = re.findall(r"^# HELP (nearhit_(?!build)\w+) (.+)$", text, re.MULTILINE)
 
     assert table(OPERATING, "metric", "meaning") == [[f"`{name}`", about] for name, about in served]

@@ -31,10 +31,14 @@ from ..resp.kernel import BUILD, COMPILED
 from ..settings.address import Listen, Unix
 from ..settings.config import ROWS, VERSION, Config, ConfigError, flag, load, variable
 from ..settings.rows import OWN, as_text, suggestion
+from ..stats.shared import Board, Place
 from .check import NO_UPSTREAM
 from .terminal import Parser, complain, exit_codes, say
 
 logger = logging.getLogger(__name__)
+
+# Serves until it is stopped: the upstream's URL, the sockets, whom to tell, where to count.
+Serve = Callable[[str, Doors[socket.socket], Ready, Place | None], int]
 
 COMMANDS: Mapping[str, str] = {
     "serve": "run the proxy (what it does without a command)",
@@ -131,14 +135,15 @@ def _serve(config: Config) -> int:
         if own is not None:
             own.watch()
         ready = functools.partial(_say_ready, config, bound(doors))
-        return _server(config)(url, doors, ready)
+        return _server(config)(url, doors, ready, None)
 
 
 def _serve_by_workers(config: Config, stack: contextlib.ExitStack) -> int:
     def work(index: int, doors: Doors[socket.socket], ready: Ready) -> int:
         log.start(config.log_level, worker=index)
-        return serve(url, doors, ready)
+        return serve(url, doors, ready, board.place(index))
 
+    board = Board(config.workers)
     workers = Workers(
         config.workers,
         _addresses(config),
@@ -179,7 +184,7 @@ def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedde
     return own.url, own
 
 
-def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]:
+def _server(config: Config) -> Serve:
     """The function that serves in this process. It is made before workers are forked, so that they
     find its modules loaded."""
     # Imported here: check, --version and every complaint do without an event loop and its 0.1 s.
@@ -190,10 +195,10 @@ def _server(config: Config) -> Callable[[str, Doors[socket.socket], Ready], int]
 
     from ..process.server import serve
 
-    def run(upstream: str, doors: Doors[socket.socket], ready: Ready) -> int:
+    def run(upstream: str, doors: Doors[socket.socket], ready: Ready, place: Place | None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
-                return runner.run(serve(config, upstream, doors=doors, ready=ready))
+                return runner.run(serve(config, upstream, doors=doors, ready=ready, place=place))
             finally:
                 # The one in use may still be resolving a name, and the runner would wait for it.
                 runner.get_loop().set_default_executor(ThreadPoolExecutor(1))

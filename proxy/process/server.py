@@ -20,6 +20,7 @@ from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
 from ..settings.address import BACKLOG
 from ..settings.config import Config
+from ..stats.shared import Place
 from ..upstream.lane import Lane
 from .listen import Doors
 from .signals import OTHERS, STOP, Ending, heard, tell_ignored
@@ -41,11 +42,12 @@ class Server:
     """Serves clients, and HTTP, on sockets that the caller has bound. To be made in the event loop
     that it runs in; ``start`` it once, ``stop`` it once."""
 
-    def __init__(self, config: Config, upstream: str) -> None:
+    def __init__(self, config: Config, upstream: str, place: Place | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._loop)
         self._work = Tasks(self._loop)  # commands of our own and their loads
         self._drain_timeout = config.drain_timeout
+        self._place = place  # where this worker shows its numbers to the others
         self._listeners: list[asyncio.Server] = []
         self._http: Http | None = None
         self._stopping = False
@@ -97,7 +99,7 @@ class Server:
             self._listeners.append(await self._listen(sock))
         self._facts.learn()
         if doors.http:
-            self._http = http_of(self._parts)
+            self._http = http_of(self._parts, self._place)
             await self._http.start(doors.http)
         await self._answered.wait()
         if self._refused is not None:
@@ -126,6 +128,8 @@ class Server:
             self._swaps.tick()
             parts.lanes.tick()
             parts.fleet.tick()
+            if self._place is not None:
+                self._place.publish(parts.stats)
 
     # --- What lanes report --------------------------------------------------------------------
 
@@ -219,7 +223,12 @@ def raise_file_limit(clients: int) -> None:
 
 
 async def serve(
-    config: Config, upstream: str, *, doors: Doors[socket.socket], ready: Callable[[str], None]
+    config: Config,
+    upstream: str,
+    *,
+    doors: Doors[socket.socket],
+    ready: Callable[[str], None],
+    place: Place | None = None,
 ) -> int:
     """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain, and one before the
     upstream has answered the start. ``ready`` is told the upstream's version once, unless it ends
@@ -228,7 +237,7 @@ async def serve(
     stop = asyncio.Event()
     ending = Ending()
     raise_file_limit(config.max_clients)
-    server = Server(config, upstream)
+    server = Server(config, upstream, place)
 
     def signalled(again: bool) -> None:
         if again or not server.started:

@@ -41,6 +41,7 @@ from ..settings.config import VERSION, Config
 from ..settings.loaders import DEMO
 from ..stats.counters import Stats, info_section
 from ..stats.fleet import Fleet, Statistics
+from ..stats.shared import Place
 from ..table.table import Ours, snapshot
 from ..upstream.dial import ATTEMPTS, Dial, Retry
 from ..upstream.lane import Lane
@@ -283,14 +284,17 @@ def swaps_of(parts: Parts) -> Swaps:
     )
 
 
-def http_of(parts: Parts) -> Http:
-    """The HTTP API over the same commands and counters, in the db of the upstream's URL."""
+def http_of(parts: Parts, place: Place | None = None) -> Http:
+    """The HTTP API over the same commands and counters, in the db of the upstream's URL. With a
+    place on a board, its metrics are those of all workers."""
     # Imported here: it costs 0.3 s, which those without HTTP need not pay.
     from ..http.api import Api, Http
     from ..http.hosts import Hosts
     from ..stats.prometheus import CONTENT_TYPE, Metrics
 
     key = parts.lanes.primary_key
+    stats = parts.stats
+    reading = stats.reading if place is None else partial(place.reading, stats)
 
     async def get(name: bytes) -> bytes | None:
         value = await parts.scopes.scope(key).tracked.upstream.ask(b"GET", name)
@@ -306,7 +310,7 @@ def http_of(parts: Parts) -> Http:
             run=lambda words: parts.scopes.ask(words, key),
             get=get,
             ping=lambda: parts.scopes.scope(key).tracked.upstream.ask(b"PING"),
-            metrics=Metrics(parts.stats, VERSION, BUILD).text,
+            metrics=Metrics(reading, VERSION, BUILD).text,
             metrics_type=CONTENT_TYPE,
             hosts=Hosts(parts.http_hosts),
             demo=demo if parts.http_demo else None,

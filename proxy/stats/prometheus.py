@@ -8,7 +8,7 @@ to import: whoever serves no HTTP does not import this module."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -16,14 +16,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from .counters import READS, ROWS, Kind, Reading, Row, Stats
+from .counters import READS, ROWS, Kind, Reading, Row
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    def __init__(self, stats: Stats, version: str, build: str) -> None:
-        self._stats = stats
+    """``reading`` gives a row's value: of this process, or of all workers."""
+
+    def __init__(self, reading: Callable[[Row], Reading], version: str, build: str) -> None:
+        self._reading = reading
         self._labels = [version, build]
         # Of its own: the library's common one also has what other packages put there.
         self._registry = CollectorRegistry()
@@ -41,7 +43,7 @@ class Metrics(Collector):
         yield build
         for row in (*READS, *ROWS):
             family = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily
-            yield family(_name(row), row.help, value=_number(self._stats.reading(row)))
+            yield family(_name(row), row.help, value=_number(self._reading(row)))
 
 
 def _name(row: Row) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -23,7 +24,7 @@ from nearhit.proxy.process.listen import Doors
 from nearhit.proxy.settings.address import Listen, Tcp
 
 from tests.servers import HOST, free_port, wait_for
-from tests.unit.cli.test_main import COMMAND, Served, ping, serving, started
+from tests.unit.cli.test_main import COMMAND, Served, ask, ping, serving, started
 from tests.unit.process.test_embedded import is_gone
 
 # The parent as cli runs it, with work that a test makes up.
@@ -175,6 +176,29 @@ def test_an_embedded_server_that_dies_is_replaced_by_the_parent(tmp_path: Path) 
         wait_for(lambda: 'event="embedded server restarted"' in proxy.log.read_text())
         (again,) = set(proxy.children) - workers_of(proxy)
         assert again != embedded
+
+
+def test_metrics_are_those_of_all_workers_and_never_go_back(tmp_path: Path) -> None:
+    port = free_port()
+    http = free_port()
+    flags = ("--listen", f"{HOST}:{port}", "--http", f"{HOST}:{http}", "--workers", "3")
+
+    def hits() -> float:
+        with urllib.request.urlopen(f"http://{HOST}:{http}/metrics") as answer:
+            found = re.search(rb"^nearhit_hits_total (\S+)$", answer.read(), re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+    with serving(tmp_path, *flags) as proxy:
+        ask((HOST, port), b"SET k v")
+        for _ in range(20):
+            ask((HOST, port), b"GET k")
+        wait_for(lambda: hits() == 20)
+
+        os.kill(min(workers_of(proxy)), signal.SIGKILL)
+        wait_for(lambda: 'event="worker ready"' in proxy.log.read_text())
+
+        assert {hits() for _ in range(12)} == {20}
 
 
 def test_a_unix_socket_is_shared_and_outlives_a_worker(tmp_path: Path) -> None:

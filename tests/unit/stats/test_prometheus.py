@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 def families(stats: Stats) -> dict[str, tuple[str, str, float]]:
     """(type, help, value) by the name of the sample."""
-    text = Metrics(stats, "1.2.3", "compiled").text().decode()
+    text = Metrics(stats.reading, "1.2.3", "compiled").text().decode()
     return {
         sample.name: (family.type, family.documentation, sample.value)
         for family in text_string_to_metric_families(text)
@@ -39,7 +39,7 @@ def test_values_are_those_of_the_process() -> None:
 
 
 def test_version_and_build_are_labels_and_the_only_ones() -> None:
-    text = Metrics(Stats(), "1.2.3", "compiled").text().decode()
+    text = Metrics(Stats().reading, "1.2.3", "compiled").text().decode()
 
     labels = [
         sample.labels

@@ -1,0 +1,72 @@
+"""The rows of all workers of a proxy, summed for /metrics: any of them answers for all.
+
+    parent: Board, in memory that is shared ── fork ──▶ a Place for each worker, written once a
+                                                        second, read by all
+
+A worker that is started again goes on where the one before it in its place had ended, so counters
+never go back. Knows no worker: process/ and cli/ make the board and hand out the places."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+from .counters import READS, ROWS, Kind, Row, Stats
+
+_ROWS: Final = (*READS, *ROWS)
+_AT: Final = {row.name: at for at, row in enumerate(_ROWS)}
+# Gauges that are no quantities: the largest one stands for all.
+_LARGEST: Final = frozenset(("tracking", "uptime_s", "near_stale_max_ms", "compiled"))
+
+
+class Board:
+    """Numbers of so many workers. To be made before they are forked."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        # Each number is written and read whole: it is 8 bytes, and aligned.
+        self._numbers = memoryview(mmap.mmap(-1, workers * len(_ROWS) * 8)).cast("d")
+
+    def __repr__(self) -> str:
+        return f"<Board workers={self._workers}>"
+
+    def place(self, index: int) -> Place:
+        """What the worker with this index writes to; a later one goes on with its counters."""
+        return Place(self, index)
+
+    def get(self, index: int, row: Row) -> float:
+        return self._numbers[index * len(_ROWS) + _AT[row.name]]
+
+    def put(self, index: int, row: Row, number: float) -> None:
+        self._numbers[index * len(_ROWS) + _AT[row.name]] = number
+
+    def total(self, row: Row) -> float:
+        """Of all workers."""
+        numbers = [self.get(index, row) for index in range(self._workers)]
+        return max(numbers) if row.name in _LARGEST else sum(numbers)
+
+
+class Place:
+    """One worker's part of a board."""
+
+    def __init__(self, board: Board, index: int) -> None:
+        self._board = board
+        self._index = index
+        self._before = {
+            row.name: board.get(index, row) if row.kind is Kind.COUNTER else 0.0 for row in _ROWS
+        }
+
+    def __repr__(self) -> str:
+        return f"<Place {self._index} of {self._board!r}>"
+
+    def publish(self, stats: Stats) -> None:
+        """Show the others what this worker has."""
+        for row in _ROWS:
+            value = stats.reading(row)
+            number = float(value == "on") if isinstance(value, str) else float(value)
+            self._board.put(self._index, row, self._before[row.name] + number)
+
+    def reading(self, stats: Stats, row: Row) -> float:
+        """The row of all workers: of this one as it is now, of the others as of the last second."""
+        self.publish(stats)
+        return self._board.total(row)
