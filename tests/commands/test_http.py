@@ -15,7 +15,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from tests.servers import HOST, Kind, Process, free_port, nearhit, server_binary, upstream, wait_for
+from tests.servers import (
+    HOST,
+    Kind,
+    Process,
+    any_kind,
+    free_port,
+    nearhit,
+    server_binary,
+    upstream,
+    wait_for,
+)
 
 LOADER = """
 [loaders.users]
@@ -254,7 +264,7 @@ def test_info_ends_with_a_section_of_ours(ports: Ports, redis: Redis) -> None:
 
 def test_without_an_upstream_it_is_healthy_and_not_ready(folder: str) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(upstream("redis"))
+        server = stack.enter_context(upstream(any_kind()))
         process, http = proxy(stack, f"redis://{HOST}:{server.port}", folder)
         ports = Ports(server.port, process.port, http)
         assert ports.ask("GET", "/readyz") == (200, {"status": "ok"})
@@ -270,7 +280,7 @@ def test_without_an_upstream_it_is_healthy_and_not_ready(folder: str) -> None:
 
 def test_a_stop_does_not_wait_for_idle_http_connections(folder: str) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(upstream("redis"))
+        server = stack.enter_context(upstream(any_kind()))
         process, http = proxy(stack, f"redis://{HOST}:{server.port}", folder)
         link = stack.enter_context(closing(HTTPConnection(HOST, http, timeout=10)))
         link.request("GET", "/healthz")
