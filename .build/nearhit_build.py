@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
-import tomllib
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.build_meta import _BuildMetaBackend
 from setuptools.command.build_ext import build_ext
+
+# Before pip has read that it is required, this file is run.
+if sys.version_info < (3, 11):  # noqa: UP036
+    this = ".".join(map(str, sys.version_info[:2]))
+    sys.exit(f"nearhit needs Python 3.11 or newer, and this is {this}")
+
+import tomllib  # which older ones do not have
 
 SELF = ".build/nearhit_build.py"
 

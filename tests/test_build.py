@@ -13,10 +13,12 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import nearhit
 import pytest
+from nearhit.proxy.settings.config import VERSION
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("commands", "lua", "proxy")
+FOLDERS = ("commands", "lua", "package", "proxy")
 # Not in a ZIP of the repository: what Git ignores, and links.
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.egg-info")
 PACKAGED = {".py", ".pyi", ".pyx", ".pxd", ".json", ".lua", ".typed"}
@@ -38,6 +40,7 @@ sys.path.insert(0, sys.argv[1])
 sys.meta_path[:] = [finder for finder in sys.meta_path if "Editable" not in str(finder)]
 import nearhit.proxy, nearhit.commands, nearhit.lua
 files = {}
+files["nearhit"] = nearhit.__file__
 for package in (nearhit.proxy, nearhit.commands, nearhit.lua):
     files[package.__name__] = package.__file__
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
@@ -49,7 +52,8 @@ print(json.dumps(files))
 
 def dotted(path: Path) -> str:
     """``nearhit.proxy.near.cache`` for proxy/near/cache.py, ``nearhit.lua`` for lua/__init__.py."""
-    return ".".join(("nearhit", *path.with_suffix("").parts)).removesuffix(".__init__")
+    parts = path.with_suffix("").parts
+    return ".".join(("nearhit", *parts[parts[0] == "package" :])).removesuffix(".__init__")
 
 
 SOURCES = [
@@ -146,7 +150,28 @@ def test_the_wheel_of_the_sdist_is_compiled_and_holds_every_file(
     assert compiled(files) == TO_COMPILE
     assert files.keys() == MODULES | TO_COMPILE
     assert wheel is not None
-    assert {f"nearhit/{path}" for path in SOURCES} <= set(zipfile.ZipFile(wheel).namelist())
+    held = {f"nearhit/{path}".replace("/package/", "/") for path in SOURCES}
+    assert held <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_package_has_a_version_and_is_run_by_its_name() -> None:
+    done = subprocess.run([sys.executable, "-m", "nearhit", "--version"], capture_output=True)
+
+    assert nearhit.__version__ == VERSION
+    assert done.stdout.startswith(f"nearhit {VERSION} (".encode())
+
+
+@pytest.mark.parametrize("file", ["package/__init__.py", ".build/nearhit_build.py"])
+def test_an_older_python_is_refused_at_once_and_in_words(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = compile((ROOT / file).read_text(), file, "exec")
+    monkeypatch.setattr(sys, "version_info", (3, 10, 13))
+
+    with pytest.raises(SystemExit) as ended:
+        exec(code, {})
+
+    assert ended.value.code == "nearhit needs Python 3.11 or newer, and this is 3.10"
 
 
 def test_without_a_compiler_it_is_plain_python_and_says_so(sdist: Path, tmp_path: Path) -> None:

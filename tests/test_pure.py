@@ -37,6 +37,7 @@ def port() -> Iterator[int]:
         folder = Path(name)
         package = folder / "nearhit" / "proxy"
         shutil.copytree(PROXY, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        shutil.copy(PROXY.parent / "package" / "__init__.py", package.parent)
         for name_of in ("commands", "lua"):
             shutil.copytree(PROXY.parent / name_of, package.parent / name_of)
         port = free_port()
