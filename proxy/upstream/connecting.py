@@ -129,6 +129,9 @@ class Connecting(LaneCore):
         try:
             async with asyncio.timeout(self._handshake_s):
                 await self._shake_hands()
+        except TimeoutError:  # the clock's own has no words
+            self._abort()
+            raise TimeoutError(f"no answer within {self._handshake_s:g} s") from None
         except BaseException:
             self._abort()
             raise

@@ -49,17 +49,27 @@ class Dial:
     ) -> asyncio.Transport:
         """A connected transport. OSError, which TimeoutError and ssl.SSLError are too, when it
         cannot connect."""
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            if self.upstream.path is not None:
-                unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)
-                return unix
-            tcp, _ = await loop.create_connection(
-                protocol,
-                self.upstream.host,
-                self.upstream.port,
-                ssl=self._tls,
-                server_hostname=self.upstream.host if self._tls else None,
-            )
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                return await self._open(loop, protocol)
+        except TimeoutError as error:
+            # The clock's own has no words.
+            why = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
+            raise TimeoutError(why) from None
+
+    async def _open(
+        self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        if self.upstream.path is not None:
+            unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)
+            return unix
+        tcp, _ = await loop.create_connection(
+            protocol,
+            self.upstream.host,
+            self.upstream.port,
+            ssl=self._tls,
+            server_hostname=self.upstream.host if self._tls else None,
+        )
         keep_alive(tcp)
         return tcp
 

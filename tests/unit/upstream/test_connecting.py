@@ -111,6 +111,19 @@ async def test_a_tracked_connection_knows_whether_it_tracks(bench: Bench, tracks
     assert probe.tracking is tracks
 
 
+async def test_a_handshake_that_is_not_answered_in_time_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearhit.proxy.upstream.connecting.HANDSHAKE_TIMEOUT", 0.0)
+    bench.dial.handshake[b"PING"] = b""
+
+    probe = await bench.connect()
+    while not probe.failures:
+        await asyncio.sleep(0)
+
+    assert str(probe.failures[0][1]) == "no answer within 0 s"
+
+
 async def test_each_failure_is_told_with_its_number(bench: Bench) -> None:
     bench.dial.refuse = 2
 

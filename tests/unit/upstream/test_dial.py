@@ -139,6 +139,25 @@ async def test_a_connection_is_opened_as_the_url_says(url: str, asked: tuple[obj
     assert loop.asked == [asked]
 
 
+class Stuck(Loop):
+    """One whose connections never stand."""
+
+    async def create_unix_connection(
+        self, protocol: object, path: str
+    ) -> tuple[asyncio.BaseTransport, None]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_connection_that_does_not_come_in_time_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nearhit.proxy.upstream.dial.CONNECT_TIMEOUT", 0.01)
+
+    with pytest.raises(TimeoutError, match=r"^no connection within 0.01 s$"):
+        await dial("unix:///s").open(Stuck(), asyncio.Protocol)  # type: ignore[arg-type]
+
+
 class Transport(asyncio.Transport):
     def __init__(self, sock: socket.socket | None) -> None:
         super().__init__({"socket": sock})
