@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol, cast
 
 from ..errors import ExitCode, StartError, shown
+from ..process.signals import heard
 from .bulk_keys import Loaders, Mistake, keys_of
 from .bulk_words import parser
 from .progress import Progress
@@ -32,9 +33,14 @@ SHORT, LONG = 0.25, 1.0
 
 
 def run(command: str, words: Sequence[str]) -> int:
-    """Run ``warm`` or ``invalidate``; the value is the exit code. Takes SIGTERM as Ctrl-C."""
+    """Run ``warm`` or ``invalidate``; the value is the exit code. Takes SIGTERM, and a
+    terminal that hangs up, as Ctrl-C."""
     options = parser(command).parse_intermixed_args(words)
-    signal.signal(signal.SIGTERM, _interrupt)
+    with heard((signal.SIGTERM, signal.SIGHUP), _interrupt):
+        return _run(command, options)
+
+
+def _run(command: str, options: argparse.Namespace) -> int:
     job: Job = Warm(options) if command == "warm" else Invalidate(options)
     try:
         with contextlib.ExitStack() as stack:
@@ -60,7 +66,7 @@ def run(command: str, words: Sequence[str]) -> int:
     return ExitCode.SOME_FAILED if job.tally.failed else ExitCode.ALL_DONE
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+def _interrupt(number: int) -> NoReturn:
     raise KeyboardInterrupt
 
 

@@ -212,13 +212,15 @@ def test_a_proxy_that_cannot_be_reached_ends_it_with_its_code(
     assert capsys.readouterr().err == "nearhit: redis://gone: nobody there\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_it_with_what_was_done(
+    number: signal.Signals,
     reached: list[object],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def advance(self: Progress, count: int, remark: str = "") -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Progress, "advance", advance)
 

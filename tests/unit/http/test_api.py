@@ -602,6 +602,7 @@ async def refuse() -> object:
 async def test_readiness_does_not_wait_for_ever(
     client: Client, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert http.READY_S < 1  # when probes give up
     monkeypatch.setattr(http, "READY_S", 0.01)
     proxy.pong = asyncio.Event().wait
 
