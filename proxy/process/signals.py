@@ -48,21 +48,33 @@ def tell_ignored(number: int) -> None:
     event(log, logging.WARNING, "signal ignored", signal=name_of(number))
 
 
+class _Handler:
+    """One of ours, to be told from those of others."""
+
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self._act = act
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._act(number)
+
+
 @contextlib.contextmanager
 def heard(numbers: Iterable[int], act: Callable[[int], None]) -> Generator[None]:
     """Have ``act`` called with each of these signals for the length of the block, between any two
-    steps of the main thread. What is ignored already (nohup) stays so."""
-    before = {
+    steps of the main thread. But for ``STOP``, what is ignored already (nohup) stays so, and what
+    others handle (a profiler, a loader's module) stays theirs."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = {
         number: handler
-        for number in numbers
-        if (handler := signal.getsignal(number)) is not signal.SIG_IGN
+        for number, handler in before.items()
+        if number in STOP or handler is signal.SIG_DFL or isinstance(handler, _Handler)
     }
-    for number in before:
-        signal.signal(number, lambda number, _: act(number))
+    for number in taken:
+        signal.signal(number, _Handler(act))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in taken.items():
             # None: set by something that is not Python, which cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

@@ -6,6 +6,7 @@ import runpy
 import sys
 
 import pytest
+from nearhit.proxy.resp.kernel import BUILD
 from nearhit.proxy.settings.config import VERSION
 
 
@@ -18,4 +19,4 @@ def test_the_package_runs_as_the_command(
         runpy.run_module("nearhit.proxy", run_name="__main__")
 
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"nearhit {VERSION}\n"
+    assert capsys.readouterr().out == f"nearhit {VERSION} ({BUILD})\n"

@@ -267,8 +267,9 @@ async def test_serve_says_that_it_is_ready_and_ends_at_a_signal(
 
 
 async def test_a_second_signal_ends_the_drain(
-    valkey: str, door: socket.socket, paused: Client
+    valkey: str, door: socket.socket, paused: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     given = settings(drain_timeout="1h")
     served = asyncio.create_task(serve(given, valkey, doors=Doors([door]), ready=ready.set_result))
@@ -279,7 +280,7 @@ async def test_a_second_signal_ends_the_drain(
     await until_info(paused, b"clients", b"blocked_clients:1")
 
     os.kill(os.getpid(), signal.SIGINT)
-    await asyncio.sleep(0)
+    await until(lambda: "stopping" in caplog.text)
     os.kill(os.getpid(), signal.SIGINT)
 
     async with asyncio.timeout(10):
@@ -342,7 +343,10 @@ async def test_a_signal_that_asks_for_nothing_is_logged(
     assert "signal ignored" in caplog.text
 
 
-async def test_a_second_signal_does_not_wait_for_http(valkey: str, door: socket.socket) -> None:
+async def test_a_second_signal_does_not_wait_for_http(
+    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     given = settings(drain_timeout="1h")
     with listening([Tcp("127.0.0.1", 0)]) as http:
@@ -358,7 +362,7 @@ async def test_a_second_signal_does_not_wait_for_http(valkey: str, door: socket.
         assert b"100" in await client.reader.readline()  # it runs, and waits for the rest
 
         os.kill(os.getpid(), signal.SIGTERM)
-        await asyncio.sleep(0)
+        await until(lambda: "stopping" in caplog.text)
         os.kill(os.getpid(), signal.SIGTERM)
 
         async with asyncio.timeout(5):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from nearhit.proxy.errors import ExitCode
@@ -38,16 +39,32 @@ def test_a_signal_is_heard_within_the_block_and_not_behind_it() -> None:
     assert signal.getsignal(signal.SIGUSR1) is before
 
 
-def test_what_is_ignored_already_stays_ignored() -> None:
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+def handled(number: int, frame: object) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, handled], ids=["ignored", "handled"])
+def test_what_others_have_decided_of_a_signal_stays(handler: Any) -> None:
+    before = signal.signal(signal.SIGUSR1, handler)
     try:
         came: list[int] = []
         with heard([signal.SIGUSR1], came.append):
             os.kill(os.getpid(), signal.SIGUSR1)
         assert came == []
-        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGUSR1) is handler
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_those_that_stop_are_heard_also_in_the_background_of_a_script() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        came: list[int] = []
+        with heard([signal.SIGINT], came.append), heard([signal.SIGINT], came.append):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert came == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
