@@ -55,9 +55,9 @@ cdef class Space:
     cdef public Py_ssize_t misses
     cdef public Py_ssize_t idle_ticks
     cdef Py_ssize_t _read
-    @cython.locals(entry=Entry, cache=NearCache)
+    @cython.locals(entry=Entry, cache=NearCache, mixed=Py_hash_t)
     cpdef Entry get(self, bytes key, double now)
-    @cython.locals(count=int)
+    @cython.locals(count=int, sketch=Sketch)
     cpdef Ticket admit(self, bytes key)
     cpdef Ticket reserve(self, bytes key)
     @cython.locals(ticket=Ticket, tickets=dict)
@@ -91,6 +91,7 @@ cdef class NearCache:
     cdef public Queue main
     cdef public Py_ssize_t small_max
     cdef public Sketch sketch
+    cdef public object duel
     cdef long long _salts
     cdef Py_ssize_t _past_hits
     cdef Py_ssize_t _past_misses
@@ -100,6 +101,7 @@ cdef class NearCache:
         size=Py_ssize_t, length=Py_ssize_t, key=bytes, old=Entry, entry=Entry
     )
     cdef bint _store(self, Space space, Ticket ticket, bytes reply, double deadline, double now)
+    cdef _sample(self, Py_hash_t mixed)
     @cython.locals(space=Space, mixed=Py_hash_t)
     cdef _drop(self, Entry entry)
     @cython.locals(chances=int, small=Queue, main=Queue, queue=Queue, entry=Entry)

@@ -14,7 +14,8 @@ in the order of the wire. Whatever may change a key voids the ticket of its fill
                                                         +-> evicted  evicted <--+---+
 
 Eviction is S3-FIFO (Yang et al., SOSP'23) by bytes: newcomers pass through a small queue, and a
-scan never gets beyond it. A hit raises one counter. What is dropped leaves that counter among the
+scan never gets beyond it. Where the hot set moves they get more room, and at the first sight
+(duel.py). A hit raises one counter. What is dropped leaves that counter among the
 sights, so that a key that was invalidated comes back as what it was."""
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from .duel import CALM_SHARE, EAGER_SHARE, Duel
 from .sketch import Sketch, slots_for
 
-# Of the budget: what newcomers get before they must have been read again.
-SMALL_SHARE = 2
 FREQ_MAX = 7
 # Second chances in a row that one fill hands out at most: then the next entry goes, read or not.
 CHANCES_MAX = 256
@@ -143,7 +143,10 @@ class Space:
     def get(self, key: bytes, now: float) -> Entry | None:
         """The entry, if it may be served: its ``reply`` is None for nil."""
         cache = self.cache
-        if not cache.sketch.holds(hash(key) ^ self.salt):
+        mixed = hash(key) ^ self.salt
+        if not mixed >> 20 & 63:  # a 64th of the keys: duel.py's SAMPLE
+            cache._sample(mixed)
+        if not cache.sketch.holds(mixed):
             self.misses += 1
             return None
         entry = self.entries.get(key)
@@ -160,9 +163,11 @@ class Space:
         return entry
 
     def admit(self, key: bytes) -> Ticket | None:
-        """After a miss: a ticket, if the key was seen not long ago and nobody fills it already."""
-        count = self.cache.sketch.see(hash(key) ^ self.salt)
-        return self._ticket(key, count - 2) if count > 1 else None
+        """After a miss: a ticket, if the key was seen not long ago, or the cache is eager, and
+        nobody fills it already."""
+        sketch = self.cache.sketch
+        count = sketch.see(hash(key) ^ self.salt)
+        return self._ticket(key, max(count - 2, 0)) if count > 1 or sketch.eager else None
 
     def reserve(self, key: bytes) -> Ticket | None:
         """A ticket at first sight. Take it before asking the server."""
@@ -252,8 +257,10 @@ class NearCache:
         self.flushes = dict.fromkeys(map(str, FLUSHES), 0)
         self.small = Queue()
         self.main = Queue()
-        self.small_max = budget * SMALL_SHARE // 100
+        self.small_max = budget * CALM_SHARE // 100
         self.sketch = Sketch(slots_for(budget))  # beside the budget: its memory never changes
+        self.sketch.sampled = True
+        self.duel = Duel()
         self._salts = 0
         self._past_hits = 0  # of spaces that are no more
         self._past_misses = 0
@@ -380,6 +387,13 @@ class NearCache:
         self.used -= entry.size
         self.entries -= 1
         self.sketch.remember(mixed, entry.freq + 1)
+
+    def _sample(self, mixed: int) -> None:
+        """A key of the sample is read: by the like of it is decided how newcomers are treated."""
+        if self.evictions and self.duel.read(mixed, self.entries):
+            self.sketch.eager = self.duel.eager
+            share = EAGER_SHARE if self.duel.eager else CALM_SHARE
+            self.small_max = self.budget * share // 100
 
     def _make_room(self, size: int, now: float) -> None:
         chances = _CHANCES_MAX

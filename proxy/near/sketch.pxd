@@ -10,6 +10,8 @@ cdef class Sketch:
     cdef Py_hash_t sights_mask
     cdef public unsigned char[::1] present
     cdef Py_hash_t present_mask
+    cdef public bint eager
+    cdef public bint sampled
     @cython.locals(at=Py_hash_t)
     cpdef bint holds(self, Py_hash_t mixed) noexcept
     @cython.locals(at=Py_hash_t)

@@ -27,6 +27,8 @@ class Sketch:
         # processor, need not be asked. 255 stays.
         self.present = array("B", bytes(4 * slots))
         self.present_mask = 4 * slots - 1
+        self.sampled = False  # a 64th of the keys is the cache's to look at (duel.py)
+        self.eager = False  # what is seen for the first time is kept too
 
     def __repr__(self) -> str:
         return f"<Sketch slots={self.sights_mask + 1}>"
@@ -67,7 +69,10 @@ class Sketch:
         return count
 
     def first_sight(self, mixed: int) -> bool:
-        """Whether no entry has this hash and it was not seen lately: then it is seen now."""
+        """Whether no entry has this hash and it was not seen lately: then it is seen now. Never of
+        those that the cache must look at itself: in the sample, or all while it is eager."""
+        if self.eager or (self.sampled and not mixed >> 20 & 63):
+            return False
         if self.present[mixed & self.present_mask]:
             return False
         seen = self.sights[mixed & self.sights_mask] ^ ((mixed >> 40) & 0xFFF0)

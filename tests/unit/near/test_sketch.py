@@ -53,6 +53,15 @@ def test_only_what_is_neither_there_nor_seen_is_a_first_sight(sketch: Any) -> No
     assert sketch.see(OTHER | 5) == 2
 
 
+def test_what_the_cache_looks_at_itself_is_no_first_sight(sketch: Any) -> None:
+    sketch.sampled = True
+    assert not sketch.first_sight(64 << 20 | 5)
+    assert sketch.first_sight(1 << 20 | 5)
+
+    sketch.eager = True
+    assert not sketch.first_sight(1 << 20 | 6)
+
+
 def test_what_is_not_first_is_not_noted(sketch: Any) -> None:
     sketch.add(OTHER | 3)
 
