@@ -107,7 +107,7 @@ class Config:
         whole(1, 1_000_000),
         "Connections to the server that a worker lends to clients that block, watch, subscribe or "
         "are in MULTI.",
-        unset="three quarters of the server's maxclients; 512 where it does not tell",
+        unset="3/4 of the server's maxclients, else 512",
     )
     pinned_wait: float = row(
         duration("0s", "1h"),

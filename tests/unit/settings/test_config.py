@@ -482,6 +482,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["env", "=", "development", "#", "default"],
         ["workers", "=", "4", "#", "nearhit.toml:2"],
         ["max_clients", "=", "10000", "#", "default"],
+        ["max_pinned", "=", *"3/4 of the server's maxclients, else 512".split(), "#", "default"],
+        ["pinned_wait", "=", "5s", "#", "default"],
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["offline_queue", "=", "16mb", "#", "default"],
