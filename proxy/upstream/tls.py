@@ -7,12 +7,13 @@ only want to know whether it can be made."""
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 from ..errors import ExitCode, StartError
 from ..settings.address import CERT_REQS, Upstream, is_yes
 
-_MODES: Final = dict(
+_MODES: Final[Mapping[str, ssl.VerifyMode]] = dict(
     zip(CERT_REQS, (ssl.CERT_REQUIRED, ssl.CERT_OPTIONAL, ssl.CERT_NONE), strict=True)
 )
 
