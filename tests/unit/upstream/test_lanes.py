@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -577,3 +578,19 @@ async def test_closing_ends_every_lane(bench: Bench) -> None:
 
     assert {lane.state for lane in (shared, lent, warm, asking)} == {LaneState.CLOSED}
     assert len(bench.lanes) == 0
+
+
+async def test_a_lane_whose_client_leaves_before_it_stands_warns_of_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.dial.mute = True
+    lane = bench.lend()
+    await settle()
+
+    with caplog.at_level(logging.INFO):
+        bench.lanes.give_back(lane)
+        await settle()
+
+    assert lane.state is LaneState.CLOSED
+    assert bench.dial.wires[0].end == "aborted"
+    assert not caplog.records
