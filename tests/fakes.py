@@ -171,6 +171,9 @@ class NoWait:
     def delay(self, attempt: int) -> float:
         return 0
 
+    def again(self, count: int) -> float:
+        return 0
+
 
 class FakeDial(Dial):
     """Connects to scripts; ``refuse`` that many times first."""

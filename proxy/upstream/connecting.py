@@ -30,8 +30,8 @@ from .lane_key import LaneKey, Use
 WRITE_HIGH: Final = 4 * 1024 * 1024
 WRITE_LOW: Final = 1024 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
-# A connection that has stood for so many seconds was a good one: the retry rule starts anew. One
-# that ended sooner counts as an attempt that failed.
+# A connection that has stood for so many seconds was a good one. After those that end sooner the
+# next ones come ever more slowly.
 GOOD: Final = 5.0
 
 MOVES: Final[Mapping[LaneState, set[LaneState]]] = {
@@ -64,7 +64,7 @@ class Connecting(LaneCore):
         self._why: ProxyError = UpstreamLost("closed by the server")
         self._gone: asyncio.Future[None] | None = None  # done as the connection is lost
         self._running = False
-        self._attempts = 0  # since a connection was good, the present one included
+        self._short = 0  # connections in a row that did not last
         self._opened_at = math.inf
 
     def _become(self, state: LaneState) -> None:
@@ -81,21 +81,24 @@ class Connecting(LaneCore):
             self._running = False
 
     async def _keep_connected(self) -> None:
+        retry = self._dial.retry
+        attempt = 0
+        pause = retry.again(self._short) if self._short else None
         while self.state in (LaneState.CONNECTING, LaneState.DOWN):
-            if self._attempts:  # the last one failed, or its connection did not last
-                await asyncio.sleep(self._dial.retry.delay(self._attempts))
+            if pause is not None:
+                await asyncio.sleep(pause)
                 if self._over():
                     return
-            self._attempts += 1
+            attempt += 1
             try:
                 await self._connect()
             except UpstreamRefused as refused:
                 self._refuse(refused)
-                self._attempts = 0
                 continue
             except (OSError, ProxyError) as error:
                 if not self._over():
-                    self._failed(self._attempts, error)
+                    self._failed(attempt, error)
+                pause = retry.delay(attempt)
                 continue
             if self._over():  # closed meanwhile
                 self._abort()
@@ -104,8 +107,9 @@ class Connecting(LaneCore):
             self._opened()
             assert self._gone is not None
             await self._gone
-            if self.good:
-                self._attempts = 0
+            attempt = 0
+            self._short = 0 if self.good else self._short + 1
+            pause = retry.again(self._short) if self._short else None
 
     @property
     def good(self) -> bool:

@@ -30,6 +30,10 @@ class Retry:
         """Seconds to wait after the attempt with this number (from 1) has failed."""
         return retry_delay(attempt) if attempt < self.attempts else DELAY_DOWN
 
+    def again(self, count: int) -> float:
+        """Seconds to wait after so many connections in a row that stood and did not last."""
+        return retry_delay(count)
+
 
 class Dial:
     """Where the upstream is and how its connections are opened. StartError, when it is made: its

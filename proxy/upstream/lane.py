@@ -163,7 +163,7 @@ class Lane(Connecting):
         """The connection of a READY lane is gone."""
         event(
             log,
-            logging.INFO if self._attempts == 1 else logging.DEBUG,
+            logging.DEBUG if self._short else logging.INFO,
             "lane lost",
             lane=self.number,
             waiting=len(self.waiting),

@@ -248,7 +248,7 @@ class Lanes:
             self._bad = 0
         elif not lane.good:
             self._bad += 1
-            pause = self.dial.retry.delay(self._bad)
+            pause = self.dial.retry.again(self._bad)
             self._dial_at = self._loop.time() + pause
             self._loop.call_later(pause, self._serve_line)
         lane.owner = None

@@ -231,11 +231,16 @@ class Slowly:
         self.asked: list[int] = []
 
     def delay(self, attempt: int) -> float:
-        self.asked.append(attempt)
+        raise AssertionError("no attempt fails here")
+
+    def again(self, count: int) -> float:
+        self.asked.append(count)
         return 0
 
 
-async def test_connections_that_do_not_last_count_as_failed_attempts(bench: Bench) -> None:
+async def test_after_connections_that_do_not_last_the_next_ones_come_ever_more_slowly(
+    bench: Bench,
+) -> None:
     bench.dial.retry = rule = Slowly()  # type: ignore[assignment]
     await bench.connect()
 

@@ -404,7 +404,7 @@ async def test_lanes_that_do_not_last_are_replaced_ever_more_slowly(bench: Bench
         await settle()
 
     pause = bench.lanes._dial_at - asyncio.get_running_loop().time()
-    assert pause == pytest.approx(bench.dial.retry.delay(3), abs=0.05)
+    assert pause == pytest.approx(bench.dial.retry.again(3), abs=0.05)
     assert bench.lanes.borrow(LaneKey(), Owner()) is None
 
 
