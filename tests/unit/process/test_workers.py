@@ -470,7 +470,7 @@ def test_the_parent_ends_with_the_reason_of_a_worker_that_cannot_start(
 ) -> None:
     children = Children("refused", "nothing")
 
-    with parent_with(children, monkeypatch) as (parent, said):
+    with parent_with(children, monkeypatch) as (parent, said), parent._catching_signals():
         parent._turn(None)
         children.processes[0].terminate()
         with pytest.raises(StartError, match="refused us") as caught:
