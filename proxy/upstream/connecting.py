@@ -32,7 +32,7 @@ WRITE_LOW: Final = 1024 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
 # A connection that has stood for so many seconds was a good one. After those that end sooner the
 # next ones come ever more slowly.
-GOOD: Final = 5.0
+GOOD: Final = 1.0
 
 MOVES: Final[Mapping[LaneState, set[LaneState]]] = {
     LaneState.IDLE: {LaneState.CONNECTING, LaneState.CLOSED},

@@ -16,6 +16,7 @@ from ..settings.config import retry_delay
 from .tls import context_of
 
 DELAY_DOWN: Final = 2.0
+AGAIN_MAX: Final = 0.5
 CONNECT_TIMEOUT: Final = 5.0
 ATTEMPTS: Final = {"production": 20, "development": 3}
 
@@ -32,7 +33,7 @@ class Retry:
 
     def again(self, count: int) -> float:
         """Seconds to wait after so many connections in a row that stood and did not last."""
-        return retry_delay(count)
+        return min(retry_delay(count), AGAIN_MAX)
 
 
 class Dial:
