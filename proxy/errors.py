@@ -113,7 +113,8 @@ class BadFilter(ProxyError):
     """A filter of CLIENT KILL or CLIENT LIST that Redis refuses, in Redis's words."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"-ERR {what}".encode())
+        # As addReplyErrorFormat does with the ends of lines in it.
+        super().__init__(f"-ERR {what}".translate({13: " ", 10: " "}).encode())
 
 
 class WrongArity(BadInput):

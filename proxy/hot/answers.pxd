@@ -34,6 +34,8 @@ cdef class Answers:
     cdef public bint at_drain
     cdef public Py_ssize_t replies
     cdef public Py_ssize_t reply_bytes
+    cdef public Py_ssize_t replies_before
+    cdef public Py_ssize_t bytes_before
     cdef public bytes out
     cdef public list outs
     cdef _push_slot(self, RunSlot slot)

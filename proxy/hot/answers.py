@@ -108,6 +108,8 @@ class Answers:
         self.at_drain = False  # something is to be done when nothing is outstanding
         self.replies = 0  # since the window was last measured, and their bytes
         self.reply_bytes = 0
+        self.replies_before = 0  # those that were measured: CLIENT LIST's totals are of both
+        self.bytes_before = 0
         self.out: bytes | None = None  # written in this turn, at first one piece,
         self.outs: list[bytes] | None = None  # then, the first included, all of them
 
@@ -186,6 +188,8 @@ class Answers:
         as many as before, for the next ones may be larger."""
         size = self.reply_bytes // max(1, self.replies) + 1
         self.window = max(1, min(WINDOW_MAX, 2 * self.window, WINDOW_BYTES // size))
+        self.replies_before += self.replies
+        self.bytes_before += self.reply_bytes
         self.replies = self.reply_bytes = 0
 
     # The same for callers outside of the compiled path: the names above are C functions there.

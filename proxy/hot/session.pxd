@@ -24,11 +24,13 @@ cdef class SessionCore(Answers):
     cdef public CRouteMap routes
     cdef public NearReading near
     cdef public double active
+    cdef public Py_ssize_t received
     cdef public bytes last
     cdef public LaneCore lane
     cdef public bint flat
     cdef public int mute
     cdef public Py_ssize_t queued
+    cdef public Py_ssize_t queued_bytes
     cdef public bint closed
     cdef public bytes rest
     cdef public Py_ssize_t need
@@ -37,6 +39,7 @@ cdef class SessionCore(Answers):
     cdef public bint odd
     cdef public bint parsing
     cdef _become(self, int mode)
+    cdef _note(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, route=int, limit=Py_ssize_t,
         specials=int, routes=CRouteMap, far=bint, run=bytes
@@ -64,7 +67,7 @@ cdef class SessionCore(Answers):
     cdef _go_tracked(self)
     @cython.locals(
         routes=CRouteMap, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
-        keys=list, key=bytes
+        last=Py_ssize_t, keys=list, key=bytes
     )
     cdef Py_ssize_t _write_one(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(slot=WriteSlot, lane=LaneCore, cache=NearCache)

@@ -32,7 +32,8 @@ MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
 # Routes of requests that are taken one by one: GET, GETORSET, and writes of one key, which stands
 # behind the name.
 NEAR, WRITE_ONE, GETORSET = int(Route.NEAR), int(Route.WRITE_ONE), int(Route.GETORSET)
-_GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
+LAST_GET, LAST_GETORSET = b"*2\r\n$3\r\nGET\r\n", b"*2\r\n$8\r\nGETORSET\r\n"
+_GET_HEAD = len(LAST_GET)
 
 # C integers in the compiled form (session.pxd), for the comparisons of every request.
 _MORE, _FULL = MORE, FULL
@@ -58,19 +59,20 @@ class SessionCore(Answers):
         self.home = mode  # the mode for when nothing is outstanding
         self.routes = self.maps[mode]
         self.near = near
-        self.active = turn.now
-        self.last = b""  # the bytes of the last small run, for CLIENT LIST's cmd=
+        self.active = turn.now  # when bytes last went in or out, as Redis's lastinteraction
+        self.received = 0  # bytes, for CLIENT LIST's tot-net-in=
+        self.last = b""  # how the last request begins, for CLIENT LIST's cmd=
         self.lane: LaneCore | None = None
         self.flat = True  # the client speaks RESP2
         self.mute = 0
         self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
-        self.closed = False
+        self.queued_bytes = 0  # and theirs since then
+        self.closed = self.parsing = False
         self.rest = b""
         self.need = 0
         self.pieces: list[bytes] = []  # behind ``rest``, when that is large
         self.gathered = 0  # bytes of both
         self.odd = False  # an upload or a tunnel: bytes are not requests
-        self.parsing = False
 
     def _become(self, mode: int) -> None:
         """The one place where the mode changes."""
@@ -80,6 +82,11 @@ class SessionCore(Answers):
 
     def become(self, mode: int) -> None:
         self._become(mode)
+
+    def _note(self, data: bytes, pos: int, end: int) -> None:
+        """The request in data[pos:end] is the client's last."""
+        end = min(end, pos + _LAST_MAX)
+        self.last = data if end - pos == len(data) else data[pos:end]
 
     def live_in(self, maps: list[RouteMap], home: int) -> None:
         """Take requests by these maps, and this mode for home; a passing one lasts on."""
@@ -92,6 +99,7 @@ class SessionCore(Answers):
 
     def data_received(self, data: bytes) -> None:
         self.active = self.turn.now
+        self.received += len(data)
         if self.odd:
             self.odd_received(data)
             return
@@ -140,6 +148,7 @@ class SessionCore(Answers):
                     if routes.tells and self.mode != _TRACKED:
                         self.near._elsewhere()
                     run = data if at - pos == end else routes.part(data, pos, at)
+                    self._note(data, routes.last, at)
                     self._forward(run, count, routes.reads, routes.marks)
                     pos = at
                 if route == _MORE:
@@ -205,10 +214,9 @@ class SessionCore(Answers):
             slot.flat = False
             slot.parts = None
             slot.following = None
-        if len(data) < _LAST_MAX:
-            self.last = data
         if self.queued >= 0:
             self.queued += count
+            self.queued_bytes += len(data)
         self._push_slot(slot)
         if self.mode == _TRACKED:
             slot.flat = self.flat
@@ -289,6 +297,8 @@ class SessionCore(Answers):
             pos = at
         if missed:
             self._ask_tracked(routes.part(data, begin, pos), missed)
+        if limit != self.window:
+            self.last = LAST_GET
         return pos
 
     def _near_hit(self, data: bytes, pos: int) -> int:
@@ -308,6 +318,7 @@ class SessionCore(Answers):
         if entry is None:
             return pos
         self._say_near(entry.reply, entry.size)
+        self.last = LAST_GETORSET
         return routes.end
 
     def _say_near(self, reply: bytes | None, size: int) -> None:
@@ -342,8 +353,6 @@ class SessionCore(Answers):
         self._push_slot(slot)
         lane._send(FILL + data[_GET_HEAD:], fill)
         lane._send(data, slot)
-        if len(data) < _LAST_MAX:
-            self.last = data
         if lane.choked:
             self.wait_for(lane)
 
@@ -355,7 +364,7 @@ class SessionCore(Answers):
     def _write_one(self, data: bytes, pos: int) -> int:
         """Forward the writes of one key each that begin at pos; the offset behind them."""
         routes = self.routes
-        end, begin, count = len(data), pos, 0
+        end, begin, count, last = len(data), pos, 0, pos
         limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
         keys: list[bytes] = []
         while pos < end and count < limit:
@@ -363,9 +372,10 @@ class SessionCore(Answers):
             if key is None or routes.route != _WRITE_ONE:
                 break
             keys.append(key)
-            pos = routes.end
+            last, pos = pos, routes.end
             count += 1
         if count:
+            self._note(data, last, pos)
             self._forward_write(routes.part(data, begin, pos), count, keys, 0)
         return pos
 
@@ -377,10 +387,9 @@ class SessionCore(Answers):
         slot = WriteSlot(self, count, cache, keys, self.mute != 0)
         slot.reads = reads
         self.mute &= ~_MUTE_SKIP
-        if len(data) < _LAST_MAX:
-            self.last = data
         if self.queued >= 0:
             self.queued += count
+            self.queued_bytes += len(data)
         self._push_slot(slot)
         lane = self.lane
         if lane is None:
@@ -390,6 +399,7 @@ class SessionCore(Answers):
             self.wait_for(lane)
 
     def _handed_over(self) -> None:
+        self.active = self.turn.now
         self.near.unsent = 0
 
     def _emptied(self) -> None:

@@ -21,7 +21,7 @@ from ..errors import ProxyError, ServerError
 from ..log import event
 from ..resp.inline import Dialect
 from ..resp.replies import parsed
-from ..session.clients import fields_of
+from ..session.client_lines import fields_of
 from ..session.context import Context
 from ..stats.fleet import Sending
 from ..table.table import Ours, Table, table_from_reply

@@ -17,6 +17,7 @@ cdef class RouteMap:
     cdef Row *rows
     cdef unsigned int mask
     cdef readonly Py_ssize_t end
+    cdef readonly Py_ssize_t last
     cdef readonly int route
     cdef readonly Py_ssize_t words
     cdef readonly bint tells

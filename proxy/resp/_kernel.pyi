@@ -11,6 +11,7 @@ BROKEN: Final[int]
 
 class RouteMap:
     end: int
+    last: int
     route: int
     reads: int
     marks: bytes | None

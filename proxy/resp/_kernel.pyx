@@ -148,7 +148,7 @@ cdef class RouteMap:
 
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
         """Walk whole canonical PLAIN, READ and TELL requests from pos, at most RUN_MAX; how many. Sets `end` (the
-        offset behind them), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
+        offset behind them), `last` (where the last of them begins), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
         a READ; else None), `tells` (whether there is a TELL) and `route`: MORE (the bytes end inside a request),
         FULL (limit reached), or the class of the request at the offset: ODD for an unknown command, an inline one,
         or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
@@ -196,6 +196,7 @@ cdef class RouteMap:
                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
                         return self.stop(count, pos, kind, reads)
                 at += size + 2
+            self.last = pos
             pos = at
             if kind == C_TELL:
                 self.tells = True

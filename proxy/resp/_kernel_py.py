@@ -65,6 +65,7 @@ class RouteMap:
                 )
         self._routes = dict(routes)
         self.end = 0
+        self.last = 0
         self.route = MORE
         self.words = 0
         self.tells = False
@@ -117,7 +118,7 @@ class RouteMap:
                 break
             marks.append(self.route == READ)
             self.tells |= self.route == TELL
-            pos = behind
+            self.last, pos = pos, behind
             count += 1
             self.route = MORE
         self.end, self.reads = pos, sum(marks)

@@ -64,6 +64,7 @@ class Moored(Protocol):
     odd: bool
     closed: bool
     queued: int
+    queued_bytes: int
     flat: bool
     eof: bool
 
@@ -117,6 +118,8 @@ class Berth:
     @queued.setter
     def queued(self, count: int) -> None:
         self._session.queued = count
+        if count <= 0:
+            self._session.queued_bytes = 0
 
     @property
     def quiet(self) -> bool:

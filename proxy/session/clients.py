@@ -1,20 +1,19 @@
-"""The clients of this proxy: who is connected, and what CLIENT LIST, INFO, KILL and UNBLOCK see of
-them.
+"""The clients of this proxy: who is connected, and what others may do to them.
 
-Ids, addresses and names are the proxy's own; the upstream knows only lanes. The fields of a line
-are Redis 7.0's plus Valkey's: https://redis.io/docs/latest/commands/client-list/."""
+Ids, addresses and names are the proxy's own; the upstream knows only lanes. How CLIENT LIST shows
+them is client_lines.py, whom it chooses filters.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
-from ..errors import BadFilter
-from ..resp.requests import integer_of
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from .identity import Identity
 from .reasons import HOLD_REDIRECTED
+from .transaction import Transaction
 
 
 class Berthed(Protocol):
@@ -22,6 +21,7 @@ class Berthed(Protocol):
 
     lane_key: LaneKey
     blocking: int
+    holds: int
 
     @property
     def lane(self) -> Lane | None: ...
@@ -45,17 +45,37 @@ class Berthed(Protocol):
     def take_pause(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a client has sent and been told, and what of both is still with us."""
+
+    received: int = 0  # bytes, since it came
+    sent: int = 0
+    answered: int = 0  # commands
+    unread: int = 0  # bytes that are no whole request yet, or wait for their turn,
+    room: int = 0  # and how many more are read ahead
+    gathered: tuple[int, int] = (0, 0)  # replies of this loop turn: bytes, pieces
+    unsent: int = 0  # bytes that the socket does not take yet
+
+
 class Client(Protocol):
     """What a session shows of itself, and how it is ended."""
 
     active: float
     last: bytes
     queued: int
+    queued_bytes: int
 
+    @property
+    def cut(self) -> bool: ...
     @property
     def identity(self) -> Identity: ...
     @property
     def berth(self) -> Berthed: ...
+    @property
+    def transaction(self) -> Transaction: ...
+    @property
+    def traffic(self) -> Traffic: ...
 
     def stall(self, reason: int) -> object: ...
     def abort(self, why: str) -> None: ...
@@ -122,126 +142,10 @@ class Clients:
         """Close the clients that pass all tests; how many. The one who asks gets its answer
         first."""
         tests = list(tests)
-        chosen = [client for client in self if all(test(client) for test in tests)]
+        chosen = [
+            client for client in self if not client.cut and all(test(client) for test in tests)
+        ]
         for client in chosen:
             if client is not by:
                 client.abort("CLIENT KILL")
         return len(chosen)
-
-
-# Whether a client of the type is subscribed; None: a link between servers, which a proxy has not.
-_TYPES: Final = {
-    b"NORMAL": False,
-    b"PUBSUB": True,
-    b"MASTER": None,
-    b"PRIMARY": None,
-    b"REPLICA": None,
-    b"SLAVE": None,
-}
-
-
-def filters(words: Sequence[bytes], by: Client) -> list[Test]:
-    """The tests that ``ID 5 ADDR a:1 ...`` stands for. BadFilter in Redis's words."""
-    tests: list[Test] = []
-    skip_me = True
-    at = 0
-    while at < len(words):
-        option = words[at].upper()
-        if at + 1 >= len(words):
-            raise BadFilter("syntax error")
-        value = words[at + 1]
-        at += 2
-        if option == b"SKIPME":
-            if value.upper() not in (b"YES", b"NO"):
-                raise BadFilter("syntax error")
-            skip_me = value.upper() == b"YES"
-            continue
-        ids = [value]
-        while option == b"ID" and at < len(words) and words[at].isdigit():
-            ids.append(words[at])
-            at += 1
-        tests.append(_test(option, value, ids, by))
-    if skip_me:
-        tests.append(lambda client: client is not by)
-    return tests
-
-
-def _test(option: bytes, value: bytes, ids: list[bytes], by: Client) -> Test:
-    text = value.decode("utf-8", "replace")
-    if option == b"ID":
-        wanted = {integer_of(word) or 0 for word in ids}
-        if min(wanted) <= 0:
-            raise BadFilter("client-id should be greater than 0")
-        return lambda client: client.identity.id in wanted
-    if option == b"TYPE":
-        if value.upper() not in _TYPES:
-            raise BadFilter(f"Unknown client type '{text}'")
-        subscribed = _TYPES[value.upper()]
-        return lambda client: (
-            subscribed is not None and any(client.berth.subscriptions) is subscribed
-        )
-    if option == b"ADDR":
-        return lambda client: client.identity.peer == text
-    if option == b"LADDR":
-        return lambda client: client.identity.local == text
-    if option == b"NAME":
-        return lambda client: client.identity.name == value
-    if option == b"USER":
-        return lambda client: client.berth.user == value
-    if option == b"MAXAGE":
-        age = integer_of(value)
-        if age is None:
-            raise BadFilter("maxage is not an integer or out of range")
-        return lambda client: by.active - client.identity.born >= age
-    raise BadFilter("syntax error")
-
-
-def _command(last: bytes) -> str:
-    """The name of the last command, out of the bytes of the last run."""
-    words = last.split(b"\r\n", 3)
-    return words[2].decode("utf-8", "replace").lower() if len(words) == 4 else "NULL"
-
-
-def line(client: Client, now: float, fields: Sequence[bytes], command: str | None = None) -> bytes:
-    """One client as CLIENT LIST shows it, with the fields that the upstream's own lines have."""
-    who, berth = client.identity, client.berth
-    sub, psub, ssub = berth.subscriptions
-    values = {
-        b"id": who.id,
-        b"addr": who.peer,
-        b"laddr": who.local,
-        b"fd": who.id,
-        b"name": who.name.decode("utf-8", "replace"),
-        b"age": int(now - who.born),
-        b"idle": int(now - client.active),
-        b"flags": berth.flags,
-        b"db": berth.lane_key.db,
-        b"sub": sub,
-        b"psub": psub,
-        b"ssub": ssub,
-        b"multi": client.queued,
-        b"watch": 0,
-        b"events": "r",
-        b"cmd": command or _command(client.last),
-        b"user": berth.user.decode("utf-8", "replace"),
-        b"redir": who.redirect,
-        b"resp": berth.lane_key.resp,
-        b"lib-name": who.library[0].decode("utf-8", "replace"),
-        b"lib-ver": who.library[1].decode("utf-8", "replace"),
-    }
-    return b" ".join(b"%b=%b" % (name, str(values.get(name, 0)).encode()) for name in fields)
-
-
-# Redis 7.0.15's own, until the upstream has shown its.
-FIELDS: Final = tuple(
-    b"id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem "
-    b"multi-mem rbs rbp obl oll omem tot-mem events cmd user redir resp".split()
-)
-
-
-def fields_of(reply: bytes) -> tuple[bytes, ...]:
-    """The field names out of the first line of a CLIENT LIST or INFO reply."""
-    for row in reply.split(b"\n"):
-        if row.startswith((b"id=", b"txt:id=")):
-            return tuple(word.partition(b"=")[0] for word in row.removeprefix(b"txt:").split())
-    return FIELDS

@@ -16,7 +16,9 @@ class Identity:
     library: tuple[bytes, bytes] = (b"", b"")  # CLIENT SETINFO lib-name, lib-ver
     peer: str = ""
     local: str = ""
+    capa: str = ""  # CLIENT LIST's capa=: "r" for CLIENT CAPA REDIRECT
     marks: str = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
+    waits_in: bytes = b""  # how the request begins that blocks it
     redirect: int = -1  # whose client gets our invalidations
     redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get
 
@@ -30,6 +32,7 @@ class Identity:
         """As RESET does."""
         self.name = b""
         self.marks = ""
+        self.capa = ""
         self.redirect = -1
 
 

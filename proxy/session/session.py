@@ -20,7 +20,7 @@ from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
 from ..hot.answers import STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
-from ..hot.session import MUTE_SKIP, NONE_WRITTEN, SessionCore
+from ..hot.session import LAST_MAX, MUTE_SKIP, NONE_WRITTEN, SessionCore
 from ..log import event
 from ..resp.modes import Mode
 from ..resp.requests import Partial, parse_request
@@ -30,7 +30,7 @@ from ..upstream.dial import keep_alive
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from .berth import Berth
-from .clients import Client
+from .clients import Client, Traffic
 from .conducted import Acts
 from .context import Context
 from .identity import Identity
@@ -182,7 +182,13 @@ class Session(SessionCore):
             return -1
         if isinstance(request, Partial):
             return self._incomplete(data, pos, route, request.need)
-        return request.end if not request.args or self._act(request.args, route) else -1
+        if not request.args:
+            return request.end
+        last, self.last = self.last, data[pos : min(request.end, pos + LAST_MAX)]
+        if self._act(request.args, route):
+            return request.end
+        self.last = last  # not yet: it is offered again
+        return -1
 
     def _act(self, args: list[bytes], route: int) -> bool:
         """Do what the request says; False: not now, or never."""
@@ -244,6 +250,7 @@ class Session(SessionCore):
         assert lane is not None
         self.berth.holds |= HOLD_UPLOAD
         lane.patient = True
+        self.last = data[pos : pos + LAST_MAX]
         self._upload = upload
         self.odd = True
         if self.berth.holds & HOLD_MULTI and keys is None:
@@ -302,6 +309,25 @@ class Session(SessionCore):
     def client(self) -> Client:
         """The session as CLIENT shows it."""
         return self
+
+    @property
+    def cut(self) -> bool:
+        """Whether the connection is ending already."""
+        return self.wire is None or self.wire.is_closing()
+
+    @property
+    def traffic(self) -> Traffic:
+        gathered = self.outs or ([self.out] if self.out is not None else [])
+        unread = len(self.rest) + sum(map(len, self.pieces))
+        return Traffic(
+            received=self.received,
+            sent=self.bytes_before + self.reply_bytes,
+            answered=self.replies_before + self.replies,
+            unread=unread,
+            room=READ_AHEAD - unread,
+            gathered=(sum(map(len, gathered)), len(gathered)),
+            unsent=self.wire.get_write_buffer_size() if self.wire is not None else 0,
+        )
 
     def send(self, data: bytes, slot: Slot, lane: Lane | None = None) -> None:
         """Send requests whose replies a slot waits for, which has its place already or needs

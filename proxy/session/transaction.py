@@ -13,6 +13,7 @@ class Transaction:
     # What makes elements of EXEC's reply ours, by position.
     patches: list[tuple[int, Patch]] = field(default_factory=list[tuple[int, Patch]])
     keys: list[bytes] | None = field(default_factory=list[bytes])  # that EXEC writes, None: any
+    watched: set[bytes] = field(default_factory=set[bytes])  # for CLIENT LIST's watch=
     leases: list[bytes] = field(default_factory=list[bytes])  # that must be void before EXEC writes
 
     def writes(self, keys: list[bytes] | None, leases: list[bytes]) -> None:

@@ -41,6 +41,8 @@ def block(session: Conducted, args: list[bytes]) -> bool:
         return why.line
 
     seen, lost = forgetting(session, keys, answered, failed)
+    if not session.berth.blocking:
+        session.client.identity.waits_in = session.client.last
     session.berth.blocking += 1
     lane.patient = True
     session.berth.hold(HOLD_BLOCKED)

@@ -8,16 +8,19 @@ https://redis.io/docs/latest/commands/?group=connection"""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ...errors import BadFilter, ProxyError
-from ...hot.session import MUTE_OFF, MUTE_SKIP
+from ...hot.session import LAST_MAX, MUTE_OFF, MUTE_SKIP
+from ...resp.inline import Dialect
 from ...resp.modes import Mode
 from ...resp.replies import OK, bulk, error, integer, null, verbatim
 from ...resp.requests import encode, integer_of, is_name
-from .. import clients
+from ..client_lines import FIELDS, Known, fields_of, line
+from ..clients import Test
 from ..conducted import Conducted
+from ..filters import filters, ids_end
 from ..reasons import STALL_END
 from .odd import sticky
 from .pause import pause, unpause
@@ -84,31 +87,56 @@ def _trackinginfo(session: Conducted, args: list[bytes]) -> Answer:
 
 
 def _info(session: Conducted, args: list[bytes]) -> Answer:
+    known, asking = _known(session), _asking(session, args)
+
     def answer(reply: bytes) -> bytes:
-        fields = clients.fields_of(reply)
-        text = clients.line(session.client, session.context.turn.now, fields, "client|info")
+        text = line(session.client, session.context.turn.now, fields_of(reply), known, asking)
         return verbatim(text + b"\n", session.berth.lane_key.resp)
 
     return answer
 
 
+def _asking(session: Conducted, args: list[bytes]) -> bytes:
+    """The request that asks, which is EXEC where it was queued; of a long one more than its
+    beginning."""
+    last = session.client.last
+    return last if len(last) < LAST_MAX else encode(args)
+
+
+def _known(session: Conducted) -> Known:
+    """The commands of the server, and ours."""
+    commands, customs = session.context.table.commands, session.context.customs
+
+    def subcommands(name: bytes) -> Collection[bytes] | None:
+        if name in customs:
+            return {one.name.upper().encode() for one in customs[name].subcommands}
+        return commands[name].subcommands if name in commands else None
+
+    return subcommands
+
+
 def _list(session: Conducted, args: list[bytes]) -> Answer:
+    known, asking = _known(session), _asking(session, args)
+
     def answer(reply: bytes) -> bytes:
         try:
-            # LIST shows the asker too; its filters are KILL's.
-            tests = clients.filters([*args[2:], b"SKIPME", b"NO"], session.client)
+            tests = filters(args[2:], session.client, skip_me=False, unite=_unites(session))
         except BadFilter as bad:
             return bad.line
-        fields = session.context.fields or clients.FIELDS
-        now = session.context.turn.now
+        fields = session.context.fields or FIELDS
+        now, me = session.context.turn.now, session.client
         lines = [
-            clients.line(one, now, fields, "client|list" if one is session.client else None) + b"\n"
+            line(one, now, fields, known, asking if one is me else b"") + b"\n"
             for one in session.context.clients
             if all(test(one) for test in tests)
         ]
         return verbatim(b"".join(lines), session.berth.lane_key.resp)
 
     return answer
+
+
+def _unites(session: Conducted) -> bool:
+    return session.context.dialect is Dialect.VALKEY
 
 
 def queued(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer | None]:
@@ -184,10 +212,10 @@ def _killing(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer
     then."""
     old_form = len(args) == 3
     words = [b"ADDR", args[2], b"SKIPME", b"NO"] if old_form else args[2:]
-    tests: list[clients.Test] = []
+    tests: list[Test] = []
     bad: BadFilter | None = None
     try:
-        tests = clients.filters(words, session.client)
+        tests = filters(words, session.client, unite=_unites(session))
     except BadFilter as error:
         bad = error
 
@@ -206,18 +234,18 @@ def _killing(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer
 
 
 def _without_ids(words: list[bytes]) -> list[bytes]:
-    """The filters of CLIENT KILL but ID and its numbers; what is no number is the server's to
-    refuse."""
+    """The filters of CLIENT KILL but ID and its numbers, which would be lanes'; what is no number
+    is the server's to refuse."""
     kept: list[bytes] = []
     at = 0
     while at < len(words):
-        if words[at].upper() == b"ID" and (integer_of(b"".join(words[at + 1 : at + 2])) or 0) > 0:
-            at += 2
-            while at < len(words) and words[at].isdigit():
-                at += 1
-        else:
-            kept += words[at : at + 2]
-            at += 2
+        option, behind = words[at].upper(), at + 2
+        number = integer_of(words[at + 1]) if at + 1 < len(words) else None
+        if option in (b"ID", b"NOT-ID"):
+            behind = ids_end(words, behind)
+        if option != b"ID" or (number or 0) <= 0:
+            kept += words[at:behind]
+        at = behind
     return kept
 
 

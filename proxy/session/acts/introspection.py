@@ -21,7 +21,6 @@ from ...custom.introspection import (
     row,
 )
 from ...errors import BadInput
-from ...hot.session import LAST_MAX
 from ...keys.glob import compile_glob
 from ...resp.kernel import Cutter
 from ...resp.replies import bulk, error, integer
@@ -45,8 +44,6 @@ def merge(session: Conducted, args: list[bytes]) -> bool:
     if answer is None:
         session.forward(request)
         return True
-    if len(request) < LAST_MAX:
-        session.client.last = request
     session.peek(request, answer)
     return True
 

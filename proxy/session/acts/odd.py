@@ -108,4 +108,6 @@ def stick(session: Conducted, args: list[bytes], reply: bytes) -> bytes:
         if mark is not None:
             who.marks = who.marks.replace(mark, "")
             who.marks += mark if args[2].upper() == b"ON" else ""
+        if args[1:2] and args[1].upper() == b"CAPA" and b"REDIRECT" in map(bytes.upper, args[2:]):
+            who.capa = "r"
     return reply

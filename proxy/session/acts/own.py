@@ -17,7 +17,7 @@ from ...errors import IN_MULTI, NOAUTH, BadInput, ProxyError
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
-from ...hot.session import MUTE_SKIP
+from ...hot.session import LAST_GETORSET, MUTE_SKIP
 from ...resp.modes import Mode
 from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode
@@ -48,6 +48,7 @@ def getorset(session: Conducted, data: bytes, pos: int) -> int:
     end = routes.end
     scopes = session.context.scopes
     scopes.used()
+    session.client.last = LAST_GETORSET
     _read(session, key, scopes.specs[b"GETORSET"])
     return end
 

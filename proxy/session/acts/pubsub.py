@@ -42,6 +42,7 @@ def unsubscribe(session: Conducted, args: list[bytes]) -> bool:
     slot = SubscribeSlot(session.answers, args[0].lower(), len(args) - 1)
     session.mute &= ~MUTE_SKIP
     session.take_place(slot)
+    session.answers.replies_before -= slot.count - 1  # it is one command, whatever it names
     session.send(encode(args), slot)
     session.stall(STALL_DRAIN)
     return True

@@ -46,6 +46,7 @@ def whole(session: Conducted, data: bytes, pos: int) -> int:
         return 0
     keys = _keys_written(session, data, begin.end(), end.start())
     session.forward(data[pos : end.end()], count + 2, keys=keys)
+    session.client.last = end[0]
     return end.end()
 
 
@@ -138,6 +139,8 @@ def leave_multi(session: Conducted, also: int) -> None:
     """No transaction is open any more; let go of these holds with it."""
     session.berth.queued = -1
     session.transaction.clear()
+    if also & HOLD_WATCH:
+        session.transaction.watched.clear()
     session.berth.let_go(HOLD_MULTI | also)
 
 
@@ -186,7 +189,10 @@ def watch(session: Conducted, args: list[bytes]) -> bool:
         return _unqueued(session, args)
     if not session.berth.pin():
         return False
+    if not session.berth.holds & HOLD_WATCH:
+        session.transaction.watched.clear()
     session.berth.hold(HOLD_WATCH)
+    session.transaction.watched.update(args[1:])
     return forward(session, args)
 
 

@@ -16,7 +16,7 @@ from nearhit.proxy.process.upstream_facts import (
     version_of,
 )
 from nearhit.proxy.resp.requests import Dialect
-from nearhit.proxy.session.clients import FIELDS
+from nearhit.proxy.session.client_lines import FIELDS
 from nearhit.proxy.table.table import Ours
 from nearhit.proxy.upstream.ask import Done, Reply
 from nearhit.proxy.upstream.lanes import PINNED_DEFAULT

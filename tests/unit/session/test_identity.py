@@ -39,8 +39,8 @@ def test_a_unix_client_with_a_name_keeps_it() -> None:
 
 
 def test_reset_undoes_what_the_client_has_said_and_nothing_else() -> None:
-    who = Identity(1.0, 7, b"me", (b"lib", b"1"), "a:1", "b:2", "e", 5)
+    who = Identity(1.0, 7, b"me", (b"lib", b"1"), "a:1", "b:2", capa="r", marks="e", redirect=5)
 
     who.reset()
 
-    assert who == Identity(1.0, 7, b"", (b"lib", b"1"), "a:1", "b:2", "", -1)
+    assert who == Identity(1.0, 7, b"", (b"lib", b"1"), "a:1", "b:2")

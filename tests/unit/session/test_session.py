@@ -570,3 +570,78 @@ async def test_a_lane_that_died_in_the_warm_pool_is_not_lent(world: World, clien
     lane = client.session.lane
     assert lane is not None
     assert lane.state is LaneState.READY
+
+
+# --- What CLIENT LIST shows
+
+
+async def test_the_last_request_of_a_run_is_the_last_one(world: World, client: Client) -> None:
+    last = encode([b"STRLEN", b"k"])
+    client.raw(GET + encode([b"SET", b"k", b"v" * 2000]) + last)
+    await world.settle()
+
+    assert client.session.last == last
+
+
+async def test_of_a_long_request_the_beginning_is_kept(world: World, client: Client) -> None:
+    long = encode([b"SET", b"k", b"v" * 2000])
+    client.raw(long)
+    await world.settle()
+
+    assert client.session.last == long[:512]
+
+
+async def test_a_request_that_must_wait_is_not_the_last_yet(world: World, client: Client) -> None:
+    subscribe = encode([b"SUBSCRIBE", b"a"])
+    client.raw(GET + subscribe)
+    wire = await world.upstream(0)
+    assert client.session.last == GET
+
+    wire.reply(b"$-1\r\n")
+    await world.settle()
+
+    assert client.session.last == subscribe
+
+
+async def test_bytes_in_and_bytes_out_end_idleness(world: World, client: Client) -> None:
+    turn = world.context.turn
+    turn.now += 10
+    client.raw(GET)
+    wire = await world.upstream(0)
+    assert client.session.active == turn.now
+
+    turn.now += 10
+    wire.reply(b"$-1\r\n")
+    await world.settle()
+
+    assert client.session.active == turn.now
+
+
+async def test_traffic_is_counted_past_every_window(world: World, client: Client) -> None:
+    for _ in range(20):
+        await asked(world, client, b"GET", b"k", reply=b"$1\r\nv\r\n")
+    client.raw(GET[:-1])
+
+    traffic = client.session.traffic
+    assert traffic.received == 21 * len(GET) - 1
+    assert traffic.sent == 20 * len(b"$1\r\nv\r\n")
+    assert traffic.answered == 20
+    assert traffic.unread == len(GET) - 1
+
+
+async def test_replies_of_this_turn_are_gathered(world: World, client: Client) -> None:
+    client.session.write(b"+1\r\n")
+    client.session.write(b"+22\r\n")
+    assert client.session.traffic.gathered == (9, 2)
+
+    await world.settle()
+
+    assert client.session.traffic.gathered == (0, 0)
+
+
+async def test_a_client_is_cut_as_soon_as_its_end_has_begun(world: World, client: Client) -> None:
+    assert not client.session.cut
+
+    client.session.abort("CLIENT KILL")
+
+    assert client.session.cut

@@ -219,8 +219,8 @@ async def test_list_shows_our_clients_and_filters_them(world: World, client: Cli
     got = await asked(world, client, b"CLIENT", b"LIST", reply=reply)
     one = await asked(world, client, b"CLIENT", b"LIST", b"ID", b"2", reply=reply)
 
-    assert got == b"$52\r\nid=1 name= cmd=client|list\nid=2 name=other cmd=NULL\n\r\n"
-    assert one == b"$25\r\nid=2 name=other cmd=NULL\n\r\n"
+    assert got == (b"$62\r\nid=1 name= cmd=client|list\nid=2 name=other cmd=client|setname\n\r\n")
+    assert one == b"$35\r\nid=2 name=other cmd=client|setname\n\r\n"
 
 
 async def test_a_filter_that_the_server_took_and_we_do_not_is_refused(
