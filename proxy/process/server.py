@@ -127,6 +127,7 @@ class Server:
             parts.scopes.tick()
             self._swaps.tick()
             parts.lanes.tick()
+            parts.lanes.newcomers.tick()
             parts.fleet.tick()
             if self._place is not None:
                 self._place.publish(parts.stats)

@@ -1,4 +1,5 @@
-"""Notices SWAPDB, of which the server tells nobody: by how often it says that it was called.
+"""Notices SWAPDB and changes of the ACL, of which the server tells nobody: by how often it says
+that they were called.
 
     once a second, while somebody lives by what was read ─▶ INFO commandstats ─▶ calls_of
                                                               other than before ─▶ swapped()
@@ -15,14 +16,15 @@ from typing import Final
 from ..stats.fleet import Sending
 from ..upstream.ask import Reply
 
-_CALLS: Final = re.compile(rb"^cmdstat_swapdb:(calls=\d+,usec=\d+)", re.MULTILINE)
+_CALLS: Final = re.compile(
+    rb"^cmdstat_(?:swapdb|acl\|(?:setuser|deluser|load)):(calls=\d+,usec=\d+)", re.MULTILINE
+)
 
 
 def calls_of(info: bytes) -> bytes:
-    """How often SWAPDB was called and how long it took, as one text that differs after each call;
+    """How often they were called and how long it took, as one text that differs after each call;
     empty: never, or never since CONFIG RESETSTAT."""
-    found = _CALLS.search(info)
-    return found[1] if found else b""
+    return b" ".join(_CALLS.findall(info))
 
 
 class Swaps:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..custom.spec import Call
-from ..errors import CacheBusy, LockBusy, UpstreamRefused
+from ..errors import NOAUTH, CacheBusy, LockBusy, ServerError, UpstreamRefused
 from ..hot.answers import Turn
 from ..keys.ours import OurKeys
 from ..loading.demo import DemoSource
@@ -31,7 +31,9 @@ from ..loading.writes import Voidable, Writes
 from ..locking.locks import Locks
 from ..near.cache import NearCache
 from ..resp.kernel import BUILD
+from ..resp.replies import Value
 from ..session.acts.conduct import ALL_ACTS
+from ..session.acts.permits import newcomers_changed
 from ..session.clients import Clients
 from ..session.context import Context
 from ..session.scopes import Scope, Scopes
@@ -87,7 +89,7 @@ class Parts:
 
     def session(self) -> Session:
         """The session of a client that has just connected."""
-        return Session(self.context, ALL_ACTS, self.lanes.primary_key)
+        return Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
 
 
 class Rooms:
@@ -199,6 +201,7 @@ def wire(
     hosts = (*config.http_hosts, *listens)
     # As the service did that had this API first. Who has loaders has said where values come from.
     demo = config.env == "development" and not config.loaders
+    lanes.newcomers.changed = lambda: newcomers_changed(context)
     parts = Parts(lanes, loaders, stats, fleet, scopes, context, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts
@@ -269,13 +272,14 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
 
 
 def swaps_of(parts: Parts) -> Swaps:
-    """What notices SWAPDB by the server's own count."""
+    """What notices SWAPDB, and new rights, by the server's own count."""
     near, scopes = parts.context.near, parts.scopes
 
     def swapped() -> None:
         if near is not None:
             near.flush("flushed")
         scopes.wake()
+        parts.lanes.newcomers.look()
 
     return Swaps(
         parts.primary.ask,
@@ -296,7 +300,17 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
     stats = parts.stats
     reading = stats.reading if place is None else partial(place.reading, stats)
 
+    def admit() -> None:
+        """Each request is a newcomer's."""
+        if parts.lanes.locked(parts.lanes.newcomer_key):
+            raise ServerError(NOAUTH)
+
+    async def run(words: Sequence[bytes]) -> Value:
+        admit()
+        return await parts.scopes.ask(words, key)
+
     async def get(name: bytes) -> bytes | None:
+        admit()
         value = await parts.scopes.scope(key).tracked.upstream.ask(b"GET", name)
         if value is not None:
             parts.stats.add("hits")  # a miss is counted where it is loaded
@@ -307,7 +321,7 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
 
     return Http(
         Api(
-            run=lambda words: parts.scopes.ask(words, key),
+            run=run,
             get=get,
             ping=lambda: parts.scopes.scope(key).tracked.upstream.ask(b"PING"),
             metrics=Metrics(reading, VERSION, BUILD).text,

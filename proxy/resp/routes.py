@@ -53,4 +53,5 @@ class Route(IntEnum):
     NEAR = 32  # GET, where the near cache may have the answer
     WRITE_ONE = 33  # a write of the one key behind the name, which the near cache forgets
     NEAR_MANY = 34  # MGET, of which the near cache may have some answers
+    PERMIT = 36  # ACL, CONFIG: may change who may what
     TELL = 35  # PLAIN, and what it tells of strings may be newer than what the near cache has

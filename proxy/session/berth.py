@@ -334,7 +334,7 @@ class Berth:
 
     def _home(self) -> Mode:
         session = self._session
-        if self.lane_key.user is None and session.context.lanes.locked:
+        if session.context.lanes.locked(self.lane_key):
             return Mode.LOCKED
         if self.holds & HOLD_MULTI:
             return Mode.QUEUEING

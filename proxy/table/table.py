@@ -20,10 +20,12 @@ from .modes import Transform, transforms
 NAME_MAX: Final = 32  # bytes: as the kernel has it
 
 OVERLAY: Final[Mapping[bytes, Route]] = {
+    b"ACL": Route.PERMIT,
     b"ASKING": Route.STICKY,
     b"AUTH": Route.AUTH,
     b"CLIENT": Route.CLIENT,
     b"COMMAND": Route.COMMAND,
+    b"CONFIG": Route.PERMIT,
     b"DEBUG": Route.DEBUG,
     b"DISCARD": Route.DISCARD,
     b"EVAL": Route.SCRIPTED,

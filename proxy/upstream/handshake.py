@@ -62,7 +62,7 @@ def steps(
 ) -> list[Step]:
     """The requests that make a new connection what ``key`` says; ``bare``: without any login;
     ``tracks``: its user may track, if the key says that it shall."""
-    asked = [] if bare else _login(key, upstream)
+    asked = [] if bare else login(key, upstream)
     select = [Step((b"SELECT", b"%d" % key.db), Purpose.STATE)] if key.db else []
     if key.user is not None and asked:
         asked = [Step(step.words, Purpose.EARLY) for step in select] + asked
@@ -88,7 +88,7 @@ def again(asked: Sequence[Step], replies: Sequence[bytes]) -> list[Step]:
     ]
 
 
-def _login(key: LaneKey, upstream: Upstream) -> list[Step]:
+def login(key: LaneKey, upstream: Upstream) -> list[Step]:
     """AUTH as the key's user, or as the upstream URL says, or not at all."""
     if key.user is not None:
         words: tuple[bytes, ...] = (b"AUTH", key.user.name, key.user.password)

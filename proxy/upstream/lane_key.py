@@ -43,6 +43,7 @@ class LaneKey:
     resp: int = 2
     user: User | None = None
     use: Use = Use.REQUESTS
+    era: int = 0  # newcomers.py; 0: whoever the server has let in
 
     def with_db(self, db: int) -> LaneKey:
         return replace(self, db=db)
@@ -51,4 +52,4 @@ class LaneKey:
         return replace(self, resp=resp)
 
     def with_user(self, user: User | None) -> LaneKey:
-        return replace(self, user=user)
+        return replace(self, user=user, era=0 if user is not None else self.era)

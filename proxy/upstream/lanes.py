@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from itertools import chain, count
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from .ask import Done, Reply
 from .dial import Dial
 from .lane import Lane
 from .lane_key import LaneKey
+from .newcomers import Newcomers
 from .pause import Pause
 from .ports import Owner
 
@@ -80,6 +82,7 @@ class Lanes:
         self.down: ProxyError | None = None
         self.pause = Pause()
         self.primary_key = LaneKey(db=dial.upstream.db)
+        self.newcomers = Newcomers(self.asking, dial.upstream)
         self._start = start
         self.pinned_max = pinned_max or PINNED_DEFAULT
         self._pinned_set = pinned_max is not None
@@ -137,10 +140,18 @@ class Lanes:
         self._forget_closed()
 
     @property
-    def locked(self) -> bool:
-        """Whether the server wants a login that the proxy itself does not have."""
+    def newcomer_key(self) -> LaneKey:
+        """What a client has that comes now."""
+        barred = self.newcomers.barred
+        return replace(self.primary_key, era=self.newcomers.era) if barred else self.primary_key
+
+    def locked(self, key: LaneKey) -> bool:
+        """Whether the server wants a login of a client with this key: it has none, and neither has
+        the proxy."""
+        if key.user is not None or not self.newcomers.barred:
+            return False
         primary = self._shared.get(self.primary_key)
-        return primary is not None and primary.locked
+        return bool(key.era) or (primary is not None and primary.locked)
 
     def forget(self, key: LaneKey) -> None:
         """Drop a shared lane that the server refused, if nobody else uses it."""
@@ -291,6 +302,8 @@ class Lanes:
         self.down = None
         self._dialling.discard(lane)
         self._place_came()
+        if lane is not self._asking and (lane.locked or lane.key.era):
+            self.newcomers.take(lane.locked)
         self._on_ready(lane)
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None:

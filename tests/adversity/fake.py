@@ -22,6 +22,7 @@ OWN: dict[bytes, bytes] = {
     b"HELLO": b"%2\r\n$2\r\nid\r\n:7\r\n$5\r\nproto\r\n:3\r\n",
     b"CLIENT": b"+OK\r\n",
     b"PING": b"+PONG\r\n",
+    b"RESET": b"+RESET\r\n",
     b"SELECT": b"+OK\r\n",
 }
 

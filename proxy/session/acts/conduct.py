@@ -21,6 +21,7 @@ from .introspection import merge
 from .mget import read_many
 from .odd import monitor, odd, sticky, tunnel
 from .own import custom, getorset, read_through
+from .permits import permit
 from .plain import Act, forward
 from .pubsub import subscribe, unsubscribe
 from .transactions import discard, execute, multi, queue, unwatch, watch, whole
@@ -52,6 +53,7 @@ ACTS: Final[Mapping[Route, Act]] = {
     Route.MULTI: multi,
     Route.NEAR: forward,
     Route.NEAR_MANY: read_many,
+    Route.PERMIT: permit,
     Route.QUIT: quit_,
     Route.READ_THROUGH: read_through,
     Route.RESET: reset,

@@ -116,7 +116,7 @@ def reset(session: Conducted, args: list[bytes]) -> bool:
     session.context.clients.redirect(session.client, None)
     session.client.identity.reset()
     session.berth.blocking = 0
-    session.berth.rekey(session.context.lanes.primary_key)
+    session.berth.rekey(session.context.lanes.newcomer_key)
     if not skipped:
         session.say(b"+RESET\r\n")
     return True

@@ -158,8 +158,8 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
     """GET or MGET, where loaders answer for the misses of their keys."""
     loaders, scopes, berth = session.context.loaders, session.context.scopes, session.berth
     wanted = args[0].upper() == b"MGET" or len(args) == 2
-    # Behind WATCH only what that connection reads is watched.
-    own = berth.own is not None
+    # Behind WATCH only what that connection reads is watched; strangers are the server's.
+    own = berth.own is not None or session.mode == Mode.LOCKED
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
         if session.mode == Mode.NEAR and len(args) == 2 and berth.idle():
             _read(session, args[1], None)

@@ -48,6 +48,10 @@ def bench() -> Bench:
         (info(3, 12), b"calls=3,usec=12"),
         (info(0), b""),
         (b"-NOPERM no\r\n", b""),
+        (
+            info(1) + b"cmdstat_acl|setuser:calls=2,usec=3,usec_per\r\n",
+            b"calls=1,usec=4 calls=2,usec=3",
+        ),
         (b"=9\r\ntxt:" + info(1), b"calls=1,usec=4"),
     ],
 )

@@ -182,13 +182,15 @@ async def test_past_the_last_bound_whatever_nobody_uses_makes_room(
 
 
 async def test_the_pool_is_locked_where_its_first_lane_is(bench: Bench) -> None:
-    assert not bench.lanes.locked
+    assert not bench.lanes.locked(LaneKey())
     noauth = b"-NOAUTH Authentication required.\r\n"
     bench.dial.handshake = {b"HELLO": noauth, b"PING": noauth}
 
     await bench.shared()
 
-    assert bench.lanes.locked
+    assert bench.lanes.locked(LaneKey())
+    assert not bench.lanes.locked(LaneKey(user=User(b"alice", b"pw")))
+    assert bench.lanes.newcomer_key == LaneKey(era=1)
 
 
 @pytest.mark.parametrize("user", [True, False])
