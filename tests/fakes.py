@@ -43,6 +43,10 @@ class Wire(asyncio.Transport):
         self.reading = True
         self.end = ""  # how our side has ended it
         self.lost = False
+        self.unread = 0  # bytes that the other side has not read
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # nothing else is written
         assert isinstance(data, bytes)

@@ -3,7 +3,7 @@
 
 cimport cython
 
-cdef int _WINDOW_BYTES, _STALL_WINDOW
+cdef int _WINDOW_BYTES, _STALL_WINDOW, _STALL_CLIENT
 
 
 cdef class RunSlot:
@@ -36,6 +36,7 @@ cdef class Answers:
     cdef public Py_ssize_t reply_bytes
     cdef public Py_ssize_t replies_before
     cdef public Py_ssize_t bytes_before
+    cdef public bint large
     cdef public bytes out
     cdef public list outs
     cdef _push_slot(self, RunSlot slot)
@@ -46,12 +47,14 @@ cdef class Answers:
     @cython.locals(slot=RunSlot)
     cdef _advance(self)
     cdef _resize_window(self)
+    cdef _narrow(self)
     cdef _handed_over(self)
     cdef _emptied(self)
 
 
 cdef class Turn:
     cdef public double now
+    cdef public double wary_until
     cdef public object clock
     cdef public object call_soon
     cdef public list dirty

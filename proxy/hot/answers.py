@@ -23,11 +23,18 @@ from ..errors import ProxyError
 WINDOW_START = 4
 WINDOW_MAX = 256
 WINDOW_BYTES = 4 * 1024 * 1024
-# A bit of Answers.stalls: until half of the window is free. The others are in session/reasons.py.
+# Seconds after somebody's replies were found to be large in which those of others are asked for one
+# at a time at first: many come to read the same.
+WARY = 10.0
+# Who gets replies of this size on average is kept off the lanes that others share.
+LARGE_REPLY = 256 * 1024
+# Bits of Answers.stalls: until half of the window is free, until the client reads. The others are
+# in session/reasons.py.
 STALL_WINDOW = 2
+STALL_CLIENT = 16
 
 # C integers in the compiled form (answers.pxd).
-_WINDOW_BYTES, _STALL_WINDOW = WINDOW_BYTES, STALL_WINDOW
+_WINDOW_BYTES, _STALL_WINDOW, _STALL_CLIENT = WINDOW_BYTES, STALL_WINDOW, STALL_CLIENT
 
 
 class Slot(Protocol):
@@ -103,13 +110,14 @@ class Answers:
         self.head: RunSlot | None = None
         self.tail: RunSlot | None = None
         self.owed = 0  # replies outstanding, and how many may be
-        self.window = WINDOW_START
+        self.window = turn.start()
         self.stalls: int = 0  # why nothing is parsed: bits
         self.at_drain = False  # something is to be done when nothing is outstanding
         self.replies = 0  # since the window was last measured, and their bytes
         self.reply_bytes = 0
         self.replies_before = 0  # those that were measured: CLIENT LIST's totals are of both
         self.bytes_before = 0
+        self.large = False  # they are large
         self.out: bytes | None = None  # written in this turn, at first one piece,
         self.outs: list[bytes] | None = None  # then, the first included, all of them
 
@@ -163,6 +171,8 @@ class Answers:
         self._handed_over()
         if self.wire is not None:
             self.wire.write(data)
+            if self.large or self.reply_bytes > _WINDOW_BYTES or self.stalls & _STALL_CLIENT:
+                self.weigh()
 
     def _advance(self) -> None:
         """The head of the queue is filled: hand out what stands complete behind it."""
@@ -191,6 +201,27 @@ class Answers:
         self.replies_before += self.replies
         self.bytes_before += self.reply_bytes
         self.replies = self.reply_bytes = 0
+        if size > LARGE_REPLY:
+            if not self.large:
+                self.grow_large()
+        elif self.large and size < LARGE_REPLY // 4:
+            self.large = False
+            self.at_drain = True
+
+    def _narrow(self) -> None:
+        """What follows may be answered with anything, whatever was seen before."""
+        if self.window > WINDOW_START:
+            self.window = self.turn.start()
+            self.replies_before += self.replies
+            self.bytes_before += self.reply_bytes
+            self.replies = self.reply_bytes = 0
+
+    def grow_large(self) -> None:
+        """Replies are large from now on: what follows goes another way, when all is answered."""
+        self.large = True
+        self.turn.wary_until = self.turn.now + WARY
+        self.window = 1
+        self.at_drain = True
 
     # The same for callers outside of the compiled path: the names above are C functions there.
 
@@ -213,6 +244,9 @@ class Answers:
 
     def _emptied(self) -> None:
         """Nothing is outstanding any more."""
+
+    def weigh(self) -> None:
+        """More of large replies, or for a client that does not read, has gone to the socket."""
 
     def resume(self, reason: int) -> None:
         raise NotImplementedError
@@ -241,9 +275,14 @@ class Turn:
         self.now = now
         self.call_soon = call_soon
         self.dirty: list[Answers] = []
+        self.wary_until = 0.0
         # Reads of strings that the server has answered: with a value, with nil.
         self.hits = 0
         self.misses = 0
+
+    def start(self) -> int:
+        """How many replies may be outstanding whose sizes are not known yet."""
+        return 1 if self.now < self.wary_until else WINDOW_START
 
     def flush(self) -> None:
         dirty = self.dirty

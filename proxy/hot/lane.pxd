@@ -5,7 +5,7 @@ cimport cython
 from nearhit.proxy.hot.answers cimport RunSlot, Turn
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
-cdef int _PUSH, _BROKEN
+cdef int _PUSH, _BROKEN, _TURN_BYTES
 
 
 cdef class LaneCore:
@@ -23,6 +23,7 @@ cdef class LaneCore:
     cdef public bint tracking
     cdef public Py_ssize_t sent
     cdef public Py_ssize_t done
+    cdef public Py_ssize_t heavy
     cdef public bint plain_framing
     cdef public object call_soon
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, turn=Turn)

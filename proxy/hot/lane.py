@@ -25,8 +25,11 @@ class LaneState(Enum):
 
 READY = LaneState.READY
 
+# A read of this size is one turn's: libuv would go on with up to 32 of them before anybody else.
+TURN_BYTES = 128 * 1024
+
 # C integers in the compiled form (lane.pxd), for the comparisons of every reply.
-_PUSH, _BROKEN = PUSH, BROKEN
+_PUSH, _BROKEN, _TURN_BYTES = PUSH, BROKEN, TURN_BYTES
 
 
 class LaneCore:
@@ -47,6 +50,8 @@ class LaneCore:
         self.tracking = False  # the server tells here of changes to what is read here
         self.sent = 0  # slots that were sent, and those that were answered,
         self.done = 0  # in the same order
+        # Until so many are answered large replies are on their way: others go elsewhere.
+        self.heavy = 0
         # Replies are told apart by their ends alone: no tunnel, no subscriptions.
         self.plain_framing = True
         self.call_soon = call_soon
@@ -84,6 +89,8 @@ class LaneCore:
 
     def data_received(self, data: bytes) -> None:
         self.heard += 1
+        if len(data) >= _TURN_BYTES:
+            self.rest_a_turn()
         if not self.plain_framing:
             self.odd_received(data, 0)
             return
@@ -170,6 +177,9 @@ class LaneCore:
         raise NotImplementedError
 
     def lose(self, why: str) -> None:
+        raise NotImplementedError
+
+    def rest_a_turn(self) -> None:
         raise NotImplementedError
 
     def resume_reading(self) -> None:

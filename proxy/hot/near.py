@@ -44,10 +44,10 @@ class NearReading:
         )
 
     def _hears(self) -> bool:
-        """Whether it is read from, and says something: for a client that does not read it may not
-        be, and what has changed is not heard of."""
+        """Whether it is read from, and says something soon: for a client that does not read it may
+        not be, and behind large replies what has changed is heard of late."""
         lane = self.lane
-        return lane is not None and not lane.paused and not lane.silent
+        return lane is not None and not lane.paused and not lane.silent and lane.done >= lane.heavy
 
     def _fresh(self) -> bool:
         """Whether what stands here is as new as anything that the client has been told."""

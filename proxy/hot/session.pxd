@@ -5,12 +5,13 @@ cimport cython
 from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
 from nearhit.proxy.hot.fills cimport Fill, FillSlot, WriteSlot, forget
 from nearhit.proxy.hot.lane cimport LaneCore
+from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
 from nearhit.proxy.near.cache cimport Entry, NearCache, Space, Ticket
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef int _MORE, _FULL
-cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT
+cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
 cdef int _NEAR, _WRITE_ONE, _GETORSET
 cdef int _FAR, _SCRIPTING, _TRACKED
@@ -29,6 +30,7 @@ cdef class SessionCore(Answers):
     cdef public LaneCore lane
     cdef public bint flat
     cdef public int mute
+    cdef public Names names
     cdef public Py_ssize_t queued
     cdef public Py_ssize_t queued_bytes
     cdef public bint closed

@@ -19,10 +19,13 @@ from .answers import STALL_WINDOW, WINDOW_BYTES, Answers, MutedSlot, RunSlot, Tu
 from .fills import FILL, NIL2, NIL3, Fill, FillSlot, WriteSlot, forget
 from .lane import LaneCore
 from .modes import MOVE_BITS
+from .names import Names
 from .near import NearReading
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
+# Bytes that may be a pipeline: more requests than it does harm to let out unseen.
+PIPELINE_AT = 128
 # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
 SPECIALS_MAX = 64
 
@@ -38,6 +41,7 @@ _GET_HEAD = len(LAST_GET)
 # C integers in the compiled form (session.pxd), for the comparisons of every request.
 _MORE, _FULL = MORE, FULL
 _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
+_PIPELINE_AT = PIPELINE_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
 _NEAR, _WRITE_ONE, _GETORSET = NEAR, WRITE_ONE, GETORSET
@@ -65,6 +69,7 @@ class SessionCore(Answers):
         self.lane: LaneCore | None = None
         self.flat = True  # the client speaks RESP2
         self.mute = 0
+        self.names = Names()
         self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
         self.queued_bytes = 0  # and theirs since then
         self.closed = self.parsing = False
@@ -138,6 +143,8 @@ class SessionCore(Answers):
         self.need = 0
         try:
             while pos < end and not self.stalls:
+                if (self.owed or end - pos > _PIPELINE_AT) and self.names._unknown(data, pos):
+                    self._narrow()
                 limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
                 routes = self.maps[_FAR] if far else self.routes
                 far = False
@@ -225,7 +232,7 @@ class SessionCore(Answers):
             lane = self.lane
             if reads:
                 self.near._elsewhere()
-            if lane is None:
+            if lane is None or (lane.done < lane.heavy and self.head is slot):
                 lane = self.attach()
         assert lane is not None
         lane._send(data, slot)
@@ -392,7 +399,7 @@ class SessionCore(Answers):
             self.queued_bytes += len(data)
         self._push_slot(slot)
         lane = self.lane
-        if lane is None:
+        if lane is None or (lane.done < lane.heavy and self.head is slot):
             lane = self.attach()
         lane._send(data, slot)
         if lane.choked:

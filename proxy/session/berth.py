@@ -33,15 +33,15 @@ from .reasons import (
     HOLD_SUBSCRIBED,
     HOLD_TUNNEL,
     HOLD_UPLOAD,
-    STALL_CLIENT,
     STALL_DRAIN,
-    STALL_END,
     STALL_LANE,
     STALL_PLACE,
     STALL_REPLY,
+    STALLS_OF_BYTES,
 )
 from .reports import Reports
 from .tunnel import Held, Passing, Tunnel
+from .weight import Weight
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,14 @@ class Moored(Protocol):
     queued_bytes: int
     flat: bool
     eof: bool
+    large: bool
+    window: int
+    owed: int
+    reply_bytes: int
+    wire: asyncio.Transport | None
 
+    def grow_large(self) -> None: ...
+    def abort(self, why: str) -> None: ...
     def become(self, mode: int) -> None: ...
     def live_in(self, maps: list[RouteMap], home: int) -> None: ...
     def write(self, data: bytes) -> None: ...
@@ -83,12 +90,14 @@ class Moored(Protocol):
 class Berth:
     __slots__ = (
         "_running", "_session", "blocking", "holds", "lane_key", "refusal", "reports", "tunnel",
+        "weight",
     )  # fmt: skip
 
     def __init__(self, session: Moored, lane_key: LaneKey) -> None:
         self._session = session
         self.lane_key = lane_key
         self.reports = Reports(self, session)
+        self.weight = Weight(self, session)
         self.holds = 0
         self.blocking = 0  # blocking commands outstanding
         self.tunnel: Tunnel | None = None
@@ -173,18 +182,21 @@ class Berth:
         return False
 
     def attach(self) -> Lane:
-        """The shared lane of our key, from now on; while writes are paused rather one of our own,
-        where our waiting is nobody else's."""
+        """The shared lane of our key, from now on; while writes are paused, or our replies are
+        large, rather one of our own, where our waiting is nobody else's."""
+        self.unpin()
         own = self._apart()
         if own is not None:
             return own
-        lane = self.lane = self._session.context.lanes.shared(self.lane_key)
+        lane = self.lane = self._session.context.lanes.free(self.lane_key)
+        self._session.at_drain |= self._session.large or lane.key.use is Use.ASIDE
         lane.users += 1
         return lane
 
     def _apart(self) -> Lane | None:
         lanes = self._session.context.lanes
-        own = lanes.borrow_now(self.lane_key, self.reports) if lanes.writes_paused else None
+        apart = lanes.writes_paused or self._session.large
+        own = lanes.borrow_now(self.lane_key, self.reports) if apart else None
         if own is not None:
             self.lane = own
             self._session.at_drain = True
@@ -269,6 +281,7 @@ class Berth:
 
     def settle(self) -> None:
         """Nothing is outstanding: a lane that nothing holds goes back."""
+        self.weight.settle()
         lane = self.lane
         if lane is None:
             return
@@ -282,13 +295,18 @@ class Berth:
         elif lane.key.use is Use.SCRIPTS:
             self.unpin()
             self._session.become(self._session.home)
-        elif self._session.context.lanes.writes_paused:
+        elif (
+            self._session.context.lanes.writes_paused
+            or self._session.large
+            or lane.key.use is Use.ASIDE
+        ):
             self.unpin()
 
     def leave(self) -> None:
         """The client is gone."""
         for task in self._running:
             task.cancel()
+        self.weight.keep_up()
         self._session.context.lanes.leave_line(self.reports)
         self.close_tunnel()
         lane, self.lane = self.lane, None
@@ -299,10 +317,6 @@ class Berth:
                 self._session.context.lanes.give_back(lane)
             else:
                 lane.users -= 1
-                lane.resume_reading()
-        tracked = cast("Lane | None", self._session.near.lane)
-        if tracked is not None:
-            tracked.resume_reading()
 
     def run(self, work: Coroutine[Any, Any, None], finishes: bool = False) -> None:
         """Run it as a task, which ends with the client unless it has to finish."""
@@ -340,7 +354,7 @@ class Berth:
             return Mode.QUEUEING
         if self.holds & HOLD_SUBSCRIBED and self.lane_key.resp == 2:
             return Mode.SUBSCRIBED
-        far = self.holds or not session.context.table.ours.near
+        far = self.holds or session.large or not session.context.table.ours.near
         # The tracked lane carries scripts of our own, which may be waiting there.
         return Mode.FAR if far or session.context.lanes.writes_paused else Mode.NEAR
 
@@ -362,7 +376,7 @@ class Berth:
         assert self.lane.lent
         self.lane.enter_tunnel()
         self.tunnel = Tunnel(self._session.context, self.lane_key, opening=opening, leases=leases)
-        self._session.stalls &= STALL_CLIENT | STALL_LANE | STALL_END
+        self._session.stalls &= STALLS_OF_BYTES
         self.hold(HOLD_TUNNEL)
         if opening:
             self._session.stall(STALL_REPLY)
@@ -434,17 +448,3 @@ class Berth:
         lane.waiting_for_room.append(self.reports)
         if self.holds & (HOLD_TUNNEL | HOLD_UPLOAD):
             self._session.stop_reading()
-
-    def pause_replies(self) -> None:
-        """The client does not read."""
-        for lane in self._lanes():
-            lane.pause_reading(self._session)
-
-    def resume_replies(self) -> None:
-        for lane in self._lanes():
-            lane.resume_reading()
-
-    def _lanes(self) -> list[Lane]:
-        """Those that replies for us may come from."""
-        lanes = self._session.lane, self._session.near.lane
-        return [cast(Lane, lane) for lane in lanes if lane is not None]

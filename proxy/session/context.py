@@ -16,6 +16,7 @@ from ..upstream.lanes import Lanes
 from .clients import Clients
 from .scopes import Scopes
 from .swapping import Swapping
+from .unread import Unread
 
 
 @dataclass(slots=True)
@@ -37,3 +38,4 @@ class Context:
     info: Callable[[], bytes] = lambda: b""  # our section of INFO
     near: NearCache | None = None
     swapping: Swapping = field(default_factory=Swapping)
+    unread: Unread = field(default_factory=Unread)

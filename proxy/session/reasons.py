@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..hot.answers import STALL_WINDOW
+from ..hot.answers import STALL_CLIENT, STALL_WINDOW
 
 STALL_DRAIN: Final = 1  # until nothing is outstanding
 # 2 is STALL_WINDOW: until half of the window is free
 STALL_REPLY: Final = 4  # until one reply has told how to go on
 STALL_LANE: Final = 8  # until the lane takes more
-STALL_CLIENT: Final = 16  # until the client reads
+# 16 is STALL_CLIENT: until the client reads
 STALL_END: Final = 32  # for ever: the session ends when all is answered
 STALL_TURN: Final = 64  # until the next loop turn
 STALL_PLACE: Final = 128  # until there is a lane to be borrowed
+# What holds for a tunnel's bytes as for requests.
+STALLS_OF_BYTES: Final = STALL_CLIENT | STALL_LANE | STALL_END
 # With one of these something is to be done when nothing is outstanding.
 STALLS_TO_DRAIN: Final = STALL_DRAIN | STALL_WINDOW | STALL_END
 

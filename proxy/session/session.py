@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
-from ..hot.answers import STALL_WINDOW, Answers, Slot
+from ..hot.answers import STALL_CLIENT, STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
 from ..hot.session import LAST_MAX, MUTE_SKIP, NONE_WRITTEN, SessionCore
@@ -41,7 +41,6 @@ from .reasons import (
     HOLD_TUNNEL,
     HOLD_UPLOAD,
     HOLDS_WAITING,
-    STALL_CLIENT,
     STALL_DRAIN,
     STALL_END,
     STALL_LANE,
@@ -129,11 +128,14 @@ class Session(SessionCore):
 
     def pause_writing(self) -> None:
         self.stalls |= STALL_CLIENT
-        self.berth.pause_replies()
+        self.berth.weight.lag()
 
     def resume_writing(self) -> None:
-        self.berth.resume_replies()
+        self.berth.weight.keep_up()
         self.resume(STALL_CLIENT)
+
+    def weigh(self) -> None:
+        self.berth.weight.weigh()
 
     def stop_reading(self) -> None:
         """Let the client wait in its own socket buffer."""

@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamRefused
 from ..hot.answers import Slot
+from ..hot.fills import Fill
 from ..hot.lane import LaneState
 from ..log import event
 from ..resp.kernel import BROKEN
@@ -27,12 +29,16 @@ from ..resp.requests import encode
 from .ask import AskSlot, Done
 from .connecting import Connecting
 from .dial import Dial
-from .lane_key import LaneKey
+from .lane_key import LaneKey, Use
 from .offline import Offline
 from .ports import Framing, Home, Listener, Owner
 from .silence import Silence
 
 log = logging.getLogger(__name__)
+
+
+# Lanes whose sessions may as well go elsewhere.
+OFTEN_HEAVY: Final = frozenset({Use.REQUESTS, Use.ASIDE, Use.TRACKED})
 
 
 class Lane(Connecting):
@@ -60,6 +66,7 @@ class Lane(Connecting):
         self.sent_before = 0  # slots, at the last tick
         self.patient = False  # a blocking command waits: silence is no sign of death
         self.waiting_for_room: list[Owner[Lane]] = []
+        self.held_for: object = None  # not read from until this one reads, whoever else waits
         self.tunnel = False
         self.framing: Framing | None = None
         self.listener: Listener | None = None
@@ -376,16 +383,59 @@ class Lane(Connecting):
     def pause_reading(self, reader: object) -> None:
         """Stop taking replies: their client does not take them. Only while nobody else waits
         here."""
-        shared = not self.lent
-        if shared and (
-            len(self.waiting) != 1 or getattr(self.waiting[0], "session", 0) is not reader
-        ):
+        if not self.lent and (not self.waiting or not self._all_of(reader)):
             return
         if self.wire is not None and not self.paused:
             self.paused = True
             self.wire.pause_reading()
 
-    def resume_reading(self) -> None:
+    def waits_for(self, reader: object) -> bool:
+        """Whether a reply of this reader is still to come here."""
+        return any(_reader_of(slot) is reader for slot in self.waiting)
+
+    def others_wait(self, lags: Callable[[object], bool]) -> bool:
+        """Whether anybody waits here who takes what comes."""
+        return not all(lags(_reader_of(slot)) or isinstance(slot, Fill) for slot in self.waiting)
+
+    def _all_of(self, reader: object) -> bool:
+        return all(
+            _reader_of(slot) is reader or isinstance(slot, Fill)  # with a slot of its own behind it
+            for slot in self.waiting
+        )
+
+    def hold_reading(self, reader: object) -> None:
+        """Stop taking replies whoever waits here, until this reader reads: it has too much
+        unread."""
+        if self.wire is not None and not self.paused:
+            self.held_for = reader
+            self.paused = True
+            self.wire.pause_reading()
+
+    def resume_reading(self, reader: object = None) -> None:
+        """Take replies again; the reader does, or is gone. None: another asks."""
+        if self.held_for is not None and reader is not self.held_for:
+            return
+        self.held_for = None
         if self.wire is not None and self.paused:
             self.paused = False
             self.wire.resume_reading()
+
+    def rest_a_turn(self) -> None:
+        """Read on in the next turn of the loop: others are served in between."""
+        if self.wire is not None and not self.paused:
+            self.wire.pause_reading()
+            self.call_soon(self._rested)
+
+    def _rested(self) -> None:
+        if self.wire is not None and not self.paused:
+            self.wire.resume_reading()
+
+    def carry_heavy(self) -> None:
+        """Large replies come here: until all that stands now is answered others go elsewhere."""
+        if not self.lent and self.key.use in OFTEN_HEAVY:
+            self.heavy = self.sent
+
+
+def _reader_of(slot: Slot) -> object:
+    """The session that gets the replies; None: none does."""
+    return getattr(getattr(slot, "place", slot), "session", None)

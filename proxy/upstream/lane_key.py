@@ -27,6 +27,7 @@ class Use(Enum):
     """What a shared lane is for: requests wait only for those of the same use."""
 
     REQUESTS = auto()
+    ASIDE = auto()  # the same, while large replies are on their way there
     SCRIPTS = auto()  # everything behind a long one waits for it
     TRACKED = auto()  # reads whose keys the server remembers, and tells us when they change
     PROBE = auto()  # whether a new connection is answered, where an old one is silent

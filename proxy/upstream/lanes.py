@@ -27,7 +27,7 @@ from ..log import event
 from .ask import Done, Reply
 from .dial import Dial
 from .lane import Lane
-from .lane_key import LaneKey
+from .lane_key import LaneKey, Use
 from .newcomers import Newcomers
 from .pause import Pause
 from .ports import Owner
@@ -127,6 +127,15 @@ class Lanes:
                 self._evict()
             lane = self._shared[key] = self._new(key)
         return lane
+
+    def free(self, key: LaneKey) -> Lane:
+        """The same; while large replies are on their way there, another."""
+        lane = self.shared(key)
+        return self.shared(replace(key, use=Use.ASIDE)) if lane.done < lane.heavy else lane
+
+    def room(self, key: LaneKey, owner: Owner[Lane]) -> bool:
+        """Whether the owner would be lent a lane now."""
+        return self.down is None and not self._line and self._has_place(key)
 
     def _evict(self) -> None:
         """Close the shared lanes that nobody needs: a client may come as a thousand users."""

@@ -170,7 +170,7 @@ def test_half_of_the_window_free_lets_a_stalled_client_go_on() -> None:
     [
         (5, [WINDOW_START * 2, WINDOW_START * 4]),
         (WINDOW_BYTES + 1, [1, 1]),
-        (WINDOW_BYTES // 3, [2, 2]),
+        (WINDOW_BYTES // 3, [1, 2]),  # large: at first one at a time
     ],
 )
 def test_the_window_follows_the_sizes_of_replies(size: int, windows: list[int]) -> None:
@@ -217,3 +217,14 @@ def test_a_session_has_to_say_how_it_goes_on_and_ends() -> None:
         answers.pushed(b">0\r\n")
     with pytest.raises(NotImplementedError):
         answers.abort("a test")
+
+
+def test_after_large_replies_others_begin_with_one() -> None:
+    queue = Queue()
+    turn = queue.turn
+
+    queue.grow_large()
+
+    assert (queue.window, turn.start()) == (1, 1)
+    turn.now = turn.wary_until
+    assert turn.start() == WINDOW_START

@@ -11,6 +11,7 @@ from nearhit.proxy.resp.requests import encode
 
 from tests.asking import switched
 from tests.fakes import Client, Upstream, World
+from tests.nearness import well_known
 
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
 WRONGTYPE = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
@@ -36,6 +37,7 @@ async def connected(world: World, client: Client) -> Upstream:
     await world.settle()
     client.took()
     client.session.window = WINDOW_MAX  # as after a while of small replies
+    well_known(client, b"GET", b"SET", b"HGET", b"LPOP", b"MGET")
     return wire
 
 

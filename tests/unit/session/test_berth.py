@@ -383,9 +383,9 @@ async def test_replies_to_a_client_that_does_not_read_wait_in_the_lane(
     client.raw(GET)
     await world.settle()
 
-    berth_of(client).pause_replies()
+    berth_of(client).weight.lag()
     assert not wire.reading
-    berth_of(client).resume_replies()
+    berth_of(client).weight.keep_up()
 
     assert wire.reading
 
@@ -394,7 +394,7 @@ async def test_a_client_that_leaves_lets_its_lanes_be_read_again(near_world: Wor
     client = near_world.client()
     wire = await shared(near_world, client)
     client.raw(GET)
-    berth_of(client).pause_replies()
+    berth_of(client).weight.lag()
 
     client.leave()
     await near_world.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearhit.proxy.hot.answers import STALL_WINDOW
+from nearhit.proxy.hot.answers import STALL_CLIENT, STALL_WINDOW
 from nearhit.proxy.session import reasons
 
 
@@ -18,6 +18,7 @@ def test_each_stall_is_one_bit_of_its_own() -> None:
     stalls = bits("STALL_")
 
     assert stalls["STALL_WINDOW"] == STALL_WINDOW
+    assert stalls["STALL_CLIENT"] == STALL_CLIENT
     assert sorted(stalls.values()) == [1 << at for at in range(len(stalls))]
 
 

@@ -1,0 +1,13 @@
+# cython: language_level=3
+# The types of names.py: a header beside a .py has it compiled (.build/nearhit_build.py).
+
+cimport cython
+
+cdef int _SIZE, _AHEAD
+
+
+cdef class Names:
+    cdef public bytes last
+    cdef public set known
+    @cython.locals(start=Py_ssize_t, name=bytes)
+    cdef bint _unknown(self, bytes data, Py_ssize_t pos) except -1

@@ -1,0 +1,42 @@
+# cython: annotation_typing=False, language_level=3
+"""Which commands a client has sent already: how large the replies to others are nobody knows yet.
+
+A window that small replies have opened must not let out hundreds of the next command at once, each
+of whose replies may be of megabytes. Looks at the command that a read begins with, no further."""
+
+from __future__ import annotations
+
+# More than so many, and all are forgotten: a client may invent names.
+NAMES_MAX = 32
+# Of "$6\r\nLRANGE", from the length on.
+_SIZE = 10
+# How far behind the number of words the name begins.
+_AHEAD = 12
+
+
+class Names:
+    def __init__(self) -> None:
+        self.last = b""
+        self.known: set[bytes] = set()
+
+    def __repr__(self) -> str:
+        return f"<Names {len(self.known)}>"
+
+    def _unknown(self, data: bytes, pos: int) -> bool:
+        """Whether the request at pos is the first of its command; it is known from now on."""
+        start = data.find(b"$", pos, pos + _AHEAD)
+        if start < 0:
+            start = pos
+        name = data[start : start + _SIZE]
+        if name == self.last:
+            return False
+        self.last = name
+        if name in self.known:
+            return False
+        if len(self.known) >= NAMES_MAX:
+            self.known.clear()
+        self.known.add(name)
+        return True
+
+    def unknown(self, data: bytes, pos: int) -> bool:
+        return self._unknown(data, pos)
