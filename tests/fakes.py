@@ -80,9 +80,6 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None:
         self.reading = True
 
-    def get_write_buffer_size(self) -> int:
-        return 0
-
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
 
