@@ -3,7 +3,7 @@
 
 cimport cython
 
-cdef int _SIZE, _AHEAD
+cdef int _DOLLAR, _SIZE, _SHORT
 
 
 cdef class Names:

@@ -9,9 +9,10 @@ from __future__ import annotations
 # More than so many, and all are forgotten: a client may invent names.
 NAMES_MAX = 32
 # Of "$6\r\nLRANGE", from the length on.
-_SIZE = 10
-# How far behind the number of words the name begins.
-_AHEAD = 12
+SIZE = 10
+# How far behind its beginning a request of less than ten words has its name.
+SHORT = 4
+_DOLLAR, _SIZE, _SHORT = ord("$"), SIZE, SHORT
 
 
 class Names:
@@ -24,9 +25,11 @@ class Names:
 
     def _unknown(self, data: bytes, pos: int) -> bool:
         """Whether the request at pos is the first of its command; it is known from now on."""
-        start = data.find(b"$", pos, pos + _AHEAD)
-        if start < 0:
-            start = pos
+        # Behind "*2\r\n", or "*12\r\n"; what is written otherwise is a name of its own. Without a
+        # call: this is asked for every read.
+        start = pos + _SHORT
+        if len(data) > start and data[start] != _DOLLAR:
+            start += 1
         name = data[start : start + _SIZE]
         if name == self.last:
             return False
