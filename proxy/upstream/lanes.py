@@ -31,6 +31,7 @@ from .lane_key import LaneKey, Use
 from .newcomers import Newcomers
 from .pause import Pause
 from .ports import Owner
+from .spare import Spares
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Lanes:
         self._shared: dict[LaneKey, Lane] = {}
         self._warm: defaultdict[LaneKey, list[Lane]] = defaultdict(list)
         self._lent: set[Lane] = set()
+        self._spares = Spares(self.give_back)
         self._dialling: set[Lane] = set()  # of those that are lent
         self._line: OrderedDict[Owner[Lane], tuple[LaneKey, float]] = (
             OrderedDict()
@@ -182,6 +184,7 @@ class Lanes:
             self._line.setdefault(owner, (key, self._loop.time() + self._pinned_wait))
             return None
         warm = self._warm.get(key)
+        self._spares.asked_for(key)
         while warm:
             lane = warm.pop()
             if lane.state is LaneState.READY:
@@ -190,11 +193,34 @@ class Lanes:
         else:
             if self.down is not None:
                 raise self.down  # shared lanes try; nothing is won by more of them
-            lane = self._new(key, owner)
-            self._dialling.add(lane)
-            lane.open()
+            lane = self._open(key, owner)
         self._lent.add(lane)
         return lane
+
+    def _open(self, key: LaneKey, owner: Owner[Lane]) -> Lane:
+        lane = self._new(key, owner)
+        self._dialling.add(lane)
+        lane.open()
+        return lane
+
+    def _refill(self) -> None:
+        """Open what is to stand ready, as far as nobody waits for a place."""
+        for key in self._spares.wanted():
+            coming = [lane for lane in self._dialling if lane.owner is self._spares]
+            ready = len(self._warm.get(key, ())) + sum(lane.key == key for lane in coming)
+            for _ in range(self._spares.kept(key) - ready):
+                if not self._has_spare_place():
+                    return
+                self._lent.add(self._open(key, self._spares))
+
+    def _has_spare_place(self) -> bool:
+        """Whether a lane may be opened that nobody waits for: half of the places are for those who
+        do."""
+        if self._line or self.down is not None or self._loop.time() < self._dial_at:
+            return False
+        if len(self._dialling) >= DIALS_MAX // 2 or any(map(_needed, self._shared.values())):
+            return False
+        return 2 * (len(self._lent) + sum(map(len, self._warm.values()))) < self.pinned_max
 
     @property
     def paused(self) -> bool:
@@ -314,6 +340,8 @@ class Lanes:
         if lane is not self._asking and (lane.locked or lane.key.era):
             self.newcomers.take(lane.locked)
         self._on_ready(lane)
+        if lane.owner is self._spares:
+            self.give_back(lane)
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None:
         if len(self):
@@ -353,6 +381,8 @@ class Lanes:
         self._forget_closed()
         self._refuse_late()
         self._serve_line()
+        self._spares.tick()
+        self._refill()
 
     def _surplus(self) -> list[Lane]:
         """Lanes idle for long enough; counts the ticks."""
@@ -363,6 +393,9 @@ class Lanes:
             lane.idle_ticks = 0 if busy else lane.idle_ticks + 1
             if lane.idle_ticks > IDLE_TICKS:
                 surplus.append(lane)
+        for key, warm in self._warm.items():
+            few = warm[: self._spares.kept(key)]
+            surplus = [lane for lane in surplus if lane not in few]
         return surplus
 
     def _forget_closed(self) -> None:

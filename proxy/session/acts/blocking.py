@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ...errors import ProxyError
+from functools import partial
+
+from ...errors import ProxyError, UpstreamDown
 from ...hot.answers import RunSlot
+from ...hot.lane import LaneState
 from ...resp.requests import encode
-from ...upstream.ask import drop
+from ...upstream.ask import Reply, drop
 from ..conducted import Conducted
-from ..reasons import HOLD_BLOCKED, STALL_DRAIN, STALL_END
+from ..moment import id_of, last_id, moments
+from ..reasons import HOLD_BLOCKED, STALL_DRAIN, STALL_END, STALL_REPLY
 from ..writes import begin_write
 from .plain import forgetting
 
@@ -21,6 +25,38 @@ def block(session: Conducted, args: list[bytes]) -> bool:
     if session.berth.leaving:  # or an element would be popped for nobody
         session.stall(STALL_END)
         return True
+    places = {} if kill else moments(args)
+    lane = session.berth.own
+    if places and lane is not None and lane.state is not LaneState.READY:
+        _fix_moments(session, args, places)
+    else:
+        _block(session, args, kill)
+    return True
+
+
+def _fix_moments(session: Conducted, args: list[bytes], places: dict[int, bytes]) -> None:
+    """Block from now on, though the lane is still to be opened."""
+    resume = session.stall(STALL_REPLY)
+    fixed, wanted = list(args), len(places)
+
+    def told(place: int, reply: Reply) -> None:
+        nonlocal wanted
+        fixed[place] = id_of(reply)
+        wanted -= 1
+        if wanted or session.berth.left:
+            return
+        if session.berth.own is not None:
+            _block(session, fixed, False)
+        else:
+            session.say(UpstreamDown("connection lost during the handshake").line)
+        resume()
+
+    lane = session.context.lanes.free(session.berth.lane_key)
+    for place, key in places.items():
+        lane.ask(partial(told, place), *last_id(key))
+
+
+def _block(session: Conducted, args: list[bytes], kill: bool) -> None:
     lane = session.berth.lane
     assert lane is not None
     keys = session.context.table.written(args)
@@ -49,7 +85,6 @@ def block(session: Conducted, args: list[bytes]) -> bool:
     session.peek(encode(args), seen, lost=lost)
     if kill:
         session.stall(STALL_DRAIN)  # this lane is of db 0: what follows goes elsewhere
-    return True
 
 
 def wait(session: Conducted, args: list[bytes]) -> bool:

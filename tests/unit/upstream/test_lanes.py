@@ -21,6 +21,7 @@ from nearhit.proxy.upstream.lanes import (
     TRACKING_NEEDS,
     Lanes,
 )
+from nearhit.proxy.upstream.spare import FORGET_TICKS, SPARES
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.fakes import FakeDial, Tasks, Tray, settle
@@ -521,16 +522,17 @@ async def test_who_the_proxy_itself_is_may_track(bench: Bench) -> None:
 
 async def test_lanes_that_nobody_uses_are_closed_after_a_while(bench: Bench) -> None:
     shared = await bench.shared()
-    warm = await bench.borrowed(Owner())
-    bench.lanes.give_back(warm)
+    borrowed = [await bench.borrowed(Owner()) for _ in range(SPARES + 2)]
+    for lane in borrowed:
+        bench.lanes.give_back(lane)
 
     for _ in range(IDLE_TICKS):
         bench.lanes.tick()
-    assert len(bench.lanes) == 2
+    assert len(bench.lanes) == SPARES + 3
     bench.lanes.tick()
 
-    assert shared.state is warm.state is LaneState.CLOSED
-    assert repr(bench.lanes) == "<Lanes shared=0 lent=0 warm=0>"
+    assert shared.state is LaneState.CLOSED
+    assert repr(bench.lanes) == f"<Lanes shared=0 lent=0 warm={SPARES}>"
 
 
 async def test_lanes_in_use_stay(bench: Bench) -> None:
@@ -549,6 +551,8 @@ async def test_a_lent_lane_that_died_is_forgotten(bench: Bench) -> None:
     await bench.borrowed(owner)
 
     bench.dial.wires[0].lose()
+    assert repr(bench.lanes) == "<Lanes shared=0 lent=1 warm=0>"
+    bench.lanes.pinned_max = 0  # none is opened ahead
     bench.lanes.tick()
 
     assert len(owner.lost) == 1
@@ -596,3 +600,35 @@ async def test_a_lane_whose_client_leaves_before_it_stands_warns_of_nothing(
     assert lane.state is LaneState.CLOSED
     assert bench.dial.wires[0].end == "aborted"
     assert not caplog.records
+
+
+async def test_a_few_lanes_stand_ready_for_a_key_that_was_asked_for(bench: Bench) -> None:
+    lane = await bench.borrowed(Owner())
+    for _ in range(2 * IDLE_TICKS):
+        bench.lanes.tick()
+        await settle()
+
+    assert repr(bench.lanes) == f"<Lanes shared=0 lent=1 warm={SPARES}>"
+    ready = bench.lanes.borrow(LaneKey(), Owner())
+    assert ready is not None
+    assert ready.state is LaneState.READY
+    bench.lanes.tick()
+    await settle()
+    assert repr(bench.lanes) == f"<Lanes shared=0 lent=2 warm={SPARES}>"
+    bench.lanes.give_back(lane)
+    bench.lanes.give_back(ready)
+    for _ in range(FORGET_TICKS + IDLE_TICKS + 2):
+        bench.lanes.tick()
+    await settle()
+    assert repr(bench.lanes) == "<Lanes shared=0 lent=0 warm=0>"
+
+
+async def test_lanes_kept_ready_leave_half_of_the_places(bench: Bench) -> None:
+    bench.lanes.pinned_max = 6
+    await bench.borrowed(Owner())
+
+    for _ in range(3):
+        bench.lanes.tick()
+        await settle()
+
+    assert repr(bench.lanes) == "<Lanes shared=0 lent=1 warm=2>"

@@ -184,3 +184,88 @@ async def test_a_refused_shutdown_leaves_the_client_where_it_was(
 
     assert not client.wire.end
     assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
+
+
+XREAD = (b"XREAD", b"BLOCK", b"0", b"STREAMS", b"s", b"t")
+
+
+async def test_the_moment_of_a_read_is_that_of_its_coming(world: World, client: Client) -> None:
+    """Its lane has still to be opened: what others add meanwhile is new."""
+    wire = await shared(world, client)
+
+    client.send(*XREAD, b"$", b"$")
+    await world.settle()
+    own = await world.upstream(1)
+
+    wire.expect(b"XREVRANGE", b"s", b"+", b"-", b"COUNT", b"1")
+    wire.expect(b"XREVRANGE", b"t", b"+", b"-", b"COUNT", b"1")
+    assert own.quiet
+    wire.reply(b"*1\r\n*2\r\n$3\r\n7-1\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n*0\r\n")
+    await world.settle()
+
+    own.expect(*XREAD, b"7-1", b"0-0")
+    assert client.session.berth.flags == "b"
+    own.reply(b"*-1\r\n")
+    await world.settle()
+    assert client.took() == b"*-1\r\n"
+
+
+async def test_who_may_not_ask_for_the_moment_reads_as_before(world: World, client: Client) -> None:
+    wire = await shared(world, client)
+    client.send(*XREAD, b"$", b"0")
+    await world.settle()
+    own = await world.upstream(1)
+
+    wire.expect(b"XREVRANGE", b"s", b"+", b"-", b"COUNT", b"1")
+    wire.reply(b"-NOPERM no\r\n")
+    await world.settle()
+
+    own.expect(*XREAD, b"$", b"0")
+
+
+async def test_a_warm_lane_needs_no_moment(world: World, client: Client) -> None:
+    wire = await shared(world, client)
+    client.send(b"BLPOP", b"q", b"0")
+    own = await world.upstream(1)
+    own.expect(b"BLPOP", b"q", b"0")
+    own.reply(b"*-1\r\n")
+    await world.settle()
+
+    client.send(*XREAD, b"$", b"$")
+    await world.settle()
+
+    own.expect(*XREAD, b"$", b"$")
+    assert wire.quiet
+
+
+async def test_a_lane_lost_before_the_moment_is_known_is_an_error(
+    world: World, client: Client
+) -> None:
+    wire = await shared(world, client)
+    client.send(*XREAD, b"$", b"$")
+    await world.settle()
+    (await world.upstream(1)).lose()
+    await world.settle()
+    assert wire.take().count(b"XREVRANGE") == 2
+
+    wire.reply(b"*0\r\n*0\r\n")
+    await world.settle()
+
+    assert client.took().startswith(b"-UPSTREAM")
+    assert not client.wire.end
+    assert await asked(world, client, b"GET", b"k", reply=b"+v\r\n") == b"+v\r\n"
+
+
+async def test_a_client_that_leaves_before_the_moment_is_known_reads_nothing(
+    world: World, client: Client
+) -> None:
+    wire = await shared(world, client)
+    client.send(*XREAD, b"$", b"$")
+    await world.settle()
+    client.leave()
+    await world.settle()
+
+    wire.reply(b"*0\r\n*0\r\n")
+    await world.settle()
+
+    assert all(b"XREAD\r\n" not in one.written for one in world.dial.wires)
