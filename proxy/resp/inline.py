@@ -14,7 +14,9 @@ from ..errors import ProtocolError
 class Dialect(Enum):
     """Where the servers read requests differently."""
 
-    REDIS = auto()  # does not look at the two bytes behind a bulk; a closing quote ends its word
+    # Does not look at the two bytes behind a bulk; a closing quote ends its word; a count with a
+    # NUL in it never ends.
+    REDIS = auto()
     VALKEY = auto()  # from 9.0: wants the line end; a word goes on behind a closing quote
 
 

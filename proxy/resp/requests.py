@@ -52,7 +52,7 @@ def parse_request(
     ``*2000000000`` costs nothing."""
     if data[pos : pos + 1] != b"*":
         return _inline(data, pos, dialect)
-    line = _header(data, pos, "mbulk count")
+    line = _header(data, pos, "mbulk count", dialect)
     if line is None:
         return Partial(len(data) - pos + 1)
     count, at = line
@@ -72,7 +72,7 @@ def parse_request(
         if data[at : at + 1] != b"$":
             # Redis prints the byte with %c into a C string: a NUL ends the quote there.
             raise ProtocolError(f"expected '$', got '{_printable(data[at])}'")
-        line = _header(data, at, "bulk count")
+        line = _header(data, at, "bulk count", dialect)
         if line is None:
             return Partial(_at_least(len(data) - pos + 1, left - 1))
         size = integer_of(line[0])
@@ -111,10 +111,17 @@ def _at_least(need: int, words: int) -> int:
     return need + 6 * words if need > LONG else need
 
 
-def _header(data: bytes, pos: int, what: str) -> tuple[bytes, int] | None:
+def _end_of_line(data: bytes, pos: int, end: bytes) -> int:
+    """Where the line ends, as strchr looks for it; -1: nowhere, as long as a NUL is before it."""
+    stop = data.find(end, pos)
+    return -1 if data.find(b"\0", pos, stop if stop >= 0 else pos) >= 0 else stop
+
+
+def _header(data: bytes, pos: int, what: str, dialect: Dialect) -> tuple[bytes, int] | None:
     """(digits, offset behind the line) of ``*N\\r\\n`` or ``$N\\r\\n``; None while the line is not
     whole."""
-    stop = data.find(b"\r", pos)
+    valkey = dialect is Dialect.VALKEY
+    stop = data.find(b"\r", pos) if valkey else _end_of_line(data, pos, b"\r")
     if stop < 0:
         if len(data) - pos > INLINE_MAX:
             raise ProtocolError(f"too big {what} string")
@@ -140,7 +147,7 @@ def _printable(byte: int) -> str:
 
 
 def _inline(data: bytes, pos: int, dialect: Dialect) -> Request | Partial:
-    stop = data.find(b"\n", pos)
+    stop = _end_of_line(data, pos, b"\n")
     if stop < 0:
         if len(data) - pos > INLINE_MAX:
             raise ProtocolError("too big inline request")

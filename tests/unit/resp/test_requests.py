@@ -84,6 +84,32 @@ def test_a_broken_request_gets_the_words_of_redis(data: bytes, line: bytes) -> N
     assert refused(data) == line
 
 
+NUL = [b"DEL k\0junk\r\nPING\r\n", b"\0\r\n", b"PING \0\n"]
+NUL_COUNTS = [b"*1\0\r\n$4\r\nPING\r\n", b"*1\r\n$4\0\r\nPING\r\n"]
+
+
+@pytest.mark.parametrize("data", NUL + NUL_COUNTS)
+def test_a_line_with_a_nul_in_it_never_ends(data: bytes) -> None:
+    """As with strchr in Redis, and in Valkey for inline requests."""
+    assert isinstance(parse_request(data, 0), Partial)
+    assert b"too big" in refused(data + b"x" * 70000)
+
+
+@pytest.mark.parametrize("data", NUL)
+def test_so_it_is_with_valkey(data: bytes) -> None:
+    assert isinstance(parse_request(data, 0, dialect=Dialect.VALKEY), Partial)
+
+
+@pytest.mark.parametrize("data", NUL_COUNTS)
+def test_a_count_with_a_nul_in_it_is_refused_by_valkey(data: bytes) -> None:
+    with pytest.raises(ProtocolError, match="invalid"):
+        parse_request(data, 0, dialect=Dialect.VALKEY)
+
+
+def test_a_nul_behind_the_line_is_none_of_it() -> None:
+    assert parse_request(b"PING\r\n\0", 0) == Request([b"PING"], 6)
+
+
 def test_a_long_inline_request_that_is_whole_is_taken() -> None:
     data = b"x" * 70000 + b"\r\n"
 
