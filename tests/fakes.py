@@ -57,6 +57,13 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self._end("closed")
 
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """The other side closes when it sees the end of ours."""
+        self._end("closed")
+
     def abort(self) -> None:
         self._end("aborted")
 

@@ -33,6 +33,7 @@ from .berth import Berth
 from .clients import Client, Traffic
 from .conducted import Acts
 from .context import Context
+from .ending import end_first, end_now, watch_upload
 from .identity import Identity
 from .reasons import (
     HOLD_BLOCKED,
@@ -68,7 +69,8 @@ WRITE_LOW: Final = 256 * 1024
 
 class Session(SessionCore):
     __slots__ = (
-        "_acts", "_reading", "_upload", "berth", "context", "eof", "identity", "transaction",
+        "_acts", "_ending", "_reading", "_upload", "berth", "context", "eof", "identity",
+        "transaction",
     )  # fmt: skip
 
     def __init__(self, context: Context, acts: Acts, lane_key: LaneKey) -> None:
@@ -79,6 +81,7 @@ class Session(SessionCore):
         self.berth = Berth(self, lane_key)
         self.eof = False  # the client has said that it sends no more
         self._acts = acts
+        self._ending = False  # the process stops
         self._reading = True
         self._upload: Upload | None = None
 
@@ -152,6 +155,8 @@ class Session(SessionCore):
 
     def keep(self, data: bytes) -> None:
         """Hold unparsed bytes, within a bound."""
+        if self.stalls & STALL_END:
+            return  # nobody reads them any more
         self.rest = data
         self.gathered = len(data)
         if not self.stalls and self.mode == Mode.LOCKED:
@@ -411,7 +416,10 @@ class Session(SessionCore):
         if self.wire is not None:
             self.stalls |= STALL_END
             self.flush()
-            self.wire.close()
+            if self._ending:
+                end_first(self.wire)
+            else:
+                self.wire.close()
 
     def abort(self, why: str) -> None:
         """Cut the connection: what the client has of a reply cannot be completed."""
@@ -420,16 +428,22 @@ class Session(SessionCore):
         if self.wire is not None:
             self.stalls |= STALL_END
             self.flush()
-            self.wire.abort()
+            if self._ending:
+                end_now(self.wire)
+            else:
+                self.wire.abort()
 
     def drain(self) -> bool:
         """The process stops: close now if nothing runs, else when it is answered. Whether it is
         closing now."""
+        self._ending = True
         waits = self.berth.holds & HOLDS_WAITING
         if waits or (self.head is None and not self.stalls & STALL_REPLY):
             self.close()
             return True
         self.stall(STALL_END)
+        if self._upload is not None:
+            watch_upload(lambda: self._upload.seen if self._upload is not None else -1, self.close)
         return False
 
     def pushed(self, frame: bytes) -> None:

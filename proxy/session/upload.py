@@ -28,9 +28,10 @@ _HEAD: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n([A-Za-z.]+)\r\n\$(\d{1,9})\r\n")
 class Upload:
     """The request that streams now. ``canonical``: what came so far a server frames as we do."""
 
-    __slots__ = ("_cutter", "canonical")
+    __slots__ = ("_cutter", "canonical", "seen")
 
     def __init__(self, data: bytes, pos: int) -> None:
+        self.seen = len(data) - pos  # bytes
         self._cutter = Cutter(True)
         self._cutter.cut(data, pos, 1)
         self.canonical = self._cutter.stop != BROKEN
@@ -45,6 +46,7 @@ class Upload:
     def more(self, data: bytes, lane: Lane) -> int:
         """Send on what belongs to the request; the offset behind it."""
         at = self._cutter.cut(data, 0, 1)
+        self.seen += at
         if self._cutter.stop == BROKEN:
             self.canonical = False
             lane.give_up(ProtocolError("a large request must be canonical: $<length>\\r\\n"))
