@@ -25,8 +25,8 @@ class Names:
 
     def _unknown(self, data: bytes, pos: int) -> bool:
         """Whether the request at pos is the first of its command; it is known from now on."""
-        # Behind "*2\r\n", "*123\r\n"; what is written otherwise is a name of its own. Without a call:
-        # this is asked for every read.
+        # Behind "*2\r\n", "*123\r\n"; what is written otherwise is a name of its own. Without a
+        # call: this is asked for every read.
         start = pos + _SHORT
         end = min(len(data), start + _SHORT)
         while start < end and data[start] != _DOLLAR:

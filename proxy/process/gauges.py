@@ -11,6 +11,7 @@ from ..bounds import WaitingRoom
 from ..hot.answers import Turn
 from ..near.cache import NearCache
 from ..resp.kernel import COMPILED
+from ..session.clients import Clients
 from ..session.scopes import Scopes
 from ..stats.counters import Stats
 from ..upstream.tracked import STALE_MAX_MS
@@ -44,11 +45,12 @@ def read_near(stats: Stats, near: NearCache) -> None:
 
 
 def read_process(
-    stats: Stats, *, clients: Sized, lanes: Sized, scopes: Scopes, clock: Callable[[], float]
+    stats: Stats, *, clients: Clients, lanes: Sized, scopes: Scopes, clock: Callable[[], float]
 ) -> None:
     """Who is connected. The uptime is whole seconds of ``clock`` from now on."""
     began = clock()
     stats.gauge("clients", lambda: len(clients))
+    stats.counter("clients_refused", lambda: clients.refusals.count)
     stats.gauge("upstream_connections", lambda: len(lanes))
     stats.gauge("tracking", lambda: "on" if scopes.tracking else "off")
     stats.gauge("compiled", lambda: int(COMPILED))

@@ -13,6 +13,7 @@ from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from .identity import Identity
 from .reasons import HOLD_REDIRECTED
+from .refusals import Refusals
 from .transaction import Transaction
 
 
@@ -92,6 +93,7 @@ class Clients:
 
     def __init__(self, limit: int, left: Callable[[], None]) -> None:
         self.limit = limit
+        self.refusals = Refusals()
         self._left = left
         self._by_id: dict[int, Client] = {}
         self._last_id = 0
@@ -110,6 +112,7 @@ class Clients:
         self._last_id += 1
         client.identity.id = self._last_id
         if len(self._by_id) >= self.limit:
+            self.refusals.refused(self.limit, client.active)
             return False
         self._by_id[client.identity.id] = client
         return True

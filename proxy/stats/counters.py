@@ -72,6 +72,7 @@ ROWS: Final = (
     Row("near_flushed_null", Kind.COUNTER, "Flushes: the server dropped everything (FLUSHALL)."),
     Row("near_flushed_written", Kind.COUNTER, "Flushes: a write through the proxy of any key."),
     Row("compiled", Kind.GAUGE, "1: the hot path is compiled; 0: plain Python, and slower."),
+    Row("clients_refused", Kind.COUNTER, "Clients refused because max_clients were connected."),
 )
 
 # What a gauge says that nobody has been given yet.

@@ -11,6 +11,7 @@ from nearhit.proxy.errors import CacheBusy
 from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.process import gauges
+from nearhit.proxy.session.clients import Clients
 from nearhit.proxy.stats.counters import READS, ROWS, Reading, Stats
 from nearhit.proxy.upstream.tracked import STALE_MAX_MS
 
@@ -78,20 +79,22 @@ def test_a_real_near_cache_has_every_one_of_them() -> None:
 
 def test_the_process_shows_who_is_connected_and_for_how_long_it_runs() -> None:
     stats = Stats()
-    clients = ["a", "b"]
+    clients: Any = Clients(1, lambda: None)
+    one: Any = SimpleNamespace(identity=SimpleNamespace(id=0), active=100.0)
+    clients.join(one)
+    clients.join(one)
     lanes = ["c"]
     scopes: Any = SimpleNamespace(tracking=False)
     now = 100.0
     gauges.read_process(stats, clients=clients, lanes=lanes, scopes=scopes, clock=lambda: now)
-    names = ("clients", "upstream_connections", "tracking", "uptime_s")
+    names = ("clients", "clients_refused", "upstream_connections", "tracking", "uptime_s")
 
-    assert shown(stats, *names) == [2, 1, "off", 0]
+    assert shown(stats, *names) == [1, 1, 1, "off", 0]
 
-    clients.pop()
     scopes.tracking = True
     now = 107.9
 
-    assert shown(stats, *names) == [1, 1, "on", 7]
+    assert shown(stats, *names) == [1, 1, 1, "on", 7]
 
 
 def test_the_rooms_show_who_waits() -> None:
