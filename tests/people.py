@@ -7,6 +7,7 @@ from typing import Any
 
 from nearhit.proxy.session.clients import Traffic
 from nearhit.proxy.session.transaction import Transaction
+from nearhit.proxy.session.waiting import Waiting
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
 
@@ -29,7 +30,7 @@ class Someone:
     queued: int = -1
     queued_bytes: int = 0
     holds: int = 0
-    waits_in: bytes = b""
+    waits: Waiting = field(default_factory=Waiting)
     capa: str = ""
     traffic: Traffic = field(default_factory=Traffic)
     transaction: Transaction = field(default_factory=Transaction)

@@ -85,7 +85,7 @@ def line(
     """One client. ``asking``: the request that it asks this with, if it is the one who asks."""
     who, berth, traffic = client.identity, client.berth, client.traffic
     sub, psub, ssub = berth.subscriptions
-    blocked = who.waits_in if berth.blocking else b""
+    blocked = who.waits.begin if berth.blocking else b""
     query = traffic.unread + len(asking)
     argv = argv_bytes(asking or blocked)
     gathered, pieces = traffic.gathered

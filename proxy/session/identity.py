@@ -7,6 +7,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import cast
 
+from .waiting import Waiting
+
 
 @dataclass(slots=True)
 class Identity:
@@ -18,7 +20,7 @@ class Identity:
     local: str = ""
     capa: str = ""  # CLIENT LIST's capa=: "r" for CLIENT CAPA REDIRECT
     marks: str = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
-    waits_in: bytes = b""  # how the request begins that blocks it
+    waits: Waiting = field(default_factory=Waiting)  # in what, while it is blocked
     redirect: int = -1  # whose client gets our invalidations
     redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get
 

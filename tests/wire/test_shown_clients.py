@@ -285,3 +285,48 @@ def test_a_bad_filter_is_one_line(watcher: Link) -> None:
 
     assert said == b"-ERR Unknown client type 'x  +OK'\r\n"
     assert watcher.ask("PING") == b"+PONG\r\n"
+
+
+def figures(link: Link) -> dict[str, str]:
+    text = payload(link.ask("INFO", "clients")).decode()
+    return dict(row.split(":", 1) for row in text.split("\r\n") if ":" in row)
+
+
+def test_info_counts_the_clients_that_the_list_shows(watcher: Link, connect: Connect) -> None:
+    wait_for(lambda: len(shown(watcher)) == int(figures(watcher)["connected_clients"]),
+             what="those of the test before have gone")  # fmt: skip
+    before = figures(watcher)
+    said = (
+        ("BLPOP", "q", "r", 0),
+        ("BLPOP", "q", 100),
+        ("XREAD", "BLOCK", 0, "STREAMS", "s", "$"),
+        ("WAIT", 5, 100_000),
+        ("SUBSCRIBE", "a"),
+        ("CLIENT", "TRACKING", "on"),
+        ("WATCH", "k", "l"),
+        ("WATCH", "k"),
+    )
+    links = [connect() for _ in said]
+
+    for link, words in zip(links, said, strict=True):
+        link.send(command(*words))
+
+    grown = {
+        "connected_clients": 8,
+        "blocked_clients": 4,
+        "tracking_clients": 1,
+        "pubsub_clients": 1,
+        "watching_clients": 2,
+        "clients_in_timeout_table": 2,
+        "total_watched_keys": 2,
+        "total_blocking_keys": 3,
+        "total_blocking_keys_on_nokey": 0,
+    }
+
+    def growth() -> dict[str, int]:
+        now = figures(watcher)
+        return {name: int(now[name]) - int(before[name]) for name in grown if name in now}
+
+    wait_for(lambda: growth() == {name: grown[name] for name in growth()}, what="the growth")
+    text = watcher.ask("INFO")
+    assert b"\r\nblocked_clients:4\r\n" in text

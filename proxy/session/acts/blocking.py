@@ -12,6 +12,7 @@ from ...upstream.ask import Reply, drop
 from ..conducted import Conducted
 from ..moment import id_of, last_id, moments
 from ..reasons import HOLD_BLOCKED, STALL_DRAIN, STALL_END, STALL_REPLY
+from ..waiting import waiting
 from ..writes import begin_write
 from .plain import forgetting
 
@@ -78,7 +79,7 @@ def _block(session: Conducted, args: list[bytes], kill: bool) -> None:
 
     seen, lost = forgetting(session, keys, answered, failed)
     if not session.berth.blocking:
-        session.client.identity.waits_in = session.client.last
+        session.client.identity.waits = waiting(session.client.last, args)
     session.berth.blocking += 1
     lane.patient = True
     session.berth.hold(HOLD_BLOCKED)

@@ -128,7 +128,7 @@ def _list(session: Conducted, args: list[bytes]) -> Answer:
         lines = [
             line(one, now, fields, known, asking if one is me else b"") + b"\n"
             for one in session.context.clients
-            if all(test(one) for test in tests)
+            if not one.cut and all(test(one) for test in tests)
         ]
         return verbatim(b"".join(lines), session.berth.lane_key.resp)
 

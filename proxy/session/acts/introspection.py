@@ -25,6 +25,7 @@ from ...keys.glob import compile_glob
 from ...resp.kernel import Cutter
 from ...resp.replies import bulk, error, integer
 from ...resp.requests import encode
+from ..client_counts import counts, with_counts
 from ..conducted import Conducted
 
 Answer = Callable[[bytes], bytes]
@@ -33,7 +34,7 @@ _HEAD: Final = re.compile(rb"([*%~])(\d+)\r\n")
 _TEXT: Final = re.compile(rb"(?:\$|=)(\d+)\r\n(txt:)?")
 _COUNT: Final = re.compile(rb":(\d+)\r\n")
 UNKNOWN_COMMAND: Final = error(UNKNOWN)
-# INFO of these, or of no section at all, has ours in it.
+# INFO of these, or of no section at all, has ours in it; of clients, our numbers.
 SECTIONS: Final = frozenset({b"ALL", b"DEFAULT", b"EVERYTHING", b"NEARHIT"})
 
 
@@ -52,7 +53,8 @@ def merging(session: Conducted, args: list[bytes]) -> Answer | None:
     """What completes the server's reply; None: it is complete."""
     if args[0].upper() == b"INFO":
         asked = {word.upper() for word in args[1:]}
-        return _section(session) if not asked or asked & SECTIONS else None
+        whole = not asked or bool(asked & SECTIONS)
+        return _info_of(session, whole=whole) if whole or b"CLIENTS" in asked else None
     answer = ANSWERS.get(args[1].upper() if len(args) > 1 else b"")
     return answer(session, args) if answer is not None and session.context.customs else None
 
@@ -60,15 +62,19 @@ def merging(session: Conducted, args: list[bytes]) -> Answer | None:
 # --- INFO -----------------------------------------------------------------------------------------
 
 
-def _section(session: Conducted) -> Answer:
+def _info_of(session: Conducted, *, whole: bool) -> Answer:
+    """Our clients in place of the lanes; of the whole, our section behind it."""
+
     def answer(reply: bytes) -> bytes:
-        section = session.context.info()
         head = _TEXT.match(reply)
-        if not section or head is None:
+        if head is None:
             return reply
-        text = reply[head.end() : -2]
-        # A blank line stands between two sections.
-        text += b"\r\n" + section if text else section
+        text, lanes = with_counts(reply[head.end() : -2], counts(session.context.clients))
+        section = session.context.info() if whole else b""
+        if section:
+            section += b"".join(b"upstream_%b:%d\r\n" % row for row in lanes.items())
+            # A blank line stands between two sections.
+            text += b"\r\n" + section if text else section
         mark = head[2] or b""
         return b"%b%d\r\n%b%b\r\n" % (reply[:1], len(mark) + len(text), mark, text)
 

@@ -14,6 +14,7 @@ from nearhit.proxy.session.client_lines import (
 )
 from nearhit.proxy.session.clients import Traffic
 from nearhit.proxy.session.reasons import HOLD_WATCH
+from nearhit.proxy.session.waiting import Waiting
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.people import Someone
@@ -103,7 +104,7 @@ def test_the_bytes_of_words_are_counted_without_their_framing() -> None:
 
 def test_a_blocked_client_shows_what_it_waits_in_whatever_came_behind() -> None:
     blpop = b"*3\r\n$5\r\nBLPOP\r\n$1\r\nq\r\n$1\r\n0\r\n"
-    me = Someone(last=b"*1\r\n$4\r\nPING\r\n", waits_in=blpop, blocking=1)
+    me = Someone(last=b"*1\r\n$4\r\nPING\r\n", waits=Waiting(blpop), blocking=1)
 
     shown = [b"cmd", b"argv-mem"]
     assert line(me, 100.0, shown, KNOWN.get) == b"cmd=blpop argv-mem=7"

@@ -323,6 +323,41 @@ async def test_info_of_other_sections_is_the_servers(
     assert await answered(world, client, words, b"$0\r\n\r\n") == b"$0\r\n\r\n"
 
 
+LANES = b"# Clients\r\nconnected_clients:70\r\nmaxclients:9\r\nblocked_clients:12\r\n"
+CLIENTS = b"# Clients\r\nconnected_clients:1\r\nmaxclients:9\r\nblocked_clients:0\r\n"
+
+
+@pytest.mark.parametrize("words", [b"INFO clients", b"INFO cpu CLIENTS"])
+async def test_info_of_clients_is_of_ours(world: World, client: Client, words: bytes) -> None:
+    assert await answered(world, client, words, bulk(LANES)) == bulk(CLIENTS)
+
+
+async def test_info_of_clients_in_resp3_is_of_ours(world: World, client: Client) -> None:
+    speak(client, 3)
+
+    got = await answered(
+        world, client, b"INFO clients", b"=%d\r\ntxt:%b\r\n" % (len(LANES) + 4, LANES)
+    )
+
+    assert got == b"=%d\r\ntxt:%b\r\n" % (len(CLIENTS) + 4, CLIENTS)
+
+
+async def test_what_the_server_counts_stands_in_our_section(world: World, client: Client) -> None:
+    got = await answered(world, client, b"INFO everything", bulk(LANES))
+
+    told = b"upstream_connected_clients:70\r\nupstream_blocked_clients:12\r\n"
+    assert got == bulk(CLIENTS + b"\r\n" + NEARHIT + told)
+
+
+async def test_exec_tells_of_our_clients_too(world: World, client: Client) -> None:
+    await answered(world, client, b"MULTI", b"+OK\r\n")
+    await answered(world, client, b"INFO clients", b"+QUEUED\r\n")
+
+    got = await answered(world, client, b"EXEC", b"*1\r\n" + bulk(LANES))
+
+    assert got == b"*1\r\n" + bulk(CLIENTS)
+
+
 # --- Inside MULTI
 
 
