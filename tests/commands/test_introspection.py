@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from redis import Redis
 
-from tests.servers import HOST, Kind, nearhit, server_binary, upstream
+from tests.servers import HOST, Kind, nearhit, server_binary, upstream, wait_for
 from tests.wire.frames import children, payload
 from tests.wire.link import Link, command
 
@@ -231,3 +231,36 @@ def test_redis_py_reads_our_rows_and_keys(port: int, protocol: int) -> None:
     assert "movablekeys" in rows["warm"]["flags"]
     assert keys in ([b"k"], ["k"])
     assert "hits" in section
+
+
+@pytest.mark.parametrize(
+    ("words", "cmd"),
+    [
+        ("LOCK ACQUIRE r PX 100", b"lock|acquire"),
+        ("lock nope", b"NULL"),
+        ("LOCK", b"lock"),
+        ("LEASE GET x", b"lease|get"),
+        ("GETORSET k v", b"getorset"),
+        ("GETORSET k", b"getorset"),
+        ("STATS", b"stats"),
+    ],
+)
+def test_client_list_names_our_commands(port: int, words: str, cmd: bytes) -> None:
+    with closing(Link(port)) as one:
+        own = one.ask("CLIENT", "ID")[1:-2].decode()
+        for _ in range(3):  # GETORSET: cold, filling, near
+            one.ask(*words.split())
+            assert b" cmd=%b " % cmd in asked(port, "CLIENT", "LIST", "ID", own)
+
+
+def test_who_waits_for_a_lock_is_blocked_as_list_and_info_have_it(port: int) -> None:
+    with closing(Link(port)) as holder, closing(Link(port)) as waiter:
+        own = waiter.ask("CLIENT", "ID")[1:-2].decode()
+        holder.ask("LOCK", "ACQUIRE", "held", "PX", 10_000)
+        waiter.send(command("LOCK", "ACQUIRE", "held", "PX", 100, "WAIT", 10_000))
+
+        wait_for(lambda: b" flags=b " in asked(port, "CLIENT", "LIST", "ID", own), what="it waits")
+        info = asked(port, "INFO", "clients")
+        assert b"\r\nblocked_clients:1\r\n" in info
+        assert b"\r\nclients_in_timeout_table:1\r\n" in info
+        assert b"upstream_blocked_clients:0\r\n" in asked(port, "INFO")

@@ -409,3 +409,47 @@ async def test_a_stranger_has_the_servers_word(world: World) -> None:
     assert await asked(world, stranger, b"CLIENT", b"SETNAME", b"me", reply=noauth) == noauth
 
     assert stranger.session.identity.name == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "asked_for"),
+    [
+        (b"ID 5", b""),
+        (b"ID 5 6 USER a ID 7", b"USER a"),
+        (b"NOT-ID 1 2 ID 5", b"NOT-ID 1 2"),
+        (b"not-id 1 2 3 DB 0 id 5 6", b"not-id 1 2 3 DB 0"),
+        (b"ID x", b"ID x"),
+        (b"ID 0", b"ID 0"),
+        (b"NOT-ID x ID 5", b"NOT-ID x"),
+    ],
+)
+async def test_the_server_judges_the_filters_of_kill_and_sees_no_id_of_ours(
+    world: World, client: Client, words: bytes, asked_for: bytes
+) -> None:
+    client.send(b"CLIENT", b"KILL", *words.split())
+    wire = await world.upstream(0)
+
+    wire.expect(b"CLIENT", b"KILL", *asked_for.split(), b"ID", b"%d" % (2**63 - 1))
+
+
+async def test_a_capability_is_shown(world: World, client: Client) -> None:
+    client.send(b"CLIENT", b"CAPA", b"redirect")
+    await world.settle()
+    world.dial.wires[-1].reply(OK)
+    await world.settle()
+
+    assert client.session.identity.capa == "r"
+
+
+async def test_who_is_being_cut_is_not_listed(world: World, client: Client) -> None:
+    other = world.client()
+    world.context.fields = (b"id",)
+    client.send(b"CLIENT", b"KILL", b"ID", b"2")
+    client.send(b"CLIENT", b"LIST")
+    wire = await world.upstream(0)
+
+    wire.reply(b":0\r\n$3\r\nid=\r\n")
+    await world.settle()
+
+    assert client.took() == b":1\r\n$5\r\nid=1\n\r\n"
+    assert other.wire.end == "aborted"
