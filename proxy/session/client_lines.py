@@ -87,7 +87,7 @@ def line(
     sub, psub, ssub = berth.subscriptions
     blocked = who.waits.begin if berth.blocking else b""
     query = traffic.unread + len(asking)
-    argv = argv_bytes(asking or blocked)
+    argv = argv_bytes(asking or blocked) if asking or blocked else 0
     gathered, pieces = traffic.gathered
     multi = max(client.queued_bytes, 0)
     values = {

@@ -47,7 +47,7 @@ class Berthed(Protocol):
     def take_pause(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Traffic:
     """What a client has sent and been told, and what of both is still with us."""
 
