@@ -417,7 +417,9 @@ class Session(SessionCore):
             self.stalls |= STALL_END
             self.flush()
             if self._ending:
-                end_first(self.wire)
+                wire, self.wire, self.closed = self.wire, None, True
+                end_first(wire)
+                self.berth.leave()  # at once: what it waits for is for others now
             else:
                 self.wire.close()
 

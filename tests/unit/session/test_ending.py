@@ -111,3 +111,17 @@ async def test_what_a_client_sends_while_it_is_closed_is_dropped(world: World) -
     client.raw(b"x" * 1000)
 
     assert client.session.rest == b""
+
+
+async def test_who_is_blocked_leaves_at_once(world: World) -> None:
+    """Or an element would be popped for nobody until its connection is gone."""
+    client: Client = world.client()
+    client.send(b"BLPOP", b"q", b"0")
+    await world.settle()
+
+    client.session.drain()
+
+    assert world.dial.wires[-1].end == "aborted"
+    world.lanes.close()
+    await world.settle()
+    assert client.took() == b""
