@@ -350,6 +350,9 @@ class FakeHome:
 
     def __init__(self) -> None:
         self.tasks = Tasks()
+        self.silent = False
+        self.spoken = True  # a silent connection counts as a silent server
+        self.suspects: list[str] = []
         self.down: ProxyError | None = None
         self.paused = False
         self.refused: list[UpstreamRefused] = []
@@ -364,6 +367,12 @@ class FakeHome:
 
     def lane_down(self, lane: Lane, why: ProxyError) -> None:
         self.down = why
+
+    def lane_silent(self, lane: Lane) -> None:
+        self.silent = self.spoken
+
+    def suspected(self, lane: Lane, why: str) -> None:
+        self.suspects.append(why)
 
     async def may_track(self, key: LaneKey) -> bool:
         return True

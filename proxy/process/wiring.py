@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..custom.spec import Call
-from ..errors import NOAUTH, CacheBusy, LockBusy, ServerError, UpstreamRefused
+from ..errors import NOAUTH, CacheBusy, LockBusy, ServerError, UpstreamDown, UpstreamRefused
 from ..hot.answers import Turn
 from ..keys.ours import OurKeys
 from ..loading.demo import DemoSource
@@ -212,6 +212,7 @@ def _lanes(config: Config, upstream: str, start: Start, told: Told) -> Lanes:
         Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env])),
         start,
         timeout_s=config.upstream_timeout,
+        most_s=config.command_timeout,
         offline_max=config.offline_queue,
         pinned_max=config.max_pinned,
         pinned_wait=config.pinned_wait,
@@ -305,6 +306,11 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
         if parts.lanes.locked(parts.lanes.newcomer_key):
             raise ServerError(NOAUTH)
 
+    async def ping() -> object:
+        if parts.lanes.silent:
+            raise UpstreamDown("the server accepts connections and says nothing")
+        return await parts.scopes.scope(key).tracked.upstream.ask(b"PING")
+
     async def run(words: Sequence[bytes]) -> Value:
         admit()
         return await parts.scopes.ask(words, key)
@@ -323,7 +329,7 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
         Api(
             run=run,
             get=get,
-            ping=lambda: parts.scopes.scope(key).tracked.upstream.ask(b"PING"),
+            ping=ping,
             metrics=Metrics(reading, VERSION, BUILD).text,
             metrics_type=CONTENT_TYPE,
             hosts=Hosts(parts.http_hosts),

@@ -117,8 +117,13 @@ class Config:
     upstream_timeout: float = row(
         duration("1s", "1h"),
         "30s",
-        "How long a reply may take before its upstream connection counts as dead; commands that "
-        "block are exempt.",
+        "How long a reply may take before another upstream connection is tried: if that is "
+        "answered, or cannot be made, the first is dead; commands that block are exempt.",
+    )
+    command_timeout: float | None = optional(
+        duration("1s", "24h"),
+        "How long commands wait for a server that accepts connections and says nothing.",
+        unset="as long as it takes",
     )
     drain_timeout: float = row(
         duration("0s", "1h"), "10s", "How long running commands get when the proxy is stopped."

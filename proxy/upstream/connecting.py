@@ -22,7 +22,7 @@ from ..hot.lane import LaneCore, LaneState
 from ..resp.kernel import Cutter
 from ..resp.requests import encode
 from .ask import AskSlot, Reply
-from .dial import Dial
+from .dial import Dial, Mute
 from .handshake import again, judge, steps
 from .lane_key import LaneKey, Use
 
@@ -120,7 +120,8 @@ class Connecting(LaneCore):
         return self.state is LaneState.CLOSED
 
     async def _connect(self) -> None:
-        """Dial and shake hands. OSError, ProxyError: not now; UpstreamRefused: not as we are."""
+        """Dial and shake hands. OSError, ProxyError: not now; Mute: the server says nothing;
+        UpstreamRefused: not as we are."""
         self.cutter = Cutter()
         if self.key.use is Use.TRACKED:
             self.cutter.places = []  # it speaks RESP3 to clients of RESP2 too
@@ -135,7 +136,7 @@ class Connecting(LaneCore):
                 await self._shake_hands()
         except TimeoutError:  # the clock's own has no words
             self._abort()
-            raise TimeoutError(f"no answer within {self._handshake_s:g} s") from None
+            raise Mute(f"no answer within {self._handshake_s:g} s") from None
         except BaseException:
             self._abort()
             raise

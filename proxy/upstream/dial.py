@@ -21,6 +21,10 @@ CONNECT_TIMEOUT: Final = 5.0
 ATTEMPTS: Final = {"production": 20, "development": 3}
 
 
+class Mute(TimeoutError):
+    """The host accepts the connection, and whoever should answer on it says nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often an upstream that does not answer is tried, and how long to wait between."""
@@ -53,10 +57,14 @@ class Dial:
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
     ) -> asyncio.Transport:
         """A connected transport. OSError, which TimeoutError and ssl.SSLError are too, when it
-        cannot connect."""
+        cannot connect; Mute where TLS gets no answer."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await self._open(loop, protocol)
+        except ConnectionAbortedError as error:
+            if self._tls is None or "handshake" not in str(error):
+                raise
+            raise Mute(str(error)) from None
         except TimeoutError as error:
             # The clock's own has no words.
             why = str(error) or f"no connection within {CONNECT_TIMEOUT:g} s"
@@ -74,6 +82,7 @@ class Dial:
             self.upstream.port,
             ssl=self._tls,
             server_hostname=self.upstream.host if self._tls else None,
+            ssl_handshake_timeout=CONNECT_TIMEOUT - 1 if self._tls else None,
         )
         keep_alive(tcp)
         return tcp

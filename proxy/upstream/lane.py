@@ -28,7 +28,7 @@ from ..resp.kernel import BROKEN
 from ..resp.requests import encode
 from .ask import AskSlot, Done
 from .connecting import Connecting
-from .dial import Dial
+from .dial import Dial, Mute
 from .lane_key import LaneKey, Use
 from .offline import Offline
 from .ports import Framing, Home, Listener, Owner
@@ -54,6 +54,7 @@ class Lane(Connecting):
         *,
         offline_max: int,
         timeout_s: float,
+        most_s: float | None = None,
         owner: Owner[Lane] | None = None,
         bare: bool = False,
     ) -> None:
@@ -72,7 +73,7 @@ class Lane(Connecting):
         self.listener: Listener | None = None
         self.tainted = False  # holds state that cannot be undone: never lent again
         self.offline = Offline(offline_max)
-        self._silence = Silence(timeout_s)
+        self._silence = Silence(timeout_s, most_s)
         self._home = home
 
     def __repr__(self) -> str:
@@ -143,7 +144,14 @@ class Lane(Connecting):
             else UpstreamDown(f"{self._dial.address}: {error or type(error).__name__}")
         )
         level = logging.WARNING if attempt in (1, self._dial.retry.attempts) else logging.DEBUG
+        mute = isinstance(error, Mute)
+        if mute:
+            self._home.lane_silent(self)
+            mute = self._home.silent  # which has been logged
+        level = logging.DEBUG if mute else level
         event(log, level, "connect failed", lane=self.number, attempt=attempt, error=why)
+        if mute:
+            return
         if attempt < self._dial.retry.attempts and self._home.down is None:
             return
         self._home.lane_down(self, why)
@@ -246,18 +254,34 @@ class Lane(Connecting):
             self._end(why)
 
     def tick(self) -> None:
-        """Once a second: give up a connection that owes replies and has been silent for too
+        """Once a second: doubt a connection that owes replies and has been silent for too
         long."""
         owes = self.state is LaneState.READY and bool(self.waiting)
         owes = owes and not (self.patient or self.paused or self._home.paused)
-        if self._silence.too_long(owes=owes, heard=self.heard):
-            self.lose(f"no answer in {self._silence.limit_s:g} s")
-        if self._silence.waits_too_long(waits=bool(self.offline)):
-            why = UpstreamDown(f"none in {self._silence.limit_s:g} s")
-            if self.lent:
-                self.give_up(why)
-            else:
-                self._fail_offline(why)
+        late = self._silence.too_long(owes=owes, heard=self.heard)
+        if self._silence.past_all:
+            self.lose(f"no answer in {self._silence.most_s:g} s")
+        elif late:
+            self._home.suspected(self, f"no answer in {self._silence.limit_s:g} s")
+        silent = self._home.silent
+        late = self._silence.waits_too_long(waits=bool(self.offline), silent=silent)
+        if late or (silent and self._silence.waited_past_all):
+            self._waited()
+
+    def _waited(self) -> None:
+        """What waits for a connection has waited for as long as for an answer."""
+        if self.wire is not None:
+            self._home.lane_silent(self)  # accepted, and its handshake is not answered
+        bound = self._silence.limit_s
+        if self._home.silent:
+            if not self._silence.waited_past_all:
+                return
+            bound = self._silence.most_s
+        why = UpstreamDown(f"none in {bound:g} s")
+        if self.lent:
+            self.give_up(why)
+        else:
+            self._fail_offline(why)
 
     # --- Receiving (asyncio.Protocol) ---------------------------------------------------------
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -26,6 +27,7 @@ from ..hot.lane import LaneState
 from ..log import event
 from .ask import Done, Reply
 from .dial import Dial
+from .doubts import Doubts, Second
 from .lane import Lane
 from .lane_key import LaneKey, Use
 from .newcomers import Newcomers
@@ -73,6 +75,7 @@ class Lanes:
         start: Start,
         *,
         timeout_s: float,
+        most_s: float | None = None,
         offline_max: int,
         pinned_max: int | None = None,
         pinned_wait: float = 5.0,
@@ -89,6 +92,9 @@ class Lanes:
         self._pinned_set = pinned_max is not None
         self._pinned_wait = pinned_wait
         self._timeout_s = timeout_s
+        self._most_s = most_s
+        self._spoken = False  # a connection has stood
+        self._doubts = Doubts(self._second, start, dial.address)
         self._offline_max = offline_max
         self._on_ready = on_ready
         self._on_refused = on_refused
@@ -280,6 +286,9 @@ class Lanes:
 
     def _refuse_late(self) -> None:
         now = self._loop.time()
+        if self.silent:  # it is not for want of places that they wait
+            most = math.inf if self._most_s is None else self._most_s
+            now -= max(0.0, most - self._pinned_wait)
         late = [owner for owner, (_, until) in self._line.items() if until <= now]
         for owner in late:
             del self._line[owner]
@@ -322,8 +331,21 @@ class Lanes:
             self,
             offline_max=self._offline_max,
             timeout_s=self._timeout_s,
+            most_s=self._most_s,
             owner=owner,
             bare=bare,
+        )
+
+    def _second(self, doubts: Doubts, owner: Second, key: LaneKey) -> Lane:
+        """A connection beside one that says nothing, to see whether it is answered."""
+        return Lane(
+            next(self._numbers),
+            replace(key, db=0, resp=2, use=Use.PROBE),
+            self.dial,
+            doubts,
+            offline_max=self._offline_max,
+            timeout_s=self._timeout_s,
+            owner=owner,
         )
 
     # --- What lanes report (ports.Home) -------------------------------------------------------
@@ -335,6 +357,8 @@ class Lanes:
         if self.down is not None:
             event(log, logging.WARNING, "upstream is back", upstream=self.dial.address)
         self.down = None
+        self._spoken = True
+        self._doubts.take(False)
         self._dialling.discard(lane)
         self._place_came()
         if lane is not self._asking and (lane.locked or lane.key.era):
@@ -350,6 +374,22 @@ class Lanes:
             event(log, logging.ERROR, "upstream is down", upstream=self.dial.address, error=why)
         self.down = why
         self._place_came()  # to be told so
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server accepts connections and says nothing."""
+        return self._doubts.silent
+
+    def lane_silent(self, lane: Lane) -> None:
+        # One that has never said a word may be no server at all: the retry rule holds.
+        if self._spoken and self.down is None:
+            self._doubts.take(True)
+
+    def suspected(self, lane: Lane, why: str, *, hasty: bool = False) -> None:
+        """Ask whether it is the lane that is silent, or the server. ``hasty``: after little
+        time."""
+        ours = not self.locked(self.primary_key)  # else only the lane's user could say -BUSY
+        self._doubts.suspect(lane, why, self.primary_key if ours else lane.key, hasty=hasty)
 
     def lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         self._on_refused(lane, why)
@@ -375,6 +415,7 @@ class Lanes:
         """Once a second: give up lanes that died silently, close those that nobody uses."""
         for lane in list(self._all()):
             lane.tick()
+        self._doubts.tick()
         for lane in self._surplus():
             event(log, logging.DEBUG, "idle lane closed", lane=lane.number)
             lane.close()
@@ -411,6 +452,7 @@ class Lanes:
     def close(self) -> None:
         """Close every lane; whoever waits on one is failed."""
         self._line.clear()
+        self._doubts.close()
         for lane in list(self._all()):
             lane.close()
         self._forget_closed()

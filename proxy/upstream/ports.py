@@ -72,6 +72,13 @@ class Home(Protocol[LaneT]):
     def lane_refused(self, lane: LaneT, why: UpstreamRefused) -> None:
         """The server answered the handshake with an error."""
 
+    def lane_silent(self, lane: LaneT) -> None:
+        """The host has accepted a connection, on which nobody says a word."""
+
+    def suspected(self, lane: LaneT, why: str) -> None:
+        """The lane owes replies and has said nothing for long; ``why`` is for its slots, if it is
+        dead."""
+
     async def may_track(self, key: LaneKey) -> bool:
         """Whether the key's user may do what a tracked lane does, as far as it can be known
         without asking as that user: the server's ACL LOG would show it."""
@@ -80,6 +87,11 @@ class Home(Protocol[LaneT]):
     @property
     def paused(self) -> bool:
         """Whether requests wait in the server because a client wants it."""
+        ...
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server accepts connections and says nothing: requests wait for it."""
         ...
 
     @property

@@ -20,7 +20,7 @@ from ..hot.fills import forget
 from ..hot.lane import LaneState
 from ..log import event
 from ..near.cache import NearCache, Space
-from .ask import Reply, drop
+from .ask import drop
 from .asker import Asker
 from .lane import Lane
 from .lane_key import LaneKey, Use
@@ -117,7 +117,6 @@ class TrackedLane:
         self._heard = -1  # reads of the lane at the last tick
         self._asked = False  # a PING was sent then
         self.key = replace(key, resp=2, use=Use.TRACKED)
-        self._probe_key = replace(key, resp=2, use=Use.PROBE)
         self._bulk_key = replace(key, resp=2, use=Use.BULK)
         self._lanes = lanes
         self._lane: Lane | None = None
@@ -196,26 +195,11 @@ class TrackedLane:
             # bound.
             self._flush("silent")
             lane.silent = True
-            self._probe(lane)
+            self._lanes.suspected(lane, "silent, while the server answers others", hasty=True)
         else:
             lane.ask(drop, b"PING")
             self._asked = True
         self._heard = lane.heard
-
-    def _probe(self, lane: Lane) -> None:
-        """Is it the lane or the server that says nothing? Where a new connection is answered, the
-        lane is given up; where none is, all wait for the server as they would without us."""
-        probe = self._lanes.shared(self._probe_key)
-        if probe.waiting or probe.offline:
-            return  # asked already
-        heard = lane.heard
-
-        def told(reply: Reply) -> None:
-            if isinstance(reply, bytes) and lane.heard == heard:
-                lane.lose("silent, while the server answers others")
-            probe.close()  # the next one must be a new connection too
-
-        probe.ask(told, b"PING")
 
     # --- What the lane tells (ports.Listener) -------------------------------------------------
 

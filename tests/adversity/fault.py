@@ -26,6 +26,7 @@ class Link:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client = client
         self.server = server
+        self.half_open = False  # nothing comes back any more, and nobody is told
 
     def cut(self) -> None:
         """End both sides at once, by a reset; what is on its way is lost."""
@@ -67,6 +68,12 @@ class Fault:
     def stall(self) -> None:
         """Hold back all replies."""
         self._flowing.clear()
+
+    def half_open(self) -> None:
+        """Let the links that there are say nothing more; new ones are well."""
+        with self._lock:
+            for link in self._links:
+                link.half_open = True
 
     def flow(self) -> None:
         self._flowing.set()
@@ -115,6 +122,8 @@ class Fault:
     def _replies(self, link: Link) -> None:
         for data in _chunks(link.server):
             self._flowing.wait(PATIENCE)
+            if link.half_open:
+                continue
             within = self.cut_within
             at = data.find(within) if within else -1
             try:

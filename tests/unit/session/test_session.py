@@ -264,12 +264,16 @@ async def test_bytes_that_are_no_reply_cost_no_client_its_order(
     assert client.took().startswith(b"+1\r\n" + LOST)
 
 
-async def test_a_silent_shared_lane_is_given_up(world: World, client: Client) -> None:
+async def test_a_silent_shared_lane_is_given_up_where_another_is_answered(
+    world: World, client: Client
+) -> None:
     client.raw(GET)
     await world.settle()
 
     for _ in range(5):
         world.lanes.tick()
+    for _ in range(2):
+        (await world.upstream(1)).reply(b"+PONG\r\n")
     await world.settle()
 
     assert b"no answer in 3 s" in client.took()

@@ -491,6 +491,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ],
         ["pinned_wait", "=", "5s", "#", "default"],
         ["upstream_timeout", "=", "30s", "#", "default"],
+        ["command_timeout", "=", "as", "long", "as", "it", "takes", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["offline_queue", "=", "16mb", "#", "default"],
         ["near_cache", "=", "64mb", "#", "default"],

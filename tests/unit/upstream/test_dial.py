@@ -117,7 +117,14 @@ class Loop:
         return asyncio.Transport(), None
 
     async def create_connection(
-        self, protocol: object, host: str, port: int, *, ssl: object, server_hostname: str | None
+        self,
+        protocol: object,
+        host: str,
+        port: int,
+        *,
+        ssl: object,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None,
     ) -> tuple[asyncio.BaseTransport, None]:
         self.asked.append((host, port, ssl is not None, server_hostname))
         return asyncio.Transport(), None

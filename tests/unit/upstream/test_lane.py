@@ -57,7 +57,14 @@ class Bench:
         self.owner = Owner()
         self.lanes: list[Lane] = []
 
-    def lane(self, key: LaneKey | None = None, *, lent: bool = False, bare: bool = False) -> Lane:
+    def lane(
+        self,
+        key: LaneKey | None = None,
+        *,
+        lent: bool = False,
+        bare: bool = False,
+        most_s: float | None = None,
+    ) -> Lane:
         owner = self.owner if lent else None
         lane = Lane(
             1,
@@ -66,6 +73,7 @@ class Bench:
             self.home,
             offline_max=100,
             timeout_s=4,
+            most_s=most_s,
             owner=owner,
             bare=bare,
         )
@@ -610,24 +618,59 @@ async def test_a_lane_on_which_others_wait_goes_on_reading(bench: Bench, others:
 # --- Time
 
 
-async def test_a_lane_that_owes_replies_and_is_silent_is_given_up(bench: Bench) -> None:
+async def test_a_lane_that_owes_replies_and_is_silent_is_suspected(bench: Bench) -> None:
     lane, wire = await bench.ready()
     (tray,) = send(lane)
     await settle()
 
     for _ in range(5):
         lane.tick()
+    assert not bench.home.suspects
+    lane.tick()
+    await settle()
+
+    assert bench.home.suspects == ["no answer in 4 s"]
+    assert not wire.end
+    assert not tray.filled
+
+
+async def test_a_lane_is_given_up_when_nobody_shall_wait_any_longer(bench: Bench) -> None:
+    lane = bench.lane(most_s=6)
+    (tray,) = send(lane)
+    await settle()
+
+    for _ in range(7):
+        lane.tick()
+    wire = bench.dial.wires[0]
     assert not wire.end
     lane.tick()
     await settle()
 
     assert wire.end == "aborted"
-    assert tray.error.startswith(LOST + b"no answer in 4 s)")
+    assert tray.error.startswith(LOST + b"no answer in 6 s)")
+
+
+@pytest.mark.parametrize(("most_s", "waits"), [(None, 30), (7, 7)])
+async def test_what_waits_for_a_connection_waits_for_a_silent_server(
+    bench: Bench, most_s: float | None, waits: int
+) -> None:
+    bench.dial.mute = True
+    lane = bench.lane(most_s=most_s)
+    (tray,) = send(lane)
+    await settle()
+
+    for _ in range(waits):
+        lane.tick()
+    assert not tray.filled
+    lane.tick()
+
+    assert tray.filled == (most_s is not None)
 
 
 async def test_what_waits_for_a_connection_waits_no_longer_than_for_an_answer(
     bench: Bench,
 ) -> None:
+    bench.home.spoken = False
     bench.dial.mute = True
     lane = bench.lane()
     (tray,) = send(lane)
@@ -644,6 +687,7 @@ async def test_what_waits_for_a_connection_waits_no_longer_than_for_an_answer(
 
 async def test_a_lent_lane_that_failed_what_waited_is_over(bench: Bench) -> None:
     # Its client may have begun a transaction with what failed: nothing more may go out on it.
+    bench.home.spoken = False
     bench.dial.mute = True
     lane = bench.lane(lent=True)
     send(lane)

@@ -567,6 +567,10 @@ async def test_each_lane_is_asked_whether_it_is_silent(bench: Bench) -> None:
 
     for _ in range(5):
         bench.lanes.tick()
+    await settle()
+    for _ in range(2):
+        bench.dial.wires[1].reply(b"+PONG\r\n")
+        await settle()
 
     assert bench.dial.wires[0].end == "aborted"
 

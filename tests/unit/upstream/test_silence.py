@@ -48,6 +48,23 @@ def test_a_queue_that_was_emptied_begins_to_wait_anew() -> None:
     assert silence.waits_too_long(waits=True)
 
 
+def test_while_the_server_is_silent_the_time_does_not_count_but_for_the_most() -> None:
+    silence = Silence(2, 6)
+
+    waits = [silence.waits_too_long(waits=True, silent=at < 5) for at in range(8)]
+
+    assert waits == [False] * 7 + [True]
+    assert silence.waited_past_all
+    assert not silence.past_all
+
+
+def test_the_most_is_no_bound_where_none_is_set() -> None:
+    silence = Silence(2)
+    ticks(silence, 1000)
+
+    assert not silence.past_all
+
+
 def test_the_counts_are_shown() -> None:
     silence = Silence(1.5)
     ticks(silence, 2)

@@ -456,12 +456,23 @@ async def silent(here: Stage) -> Upstream:
     return server
 
 
+async def twice(here: Stage, probe: Upstream) -> None:
+    """The second connection is answered, and again."""
+    for _ in range(2):
+        await here.world.settle()
+        probe.expect(b"PING")
+        probe.reply(b"+PONG\r\n")
+
+
 async def test_a_silent_lane_is_given_up_where_a_new_connection_is_answered() -> None:
     async with stage() as here:
         with here.scope.watch(b"k") as watch:
             server = await silent(here)
             lane = here.scope.lane()
             assert lane.silent
+            probe = here.world.dial.wires[1]
+            probe.expect(b"PING")
+            probe.reply(b"+PONG\r\n")
             sent = here.ask(here.scope.upstream.ask(b"GET", b"k"))
             await here.world.settle()
             server.expect(b"GET", b"k")
@@ -469,7 +480,6 @@ async def test_a_silent_lane_is_given_up_where_a_new_connection_is_answered() ->
             await asyncio.sleep(0)  # it stands in the lane, and has not left
             assert lane.out
 
-            probe = here.world.dial.wires[1]
             probe.expect(b"PING")
             probe.reply(b"+PONG\r\n")
             assert server.end == "aborted"
@@ -514,7 +524,7 @@ async def test_a_probe_that_is_lost_is_sent_again() -> None:
             assert not server.end
             here.scope.tick()
 
-            (await here.upstream(2)).reply(b"+PONG\r\n")
+            await twice(here, await here.upstream(2))
 
             assert server.end == "aborted"
 
@@ -528,7 +538,7 @@ async def test_a_lane_is_looked_after_while_somebody_waits_for_its_reply() -> No
 
         for _ in range(3):
             here.scope.tick()
-        (await here.upstream(1)).reply(b"+PONG\r\n")
+        await twice(here, await here.upstream(1))
         await here.world.settle()
 
         assert isinstance(asking.exception(), UpstreamLost)

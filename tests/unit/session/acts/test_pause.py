@@ -125,9 +125,12 @@ async def test_silence_is_no_death_while_the_server_is_paused(world: World, clie
         world.lanes.tick()
     await world.settle()
     assert client.took() == b""
+    assert world.connections == 1  # nor anything to ask about
 
     world.lanes.pause.end()
     for _ in range(10):
         world.lanes.tick()
+    for _ in range(2):
+        (await world.upstream(1)).reply(b"+PONG\r\n")
     await world.settle()
     assert client.took().startswith(b"-UPSTREAM")
