@@ -13,6 +13,7 @@ from typing import Protocol
 from ..errors import ProxyError
 from ..log import event
 from ..upstream.lane import Lane
+from ..upstream.monitoring import Monitoring
 from .context import Context
 from .identity import Identity
 from .reasons import (
@@ -74,7 +75,10 @@ class Reports:
         return f"<Reports {self._berth!r}>"
 
     def lane_pushed(self, lane: Lane, frame: bytes) -> None:
-        self._session.write(frame)
+        if isinstance(lane.framing, Monitoring):
+            frame = lane.framing.shown(frame, self._session.context.turn.clock())
+        if frame:
+            self._session.write(frame)
 
     def lane_raw(self, lane: Lane, data: bytes) -> None:
         self._session.write(data)

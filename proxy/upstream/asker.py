@@ -31,7 +31,7 @@ _DENIED: Final = re.compile(
     rb"(?=The user executing the script can't |User \S+ has no permissions |No permissions )"
 )
 # What is read next is remembered for us (CLIENT TRACKING ON OPTIN).
-CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
+CACHING: Final = (b"CLIENT", b"CACHING", b"YES")
 
 
 def value_of(reply: bytes) -> Value:
@@ -121,7 +121,7 @@ class Asker:
 
         lane = self._lane()
         if tracks:
-            lane.send(CACHING, AskSlot(drop))
+            lane.ask(drop, *CACHING)
         lane.send(request, AskSlot(done, count))
         reply = await answered
         if isinstance(reply, ProxyError):

@@ -153,16 +153,16 @@ class Connecting(LaneCore):
     async def _shake_hands(self) -> None:
         tracks = self.key.use is Use.TRACKED and await self._may_track()
         asked = steps(self.key, self._dial.upstream, bare=self._bare, tracks=tracks)
-        replies = await self._converse([encode(step.words) for step in asked])
+        replies = await self._converse([step.words for step in asked])
         more = again(asked, replies)
         if more:
-            replies += await self._converse([encode(step.words) for step in more])
+            replies += await self._converse([step.words for step in more])
         standing = judge([*asked, *more], replies)
         self.client_id = standing.client_id
         self.locked = standing.locked
         self.tracking = standing.tracking
 
-    async def _converse(self, requests: list[bytes]) -> list[bytes]:
+    async def _converse(self, requests: list[tuple[bytes, ...]]) -> list[bytes]:
         """The replies to requests that are sent before anybody else may send.
 
         UpstreamNotReady, UpstreamDown: the connection was lost before all had come."""
@@ -179,7 +179,9 @@ class Connecting(LaneCore):
                 answered.set_result(None)
 
         self.waiting.extend(AskSlot(take) for _ in requests)
-        self.wire.write(b"".join(requests))
+        for words in requests:
+            self._dial.ledger.note(words, self._loop.time())
+        self.wire.write(b"".join(map(encode, requests)))
         try:
             await answered
         finally:

@@ -13,6 +13,7 @@ from typing import Final
 
 from ..settings.address import Upstream
 from ..settings.config import retry_delay
+from .monitoring import Ledger
 from .tls import context_of
 
 DELAY_DOWN: Final = 2.0
@@ -47,6 +48,7 @@ class Dial:
     def __init__(self, upstream: Upstream, retry: Retry) -> None:
         self.upstream = upstream
         self.retry = retry
+        self.ledger = Ledger()
         self._tls = context_of(upstream) if upstream.tls else None
 
     @property

@@ -108,6 +108,7 @@ class Lane(Connecting):
     def ask(self, done: Done, *args: bytes) -> None:
         """Send one request of the proxy itself; ``done`` gets the whole reply, or why none
         will come."""
+        self._dial.ledger.note(args, self._loop.time())
         self.send(encode(args), AskSlot(done))
 
     # --- Life ---------------------------------------------------------------------------------

@@ -73,15 +73,23 @@ def monitor(session: Conducted, args: list[bytes]) -> bool:
     if not session.berth.idle() or not session.berth.pin():
         return False
 
-    ask(session, args, lambda reply: begin_monitor(session, reply))
+    framing = _monitoring(session)
+    ask(session, args, lambda reply: begin_monitor(session, reply, framing))
     return True
 
 
-def begin_monitor(session: Conducted, reply: bytes) -> bytes:
+def _monitoring(session: Conducted) -> Monitoring:
+    """It hears from now on what lanes ask: the server may show it before we know that it does."""
+    framing = Monitoring(session.berth.lane_key.resp)
+    session.context.lanes.dial.ledger.readers.add(framing)
+    return framing
+
+
+def begin_monitor(session: Conducted, reply: bytes, framing: Monitoring | None = None) -> bytes:
     """The server has answered MONITOR: what it shows from now on are pushes to the client."""
     lane = session.berth.lane
     if reply.startswith(b"+") and lane is not None:
-        framing = Monitoring(session.berth.lane_key.resp)
+        framing = framing or _monitoring(session)
         if isinstance(lane.framing, Channels):
             framing.names = lane.framing.names
         lane.subscribe(framing)
