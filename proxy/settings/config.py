@@ -117,8 +117,8 @@ class Config:
     upstream_timeout: float = row(
         duration("1s", "1h"),
         "30s",
-        "How long a reply may take before another upstream connection is tried: if that is "
-        "answered, or cannot be made, the first is dead; commands that block are exempt.",
+        "How long a reply may take before a second connection is tried; if that is answered, or "
+        "refused, the first is dead. Commands that block are exempt.",
     )
     command_timeout: float | None = optional(
         duration("1s", "24h"),
