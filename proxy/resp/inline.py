@@ -77,3 +77,9 @@ def _quoted(line: bytes, at: int, word: bytearray) -> int:
             word.append(byte)
             at += 1
     raise ProtocolError("unbalanced quotes in request")
+
+
+def blank_lines(data: bytes, pos: int) -> int:
+    """How many bytes from pos on are blank lines, all at once: a client may send nothing else."""
+    rest = data[pos:]
+    return rest.rfind(b"\n", 0, len(rest) - len(rest.lstrip(b"\r\n"))) + 1

@@ -22,11 +22,12 @@ from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
 from ..hot.session import LAST_MAX, MUTE_SKIP, NONE_WRITTEN, SessionCore
 from ..log import event
+from ..resp.inline import blank_lines
 from ..resp.modes import Mode
 from ..resp.requests import Partial, parse_request
 from ..resp.routes import Route
-from ..table.route import refined
-from ..upstream.dial import keep_alive
+from ..table.route import LEAVES_NOTHING, refined
+from ..upstream.dial import CLIENT_KEEP_ALIVE, keep_alive
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from .berth import Berth
@@ -56,12 +57,7 @@ from .writes import begin_write
 
 log = logging.getLogger(__name__)
 
-# Seconds of silence after which the kernel asks whether a client is still there: tcp-keepalive of
-# Redis.
-CLIENT_KEEP_ALIVE: Final = 300
 READ_AHEAD: Final = 256 * 1024
-# What needs a lane of its own and leaves nothing on it.
-LEAVES_NOTHING: Final = frozenset({Route.BLOCK, Route.ODD, Route.WAIT})
 BLOCKED_READ_AHEAD: Final = 16 * 1024 * 1024
 WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
@@ -170,7 +166,7 @@ class Session(SessionCore):
         """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has
         come."""
         if data[pos] in b"\r\n":
-            blank = _blank_lines(data, pos)
+            blank = blank_lines(data, pos)
             if blank:
                 return pos + blank
         shortcut = self._acts.shortcuts.get(route)
@@ -452,9 +448,3 @@ class Session(SessionCore):
         """A push that precedes one of our replies on a shared lane."""
         if not self.flat:
             self.write(frame)
-
-
-def _blank_lines(data: bytes, pos: int) -> int:
-    """How many bytes from pos on are blank lines, all at once: a client may send nothing else."""
-    rest = data[pos:]
-    return rest.rfind(b"\n", 0, len(rest) - len(rest.lstrip(b"\r\n"))) + 1

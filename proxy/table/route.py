@@ -20,6 +20,8 @@ LOADS: Final = frozenset({b"LOAD", b"RESTORE"})
 _REPLCONF_ANSWERED: Final = frozenset(
     {b"CAPA", b"IP-ADDRESS", b"LISTENING-PORT", b"RDB-FILTER-ONLY", b"RDB-ONLY", b"VERSION"}
 )
+# What needs a lane of its own and leaves nothing on it.
+LEAVES_NOTHING: Final = frozenset({Route.BLOCK, Route.ODD, Route.WAIT})
 
 
 def refined(route: Route, args: Sequence[bytes]) -> Route:

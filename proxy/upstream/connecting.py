@@ -192,6 +192,22 @@ class Connecting(LaneCore):
             raise UpstreamDown("connection lost during the handshake")
         return replies
 
+    def rest_a_turn(self) -> None:
+        """Read on in the next turn of the loop: others are served in between."""
+        if self.wire is not None and not self.paused:
+            self.wire.pause_reading()
+            self.call_soon(self._rested)
+
+    def _rested(self) -> None:
+        if self.wire is not None and not self.paused:
+            self.wire.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """``_connect`` has the transport from its dial."""
+
+    def eof_received(self) -> None:
+        """The server sends no more: let the transport close."""
+
     # --- What a subclass makes of it ----------------------------------------------------------
 
     async def _may_track(self) -> bool:

@@ -18,6 +18,9 @@ from .tls import context_of
 
 DELAY_DOWN: Final = 2.0
 AGAIN_MAX: Final = 0.5
+# Seconds of silence after which the kernel asks whether a client is still there: tcp-keepalive of
+# Redis.
+CLIENT_KEEP_ALIVE: Final = 300
 CONNECT_TIMEOUT: Final = 5.0
 ATTEMPTS: Final = {"production": 20, "development": 3}
 

@@ -13,7 +13,6 @@ the sessions."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -374,12 +373,6 @@ class Lane(Connecting):
                     self.waiting.popleft()
                 head.feed(frame)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """``_connect`` has the transport from its dial."""
-
-    def eof_received(self) -> None:
-        """The server sends no more: let the transport close."""
-
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
             self._why = UpstreamLost(str(exc) or type(exc).__name__)
@@ -443,16 +436,6 @@ class Lane(Connecting):
         self.held_for = None
         if self.wire is not None and self.paused:
             self.paused = False
-            self.wire.resume_reading()
-
-    def rest_a_turn(self) -> None:
-        """Read on in the next turn of the loop: others are served in between."""
-        if self.wire is not None and not self.paused:
-            self.wire.pause_reading()
-            self.call_soon(self._rested)
-
-    def _rested(self) -> None:
-        if self.wire is not None and not self.paused:
             self.wire.resume_reading()
 
     def carry_heavy(self) -> None:

@@ -25,11 +25,11 @@ from typing import Any, Final
 from ..errors import NoPlace, ProxyError, UpstreamRefused
 from ..hot.lane import LaneState
 from ..log import event
-from .ask import Done, Reply
 from .dial import Dial
 from .doubts import Doubts, Second
 from .lane import Lane
 from .lane_key import LaneKey, Use
+from .may_track import may_track
 from .newcomers import Newcomers
 from .pause import Pause
 from .ports import Owner
@@ -48,12 +48,6 @@ RESERVED: Final = 32
 # Where the server does not tell how many connections it takes.
 PINNED_DEFAULT: Final = 512
 
-# What a tracked lane asks beside what its clients ask.
-TRACKING_NEEDS: Final = (
-    (b"CLIENT", b"TRACKING", b"ON", b"OPTIN"),
-    (b"CLIENT", b"CACHING", b"YES"),
-    (b"PTTL", b"key"),
-)
 # More than so many shared lanes, and those that nobody has used for EVICT_TICKS seconds are closed
 # at once; so many more, and those too that nobody uses at the moment. Sooner, each request of a
 # client that goes around its databases would cost a connection.
@@ -397,17 +391,7 @@ class Lanes:
     async def may_track(self, key: LaneKey) -> bool:
         if key.user is None:
             return True
-        answers: list[asyncio.Future[bytes | ProxyError]] = []
-        for words in TRACKING_NEEDS:
-            answers.append(self._loop.create_future())
-            dry_run = (b"ACL", b"DRYRUN", key.user.name, *words)
-            self.shared(self.primary_key).ask(_set_once(answers[-1]), *dry_run)
-        replies = await asyncio.gather(*answers)
-        # An error: the proxy's own user may not ask, or the server (Redis 6) cannot say.
-        return not any(
-            isinstance(reply, bytes) and reply.startswith(b"$") and b" command" in reply
-            for reply in replies
-        )
+        return await may_track(self.shared(self.primary_key).ask, key.user.name)
 
     # --- Time and end -------------------------------------------------------------------------
 
@@ -462,11 +446,3 @@ def _needed(lane: Lane) -> bool:
     """Whether somebody waits for its connection."""
     waits = lane.state in (LaneState.CONNECTING, LaneState.DOWN)
     return waits and bool(lane.users or lane.waiting or lane.offline)
-
-
-def _set_once(answer: asyncio.Future[bytes | ProxyError]) -> Done:
-    def done(reply: Reply) -> None:
-        if not answer.done():  # whoever asked may have given up
-            answer.set_result(reply)
-
-    return done

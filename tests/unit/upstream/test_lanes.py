@@ -18,7 +18,6 @@ from nearhit.proxy.upstream.lanes import (
     EVICT_TICKS,
     IDLE_TICKS,
     SHARED_MAX,
-    TRACKING_NEEDS,
     Lanes,
 )
 from nearhit.proxy.upstream.spare import FORGET_TICKS, SPARES
@@ -480,41 +479,6 @@ async def test_a_refusal_is_handed_on(bench: Bench) -> None:
     await settle()
 
     assert [why.login for why in bench.refused] == [True]
-
-
-# --- What a user may
-
-ALICE = LaneKey(user=User(b"alice", b"pw"))
-DENIED = b"User alice has no permissions to run the 'client|caching' command"
-
-
-@pytest.mark.parametrize(
-    ("replies", "may"),
-    [
-        ([b"+OK\r\n"] * 3, True),
-        ([b"+OK\r\n", b"$%d\r\n%b\r\n" % (len(DENIED), DENIED), b"+OK\r\n"], False),
-        # of the key that was made up for the question
-        ([b"+OK\r\n", b"+OK\r\n", b"$27\r\nno permissions for that key\r\n"], True),
-        ([b"-NOPERM you may not ask\r\n"] * 3, True),
-    ],
-)
-async def test_whether_a_user_may_track_is_asked_without_that_user(
-    bench: Bench, replies: list[bytes], may: bool
-) -> None:
-    bench.dial.permits = False
-    asking = asyncio.get_running_loop().create_task(bench.lanes.may_track(ALICE))
-    await settle()
-    for words in TRACKING_NEEDS:
-        bench.dial.wires[0].expect(b"ACL", b"DRYRUN", b"alice", *words)
-
-    bench.dial.wires[0].reply(*replies)
-
-    assert await asking is may
-
-
-async def test_who_the_proxy_itself_is_may_track(bench: Bench) -> None:
-    assert await bench.lanes.may_track(LaneKey())
-    assert not bench.dial.wires
 
 
 # --- Time and end
