@@ -2,7 +2,7 @@
 that they were called.
 
     once a second, while somebody lives by what was read ─▶ INFO commandstats ─▶ calls_of
-                                                              other than before ─▶ swapped()
+                                       other than before ─▶ swapped(), or new_rights()
 
 Whoever may not ask INFO asks once for each connection: ``again`` is called when one stands.
 server.py ticks."""
@@ -16,32 +16,39 @@ from typing import Final
 from ..stats.fleet import Sending
 from ..upstream.ask import Reply
 
-_CALLS: Final = re.compile(
-    rb"^cmdstat_(?:swapdb|acl\|(?:setuser|deluser|load)):(calls=\d+,usec=\d+)", re.MULTILINE
+SWAPS: Final = re.compile(rb"^cmdstat_swapdb:(calls=\d+,usec=\d+)", re.MULTILINE)
+RIGHTS: Final = re.compile(
+    rb"^cmdstat_acl\|(?:setuser|deluser|load):(calls=\d+,usec=\d+)", re.MULTILINE
 )
 
 
-def calls_of(info: bytes) -> bytes:
+def calls_of(kind: re.Pattern[bytes], info: bytes) -> bytes:
     """How often they were called and how long it took, as one text that differs after each call;
     empty: never, or never since CONFIG RESETSTAT."""
-    return b" ".join(_CALLS.findall(info))
+    return b" ".join(kind.findall(info))
 
 
 class Swaps:
     """Asks, and tells of a change. ``needed``: whether anybody depends on it now."""
 
     def __init__(
-        self, ask: Sending, *, needed: Callable[[], bool], swapped: Callable[[], None]
+        self,
+        ask: Sending,
+        *,
+        needed: Callable[[], bool],
+        swapped: Callable[[], None],
+        new_rights: Callable[[], None],
     ) -> None:
         self._ask = ask
         self._needed = needed
-        self._swapped = swapped
-        self._calls = b""
+        self._tell = {SWAPS: swapped, RIGHTS: new_rights}
+        self._calls = dict.fromkeys(self._tell, b"")
         self._asking = False
         self._refused = False
 
     def __repr__(self) -> str:
-        return f"<Swaps {'refused' if self._refused else self._calls.decode() or 'none'}>"
+        calls = b" ".join(filter(None, self._calls.values())).decode()
+        return f"<Swaps {'refused' if self._refused else calls or 'none'}>"
 
     def tick(self) -> None:
         """Once a second."""
@@ -58,6 +65,8 @@ class Swaps:
         if not isinstance(reply, bytes):
             return  # the connection is lost, and with it all that depends on it
         self._refused = reply.startswith(b"-")
-        before, self._calls = self._calls, calls_of(reply)
-        if self._calls not in (before, b""):
-            self._swapped()
+        for kind, tell in self._tell.items():
+            before, calls = self._calls[kind], calls_of(kind, reply)
+            self._calls[kind] = calls
+            if calls not in (before, b""):
+                tell()

@@ -276,16 +276,21 @@ def swaps_of(parts: Parts) -> Swaps:
     """What notices SWAPDB, and new rights, by the server's own count."""
     near, scopes = parts.context.near, parts.scopes
 
+    def new_rights() -> None:  # loads and locks go on: what they read is as it was
+        if near is not None:
+            near.flush("flushed")
+        parts.lanes.newcomers.look()
+
     def swapped() -> None:
         if near is not None:
             near.flush("flushed")
         scopes.wake()
-        parts.lanes.newcomers.look()
 
     return Swaps(
         parts.primary.ask,
         needed=lambda: bool(near is not None and (near.entries or near.filling)) or scopes.watched,
         swapped=swapped,
+        new_rights=new_rights,
     )
 
 

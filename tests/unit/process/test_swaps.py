@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.errors import UpstreamLost
-from nearhit.proxy.process.swaps import Swaps, calls_of
+from nearhit.proxy.process.swaps import RIGHTS, SWAPS, Swaps, calls_of
 from nearhit.proxy.upstream.ask import Done
 
 INFO = (
@@ -21,9 +21,14 @@ def info(calls: int, usec: int = 4) -> bytes:
 class Bench:
     def __init__(self) -> None:
         self.needed = True
-        self.swapped = 0
+        self.swapped = self.rights = 0
         self.asked: list[Done] = []
-        self.swaps = Swaps(self._ask, needed=lambda: self.needed, swapped=self._swapped)
+        self.swaps = Swaps(
+            self._ask,
+            needed=lambda: self.needed,
+            swapped=self._swapped,
+            new_rights=self._new_rights,
+        )
 
     def _ask(self, done: Done, *words: bytes) -> None:
         assert words == (b"INFO", b"commandstats")
@@ -31,6 +36,9 @@ class Bench:
 
     def _swapped(self) -> None:
         self.swapped += 1
+
+    def _new_rights(self) -> None:
+        self.rights += 1
 
     def tick(self, reply: bytes) -> None:
         self.swaps.tick()
@@ -48,15 +56,21 @@ def bench() -> Bench:
         (info(3, 12), b"calls=3,usec=12"),
         (info(0), b""),
         (b"-NOPERM no\r\n", b""),
-        (
-            info(1) + b"cmdstat_acl|setuser:calls=2,usec=3,usec_per\r\n",
-            b"calls=1,usec=4 calls=2,usec=3",
-        ),
+        (info(1) + b"cmdstat_acl|setuser:calls=2,usec=3,usec_per\r\n", b"calls=1,usec=4"),
         (b"=9\r\ntxt:" + info(1), b"calls=1,usec=4"),
     ],
 )
 def test_the_count_is_what_the_server_says(reply: bytes, calls: bytes) -> None:
-    assert calls_of(reply) == calls
+    assert calls_of(SWAPS, reply) == calls
+
+
+def test_new_rights_are_told_apart_from_swaps(bench: Bench) -> None:
+    rights = b"cmdstat_acl|setuser:calls=2,usec=3,usec_per\r\ncmdstat_acl|load:calls=1,usec=9,\r\n"
+    assert calls_of(RIGHTS, info(1) + rights) == b"calls=2,usec=3 calls=1,usec=9"
+
+    bench.tick(info(0) + rights)
+
+    assert (bench.swapped, bench.rights) == (0, 1)
 
 
 def test_each_change_of_the_count_is_told_once(bench: Bench) -> None:
