@@ -20,6 +20,16 @@ WORKERS = 2
 FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--loop",
+        choices=("uvloop", "debug", "both"),
+        default="uvloop",
+        help="the event loop of async unit tests; CI runs them on the debug loop too, as it counts "
+        "what they cover",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option

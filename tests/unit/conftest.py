@@ -1,5 +1,5 @@
-"""Each async unit test runs twice: on asyncio's own loop in debug mode, and on uvloop, which serves
-clients."""
+"""Async unit tests run on uvloop, which serves clients, and with ``--loop debug`` on asyncio's own
+loop in debug mode: CI does both, one with the suite and one with the gates (.ci/coverage)."""
 
 from __future__ import annotations
 
@@ -33,5 +33,9 @@ def uvloop_that_times_out() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"debug": DebugLoop, "uvloop": uvloop_that_times_out}
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    wanted = config.getoption("loop", "both")  # it is tests/conftest.py's
+    loops = {"debug": DebugLoop, "uvloop": uvloop_that_times_out}
+    return loops if wanted == "both" else {wanted: loops[wanted]}
