@@ -132,7 +132,7 @@ class Leases:
         """The head's part: ask whenever there may be a value or the lease is free. A value is for
         all who stood in the line as it was asked for; a lease is for one, and the rest wait on."""
         lost: UpstreamLost | None = None
-        while await self._due(line, deadline):
+        while await line.due(self._clock, deadline):
             line.watch.clear()
             line.retry_at = 0.0  # where the attempt fails or is left, the next head must ask
             entered = line.entered
@@ -161,17 +161,6 @@ class Leases:
         if lost is not None:
             raise lost
         return None, None
-
-    async def _due(self, line: Line, deadline: float) -> bool:
-        """Wait until there may be news; False: the deadline came first."""
-        while not line.watch.fired:
-            now = self._clock()
-            if now >= line.retry_at:
-                return True
-            if now >= deadline:
-                return False
-            await line.watch.wait(min(line.retry_at, deadline) - now)
-        return self._clock() < deadline
 
     @contextmanager
     def _standing(self, key: bytes) -> Generator[tuple[Line, Turn], None, None]:

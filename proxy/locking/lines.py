@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..custom.spec import Watch
@@ -66,6 +67,18 @@ class Line:
                 return
             if not turn.done():
                 turn.set_result(value)
+
+    async def due(self, clock: Callable[[], float], deadline: float) -> bool:
+        """Wait until there may be news; False: the deadline came first, be it before what fired was
+        seen: then it is the next head's to ask."""
+        while not self.watch.fired:
+            now = clock()
+            if now >= self.retry_at:
+                return True
+            if now >= deadline:
+                return False
+            await self.watch.wait(min(self.retry_at, deadline) - now)
+        return clock() < deadline
 
     def leave(self, turn: Turn) -> None:
         """Give the place up, wherever it is."""

@@ -236,7 +236,7 @@ class Locks:
 
     async def _lead(self, line: Line, caller: Caller, deadline: float) -> Grant | None:
         """The head's part: ask whenever the lock may be free."""
-        while await self._due(line, deadline):
+        while await line.due(self._clock, deadline):
             line.watch.clear()
             line.retry_at = 0.0  # where the attempt fails or is left, the next head must ask
             answer = await self._try(caller, deadline)
@@ -258,18 +258,6 @@ class Locks:
             await self._returns.undo(caller, deadline)
             line.watch.clear()
         return None
-
-    async def _due(self, line: Line, deadline: float) -> bool:
-        """Wait until the lock may be free; False: the deadline came first."""
-        while not line.watch.fired:
-            now = self._clock()
-            if now >= line.retry_at:
-                return True
-            if now >= deadline:
-                return False
-            await line.watch.wait(min(line.retry_at, deadline) - now)
-        # Also where it fired too late for this one: then it is the next head's to ask.
-        return self._clock() < deadline
 
     def _patience(self, ms: int) -> float:
         """Seconds until the head asks of its own accord, of a lock that is held for so long."""
