@@ -90,9 +90,7 @@ class Weight:
         if session.large != self._large:
             self._large = session.large
             self._berth.choose_mode()
-        if session.large and not session.context.lanes.room(
-            self._berth.lane_key, self._berth.reports
-        ):
+        if session.large and not session.context.lanes.room(self._berth.lane_key):
             session.window = 1
 
     def lag(self) -> None:

@@ -79,6 +79,7 @@ class Lanes:
         self.dial = dial
         self.down: ProxyError | None = None
         self.pause = Pause()
+        self._pause_end: asyncio.TimerHandle | None = None
         self.primary_key = LaneKey(db=dial.upstream.db)
         self.newcomers = Newcomers(self.asking, dial.upstream)
         self._start = start
@@ -98,9 +99,7 @@ class Lanes:
         self._lent: set[Lane] = set()
         self._spares = Spares(self.give_back)
         self._dialling: set[Lane] = set()  # of those that are lent
-        self._line: OrderedDict[Owner[Lane], tuple[LaneKey, float]] = (
-            OrderedDict()
-        )  # and until when
+        self._line = OrderedDict[Owner[Lane], tuple[LaneKey, float]]()  # and until when
         self._called: Owner[Lane] | None = None  # whose turn it is
         self._bad = 0  # lanes lent in a row that failed, or did not last
         self._dial_at = 0.0  # none connects before
@@ -135,8 +134,8 @@ class Lanes:
         lane = self.shared(key)
         return self.shared(replace(key, use=Use.ASIDE)) if lane.done < lane.heavy else lane
 
-    def room(self, key: LaneKey, owner: Owner[Lane]) -> bool:
-        """Whether the owner would be lent a lane now."""
+    def room(self, key: LaneKey) -> bool:
+        """Whether a lane would be lent now."""
         return self.down is None and not self._line and self._has_place(key)
 
     def _evict(self) -> None:
@@ -232,14 +231,16 @@ class Lanes:
         """Whether it does so with writes alone."""
         return self.pause.writes(self._loop.time())
 
+    def at_pause_end(self, do: Callable[[], None]) -> None:
+        """Call once, as the pause in force ends; who asked before is not called."""
+        if self._pause_end is not None:
+            self._pause_end.cancel()
+        ends = self.pause.next_end(self._loop.time())
+        self._pause_end = None if ends is None else self._loop.call_at(ends, do)
+
     def borrow_now(self, key: LaneKey, owner: Owner[Lane]) -> Lane | None:
-        """As ``borrow``; None: not now, and nobody waits."""
-        try:
-            return self.borrow(key, owner)
-        except ProxyError:
-            return None
-        finally:
-            self.leave_line(owner)
+        """As ``borrow``; None: not now. Nobody gets into the line by it, nor out of it."""
+        return self.borrow(key, owner) if self.room(key) else None
 
     def _has_place(self, key: LaneKey) -> bool:
         if self._warm.get(key) or self.down is not None:

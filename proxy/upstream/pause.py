@@ -27,6 +27,10 @@ class Pause:
     def end(self) -> None:
         self.writes_until = self.all_until = 0.0
 
+    def next_end(self, now: float) -> float | None:
+        """When the first of what is in force ends; None: nothing is."""
+        return min((end for end in (self.writes_until, self.all_until) if end > now), default=None)
+
     def any(self, now: float) -> bool:
         return now < max(self.writes_until, self.all_until)
 

@@ -42,7 +42,6 @@ def pause(session: Conducted, args: list[bytes]) -> bool:
     loop, lasts = asyncio.get_running_loop(), min(ms / 1000, FOR_EVER) + LATE
     lanes.pause.begin(loop.time() + lasts, writes=args[-1].upper() == b"WRITE")
     _changed(context)
-    loop.call_later(lasts, _changed, context)
     return True
 
 
@@ -58,5 +57,7 @@ def unpause(session: Conducted, args: list[bytes]) -> bool:
 
 
 def _changed(context: Context) -> None:
+    """At once, and again as it ends: one timer, however many pauses there were."""
     for client in context.clients:
         client.berth.take_pause()
+    context.lanes.at_pause_end(lambda: _changed(context))

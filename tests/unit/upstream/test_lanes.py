@@ -328,6 +328,34 @@ async def test_who_comes_later_does_not_overtake_those_who_wait(bench: Bench) ->
     assert first.lane is lane
 
 
+async def test_who_would_borrow_now_neither_joins_the_line_nor_leaves_it(bench: Bench) -> None:
+    bench.lanes.pinned_max = 1
+    lane = await bench.borrowed(Owner())
+    (waiting,) = bench.waiting(1)
+
+    assert bench.lanes.borrow_now(LaneKey(), waiting) is None  # for another's sake
+    assert bench.lanes.borrow_now(LaneKey(), Owner()) is None
+    bench.lanes.give_back(lane)
+    await settle()
+
+    assert waiting.lane is lane
+    assert not bench.lanes._line
+
+
+async def test_many_pauses_leave_one_timer(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+    ended: list[int] = []
+    for number in range(3):
+        bench.lanes.pause.begin(loop.time() + 0.01, writes=True)
+        bench.lanes.at_pause_end(lambda number=number: ended.append(number))  # type: ignore[misc]
+    while not ended:
+        await asyncio.sleep(0.01)
+
+    bench.lanes.pause.end()
+    bench.lanes.at_pause_end(lambda: ended.append(9))
+    assert ended == [2]
+
+
 async def test_who_is_called_and_does_not_borrow_is_passed_over(bench: Bench) -> None:
     bench.lanes.pinned_max = 1
     lane = await bench.borrowed(Owner())

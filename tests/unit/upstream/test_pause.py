@@ -29,6 +29,16 @@ def test_a_pause_of_all_is_none_of_writes_alone() -> None:
     assert (pause.any(6.0), pause.writes(6.0)) == (True, True)
 
 
+def test_what_ends_first_is_told() -> None:
+    pause = Pause()
+    assert pause.next_end(0.0) is None
+
+    pause.begin(10.0, writes=True)
+    pause.begin(5.0, writes=False)
+
+    assert (pause.next_end(0.0), pause.next_end(5.0), pause.next_end(10.0)) == (5.0, 10.0, None)
+
+
 def test_a_pause_only_grows_until_it_is_ended() -> None:
     pause = Pause()
     pause.begin(10.0, writes=True)
