@@ -2,10 +2,13 @@
 
 ``pytest`` without a path takes two workers (``-n 0``: none), each with ports and servers of its
 own. Tests marked ``alone`` measure times, memory or CPU, or wait by a deadline: they run last, one
-by one, on the one worker that is left. A run of named files or folders is not spread."""
+by one, on the one worker that is left. A run of named files or folders is not spread.
+
+Tests start hundreds of Nearhits: what the first one compiles of its modules the others find."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +19,8 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 WORKERS = 2
-# Where workers write the names of tests marked alone: names are all that xdist hands on.
+# Where workers write the names of tests marked alone (names are all that xdist hands on), and where
+# Python keeps what it compiled: beside the sources it may have been told not to, or not be let.
 FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 
 
@@ -41,7 +45,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        config.stash[FOLDER] = TemporaryDirectory(prefix="nearhit-alone-")
+        config.stash[FOLDER] = TemporaryDirectory(prefix="nearhit-tests-")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{config.stash[FOLDER].name}/compiled")
+        config.option.loadscopereorder = False  # else files of many tests come first, alone or not
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -57,7 +64,10 @@ def pytest_configure_node(node: WorkerController) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not hasattr(config, "workerinput"):
         return
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    # The longest files are in tests/ itself: begun late, they would keep one worker waiting.
+    items.sort(
+        key=lambda item: (item.get_closest_marker("alone") is not None, len(item.path.parts))
+    )
     names = [item.nodeid for item in items if item.get_closest_marker("alone")]
     Path(config.workerinput["alone"]).write_text("\0".join(names))
 

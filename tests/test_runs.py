@@ -41,6 +41,13 @@ def test_c():
 """
 
 
+MANY = """
+@pytest.fixture(params=range(20), autouse=True)
+def number(request):
+    pass
+"""
+
+
 class Suite:
     """A folder of tests under a conftest of ours."""
 
@@ -56,13 +63,16 @@ class Suite:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """(exit code, output)"""
-        environ = {
+        environ = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST_", "COV"))
         }
+        plugins = [
+            f"-p{name}" for name in ("no:cacheprovider", "xdist", "asyncio", "timeout")
+        ]
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+            [sys.executable, "-m", "pytest", *plugins, *arguments],
             cwd=self.folder, env=environ, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
@@ -89,6 +99,15 @@ def test_a_whole_run_has_two_workers_and_runs_last_what_runs_alone(suite: Suite)
     assert sorted(name for name, _ in ran) == ["a", "alone", "b", "c"]
     assert ran[-1][0] == "alone"
     assert {worker for _, worker in ran} == {"gw0", "gw1"}
+
+
+def test_many_tests_that_run_alone_in_one_file_run_last_too(suite: Suite) -> None:
+    suite.write("test_first.py", FIRST.format("True").replace("@", MANY + "@"))
+
+    code, output = suite.run()
+
+    assert code == 0, output
+    assert [name for name, _ in suite.ran()[-20:]] == ["alone"] * 20
 
 
 def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:

@@ -10,8 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from nearhit.proxy.keys.captures import UrlTemplate
 from nearhit.proxy.loading import url as load_url
+from nearhit.proxy.loading.http import Http
 from nearhit.proxy.loading.source import NO_SUCH_THING, Loaded, SourceError
-from nearhit.proxy.loading.url import Http, UrlSource, kept_ms
+from nearhit.proxy.loading.url import UrlSource, kept_ms
 
 from tests.servers import free_port
 

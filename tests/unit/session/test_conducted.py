@@ -35,22 +35,24 @@ async def test_a_session_has_each_of_them(client: Client) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=[path.stem for path in MODULES])
 def test_an_act_uses_no_others(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    sessions = _sessions(tree)
     used = {
         (node.attr, node.lineno)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in _sessions(path)
+        and node.value.id in sessions
     }
 
     assert [(name, line) for name, line in sorted(used) if name not in names()] == []
 
 
-def _sessions(path: Path) -> set[str]:
+def _sessions(tree: ast.Module) -> set[str]:
     """What the module calls a session: the parameters that are typed so."""
     return {
         argument.arg
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree)
         if isinstance(node, ast.arguments)
         for argument in (*node.args, *node.kwonlyargs)
         if argument.annotation is not None and ast.unparse(argument.annotation) == "Conducted"
