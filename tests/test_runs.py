@@ -68,9 +68,7 @@ class Suite:
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST_", "COV"))
         }
-        plugins = [
-            f"-p{name}" for name in ("no:cacheprovider", "xdist", "asyncio", "timeout")
-        ]
+        plugins = [f"-p{name}" for name in ("no:cacheprovider", "xdist", "asyncio", "timeout")]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *plugins, *arguments],
             cwd=self.folder, env=environ, capture_output=True, text=True, timeout=60,

@@ -13,42 +13,15 @@ import aiohttp
 from yarl import URL
 
 from ..keys.captures import UrlTemplate
+from .http import Http
 from .source import NO_SUCH_THING, Loaded, SourceError
 
 BODY_MAX: Final = 64 * 1024 * 1024
 REDIRECTS_MAX: Final = 5
-AGENT: Final = "nearhit"
 
 # Not to be stored, or not to be used again without asking: to us the same.
 _NOT_KEPT: Final = {"no-store", "no-cache"}
 _AGE: Final = re.compile(r"(s-maxage|max-age)=\"?(\d{1,10})\"?")
-
-
-class Http:
-    """The one session of this process, opened by the first load."""
-
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-
-    def __repr__(self) -> str:
-        return f"<Http {'closed' if self._session is None else 'open'}>"
-
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # The loaders' gates bound the connections, and their timeouts the time.
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": AGENT},
-            )
-        return self._session
-
-    async def close(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
 
 
 class UrlSource:
