@@ -41,7 +41,7 @@ cdef class Answers:
     cdef public list outs
     cdef _push_slot(self, RunSlot slot)
     @cython.locals(tail=RunSlot, slot=RunSlot)
-    cdef _answer(self, bytes reply)
+    cdef _answer(self, bytes reply, Py_ssize_t count)
     @cython.locals(turn=Turn)
     cdef _write(self, bytes data)
     @cython.locals(slot=RunSlot)

@@ -130,19 +130,19 @@ class Answers:
         self.tail = slot
         self.owed += slot.count
 
-    def _answer(self, reply: bytes) -> None:
-        """An answer that is there already, in its place behind what is outstanding."""
+    def _answer(self, reply: bytes, count: int) -> None:
+        """Answers that are there already, in their place behind what is outstanding."""
         tail = self.tail
         if tail is None:
-            self.replies += 1
+            self.replies += count
             self._write(reply)
         elif not tail.want and tail.parts is not None:
             tail.parts.append(reply)
-            tail.count += 1
-            self.owed += 1
+            tail.count += count
+            self.owed += count
         else:
             slot = RunSlot(self, 0)
-            slot.count = 1  # of the window: what we say ourselves is bounded too
+            slot.count = count  # of the window: what we say ourselves is bounded too
             slot.parts = [reply]
             self._push_slot(slot)
 
@@ -229,7 +229,7 @@ class Answers:
         self._push_slot(slot)
 
     def answer(self, reply: bytes) -> None:
-        self._answer(reply)
+        self._answer(reply, 1)
 
     def write(self, data: bytes) -> None:
         self._write(data)

@@ -14,6 +14,7 @@ from __future__ import annotations
 # pyright: reportPrivateUsage=false
 from ..errors import ProxyError
 from ..near.cache import NearCache, Space, Ticket
+from ..resp.kernel import mix
 from .answers import Answers, RunSlot
 
 FILL = (
@@ -148,3 +149,6 @@ def forget(cache: NearCache, keys: list[bytes] | None) -> None:
         if space.entries or space.tickets:
             for key in keys:
                 space.written(key)
+        if not space.worth.pays:
+            for key in keys:
+                space.worth.wrote(mix(key))

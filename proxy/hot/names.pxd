@@ -9,5 +9,5 @@ cdef int _DOLLAR, _SIZE, _SHORT
 cdef class Names:
     cdef public bytes last
     cdef public set known
-    @cython.locals(start=Py_ssize_t, end=Py_ssize_t, name=bytes)
+    @cython.locals(start=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, name=bytes, last=bytes)
     cdef bint _unknown(self, bytes data, Py_ssize_t pos) except -1

@@ -1,4 +1,5 @@
 # cython: annotation_typing=False, language_level=3
+# cython: boundscheck=False, wraparound=False
 """Which commands a client has sent already: how large the replies to others are nobody knows yet.
 
 A window that small replies have opened must not let out hundreds of the next command at once, each
@@ -31,8 +32,16 @@ class Names:
         end = min(len(data), start + _SHORT)
         while start < end and data[start] != _DOLLAR:
             start += 1
+        # Most often it is the command of the read before: compared in place, for a slice of so few
+        # bytes would cost more than all else here.
+        last, at = self.last, 0
+        if start + _SIZE <= len(data) and len(last) == _SIZE:
+            while at < _SIZE and data[start + at] == last[at]:
+                at += 1
+            if at == _SIZE:
+                return False
         name = data[start : start + _SIZE]
-        if name == self.last:
+        if name == last:
             return False
         self.last = name
         if name in self.known:

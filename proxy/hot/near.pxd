@@ -3,6 +3,7 @@
 
 from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.near.cache cimport NearCache, Space
+from nearhit.proxy.near.worth cimport Worth
 
 cdef Py_ssize_t _PENDING
 
@@ -11,6 +12,7 @@ cdef class NearReading:
     cdef public NearCache cache
     cdef public Space space
     cdef public LaneCore lane
+    cdef public Worth bypassed
     cdef public Py_ssize_t fresh_after
     cdef public Py_ssize_t unsent
     cdef public double again

@@ -8,6 +8,7 @@ written elsewhere reads near again when the tracked lane has answered something 
 from __future__ import annotations
 
 from ..near.cache import NearCache, Space
+from ..near.worth import Worth
 from .lane import READY, LaneCore
 
 # Something was read elsewhere and is not answered yet: no answer of the lane is new enough.
@@ -21,6 +22,7 @@ class NearReading:
         self.cache = cache  # what forgets the keys that the client writes; None: nobody reads near
         self.space: Space | None = None  # None: this client reads nothing near
         self.lane: LaneCore | None = None  # the tracked one
+        self.bypassed: Worth | None = None  # what wants to know of the reads that pass here
         self.fresh_after = -1  # answers of the lane
         self.again = 0.0  # when to look for a space again, where there was no room; 0: never
         self.unsent = 0  # bytes out of the near cache that were not handed to the socket yet

@@ -2,37 +2,28 @@
 # The types of session.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
-from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
-from nearhit.proxy.hot.fills cimport Fill, FillSlot, WriteSlot, forget
-from nearhit.proxy.hot.lane cimport LaneCore
+from nearhit.proxy.hot.answers cimport Turn
 from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
-from nearhit.proxy.near.cache cimport Entry, NearCache, Space, Ticket
+from nearhit.proxy.hot.sending cimport Sender
+from nearhit.proxy.near.cache cimport Space, Ticket
+from nearhit.proxy.near.index cimport Entry
+from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef int _MORE, _FULL
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
-cdef int _NEAR, _WRITE_ONE, _GETORSET
-cdef int _FAR, _SCRIPTING, _TRACKED
+cdef int _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY
+cdef int _FAR, _TRACKED
 cdef int _NOT_NEAR, _NOT_FRESH, _FRESH
 
 
-cdef class SessionCore(Answers):
-    cdef public list maps
-    cdef public int mode
-    cdef public int home
-    cdef public CRouteMap routes
-    cdef public NearReading near
+cdef class SessionCore(Sender):
     cdef public double active
     cdef public Py_ssize_t received
     cdef public bytes last
-    cdef public LaneCore lane
-    cdef public bint flat
-    cdef public int mute
     cdef public Names names
-    cdef public Py_ssize_t queued
-    cdef public Py_ssize_t queued_bytes
     cdef public bint closed
     cdef public bytes rest
     cdef public Py_ssize_t need
@@ -40,39 +31,32 @@ cdef class SessionCore(Answers):
     cdef public Py_ssize_t gathered
     cdef public bint odd
     cdef public bint parsing
-    cdef _become(self, int mode)
     cdef _note(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, route=int, limit=Py_ssize_t,
         specials=int, routes=CRouteMap, far=bint, run=bytes
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
-    @cython.locals(slot=RunSlot, lane=LaneCore)
-    cdef _forward(self, bytes data, Py_ssize_t count, Py_ssize_t reads, bytes marks)
-    @cython.locals(near=NearReading)
+    @cython.locals(near=NearReading, space=Space)
     cdef int _look_near(self) except -1
     @cython.locals(
         found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
-        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t
+        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t, sketch=Sketch
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(space=Space, routes=CRouteMap, key=bytes, entry=Entry)
     cdef Py_ssize_t _near_hit(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(reply=bytes)
+    cdef _say_entry(self, Entry entry)
     @cython.locals(turn=Turn)
-    cdef _say_near(self, bytes reply, Py_ssize_t size)
+    cdef _say_near(self, bytes replies, Py_ssize_t count, Py_ssize_t nils)
     @cython.locals(near=NearReading)
     cdef _count_near(self, Py_ssize_t size)
-    cdef _ask_tracked(self, bytes data, Py_ssize_t count)
-    @cython.locals(lane=LaneCore, fill=Fill, slot=FillSlot)
-    cdef _fill(self, bytes data, Space space, Ticket ticket, double now)
-    cdef _go_tracked(self)
     @cython.locals(
         routes=CRouteMap, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
         last=Py_ssize_t, keys=list, key=bytes
     )
     cdef Py_ssize_t _write_one(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(slot=WriteSlot, lane=LaneCore, cache=NearCache)
-    cdef _forward_write(self, bytes data, Py_ssize_t count, list keys, Py_ssize_t reads)
     cdef _handed_over(self)
     cdef _emptied(self)

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from ..near.cache import Space, Ticket
+from ..near.index import Entry
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from ..resp.routes import FULL, MORE, Route
-from .answers import STALL_WINDOW, WINDOW_BYTES, Answers, MutedSlot, RunSlot, Turn
-from .fills import FILL, NIL2, NIL3, Fill, FillSlot, WriteSlot, forget
-from .lane import LaneCore
-from .modes import MOVE_BITS
+from .answers import STALL_WINDOW, WINDOW_BYTES, Turn
+from .fills import NIL2, NIL3
 from .names import Names
 from .near import NearReading
+from .sending import MUTE_SKIP, Sender
 
 UPLOAD_AT = 64 * 1024
 LAST_MAX = 512
@@ -29,14 +28,11 @@ PIPELINE_AT = 128
 # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
 SPECIALS_MAX = 64
 
-MUTE_OFF = 1  # CLIENT REPLY OFF
-MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
-
 # Routes of requests that are taken one by one: GET, GETORSET, and writes of one key, which stands
 # behind the name.
 NEAR, WRITE_ONE, GETORSET = int(Route.NEAR), int(Route.WRITE_ONE), int(Route.GETORSET)
+NEAR_MANY = int(Route.NEAR_MANY)
 LAST_GET, LAST_GETORSET = b"*2\r\n$3\r\nGET\r\n", b"*2\r\n$8\r\nGETORSET\r\n"
-_GET_HEAD = len(LAST_GET)
 
 # C integers in the compiled form (session.pxd), for the comparisons of every request.
 _MORE, _FULL = MORE, FULL
@@ -44,34 +40,22 @@ _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
 _PIPELINE_AT = PIPELINE_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
-_NEAR, _WRITE_ONE, _GETORSET = NEAR, WRITE_ONE, GETORSET
-_FAR, _SCRIPTING, _TRACKED = int(Mode.FAR), int(Mode.SCRIPTING), int(Mode.TRACKED)
+_NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY = NEAR, WRITE_ONE, GETORSET, NEAR_MANY
+_FAR, _TRACKED = int(Mode.FAR), int(Mode.TRACKED)
 # What SessionCore._look_near finds.
 _NOT_NEAR, _NOT_FRESH, _FRESH = 0, 1, 2
-# What SessionCore.forward is told of a request that writes nothing.
-NONE_WRITTEN: list[bytes] = []
 
 
-class SessionCore(Answers):
+class SessionCore(Sender):
     """Bytes in, runs of requests out, replies to the client. See session/session.py for the
     drawing and the rest."""
 
     def __init__(self, maps: list[RouteMap], mode: int, near: NearReading, turn: Turn) -> None:
-        super().__init__(turn)
-        self.maps = maps  # of the requests, one for each mode: the table's own
-        self.mode = mode
-        self.home = mode  # the mode for when nothing is outstanding
-        self.routes = self.maps[mode]
-        self.near = near
+        super().__init__(maps, mode, near, turn)
         self.active = turn.now  # when bytes last went in or out, as Redis's lastinteraction
         self.received = 0  # bytes, for CLIENT LIST's tot-net-in=
         self.last = b""  # how the last request begins, for CLIENT LIST's cmd=
-        self.lane: LaneCore | None = None
-        self.flat = True  # the client speaks RESP2
-        self.mute = 0
         self.names = Names()
-        self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
-        self.queued_bytes = 0  # and theirs since then
         self.closed = self.parsing = False
         self.rest = b""
         self.need = 0
@@ -79,28 +63,10 @@ class SessionCore(Answers):
         self.gathered = 0  # bytes of both
         self.odd = False  # an upload or a tunnel: bytes are not requests
 
-    def _become(self, mode: int) -> None:
-        """The one place where the mode changes."""
-        assert MOVE_BITS[self.mode] >> mode & 1, f"{self.mode} -> {mode}"
-        self.mode = mode
-        self.routes = self.maps[mode]
-
-    def become(self, mode: int) -> None:
-        self._become(mode)
-
     def _note(self, data: bytes, pos: int, end: int) -> None:
         """The request in data[pos:end] is the client's last."""
         end = min(end, pos + _LAST_MAX)
-        self.last = data if end - pos == len(data) else data[pos:end]
-
-    def live_in(self, maps: list[RouteMap], home: int) -> None:
-        """Take requests by these maps, and this mode for home; a passing one lasts on."""
-        self.maps = maps
-        self.home = home
-        if self.mode < _SCRIPTING:
-            self._become(home)
-        else:
-            self.routes = self.maps[self.mode]
+        self.last = data if end - pos == len(data) else self.routes.part(data, pos, end)
 
     def data_received(self, data: bytes) -> None:
         self.active = self.turn.now
@@ -146,9 +112,15 @@ class SessionCore(Answers):
                 if (self.owed or end - pos > _PIPELINE_AT) and self.names._unknown(data, pos):
                     self._narrow()
                 limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
-                routes = self.maps[_FAR] if far else self.routes
-                far = False
-                count = routes.scan(data, pos, limit)
+                if far:
+                    far = False
+                    routes = self.maps[_FAR]
+                    routes.worth = self.near.bypassed
+                    count = routes.scan(data, pos, limit)
+                    routes.worth = None
+                else:
+                    routes = self.routes
+                    count = routes.scan(data, pos, limit)
                 at = routes.end
                 route = routes.route
                 if count:
@@ -173,6 +145,8 @@ class SessionCore(Answers):
                     at = self._read_near(data, pos)
                     far = at == pos
                     pos = at
+                elif route == _NEAR_MANY and self._look_near() == _NOT_NEAR:
+                    far = True
                 elif route == _GETORSET:
                     at = self._near_hit(data, pos)
                     if at == pos:
@@ -204,49 +178,19 @@ class SessionCore(Answers):
         if pos < end and not self.closed:
             self.keep(data[pos:] if pos else data)
 
-    def _forward(self, data: bytes, count: int, reads: int, marks: bytes | None) -> None:
-        """Send whole requests, ``count`` of them, where this session's requests go now."""
-        slot: RunSlot
-        lane: LaneCore | None
-        if self.mute:
-            slot = MutedSlot(self, count)
-            self.mute &= ~_MUTE_SKIP
-        else:
-            slot = RunSlot.__new__(RunSlot)  # without __init__: 0.1 us of every request
-            slot.session = self
-            slot.want = count
-            slot.count = count
-            slot.reads = reads
-            slot.marks = marks
-            slot.flat = False
-            slot.parts = None
-            slot.following = None
-        if self.queued >= 0:
-            self.queued += count
-            self.queued_bytes += len(data)
-        self._push_slot(slot)
-        if self.mode == _TRACKED:
-            slot.flat = self.flat
-            lane = self.near.lane
-        else:
-            lane = self.lane
-            if reads:
-                self.near._elsewhere()
-            if lane is None or (lane.done < lane.heavy and self.head is slot):
-                lane = self.attach()
-        assert lane is not None
-        lane._send(data, slot)
-        if lane.choked:
-            self.wait_for(lane)
-
     def _look_near(self) -> int:
         """Whether reads may be answered near now: from an empty queue on all is of one instant,
         and no reply that is still to come can be of an older one. _NOT_FRESH: they may be asked on
         the tracked lane."""
         near = self.near
+        space = near.space
+        near.bypassed = None
+        if space is not None and space.open and not space._pays():
+            near.bypassed = space.worth
+            return _NOT_NEAR
         if self.head is not None or self.mute:
             return _NOT_NEAR
-        if near.space is None:
+        if space is None:
             if near.again and near.again <= self.turn.now:
                 self.open_tracked()
             return _NOT_NEAR
@@ -267,16 +211,24 @@ class SessionCore(Answers):
         assert space is not None
         end, begin, missed = len(data), pos, 0
         now = self.turn.clock()
+        sketch = space.cache.sketch
         limit = self.window
         while pos < end and limit and not self.stalls:
             if fresh:
-                count = routes.absent(data, pos, limit, space.cache.sketch, space.salt)
+                count = routes.near(data, pos, limit, space.entries, sketch, now, self.flat)
                 if count:
-                    if not missed:
-                        begin = pos
-                    missed += count
+                    if routes.told is None:
+                        if not missed:
+                            begin = pos
+                        missed += count
+                        space.misses += count
+                    else:
+                        if missed:
+                            self._ask_tracked(routes.part(data, begin, pos), missed)
+                            missed = 0
+                        space.hits += count
+                        self._say_near(routes.told, count, routes.nils)
                     limit -= count
-                    space.misses += count
                     pos = routes.end
                     continue
             key = routes.key(data, pos)
@@ -289,7 +241,7 @@ class SessionCore(Answers):
                 if missed:
                     self._ask_tracked(routes.part(data, begin, pos), missed)
                     missed = 0
-                self._say_near(entry.reply, entry.size)
+                self._say_entry(entry)
             else:
                 ticket = space.admit(key) if fresh else None
                 if ticket is not None:
@@ -324,49 +276,30 @@ class SessionCore(Answers):
         entry = space.get(key, self.turn.clock())
         if entry is None:
             return pos
-        self._say_near(entry.reply, entry.size)
+        self._say_entry(entry)
         self.last = LAST_GETORSET
         return routes.end
 
-    def _say_near(self, reply: bytes | None, size: int) -> None:
-        """An answer out of the near cache, in its place; None: nil."""
-        turn = self.turn
+    def _say_entry(self, entry: Entry) -> None:
+        reply = entry.reply
         if reply is None:
-            turn.misses += 1
-            reply = NIL2 if self.flat else NIL3
+            self._say_near(NIL2 if self.flat else NIL3, 1, 1)
         else:
-            turn.hits += 1
-        self._answer(reply)
-        self._count_near(size)
+            self._say_near(reply, 1, 0)
+
+    def _say_near(self, replies: bytes, count: int, nils: int) -> None:
+        """So many answers out of the near cache, in their place."""
+        turn = self.turn
+        turn.misses += nils
+        turn.hits += count - nils
+        self._answer(replies, count)
+        self._count_near(len(replies))
 
     def _count_near(self, size: int) -> None:
         near = self.near
         near.unsent += size
         if near.unsent > _WINDOW_BYTES:  # the client may not read so much
             self.yield_turn()
-
-    def _ask_tracked(self, data: bytes, count: int) -> None:
-        """Read on the tracked lane, and keep nothing of it."""
-        self._go_tracked()
-        self._forward(data, count, count, None)
-
-    def _fill(self, data: bytes, space: Space, ticket: Ticket, now: float) -> None:
-        """Read on the tracked lane, and keep it."""
-        self._go_tracked()
-        lane = self.near.lane
-        assert lane is not None
-        fill = Fill(space, ticket, now)
-        slot = FillSlot(self, fill, self.flat)
-        self._push_slot(slot)
-        lane._send(FILL + data[_GET_HEAD:], fill)
-        lane._send(data, slot)
-        if lane.choked:
-            self.wait_for(lane)
-
-    def _go_tracked(self) -> None:
-        """What follows waits, unless it is a read too: it would be on another lane."""
-        if self.mode != _TRACKED:
-            self._become(_TRACKED)
 
     def _write_one(self, data: bytes, pos: int) -> int:
         """Forward the writes of one key each that begin at pos; the offset behind them."""
@@ -386,25 +319,6 @@ class SessionCore(Answers):
             self._forward_write(routes.part(data, begin, pos), count, keys, 0)
         return pos
 
-    def _forward_write(self, data: bytes, count: int, keys: list[bytes] | None, reads: int) -> None:
-        """Send whole requests that write these keys, None: any."""
-        cache = self.near.cache
-        assert cache is not None
-        forget(cache, keys)
-        slot = WriteSlot(self, count, cache, keys, self.mute != 0)
-        slot.reads = reads
-        self.mute &= ~_MUTE_SKIP
-        if self.queued >= 0:
-            self.queued += count
-            self.queued_bytes += len(data)
-        self._push_slot(slot)
-        lane = self.lane
-        if lane is None or (lane.done < lane.heavy and self.head is slot):
-            lane = self.attach()
-        lane._send(data, slot)
-        if lane.choked:
-            self.wait_for(lane)
-
     def _handed_over(self) -> None:
         self.active = self.turn.now
         self.near.unsent = 0
@@ -420,24 +334,6 @@ class SessionCore(Answers):
 
     def parse(self, data: bytes, pos: int) -> None:
         self._parse(data, pos)
-
-    def forward(
-        self, data: bytes, count: int = 1, reads: int = 0, keys: list[bytes] | None = NONE_WRITTEN
-    ) -> None:
-        """Send whole requests where this session's requests go; they write these keys, None:
-        any."""
-        self.near._elsewhere()  # nobody has looked what they may tell
-        if keys == NONE_WRITTEN or self.near.cache is None:
-            self._forward(data, count, reads, None)
-        else:
-            self._forward_write(data, count, keys, reads)
-
-    def take_place(self, slot: RunSlot, mode: int | None = None) -> None:
-        """The place at the end of the answer queue, and the mode that lasts until all is
-        answered."""
-        self._push_slot(slot)
-        if mode is not None and mode != self.mode:
-            self._become(mode)
 
     def reads_near(self) -> bool:
         """Whether what stands in the near cache may be told to the client now."""
@@ -464,13 +360,7 @@ class SessionCore(Answers):
     def yield_turn(self) -> None:
         raise NotImplementedError
 
-    def attach(self) -> LaneCore:
-        raise NotImplementedError
-
     def open_tracked(self) -> None:
-        raise NotImplementedError
-
-    def wait_for(self, lane: LaneCore) -> None:
         raise NotImplementedError
 
     def drained(self) -> None:

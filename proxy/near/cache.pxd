@@ -2,27 +2,16 @@
 # The types of cache.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
+from nearhit.proxy.near.index cimport Entry, Index, Queue
 from nearhit.proxy.near.sketch cimport Sketch
+from nearhit.proxy.near.worth cimport Worth
 
 cdef int _FREQ_MAX
 cdef Py_ssize_t _TICKETS_MAX
 cdef int _CHANCES_MAX
+cdef Py_ssize_t _ENTRY, _KNOWN
 cdef Py_ssize_t _BYTES
 cdef Py_ssize_t _FIXED
-
-
-@cython.final
-cdef class Entry:
-    cdef public Space space
-    cdef public bytes key
-    cdef public bytes reply
-    cdef public Entry older
-    cdef public Entry newer
-    cdef public Queue queue
-    cdef public double deadline
-    cdef public Py_ssize_t size
-    cdef public int freq
-    cdef public bint alive
 
 
 @cython.final
@@ -33,30 +22,24 @@ cdef class Ticket:
 
 
 @cython.final
-cdef class Queue:
-    cdef public Entry ring
-    cdef public Py_ssize_t used
-    @cython.locals(ring=Entry, last=Entry)
-    cdef _push(self, Entry entry)
-    @cython.locals(older=Entry, newer=Entry)
-    cdef _remove(self, Entry entry)
-
-
-@cython.final
 cdef class Space:
     cdef public NearCache cache
     cdef public int db
     cdef public object user
     cdef public Py_hash_t salt
     cdef public bint open
-    cdef public dict entries
+    cdef public Index entries
     cdef public dict tickets
     cdef public Py_ssize_t hits
     cdef public Py_ssize_t misses
+    cdef public Py_ssize_t tried
+    cdef public Worth worth
     cdef public Py_ssize_t idle_ticks
     cdef Py_ssize_t _read
     @cython.locals(entry=Entry, cache=NearCache, mixed=Py_hash_t)
     cpdef Entry get(self, bytes key, double now)
+    @cython.locals(worth=Worth, cache=NearCache, room=Py_ssize_t)
+    cdef bint _pays(self) except -1
     @cython.locals(count=int, sketch=Sketch)
     cpdef Ticket admit(self, bytes key)
     cpdef Ticket reserve(self, bytes key)
@@ -87,6 +70,7 @@ cdef class NearCache:
     cdef public Py_ssize_t fills
     cdef public Py_ssize_t fills_refused
     cdef public dict flushes
+    cdef public dict turned
     cdef public Queue small
     cdef public Queue main
     cdef public Py_ssize_t small_max
@@ -102,7 +86,7 @@ cdef class NearCache:
     )
     cdef bint _store(self, Space space, Ticket ticket, bytes reply, double deadline, double now)
     cdef _sample(self, Py_hash_t mixed)
-    @cython.locals(space=Space, mixed=Py_hash_t)
+    @cython.locals(space=Space)
     cdef _drop(self, Entry entry)
     @cython.locals(chances=int, small=Queue, main=Queue, queue=Queue, entry=Entry)
     cdef _make_room(self, Py_ssize_t size, double now)

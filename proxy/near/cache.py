@@ -23,10 +23,11 @@ from __future__ import annotations
 # Names with _ are C functions: entries, spaces and the cache are one thing in three classes.
 # pyright: reportPrivateUsage=false
 import sys
-from collections.abc import Iterator
 
 from .duel import CALM_SHARE, EAGER_SHARE, Duel
+from .index import Entry, Index, Queue
 from .sketch import Sketch, slots_for
+from .worth import Worth
 
 FREQ_MAX = 7
 # Second chances in a row that one fill hands out at most: then the next entry goes, read or not.
@@ -38,35 +39,15 @@ IDLE_TICKS = 10
 TICKETS_MAX = 65536
 VALUE_MAX = 1024 * 1024
 
+# How large entries are held to be, and from how many on it is known.
+ENTRY, KNOWN = 256, 100
+
 FLUSHES = ("lost", "silent", "null", "flushed", "space")
 
 _FREQ_MAX = FREQ_MAX
 _TICKETS_MAX = TICKETS_MAX
 _CHANCES_MAX = CHANCES_MAX
-
-
-class Entry:
-    """A reply, and its place in a queue. ``freq`` is all that a hit touches."""
-
-    __slots__ = (
-        "alive", "deadline", "freq", "key", "newer", "older", "queue", "reply", "size",
-        "space",
-    )  # fmt: skip
-
-    key: bytes
-    reply: bytes | None
-    deadline: float  # not served from then on
-    freq: int
-    size: int
-    space: Space
-    alive: bool
-    older: Entry
-    newer: Entry
-    queue: Queue
-
-    def __repr__(self) -> str:
-        state = "alive" if self.alive else "dropped"
-        return f"<Entry {self.key!r} {state} size={self.size} freq={self.freq}>"
+_ENTRY, _KNOWN = ENTRY, KNOWN
 
 
 class Ticket:
@@ -84,41 +65,6 @@ class Ticket:
         return f"<Ticket {self.key!r} {'valid' if self.valid else 'void'}>"
 
 
-class Queue:
-    """Entries in the order they came. ``ring`` is no entry: its ``newer`` is the oldest one."""
-
-    def __init__(self) -> None:
-        ring = Entry.__new__(Entry)
-        ring.newer = ring.older = ring
-        self.ring = ring
-        self.used = 0
-
-    def __iter__(self) -> Iterator[Entry]:
-        """From the oldest to the newest."""
-        entry = self.ring.newer
-        while entry is not self.ring:
-            yield entry
-            entry = entry.newer
-
-    def _push(self, entry: Entry) -> None:
-        ring = self.ring
-        last = ring.older
-        entry.queue = self
-        entry.older = last
-        entry.newer = ring
-        last.newer = entry
-        ring.older = entry
-        self.used += entry.size
-
-    def _remove(self, entry: Entry) -> None:
-        older, newer = entry.older, entry.newer
-        older.newer = newer
-        newer.older = older
-        # Cut, or whoever still has this entry holds its neighbours, and those theirs.
-        entry.older = entry.newer = entry.queue = None  # type: ignore[assignment]  # it is dropped
-        self.used -= entry.size
-
-
 class Space:
     """The entries of one db as one upstream user sees it. Ask the cache for a new one when it is no
     longer ``open``."""
@@ -129,10 +75,12 @@ class Space:
         self.user = user
         self.salt = salt
         self.open = True
-        self.entries: dict[bytes, Entry] = {}
+        self.entries = Index(salt)
         self.tickets: dict[bytes, Ticket] = {}
         self.hits = 0
         self.misses = 0
+        self.tried = 0  # fills, kept or not
+        self.worth = Worth()
         self.idle_ticks = 0  # since it was read
         self._read = 0  # hits and misses then
 
@@ -146,10 +94,7 @@ class Space:
         mixed = hash(key) ^ self.salt
         if not mixed >> 20 & 63:  # a 64th of the keys: duel.py's SAMPLE
             cache._sample(mixed)
-        if not cache.sketch.holds(mixed):
-            self.misses += 1
-            return None
-        entry = self.entries.get(key)
+        entry = self.entries.find(key, mixed)
         if entry is None:
             self.misses += 1
             return None
@@ -161,6 +106,19 @@ class Space:
             entry.freq += 1
         self.hits += 1
         return entry
+
+    def _pays(self) -> bool:
+        """Whether reads are to look here: where they seldom repeat it costs more than it saves."""
+        worth = self.worth
+        if worth.pays and self.hits + self.misses >= worth.next_look:
+            cache = self.cache
+            room = cache.budget // _ENTRY
+            if cache.entries > _KNOWN:
+                room = cache.budget * cache.entries // cache.used
+            worth.look(self.hits, self.misses, self.tried, cache.entries, room)
+            if not worth.pays:
+                cache.turned[worth.why] += 1
+        return worth.pays
 
     def admit(self, key: bytes) -> Ticket | None:
         """After a miss: a ticket, if the key was seen not long ago, or the cache is eager, and
@@ -182,6 +140,7 @@ class Space:
         ticket.freq = min(freq, _FREQ_MAX)
         ticket.valid = True
         tickets[key] = ticket
+        self.tried += 1
         return ticket
 
     def fill(self, ticket: Ticket, reply: bytes | None, ttl_ms: int, now: float) -> bool:
@@ -234,7 +193,7 @@ class Space:
         for ticket in self.tickets.values():
             ticket.valid = False
         self.tickets.clear()
-        for entry in list(self.entries.values()):
+        for entry in self.entries.values():
             self.cache._drop(entry)
 
 
@@ -255,11 +214,11 @@ class NearCache:
         self.fills = 0
         self.fills_refused = 0
         self.flushes = dict.fromkeys(map(str, FLUSHES), 0)
+        self.turned = {"misses": 0, "fills": 0}  # how often a space began to be bypassed, and why
         self.small = Queue()
         self.main = Queue()
         self.small_max = budget * CALM_SHARE // 100
         self.sketch = Sketch(slots_for(budget))  # beside the budget: its memory never changes
-        self.sketch.sampled = True
         self.duel = Duel()
         self._salts = 0
         self._past_hits = 0  # of spaces that are no more
@@ -279,6 +238,11 @@ class NearCache:
     @property
     def misses(self) -> int:
         return self._past_misses + sum(space.misses for space in self.spaces.values())
+
+    @property
+    def bypassed(self) -> int:
+        """Spaces whose reads pass, because it does not pay to keep them."""
+        return sum(not space.worth.pays for space in self.spaces.values())
 
     # --- Spaces -------------------------------------------------------------------------------
 
@@ -364,29 +328,27 @@ class NearCache:
         entry = Entry.__new__(Entry)
         entry.space = space
         entry.key = key
+        entry.mixed = hash(key) ^ space.salt
         entry.reply = reply
         entry.deadline = deadline
         entry.freq = ticket.freq
         entry.size = size
         entry.alive = True
-        space.entries[key] = entry
-        self.sketch.add(hash(key) ^ space.salt)
-        (self.main if entry.freq else self.small)._push(entry)
+        space.entries.put(entry)
+        (self.main if entry.freq else self.small).push(entry)
         self.used += size
         self.entries += 1
         return True
 
     def _drop(self, entry: Entry) -> None:
         """The one place where an entry ends."""
-        space = entry.space
+        space: Space = entry.space  # type: ignore[assignment]  # it knows no Space
         entry.alive = False
-        entry.queue._remove(entry)
-        del space.entries[entry.key]
-        mixed = hash(entry.key) ^ space.salt
-        self.sketch.drop(mixed)
+        entry.queue.remove(entry)
+        space.entries.remove(entry)
         self.used -= entry.size
         self.entries -= 1
-        self.sketch.remember(mixed, entry.freq + 1)
+        self.sketch.remember(entry.mixed, entry.freq + 1)
 
     def _sample(self, mixed: int) -> None:
         """A key of the sample is read: by the like of it is decided how newcomers are treated."""
@@ -404,12 +366,15 @@ class NearCache:
             if not entry.freq or not chances or entry.deadline <= now:
                 self._drop(entry)
                 self.evictions += 1
+                self.sketch.sampled = (
+                    True  # which way of keeping is the better one begins to matter
+                )
                 continue
             chances -= 1
-            queue._remove(entry)
+            queue.remove(entry)
             if queue is main:
                 entry.freq -= 1
-            main._push(entry)
+            main.push(entry)
 
 
 def _allocated(length: int) -> int:
@@ -422,7 +387,5 @@ def _allocated(length: int) -> int:
 
 
 _BYTES = sys.getsizeof(b"")
-# An entry, and what the dict takes for it (CPython 3.11): 45 bytes while nothing is evicted, 120
-# where keys come and go: then it keeps three to six places for each, and leaves a hole when it
-# resizes. In the middle we are within 15 % of the process's growth (tests/unit/near/test_cache.py).
-_FIXED = sys.getsizeof(Entry.__new__(Entry)) + 90
+# An entry, and its places in the index: two to four, of 12 bytes each.
+_FIXED = sys.getsizeof(Entry.__new__(Entry)) + 36

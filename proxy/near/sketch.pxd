@@ -8,16 +8,8 @@ cimport cython
 cdef class Sketch:
     cdef public unsigned short[::1] sights
     cdef Py_hash_t sights_mask
-    cdef public unsigned char[::1] present
-    cdef Py_hash_t present_mask
     cdef public bint eager
     cdef public bint sampled
-    @cython.locals(at=Py_hash_t)
-    cpdef bint holds(self, Py_hash_t mixed) noexcept
-    @cython.locals(at=Py_hash_t)
-    cpdef void add(self, Py_hash_t mixed) noexcept
-    @cython.locals(at=Py_hash_t)
-    cpdef void drop(self, Py_hash_t mixed) noexcept
     @cython.locals(at=Py_hash_t, mark=int, held=int, count=int)
     cpdef int see(self, Py_hash_t mixed) noexcept
     @cython.locals(seen=int)

@@ -1,12 +1,11 @@
 # cython: annotation_typing=False, language_level=3, initializedcheck=False
 # cython: boundscheck=False, wraparound=False
-"""What the near cache knows of keys that it does not have: two tables of counters by hash.
+"""What the near cache knows of keys that it does not have: a table of counters by hash.
 
-    sights   [ 12 bits of the hash | 4 bits: how often it was seen ]   slots
-    present  [ how many entries have such a hash ]                     4 x slots
+    sights   [ 12 bits of the hash | 4 bits: how often it was seen ]
 
 Compiled as cache.py is. The kernel walks misses against it without an object for any of them
-(resp/_kernel.pyx, RouteMap.absent), the cache asks and tells it. A hash is that of the key, mixed
+(resp/_kernel.pyx, RouteMap.near), the cache asks and tells it. A hash is that of the key, mixed
 with the salt of its space."""
 
 from __future__ import annotations
@@ -23,31 +22,11 @@ class Sketch:
         """``slots``: a power of two."""
         self.sights = array("H", bytes(2 * slots))
         self.sights_mask = slots - 1
-        # Where no entry has a hash, the dict of hundreds of thousands, which is in no cache of the
-        # processor, need not be asked. 255 stays.
-        self.present = array("B", bytes(4 * slots))
-        self.present_mask = 4 * slots - 1
         self.sampled = False  # a 64th of the keys is the cache's to look at (duel.py)
         self.eager = False  # what is seen for the first time is kept too
 
     def __repr__(self) -> str:
         return f"<Sketch slots={self.sights_mask + 1}>"
-
-    def holds(self, mixed: int) -> bool:
-        """Whether an entry may have this hash."""
-        return self.present[mixed & self.present_mask] != 0
-
-    def add(self, mixed: int) -> None:
-        """An entry has it."""
-        at = mixed & self.present_mask
-        if self.present[at] < 255:
-            self.present[at] += 1
-
-    def drop(self, mixed: int) -> None:
-        """An entry that had it is gone."""
-        at = mixed & self.present_mask
-        if self.present[at] < 255:
-            self.present[at] -= 1
 
     def see(self, mixed: int) -> int:
         """How often a key of this hash was seen, now included; 1 is the first time. A slot belongs
@@ -69,11 +48,9 @@ class Sketch:
         return count
 
     def first_sight(self, mixed: int) -> bool:
-        """Whether no entry has this hash and it was not seen lately: then it is seen now. Never of
-        those that the cache must look at itself: in the sample, or all while it is eager."""
+        """Whether it was not seen lately: then it is seen now. Never of those that the cache must
+        look at itself: in the sample, or all while it is eager."""
         if self.eager or (self.sampled and not mixed >> 20 & 63):
-            return False
-        if self.present[mixed & self.present_mask]:
             return False
         seen = self.sights[mixed & self.sights_mask] ^ ((mixed >> 40) & 0xFFF0)
         if 0 < seen <= 15:
@@ -92,5 +69,5 @@ class Sketch:
 
 def slots_for(budget: int) -> int:
     """A power of two: some three for each entry of 64 bytes that fits. Their memory never changes,
-    and is 1.5 MiB at most."""
+    and is half a MiB at most."""
     return 1 << (min(max(budget // 128, SLOTS_MIN), SLOTS_MAX).bit_length() - 1)

@@ -32,6 +32,8 @@ def read_near(stats: Stats, near: NearCache) -> None:
         "near_fills": lambda: near.fills,
         "near_fills_refused": lambda: near.fills_refused,
         "near_invalidations": lambda: near.invalidations,
+        "near_bypass_misses": lambda: near.turned["misses"],
+        "near_bypass_fills": lambda: near.turned["fills"],
         "near_flushed_lost": lambda: near.flushes["lost"],
         "near_flushed_silent": lambda: near.flushes["silent"],
         "near_flushed_null": lambda: near.flushes["null"],
@@ -40,6 +42,7 @@ def read_near(stats: Stats, near: NearCache) -> None:
     for name, read in counters.items():
         stats.counter(name, read)
     stats.gauge("near_stale_max_ms", lambda: STALE_MAX_MS)
+    stats.gauge("near_bypass", lambda: near.bypassed)
     stats.gauge("near_entries", lambda: near.entries)
     stats.gauge("near_bytes", lambda: near.used)
 

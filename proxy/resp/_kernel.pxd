@@ -1,6 +1,8 @@
 # cython: language_level=3
 
+from nearhit.proxy.near.index cimport Entry, Index
 from nearhit.proxy.near.sketch cimport Sketch
+from nearhit.proxy.near.worth cimport Worth
 
 cdef enum:
     NAME_MAX = 32
@@ -23,12 +25,17 @@ cdef class RouteMap:
     cdef readonly bint tells
     cdef readonly Py_ssize_t reads
     cdef readonly bytes marks
+    cdef public Worth worth
+    cdef readonly bytes told
+    cdef readonly Py_ssize_t nils
+    cdef int get_kind
     cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
-    cpdef Py_ssize_t absent(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Sketch sketch, Py_hash_t salt)
+    cdef Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil
+    cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat)
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
 
 
@@ -50,3 +57,6 @@ cdef class Cutter:
     cpdef Py_ssize_t cut(self, bytes data, Py_ssize_t pos, Py_ssize_t want, bint pushes=*)
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
     cpdef bytes flat(self, bytes data, Py_ssize_t pos, Py_ssize_t at)
+
+
+cpdef unsigned long long mix(bytes key)

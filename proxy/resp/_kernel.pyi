@@ -1,7 +1,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from ..near.index import Index
 from ..near.sketch import Sketch
+from ..near.worth import Worth
 
 ROUTES: Final[Mapping[str, int]]
 DRY: Final[int]
@@ -17,17 +19,22 @@ class RouteMap:
     marks: bytes | None
     words: int
     tells: bool
+    told: bytes | None
+    nils: int
+    worth: Worth | None
     def __init__(self, routes: Mapping[bytes, int]) -> None: ...
     def get(self, name: bytes) -> int: ...
     def scan(self, data: bytes, pos: int, limit: int) -> int: ...
     def key(self, data: bytes, pos: int) -> bytes | None: ...
-    def absent(
+    def near(
         self,
         data: bytes,
         pos: int,
         limit: int,
+        index: Index,
         sketch: Sketch,
-        salt: int,
+        now: float,
+        flat: bool,
     ) -> int: ...
     def part(self, data: bytes, start: int, end: int) -> bytes: ...
 
@@ -44,3 +51,5 @@ class Cutter:
     def cut(self, data: bytes, pos: int, want: int, pushes: bool = False) -> int: ...
     def part(self, data: bytes, start: int, end: int) -> bytes: ...
     def flat(self, data: bytes, pos: int, at: int) -> bytes: ...
+
+def mix(key: bytes) -> int: ...

@@ -8,7 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from ..near.index import Index
 from ..near.sketch import Sketch
+from ..near.worth import Worth
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -38,6 +40,8 @@ RUN_MAX: Final = 256
 BULK_MAX: Final = 512 * 1024 * 1024
 ARGS_MAX: Final = 2**31 - 1
 COUNT_MAX: Final = 1 << 40
+TOLD_MAX: Final = 64 * 1024
+FREQ_MAX: Final = 7
 
 _COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
 # What may still become a canonical count when more bytes arrive.
@@ -45,6 +49,9 @@ _COUNT_HEAD: Final = re.compile(rb"(?:(?:0|[1-9][0-9]{0,9})\r?)?")
 
 _HEAD: Final = re.compile(rb"(-?)([0-9]+)\r")
 _HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
+
+_ODD: Final = 0x9E3779B97F4A7C15
+_ALL: Final = (1 << 64) - 1
 
 _AT_TYPE: Final = 0
 _AT_COUNT: Final = 1
@@ -69,6 +76,9 @@ class RouteMap:
         self.route = MORE
         self.words = 0
         self.tells = False
+        self.told: bytes | None = None
+        self.nils = 0
+        self.worth: Worth | None = None
         self.reads = 0
         self.marks: bytes | None = None
 
@@ -83,24 +93,43 @@ class RouteMap:
         self.words, self.route = len(words), self.get(words[0])
         return words[1]
 
-    def absent(
+    def near(
         self,
         data: bytes,
         pos: int,
         limit: int,
+        index: Index,
         sketch: Sketch,
-        salt: int,
+        now: float,
+        flat: bool,
     ) -> int:
-        count, begin = 0, pos
-        while count < limit:
+        found: list[bytes] = []
+        self.told, self.nils = None, 0
+        total, count = 0, 0
+        while count < min(limit, RUN_MAX):
             key = self.key(data, pos)
             if key is None or self.words != 2 or self.route != NEAR:
                 break
-            if not sketch.first_sight(hash(key) ^ salt):
+            mixed = hash(key) ^ index.salt
+            if sketch.sampled and not mixed >> 20 & 63:
                 break
-            pos = self.end
+            entry = index.get(key)
+            if entry is not None:
+                if (count and not found) or entry.deadline <= now:
+                    break
+                reply = entry.reply or (b"$-1\r\n" if flat else b"_\r\n")
+                if found and total + len(reply) > TOLD_MAX:
+                    break
+                entry.freq = min(entry.freq + 1, FREQ_MAX)
+                self.nils += entry.reply is None
+                total += len(reply)
+                found.append(reply)
+            elif found or not sketch.first_sight(mixed):
+                break
             count += 1
-        self.end = pos if count else begin
+            pos = self.end
+        self.end = pos
+        self.told = b"".join(found) if found else None
         return count
 
     def part(self, data: bytes, start: int, end: int) -> bytes:
@@ -116,6 +145,9 @@ class RouteMap:
             behind, self.route = _one(data, pos, size, self)
             if behind == pos:
                 break
+            if self.worth is not None and self.route == READ:
+                for key in _keys_read(data, pos):
+                    self.worth.note(mix(key))
             marks.append(self.route == READ)
             self.tells |= self.route == TELL
             self.last, pos = pos, behind
@@ -124,6 +156,26 @@ class RouteMap:
         self.end, self.reads = pos, sum(marks)
         self.marks = bytes(marks) if 0 < self.reads < count else None
         return count
+
+
+def mix(key: bytes) -> int:
+    mixed, at = len(key), 0
+    while at <= len(key):
+        whole = at + 8 <= len(key)
+        mixed = (mixed ^ int.from_bytes(key[at : at + 8], "little")) * _ODD & _ALL
+        if whole:
+            mixed ^= mixed >> 32
+        else:
+            mixed = (mixed ^ mixed >> 32) * _ODD & _ALL
+        at += 8
+    return mixed ^ mixed >> 32
+
+
+def _keys_read(data: bytes, pos: int) -> list[bytes]:
+    found = _words(data, pos)
+    assert found is not None
+    words, _ = found
+    return words[1:] if words[0][:1] in b"Mm" else words[1:2]
 
 
 def _words(data: bytes, pos: int) -> tuple[list[bytes], int] | None:

@@ -4,10 +4,9 @@
                              │                                             head ▶ slot ▶ slot ◀ tail
                              └─ anything else ─▶ acts (may stall)          filled from the front
 
-Which lane its requests take is berth.py's, which requests stop the kernel is table/'s, what they
-do to the session is in acts/. Bounds: at most ``window`` replies outstanding (about 4 MB of them,
-by the sizes seen), READ_AHEAD unparsed bytes while stalled, and nothing is sent while the client
-does not read or the lane does not take more."""
+Which lane its requests take is berth.py's, which stop the kernel table/'s, what they do is acts/'.
+Bounds: ``window`` replies outstanding (some 4 MB, by the sizes seen), READ_AHEAD unparsed bytes
+while stalled, and nothing is sent while the client does not read or the lane takes no more."""
 
 from __future__ import annotations
 
@@ -20,7 +19,8 @@ from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
 from ..hot.answers import STALL_CLIENT, STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
-from ..hot.session import LAST_MAX, MUTE_SKIP, NONE_WRITTEN, SessionCore
+from ..hot.sending import MUTE_SKIP, NONE_WRITTEN
+from ..hot.session import LAST_MAX, SessionCore
 from ..log import event
 from ..resp.inline import blank_lines
 from ..resp.modes import Mode

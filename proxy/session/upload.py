@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import ProtocolError
-from ..hot.session import NONE_WRITTEN, UPLOAD_AT
+from ..hot.sending import NONE_WRITTEN
+from ..hot.session import UPLOAD_AT
 from ..resp.kernel import BROKEN, DONE, Cutter
 from ..resp.routes import Route
 from ..table.table import Table

@@ -6,7 +6,7 @@ of the old one."""
 from __future__ import annotations
 
 from ...errors import ProxyError
-from ...hot.session import MUTE_SKIP
+from ...hot.sending import MUTE_SKIP
 from ...resp.replies import OK, patch_id
 from ...resp.requests import integer_of, parse_hello
 from ...upstream.lane import Lane

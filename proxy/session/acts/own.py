@@ -17,7 +17,8 @@ from ...errors import IN_MULTI, NOAUTH, BadInput, ProxyError
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
-from ...hot.session import LAST_GETORSET, MUTE_SKIP
+from ...hot.sending import MUTE_SKIP
+from ...hot.session import LAST_GETORSET
 from ...resp.modes import Mode
 from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode

@@ -9,7 +9,7 @@ from typing import Final
 
 from ...errors import ProxyError
 from ...hot.own import TaskSlot
-from ...hot.session import MUTE_SKIP
+from ...hot.sending import MUTE_SKIP
 from ...resp.requests import encode
 from ...upstream.ask import AskSlot, Reply
 from ..conducted import Conducted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...hot.answers import Answers, RunSlot
-from ...hot.session import MUTE_SKIP
+from ...hot.sending import MUTE_SKIP
 from ...resp.requests import encode
 from ...upstream.subscriptions import Channels
 from ..conducted import Conducted

@@ -45,6 +45,8 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         invalidations=6,
         entries=7,
         used=8,
+        bypassed=13,
+        turned={"misses": 14, "fills": 15},
         flushes={"lost": 9, "silent": 10, "null": 11, "flushed": 12},
     )
 
@@ -65,6 +67,9 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         "near_flushed_null": 11,
         "near_flushed_written": 12,
         "near_stale_max_ms": STALE_MAX_MS,
+        "near_bypass": 13,
+        "near_bypass_misses": 14,
+        "near_bypass_fills": 15,
     }
 
 

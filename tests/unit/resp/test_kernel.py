@@ -11,7 +11,9 @@ import hiredis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nearhit.proxy.near.index import Entry, Index
 from nearhit.proxy.near.sketch import Sketch
+from nearhit.proxy.near.worth import START, Worth
 from nearhit.proxy.resp import _kernel_py as twin
 
 try:
@@ -658,62 +660,173 @@ def test_the_key_of_a_request_is_found(
         assert (key, names.end, names.words, names.route) == answer
 
 
+def bulk(word: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
 def get(key: bytes) -> bytes:
-    return b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(key), key)
+    return b"*2\r\n$3\r\nGET\r\n" + bulk(key)
 
 
-def sketched() -> Sketch:
-    return Sketch(64)
+class Near:
+    """What a walk is given: entries, sights and the time."""
+
+    def __init__(self, salt: int = 7) -> None:
+        self.index, self.sketch = Index(salt), Sketch(64)
+
+    def put(self, key: bytes, reply: bytes | None, deadline: float = 10.0) -> Entry:
+        entry = Entry.__new__(Entry)
+        entry.key, entry.mixed = key, hash(key) ^ self.index.salt
+        entry.reply, entry.deadline, entry.freq = reply, deadline, 0
+        self.index.put(entry)
+        return entry
+
+    def walk(
+        self, names: Any, data: bytes, pos: int = 0, limit: int = 10, flat: bool = True
+    ) -> Any:
+        """(how many, the offset behind them, the replies, nils among them)"""
+        count = names.near(data, pos, limit, self.index, self.sketch, 5.0, flat)
+        return count, names.end, names.told, names.nils
 
 
-def test_what_is_certainly_absent_is_walked_and_noted(kernel: Any) -> None:
-    names, sketch = kernel.RouteMap(NEARS), sketched()
+def test_what_is_absent_and_was_not_seen_is_walked_and_noted(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
     data = get(b"a") + get(b"b") + SET
 
-    assert names.absent(data, 0, 10, sketch, 7) == 2
-    assert names.end == len(get(b"a") + get(b"b"))
-    assert sum(map(bool, sketch.sights)) >= 1
+    assert near.walk(names, data) == (2, len(get(b"a") + get(b"b")), None, 0)
+    assert sum(map(bool, near.sketch.sights)) >= 1
     # Seen before: it is for the slow way, which may keep it.
-    assert names.absent(get(b"b"), 0, 10, sketch, 7) == 0
-    assert names.end == 0
+    assert near.walk(names, get(b"b")) == (0, 0, None, 0)
 
 
-def test_what_may_be_there_is_not_walked(kernel: Any) -> None:
-    names, sketch = kernel.RouteMap(NEARS), sketched()
-    sketch.add(hash(b"b") ^ 7)
+@pytest.mark.parametrize(("flat", "nil"), [(True, b"$-1\r\n"), (False, b"_\r\n")])
+def test_what_is_there_is_told_in_one_piece(kernel: Any, flat: bool, nil: bytes) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    one, none = near.put(b"a", b"$1\r\n1\r\n"), near.put(b"none", None)
+    data = get(b"a") + get(b"none") + get(b"a").replace(b"GET", b"gEt")
 
-    assert names.absent(get(b"b"), 0, 10, sketch, 7) == 0
-    assert not any(sketch.sights)
+    told = (3, len(data), b"$1\r\n1\r\n" + nil + b"$1\r\n1\r\n", 1)
+    assert near.walk(names, data + get(b"other"), flat=flat) == told
+    assert near.walk(names, get(b"none"), flat=flat) == (1, len(get(b"none")), nil, 1)
+    assert (one.freq, none.freq) == (2, 2)
+    assert not any(near.sketch.sights)
+
+
+def test_a_hit_counts_up_to_seven(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    entry = near.put(b"a", b"$1\r\n1\r\n")
+
+    for _ in range(4):
+        near.walk(names, get(b"a"))
+        near.walk(names, get(b"a") * 3)
+
+    assert entry.freq == 7
+
+
+def test_a_walk_ends_where_the_kind_changes(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    near.put(b"a", b"$1\r\n1\r\n")
+    data = get(b"a") + get(b"b") + get(b"a")
+
+    assert near.walk(names, data) == (1, len(get(b"a")), b"$1\r\n1\r\n", 0)
+    assert near.walk(names, data, names.end) == (1, len(get(b"a") * 2), None, 0)
+    assert near.walk(names, data, names.end) == (1, len(data), b"$1\r\n1\r\n", 0)
+
+
+def test_what_the_cache_must_look_at_itself_is_not_walked(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near(salt=hash(b"a") ^ 64 << 20)
+    near.put(b"old", b"$1\r\n1\r\n", deadline=5.0)
+    near.put(b"a", b"$1\r\n1\r\n")
+    near.sketch.sampled = True
+
+    assert near.walk(names, get(b"old"))[0] == 0
+    assert near.walk(names, get(b"a"))[0] == 0  # of the sample
+    near.sketch.sampled = False
+    assert near.walk(names, get(b"a"))[0] == 1
+
+
+def test_many_replies_are_told_by_64_kb_and_a_larger_one_alone(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    large = b"$65530\r\n" + b"x" * 65530 + b"\r\n"
+    near.put(b"s", b"$1\r\n1\r\n")
+    near.put(b"l", large)
+    data = get(b"s") + get(b"l") + get(b"s")
+
+    assert near.walk(names, data)[::2] == (1, b"$1\r\n1\r\n")
+    assert near.walk(names, data, names.end)[::2] == (1, large)
+    assert near.walk(names, data, names.end)[::2] == (1, b"$1\r\n1\r\n")
 
 
 @pytest.mark.parametrize("data", [get(b"k")[:end] for end in range(len(get(b"k")))])
 def test_what_is_not_whole_is_not_walked(kernel: Any, data: bytes) -> None:
-    names, sketch = kernel.RouteMap(NEARS), sketched()
+    names, near = kernel.RouteMap(NEARS), Near()
 
-    assert names.absent(data, 0, 10, sketch, 7) == 0
-    assert names.absent(get(b"a") + data, 0, 10, sketch, 7) == 1
-    assert names.absent(get(b"x"), 0, 0, sketch, 7) == 0
+    assert near.walk(names, data)[0] == 0
+    assert near.walk(names, get(b"a") + data)[0] == 1
+    assert near.walk(names, get(b"x"), limit=0)[0] == 0
 
 
 @needs_compiled
-@given(keys=st.lists(st.binary(max_size=3), max_size=60), salt=st.integers(-(2**60), 2**60))
-def test_both_kernels_see_and_note_the_same(keys: list[bytes], salt: int) -> None:
+@given(
+    keys=st.lists(st.binary(max_size=2), max_size=60),
+    there=st.sets(st.binary(max_size=2), max_size=20),
+    salt=st.integers(-(2**60), 2**60),
+)
+def test_both_kernels_see_and_note_the_same(
+    keys: list[bytes], there: set[bytes], salt: int
+) -> None:
     data = b"".join(map(get, keys))
     seen = []
     for module in (compiled, twin):
         assert module is not None
-        names, sketch = module.RouteMap(NEARS), sketched()
+        names, near = module.RouteMap(NEARS), Near(salt)
+        entries = [near.put(key, None if b"\0" in key else b"$1\r\n1\r\n") for key in sorted(there)]
         pos, steps = 0, []
         while pos < len(data):
-            count = names.absent(data, pos, 5, sketch, salt)
-            steps.append((count, names.end))
+            steps.append(near.walk(names, data, pos, 5))
             pos = names.end
-            if not count:
+            if not steps[-1][0]:
                 names.key(data, pos)
                 pos = names.end
-        seen.append((steps, list(sketch.sights)))
+        seen.append((steps, list(near.sketch.sights), [entry.freq for entry in entries]))
 
     assert seen[0] == seen[1]
+
+
+# --- mix, and what a walk tells of the keys that are read
+
+
+@needs_compiled
+@given(st.binary(max_size=40))
+def test_both_kernels_mix_a_key_alike(key: bytes) -> None:
+    assert compiled is not None
+    assert compiled.mix(key) == twin.mix(key) < 1 << 64
+
+
+def test_mixed_keys_are_spread(kernel: Any) -> None:
+    for form in (b"key:%012d", b"%d", b"user:%d:profile:of:somebody", b"%08d-aaaa"):
+        sample = [key for key in range(64000) if not kernel.mix(form % key) >> 58]
+
+        assert 800 < len(sample) < 1200, form
+
+
+def test_a_walk_tells_of_the_keys_that_are_read(kernel: Any) -> None:
+    names = kernel.RouteMap({**KINDS, b"GET": 25, b"MGET": 25, b"GETEX": 25})
+    names.worth = worth = Worth()
+    worth.look(0, START + 1, 0, 0, 0)
+    keys = [b"k%d" % key for key in range(1000)]
+    requests = [get(key) for key in keys[:600]]
+    requests += [b"*3\r\n$5\r\nGETEX\r\n" + bulk(key) + bulk(b"EX") for key in keys[600:700]]
+    requests += [b"*101\r\n$4\r\nmget\r\n" + b"".join(map(bulk, keys[700:800]))]
+    requests += [b"*101\r\n$4\r\nMGET\r\n" + b"".join(map(bulk, keys[800:900]))]
+    data = b"".join(requests)
+
+    pos = 0
+    while pos < len(data):
+        names.scan(data, pos, 256)
+        pos = names.end
+
+    assert worth.reads == 900
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.errors import ProtocolError, ProxyError
-from nearhit.proxy.hot.session import NONE_WRITTEN, UPLOAD_AT
+from nearhit.proxy.hot.sending import NONE_WRITTEN
+from nearhit.proxy.hot.session import UPLOAD_AT
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.resp.routes import Route
 from nearhit.proxy.session.upload import GATHER_MAX, Gather, Stream, Upload, first_words, plan

@@ -1,0 +1,168 @@
+# cython: annotation_typing=False, language_level=3, initializedcheck=False
+# cython: boundscheck=False, wraparound=False
+"""Entries of the near cache, and where a key finds its own: open addressing, in two arrays.
+
+    tags    [ 0, or 31 bits of the hash ]    what a miss looks at, and nothing else
+    slots   [ the entry ]                    of the same places
+
+A dict of a few hundred thousand keys wants an object for each key that is asked, and three lines of
+memory that are in no cache of the processor. Here the kernel asks with the bytes as they came
+(resp/_kernel.pyx, RouteMap.near)."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+# Places, a power of two. Full by half at most, so that a miss ends soon.
+PLACES_MIN = 8
+
+
+class Entry:
+    """A reply, and its place in a queue. ``freq`` is all that a hit touches."""
+
+    __slots__ = (
+        "alive", "deadline", "freq", "key", "mixed", "newer", "older", "queue", "reply", "size",
+        "space",
+    )  # fmt: skip
+
+    key: bytes
+    mixed: int  # the hash of the key, mixed with the salt of its space
+    reply: bytes | None
+    deadline: float  # not served from then on
+    freq: int
+    size: int
+    space: object  # cache.py's Space
+    alive: bool
+    older: Entry
+    newer: Entry
+    queue: Queue
+
+    def __repr__(self) -> str:
+        state = "alive" if self.alive else "dropped"
+        return f"<Entry {self.key!r} {state} size={self.size} freq={self.freq}>"
+
+
+class Queue:
+    """Entries in the order they came. ``ring`` is no entry: its ``newer`` is the oldest one."""
+
+    def __init__(self) -> None:
+        ring = Entry.__new__(Entry)
+        ring.newer = ring.older = ring
+        self.ring = ring
+        self.used = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        """From the oldest to the newest."""
+        entry = self.ring.newer
+        while entry is not self.ring:
+            yield entry
+            entry = entry.newer
+
+    def push(self, entry: Entry) -> None:
+        ring = self.ring
+        last = ring.older
+        entry.queue = self
+        entry.older = last
+        entry.newer = ring
+        last.newer = entry
+        ring.older = entry
+        self.used += entry.size
+
+    def remove(self, entry: Entry) -> None:
+        older, newer = entry.older, entry.newer
+        older.newer = newer
+        newer.older = older
+        # Cut, or whoever still has this entry holds its neighbours, and those theirs.
+        entry.older = entry.newer = entry.queue = None  # type: ignore[assignment]  # it is dropped
+        self.used -= entry.size
+
+
+class Index:
+    """The entries of one space by key; asks for the hash that the space mixes."""
+
+    def __init__(self, salt: int = 0) -> None:
+        self.salt = salt
+        self.count = 0
+        self._clear(PLACES_MIN)
+
+    def __repr__(self) -> str:
+        return f"<Index {self.count} of {self.mask + 1}>"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([entry.key for entry in self.values()])
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.get(key) is not None
+
+    def __getitem__(self, key: bytes) -> Entry:
+        entry = self.get(key)
+        if entry is None:
+            raise KeyError(key)
+        return entry
+
+    def values(self) -> list[Entry]:
+        return [entry for entry in self.slots if entry is not None]
+
+    def get(self, key: bytes) -> Entry | None:
+        return self.find(key, hash(key) ^ self.salt)
+
+    def find(self, key: bytes, mixed: int) -> Entry | None:
+        at = mixed & self.mask
+        tag = mixed >> 30 & 0x7FFFFFFF | 1
+        while self.tags[at]:
+            if self.tags[at] == tag:
+                entry = self.slots[at]
+                if entry is not None and entry.mixed == mixed and entry.key == key:
+                    return entry
+            at = at + 1 & self.mask
+        return None
+
+    def put(self, entry: Entry) -> None:
+        """An entry whose key has none here."""
+        self.count += 1
+        if 2 * self.count > self.mask + 1:
+            held = self.values()
+            self._clear(2 * self.mask + 2)
+            for one in held:
+                self._place(one)
+        self._place(entry)
+
+    def _place(self, entry: Entry) -> None:
+        at = entry.mixed & self.mask
+        while self.tags[at]:
+            at = at + 1 & self.mask
+        self.tags[at] = entry.mixed >> 30 & 0x7FFFFFFF | 1
+        self.slots[at] = entry
+
+    def remove(self, entry: Entry) -> None:
+        """One that is here. Those behind it that could stand in its place move up, so that no walk
+        ends too soon."""
+        self.count -= 1
+        if not self.count:
+            self._clear(PLACES_MIN)
+            return
+        mask, tags, slots = self.mask, self.tags, self.slots
+        hole = entry.mixed & mask
+        while slots[hole] is not entry:
+            hole = hole + 1 & mask
+        at = hole
+        while True:
+            at = at + 1 & mask
+            other = slots[at]
+            if other is None:
+                break
+            if (at - (other.mixed & mask) & mask) >= (at - hole & mask):
+                tags[hole] = tags[at]
+                slots[hole] = other
+                hole = at
+        tags[hole] = 0
+        slots[hole] = None
+
+    def _clear(self, places: int) -> None:
+        self.tags = array("I", bytes(4 * places))
+        self.slots: list[Entry | None] = [None] * places
+        self.mask = places - 1

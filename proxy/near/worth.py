@@ -1,0 +1,166 @@
+# cython: annotation_typing=False, language_level=3
+# cython: boundscheck=False, wraparound=False
+"""Whether the near cache of a space pays: the reads that it saves against the fills that it buys.
+
+    pays      each hit earns credit, each miss and each fill costs some ── none left ──▶ bypassed
+    bypassed  reads pass as if there were no near cache; a sample of their keys shows what each
+              would have been ── that would have earned a part of what it takes to fill ──▶ pays
+
+The same as renting until the rent would have bought the skis (Karlin et al., 1988): who reads
+everything once pays for no cache, who reads the same again gets one. Where a purchase turns out
+bad, the next one must earn twice as much first. Called by cache.py and by the kernel's walk
+(resp/_kernel.pyx, RouteMap.scan); knows no entry and no clock."""
+
+from __future__ import annotations
+
+from array import array
+
+# What a read is worth, in CPU of proxy and server together: half of what passing one on costs.
+# A fill asks the server two things more; a miss is looked up, and cuts a pipeline.
+HIT, MISS, FILL = 2, 1, 7
+# What a space may spend before it has earned anything: 30 ms of CPU, once.
+START = 65536
+# Of what the fills will cost, what must have been earned first, in eighths; it doubles up to this.
+PART_MAX = 64
+# Reads between two looks at the account.
+LOOK = 1024
+
+# Of the keys, one in so many is of the sample, by its hash; of all reads, one in so many is looked
+# at besides, for a hot set may be so small that none of its keys is in the sample.
+SAMPLE = 64
+RECENT = 256  # keys of those reads that are remembered
+ROOM_MIN, ROOM_MAX = 16, 65536
+
+_HIT, _MISS, _FILL, _START, _LOOK = HIT, MISS, FILL, START, LOOK
+_SAMPLE, _RECENT = SAMPLE, RECENT
+
+
+class Shadow:
+    """Keys that a cache with so much room would hold: hashes, two places for each, the later one
+    first. What it would have earned by now, with its own fills paid for."""
+
+    def __init__(self, room: int, keys: int) -> None:
+        """``room``: a power of two. ``keys``: how many each that it sees stands for. A read stands
+        for SAMPLE of them."""
+        self.keys = array("I", bytes(4 * room))
+        self.mask = room - 1
+        self.keys_each = keys
+        self.earned = 0
+        self.filled = 0  # keys that it would have bought
+
+    def _read(self, mixed: int) -> None:
+        # The lowest bit of a mark tells that the key was seen a second time: then it is filled.
+        keys = self.keys
+        at = mixed & self.mask
+        mark = mixed >> 20 & 0x7FFFFFFE | 0x80000000
+        if keys[at] & ~1 == mark:
+            held = keys[at]
+        elif keys[at ^ 1] & ~1 == mark:
+            held = keys[at ^ 1]
+            keys[at ^ 1] = keys[at]
+        else:
+            held = 0
+            self.filled -= keys[at ^ 1] & 1
+            keys[at ^ 1] = keys[at]
+        if not held:
+            keys[at] = mark
+            self.earned -= _MISS * _SAMPLE
+        elif held & 1:
+            keys[at] = held
+            self.earned += _HIT * _SAMPLE
+        else:
+            keys[at] = held | 1
+            self.filled += 1
+            self.earned -= _FILL * self.keys_each + _MISS * _SAMPLE
+        if self.earned < 0:
+            self.earned = 0
+
+    def _forget(self, mixed: int) -> None:
+        """It is being written: the next read of it is a miss that must be filled."""
+        keys = self.keys
+        at = mixed & self.mask
+        mark = mixed >> 20 & 0x7FFFFFFE | 0x80000000
+        if keys[at] == mark | 1:
+            keys[at] = mark
+            self.filled -= 1
+        elif keys[at ^ 1] == mark | 1:
+            keys[at ^ 1] = mark
+            self.filled -= 1
+
+
+class Worth:
+    def __init__(self) -> None:
+        self.pays = True
+        self.credit = START
+        self.next_look = LOOK  # reads
+        self.switches = 0
+        self.why = ""  # of a bypass: what has used the credit up
+        self._part = 1
+        self._hits = self._misses = self._fills = 0  # at the last look
+        self._missed = self._filled = 0  # what both have cost since the account was full
+        self.reads = 0  # that were bypassed
+        self._sampled: Shadow | None = None
+        self._recent: Shadow | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worth {'pays' if self.pays else 'bypassed'} credit={self.credit}>"
+
+    def look(self, hits: int, misses: int, fills: int, entries: int, room: int) -> None:
+        """While it pays: what the space has counted in all, how many entries the cache has, and how
+        many there would be room for."""
+        missed = _MISS * (misses - self._misses)
+        filled = _FILL * (fills - self._fills)
+        self.credit += _HIT * (hits - self._hits) - missed - filled
+        self._missed += missed
+        self._filled += filled
+        self._hits, self._misses, self._fills = hits, misses, fills
+        self.next_look = hits + misses + _LOOK
+        full = _START + _FILL * entries  # a hot set that moves is filled anew, and pays again
+        if self.credit >= full:
+            self.credit = full
+            self._part = 1
+            self._missed = self._filled = 0
+        elif self.credit < 0:
+            self._bypass(room)
+
+    def _bypass(self, room: int) -> None:
+        self.pays = False
+        self.switches += 1
+        self.why = "fills" if self._filled > self._missed else "misses"
+        places = ROOM_MIN
+        while 2 * places * SAMPLE <= room and places < ROOM_MAX:
+            places *= 2
+        self._sampled = Shadow(places, SAMPLE)
+        self._recent = Shadow(RECENT, 1)
+
+    def note(self, mixed: int) -> None:
+        """A read that is bypassed, of a key with this hash."""
+        self._note(mixed)
+
+    def _note(self, mixed: int) -> None:
+        self.reads += 1
+        if not mixed >> 58 & 63:
+            self._ask(self._sampled, mixed)
+        if not self.reads & 63:
+            self._ask(self._recent, mixed)
+
+    def _ask(self, shadow: Shadow | None, mixed: int) -> None:
+        """Come back if this shadow would have earned enough."""
+        if shadow is None:
+            return
+        shadow._read(mixed)
+        price = _FILL * shadow.keys_each * shadow.filled
+        if shadow.earned > (_LOOK + price // 8) * self._part:
+            self.pays = True
+            self.switches += 1
+            self.credit = _START + price
+            self._part = min(2 * self._part, PART_MAX)
+            self._missed = self._filled = 0
+            self.why = ""
+            self._sampled = self._recent = None
+
+    def wrote(self, mixed: int) -> None:
+        """While bypassed: a key with this hash is being written."""
+        for shadow in (self._sampled, self._recent):
+            if shadow is not None:
+                shadow._forget(mixed)

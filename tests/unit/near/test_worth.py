@@ -1,0 +1,140 @@
+"""Whether the near cache pays, by what is read; as compiled and as plain Python."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import nearhit.proxy.near.worth
+import pytest
+from nearhit.proxy.near.worth import FILL, LOOK, PART_MAX, RECENT, START
+from nearhit.proxy.resp.kernel import mix
+
+from tests.plain import plain
+
+MODULES = {"as installed": nearhit.proxy.near.worth, "plain": plain("near", "worth")}
+ROOM = 250_000
+
+
+@pytest.fixture(params=list(MODULES))
+def worth(request: pytest.FixtureRequest) -> Any:
+    return MODULES[request.param].Worth()
+
+
+def bypass(worth: Any, misses: int = START + 1) -> None:
+    worth.look(0, misses, 0, 0, ROOM)
+    assert not worth.pays
+
+
+def read_until_it_pays(worth: Any, keys: Any, most: int) -> int:
+    """How many reads of these keys it takes."""
+    for reads in range(most):
+        if worth.pays:
+            return reads
+        worth.note(mix(b"key:%d" % next(keys)))
+    return most
+
+
+def evenly(count: int, seed: int = 1) -> Any:
+    rng = random.Random(seed)
+    while True:
+        yield rng.randrange(count)
+
+
+def test_reads_that_are_saved_pay_for_misses_and_fills(worth: Any) -> None:
+    for looks in range(1, 200):
+        worth.look(600 * looks, 400 * looks, 80 * looks, 1000, ROOM)
+
+    assert worth.pays
+    assert worth.credit == START + FILL * 1000
+    assert worth.next_look == 1000 * 199 + LOOK
+
+
+@pytest.mark.parametrize(("misses", "fills", "why"), [(1000, 10, "misses"), (1000, 500, "fills")])
+def test_what_costs_more_than_it_saves_is_bypassed_when_its_credit_is_spent(
+    worth: Any, misses: int, fills: int, why: str
+) -> None:
+    looks = 0
+    while worth.pays:
+        looks += 1
+        worth.look(0, misses * looks, fills * looks, 0, ROOM)
+
+    assert START / (misses + FILL * fills) <= looks <= START / (misses + FILL * fills) + 1
+    assert (worth.why, worth.switches) == (why, 1)
+
+
+def test_a_hot_set_that_moves_does_not_end_it(worth: Any) -> None:
+    worth.look(1_000_000, 0, 0, 10_000, ROOM)
+
+    worth.look(1_000_000, 20_000, 10_000, 10_000, ROOM)
+
+    assert worth.pays
+
+
+@pytest.mark.parametrize(
+    ("count", "most"),
+    [(1, 1500), (10, 3000), (RECENT // 2, 30_000), (1000, 20_000), (5000, 60_000)],
+)
+def test_a_hot_set_pays_again_soon(worth: Any, count: int, most: int) -> None:
+    bypass(worth)
+
+    reads = read_until_it_pays(worth, evenly(count), 100_000)
+
+    assert worth.pays
+    assert worth.why == ""
+    assert reads <= most
+    assert worth.credit >= START
+
+
+@pytest.mark.parametrize("count", [1_000_000, 10_000_000])
+def test_reads_that_seldom_repeat_never_pay(worth: Any, count: int) -> None:
+    bypass(worth)
+
+    assert read_until_it_pays(worth, evenly(count), 400_000) == 400_000
+
+
+def test_a_scan_never_pays(worth: Any) -> None:
+    bypass(worth)
+
+    assert read_until_it_pays(worth, iter(range(300_000)), 200_000) == 200_000
+
+
+def test_who_turned_out_not_to_pay_must_earn_twice_as_much_each_time(worth: Any) -> None:
+    needed = []
+    for _ in range(4):
+        bypass(worth, worth.next_look + 100 * START)
+        needed.append(read_until_it_pays(worth, evenly(500), 1_000_000))
+
+    assert all(1.2 * before < after for before, after in pairwise(needed))
+
+    worth.look(100 * START, 0, 0, 0, ROOM)  # it does pay, after all
+    bypass(worth, 200 * START)
+
+    assert read_until_it_pays(worth, evenly(500), 1_000_000) < needed[1]
+
+
+def test_what_must_be_earned_has_a_bound(worth: Any) -> None:
+    for _ in range(12):
+        bypass(worth, worth.next_look + 100 * START)
+        assert read_until_it_pays(worth, evenly(10), 1_000_000) < LOOK * PART_MAX * 2
+
+
+def test_keys_that_are_written_between_their_reads_do_not_pay(worth: Any) -> None:
+    bypass(worth)
+    keys = evenly(1000)
+
+    for _ in range(50_000):
+        mixed = mix(b"key:%d" % next(keys))
+        worth.note(mixed)
+        worth.wrote(mixed)
+
+    assert not worth.pays
+
+
+def test_it_says_what_it_is(worth: Any) -> None:
+    assert repr(worth) == f"<Worth pays credit={START}>"
+
+    bypass(worth)
+
+    assert repr(worth) == "<Worth bypassed credit=-1>"
