@@ -14,7 +14,8 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +56,17 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
         nearhit(f"redis://{HOST}:{server.port}") as far,
     ):
         yield Stage(kind, server, relay, near, far)
+
+
+@pytest.fixture(scope="module")
+def flapping(stage: Stage) -> Iterator[Stage]:
+    """The same, with proxies whose near cache is bypassed and read again all the time."""
+    flaps = {"PYTHONPATH": str(Path(__file__).with_name("flapping"))}
+    with (
+        nearhit(f"redis://{HOST}:{stage.relay.port}", env=flaps) as near,
+        nearhit(f"redis://{HOST}:{stage.server.port}", env=flaps) as far,
+    ):
+        yield replace(stage, near=near, far=far)
 
 
 @dataclass
@@ -249,15 +261,18 @@ async def _configure(stage: Stage, scenario: Scenario, at: int) -> None:
     direct.close()
 
 
-async def near_hits(stage: Stage) -> dict[str, int]:
+async def figures(stage: Stage) -> dict[str, dict[bytes, Any]]:
     found = {}
     for name, port in stage.ports.items():
         link = Link(port)
         flat = await link.one("STATS")
-        figures = dict(zip(flat[::2], flat[1::2], strict=True))
-        found[name] = int(figures[b"near_hits"])
+        found[name] = dict(zip(flat[::2], flat[1::2], strict=True))
         link.close()
     return found
+
+
+async def near_hits(stage: Stage) -> dict[str, int]:
+    return {name: int(told[b"near_hits"]) for name, told in (await figures(stage)).items()}
 
 
 async def played(stage: Stage, scenario: Scenario, seconds: float, seed: int) -> Load:
@@ -314,6 +329,25 @@ async def test_versions_never_go_back(
         print(f"\n    {stage.kind}, {name}: {load.told()}; near hits {hits}")
     assert all(hits.values()), f"nothing was read near: {hits}"
     assert load.history.reads > 100 * SECONDS
+
+
+@pytest.mark.parametrize("name", ["10 keys", "a slow tracked lane", "cut links", "eviction"])
+async def test_versions_never_go_back_where_reads_begin_and_cease_to_pass(
+    flapping: Stage, name: str
+) -> None:
+    before = await near_hits(flapping)
+    try:
+        await played(flapping, SCENARIOS[name], SECONDS, seed=len(name))
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    after = await near_hits(flapping)
+
+    for proxy in flapping.ports:
+        assert after[proxy] > before[proxy], proxy
+    seen: set[bool] = set()
+    async with asyncio.timeout(10):
+        while seen != {False, True}:
+            seen.add(int((await figures(flapping))["near"][b"near_bypass"]) > 0)
 
 
 async def test_a_swap_that_did_not_pass_is_noticed_within_a_second(stage: Stage) -> None:
@@ -390,15 +424,15 @@ async def test_a_key_that_ends_in_silence_is_not_read_longer_than_it_lived(stage
 @pytest.mark.soak
 @pytest.mark.timeout(SOAK + 300)
 async def test_versions_never_go_back_for_long(
-    stage: Stage, capsys: pytest.CaptureFixture[str]
+    stage: Stage, flapping: Stage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All scenarios over and over, longer and with other dice."""
+    """All scenarios over and over, longer and with other dice, each of both ways in turn."""
     ends, seed = time.monotonic() + SOAK / 2, 1000
     while time.monotonic() < ends:
         for name, scenario in SCENARIOS.items():
             seed += 1
             try:
-                load = await played(stage, scenario, 4 * SECONDS, seed)
+                load = await played((stage, flapping)[seed % 2], scenario, 4 * SECONDS, seed)
             except BaseExceptionGroup as group:
                 raise _first(group) from None
             with capsys.disabled():
