@@ -25,11 +25,6 @@ class Bar:
     def higher_is_better(self) -> bool:
         return self.figure == "throughput"
 
-    def met(self, measured: float | None) -> bool:
-        if measured is None:
-            return False
-        return measured >= self.wanted if self.higher_is_better else measured <= self.wanted
-
     def __str__(self) -> str:
         return f"{self.figure} at P={self.pipeline} vs {self.against}"
 
@@ -53,16 +48,41 @@ def measured(bar: Bar, rows: Sequence[Row]) -> float | None:
     return ratio(figures.get("nearhit"), figures.get(bar.against))
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A figure and its bar; a figure that was not measured does not meet it."""
+
+    what: str
+    measured: float | None
+    wanted: float
+    at_least: bool = False
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        if self.measured is None:
+            return False
+        return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
+
+    @property
+    def cells(self) -> list[str]:
+        shown = "-" if self.measured is None else f"{self.measured:.2f}{self.unit}"
+        sign = ">=" if self.at_least else "<="
+        wanted = f"{sign} {self.wanted:.2f}{self.unit}"
+        return [self.what, shown, wanted, "yes" if self.met else "NO"]
+
+
+def table(findings: Sequence[Finding]) -> tuple[str, bool]:
+    """The findings as text, and whether all bars are met."""
+    lines = [["bar", "measured", "wanted", "met"], *(finding.cells for finding in findings)]
+    return align(lines), all(finding.met for finding in findings)
+
+
 def verdict(rows: Sequence[Row]) -> tuple[str, bool]:
-    """The bars as a table, and whether all are met."""
-    lines = [["bar", "measured", "wanted", "met"]]
-    met = True
-    for bar in BARS:
-        value = measured(bar, rows)
-        met &= bar.met(value)
-        sign = ">=" if bar.higher_is_better else "<="
-        shown = "-" if value is None else f"{value:.2f}x"
-        lines.append(
-            [str(bar), shown, f"{sign} {bar.wanted:.2f}x", "yes" if bar.met(value) else "NO"]
-        )
-    return align(lines), met
+    """The project's bars as a table, and whether all are met."""
+    return table(
+        [
+            Finding(str(bar), measured(bar, rows), bar.wanted, bar.higher_is_better, "x")
+            for bar in BARS
+        ]
+    )

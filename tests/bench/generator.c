@@ -53,7 +53,7 @@ static uint64_t now(void) {
 
 /* --- Which key is next -------------------------------------------------------------------- */
 
-static uint64_t keys = 10000, space, step, scanned, seed = 1;
+static uint64_t keys = 10000, first, space, step, scanned, seed = 1;
 static double zipf, move_after; /* 0: even; 0: stays */
 static bool scan;
 static double first_area, whole_area, sure; /* of the Zipf distribution's hat */
@@ -101,7 +101,7 @@ static uint64_t zipf_rank(void) { /* from 0 */
 static uint64_t next_key(double elapsed) {
     uint64_t number = scan ? scanned++ % keys : zipf > 0 ? zipf_rank() : below(keys);
     if (move_after > 0) number += (uint64_t)(elapsed / move_after) * step;
-    return number % space;
+    return (first + number) % space;
 }
 
 /* --- What is sent ------------------------------------------------------------------------- */
@@ -387,7 +387,7 @@ int main(int argc, char **argv) {
         {"host", 1, 0, 'h'}, {"port", 1, 0, 'p'}, {"connections", 1, 0, 'c'}, {"pipeline", 1, 0, 'P'},
         {"requests", 1, 0, 'n'}, {"seconds", 1, 0, 't'}, {"keys", 1, 0, 'k'}, {"prefix", 1, 0, 'x'},
         {"zipf", 1, 0, 'z'}, {"scan", 0, 0, 's'}, {"move", 1, 0, 'm'}, {"step", 1, 0, 'b'},
-        {"space", 1, 0, 'S'}, {"read", 1, 0, 'r'}, {"write", 1, 0, 'w'}, {"writes", 1, 0, 'W'},
+        {"first", 1, 0, 'f'}, {"space", 1, 0, 'S'}, {"read", 1, 0, 'r'}, {"write", 1, 0, 'w'}, {"writes", 1, 0, 'W'},
         {"size", 1, 0, 'd'}, {"check", 0, 0, 'C'}, {"seed", 1, 0, 'e'}, {"draw", 1, 0, 'D'}, {0, 0, 0, 0}};
     const char *host = "127.0.0.1", *port = "6379", *read = "GET {key}", *write = "SET {key} {value}";
     uint64_t drawn = 0;
@@ -406,6 +406,7 @@ int main(int argc, char **argv) {
         case 's': scan = true; break;
         case 'm': move_after = atof(optarg); break;
         case 'b': step = strtoull(optarg, NULL, 10); break;
+        case 'f': first = strtoull(optarg, NULL, 10); break;
         case 'S': space = strtoull(optarg, NULL, 10); break;
         case 'r': read = optarg; break;
         case 'w': write = optarg; break;

@@ -1,384 +1,287 @@
-"""``python -m tests.bench.near``: the bars of the near cache, on one kind of server.
+"""``python -m tests.bench.near``: the near cache on (as it is by default) against off.
 
-    hot       GETs of 10,000 keys: throughput against the server itself, and what still reaches it
-    uniform   GETs spread evenly over 10 million keys: what it costs where nothing is read again
-    memory    what the cache accounts for against what the process grew by
-    getorset  GETORSET of a key that is there against GET, in the proxy's CPU
-    writes    SETs and mixed pipelines with the near cache on against off (for information)
+    hot                GETs of 1,000 keys, against the server itself too
+    zipf-0.9 ...       GETs of a million keys by Zipf's law, with that exponent
+    uniform-100k ...   GETs spread evenly, in each run over other keys; absent-...: keys not there
+    scan               GETs of one key after the other, none twice
+    moving             GETs of 10,000 keys, every few seconds of 10,000 others
+    mixed              GETs and SETs, half and half, by Zipf's law
+    mget               MGETs of 10 keys, by Zipf's law
+    getorset           GETORSET of hot keys that are there, against GET
 
-Each comparison is the median of the rounds' own ratios, sides taking turns: machines have moods."""
+The load comes from generator.py, which reads every reply and ends the benchmark at a wrong one. The
+sides of a case take turns, round after round; figures are medians of the rounds, what a bar judges
+is the median of the rounds' own ratios: machines have moods."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.util
-import selectors
-import socket
+import shlex
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
-from . import load, procfs, report, targets
-from .client import Client, key, pack, preload
+from . import bars, generator, procfs, report, targets
+from .bars import Finding
+from .client import Client
+from .generator import Generator, Load, Result
+from .memory import stats
+from .moving import Watch, recovery
 from .targets import Target
 
-CLIENTS = 50
-SIZE = 64
-SPREAD = 10_000_000  # keys that are hardly ever read again
-BUDGET = 64 * 2**20  # the default of --near-cache
+THERE = 10_000_000  # keys that the server has, at most: as many as the cases ask for
+ABSENT = "none:"  # how keys begin that it has not
+STRIDE = 2_300_000  # from turn to turn: it comes around to the same 100,000 only after 100 turns
+PIPELINES = (1, 16, 100)
 COMPILED = ("resp._kernel", "hot.session", "near.cache", "near.sketch")
 # What the server sees besides requests: the proxy's own, once a second, and ours.
 ASIDE = {"ping", "hincrby", "info", "config|get"}
-# redis-benchmark asks for keys of 12 digits; DEBUG POPULATE makes none such.
-POPULATE = """
-for n = ARGV[1], ARGV[2] do redis.call('SET', string.format('key:%012d', n), ARGV[3]) end"""
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """What redis-benchmark sends from 50 clients; its keys are 0 to ``keys``, at random."""
+class Case:
+    """A load, and the sides that carry it: near cache off and on, and what a case adds."""
 
-    command: str
-    pipeline: int
-    keys: int = load.KEYS
+    load: Load
+    fresh: bool = False  # each run's keys are others
+    most: int = 0  # requests in a run, which otherwise goes on for --seconds
+    seconds: float = 0.0  # at least
+    direct: bool = False
+    also: str = ""  # a second command, on both sides
 
-    def __str__(self) -> str:
-        return f"{self.command} P={self.pipeline}"
+    @property
+    def there(self) -> int:
+        """How many keys the server must have for it."""
+        if self.load.prefix == ABSENT:
+            return 0
+        return THERE if self.fresh else max(self.load.keys, self.load.space)
 
-    def run(self, target: Target, requests: int) -> float:
-        """The throughput."""
-        value = ["x" * SIZE] if self.command == "SET" else []
-        argv = [
-            "redis-benchmark", "--csv", "-h", target.host, "-p", str(target.port),
-            "-c", str(CLIENTS), "-P", str(self.pipeline), "-r", str(self.keys),
-            "-n", str(requests), self.command, "key:__rand_int__", *value,
-        ]  # fmt: skip
-        with _other_keys(argv) as child:
-            out, _ = child.communicate(timeout=load.LIMIT)
-        if child.returncode:
-            raise RuntimeError(f"{' '.join(argv)}: exit {child.returncode}")
-        return throughput(out)
-
-
-_seeds: set[int] = set()
+    def in_turn(self, turn: int) -> Load:
+        """Of the load that is the turn's: other keys than those of the turns about it."""
+        if not self.fresh:
+            return self.load
+        return replace(self.load, first=turn * STRIDE % THERE, space=THERE)
 
 
-def _other_keys(argv: Sequence[str]) -> subprocess.Popen[str]:
-    """Start a redis-benchmark that asks for the keys of no earlier one.
+# Six reads of each of 100,000: they would all be near for most of a longer run.
+EVEN = {
+    "100k": Case(Load(100_000), fresh=True, most=600_000),
+    "1m": Case(Load(1_000_000), fresh=True),
+    "10m": Case(Load(THERE)),
+}
+ZIPF = Load(1_000_000, zipf=0.99)
+MOVING = Load(10_000, move=3.0, step=10_000)
+CASES = {
+    "hot": Case(Load(1_000), direct=True),
+    "zipf-0.9": Case(replace(ZIPF, zipf=0.9)),
+    "zipf-0.99": Case(ZIPF),
+    "zipf-1.1": Case(replace(ZIPF, zipf=1.1)),
+    **{f"uniform-{name}": case for name, case in EVEN.items()},
+    **{
+        f"absent-{name}": replace(case, load=replace(case.load, prefix=ABSENT))
+        for name, case in EVEN.items()
+    },
+    "scan": Case(Load(THERE, scan=True), fresh=True),
+    "moving": Case(MOVING, fresh=True, seconds=3 * MOVING.move),
+    "mixed": Case(replace(ZIPF, writes=0.5)),
+    "mget": Case(replace(ZIPF, read="MGET" + 10 * " {key}")),
+    "getorset": Case(Load(1_000), also="GETORSET {key}"),
+}
 
-    It seeds its generator with ``time(NULL) ^ getpid()``. Of runs that follow each other both grow,
-    so every few runs it asks for the very same keys again: spread evenly, but all of them hot."""
-    while True:
-        child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-        seed = int(time.time()) ^ child.pid
-        if seed not in _seeds:
-            _seeds.add(seed)
-            return child
-        with child:
-            child.kill()
-        time.sleep(1)
 
-
-def throughput(text: str) -> float:
-    """Requests a second, of the only row that ``redis-benchmark --csv`` prints."""
-    lines = text.splitlines()
-    head = next((n for n, line in enumerate(lines) if line.startswith('"test"')), None)
-    if head is None:
-        raise ValueError(f"no table from redis-benchmark: {text!r}")
-    (row,) = csv.DictReader(lines[head:])
-    return float(row["rps"])
-
-
-class Mixed:
-    """Pipelines of GETs and SETs by turns, on 50 connections; redis-benchmark sends but one kind.
-
-    All values are of one size, so that replies need only be counted."""
-
-    pipeline = 16
-    reply_bytes = pipeline // 2 * (len(b"$%d\r\n\r\n" % SIZE) + SIZE + len(b"+OK\r\n"))
-
-    def __str__(self) -> str:
-        return f"GET, SET, GET ... P={self.pipeline}"
-
-    def run(self, target: Target, requests: int) -> float:
-        selector, left = selectors.DefaultSelector(), requests // self.pipeline
-        began = time.monotonic()
-        clients = [socket.create_connection((target.host, target.port)) for _ in range(CLIENTS)]
-        for number, client in enumerate(clients):
-            selector.register(client, selectors.EVENT_READ, [self._batch(number), 0])
-            client.sendall(self._batch(number))
-        try:
-            while left > 0:
-                for ready, _ in selector.select():
-                    assert isinstance(ready.fileobj, socket.socket)
-                    client, state = ready.fileobj, ready.data
-                    state[1] += len(client.recv(self.reply_bytes - state[1]))
-                    if state[1] == self.reply_bytes:
-                        state[1] = 0
-                        left -= 1
-                        client.sendall(state[0])
-        finally:
-            for client in clients:
-                client.close()
-        return requests / (time.monotonic() - began)
-
-    def _batch(self, number: int) -> bytes:
-        names = [key(number * 31 + n) for n in range(self.pipeline // 2)]
-        value = "x" * SIZE
-        return b"".join(pack("GET", each) + pack("SET", each, value) for each in names)
+@dataclass(frozen=True, slots=True)
+class Side:
+    name: str
+    target: Target
+    read: str = ""  # instead of the load's
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run of a traffic against one target."""
+    """One run of a side, or the medians of several. CPU is in microseconds a request."""
 
     throughput: float
-    cpu: float  # of the target's processes, in microseconds a request
-    reached: Mapping[str, int]  # commands that the server executed meanwhile
-    requests: int
+    p99: float  # milliseconds
+    proxy_cpu: float
+    server_cpu: float
+    commands: float  # that the server executed for a request
+    hit_ratio: float  # of keys that were read, how many out of the near cache
+    busy: float  # the generator's CPU, of one core: near 1 it is what limits
+    recovery: float = 0.0  # seconds until a moved hot set is served near again
 
-    @property
-    def commands(self) -> float:
-        """That the server executed for a request."""
-        return sum(self.reached.values()) / self.requests
-
-    @property
-    def mix(self) -> str:
-        rows = (f"{count / self.requests:.3f} {name}" for name, count in self.reached.items())
-        return ", ".join(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A figure and its bar, None: for information."""
-
-    what: str
-    figure: float
-    bar: float | None = None
-    at_least: bool = False
-    made_of: str = ""
-
-    @property
-    def holds(self) -> bool:
-        if self.bar is None:
-            return True
-        return self.figure >= self.bar if self.at_least else self.figure <= self.bar
+    HEAD: ClassVar = ("req/s", "p99 ms", "proxy us", "server us", "commands", "near", "generator")
 
     @property
     def cells(self) -> list[str]:
-        sign = ">=" if self.at_least else "<="
-        bar = "" if self.bar is None else f"{sign} {self.bar:g}"
-        verdict = "" if self.bar is None else "yes" if self.holds else "NO"
-        return [self.what, f"{self.figure:.2f}", bar, verdict, self.made_of]
+        return [
+            f"{self.throughput:,.0f}", f"{self.p99:.2f}", f"{self.proxy_cpu:.2f}",
+            f"{self.server_cpu:.2f}", f"{self.commands:.3f}", f"{self.hit_ratio:.1%}",
+            f"{self.busy:.0%}",
+        ]  # fmt: skip
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """Of each figure."""
+    return Sample(
+        **{name: statistics.median(getattr(each, name) for each in samples) for name in FIGURES}
+    )
+
+
+FIGURES = tuple(each.name for each in fields(Sample))
 
 
 def calls(info: Mapping[str, str]) -> dict[str, int]:
-    """How often each command was executed, of ``INFO commandstats``."""
+    """How often each command was executed, of ``INFO commandstats``, but for those that no client
+    caused."""
+    rows = {name.removeprefix("cmdstat_"): row for name, row in info.items()}
     return {
-        name.removeprefix("cmdstat_"): int(row.partition("calls=")[2].partition(",")[0])
-        for name, row in info.items()
-        if name.startswith("cmdstat_")
+        name: int(row.partition("calls=")[2].partition(",")[0])
+        for name, row in rows.items()
+        if name not in ASIDE
     }
 
 
-def more(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Commands executed in between, but for those that clients did not cause."""
-    grown = {name: count - before.get(name, 0) for name, count in after.items()}
-    return {name: count for name, count in grown.items() if count and name not in ASIDE}
-
-
-def executed(upstream: Target) -> dict[str, int]:
-    with Client(upstream.host, upstream.port) as client:
+def executed(server: Target) -> dict[str, int]:
+    with Client(server.host, server.port) as client:
         return calls(client.info("commandstats"))
 
 
-def near(proxy: Target, name: str) -> int:
-    """A row of STATS."""
-    with Client(proxy.host, proxy.port) as client:
-        rows = client.ask("STATS")
-    assert isinstance(rows, list)
-    return int(dict(zip(rows[::2], rows[1::2], strict=True))[name.encode()])
+def near_hits(proxy: Target) -> int:
+    return stats(proxy)["near_hits"]
+
+
+# --- Running ----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Bench:
+    """One server with its keys; each case gets proxies of its own."""
+
+    server: Target
+    generate: Generator
+    options: argparse.Namespace
+    there: int = 0
+    turn: int = 0
+
+    def populate(self, keys: int) -> None:
+        """Every key below that number has its value."""
+        if keys > self.there:
+            progress(f"{keys:,} keys")
+            load = Load(keys, 100, scan=True, writes=1)
+            self.generate.run(self.server.host, self.server.port, load, requests=keys)
+            self.there = keys
+
+    def sides(self, case: Case, stack: ExitStack) -> list[Side]:
+        given = argparse.Namespace(workers=None, nearhit_flags=[])
+        found = [Side("direct", self.server)] if case.direct else []
+        for name, flags in (("off", ["--near-cache", "off"]), ("on", [])):
+            given.nearhit_flags = [*self.options.nearhit_flags, *flags]
+            target = stack.enter_context(targets.proxy(self.server.url, given))
+            found.append(Side(name, target))
+            if case.also:
+                found.append(Side(f"{name} {case.also.split()[0]}", target, case.also))
+        return found
+
+    def measure(self, case: Case) -> Iterator[tuple[int, dict[str, list[Sample]]]]:
+        """For each pipeline, the samples of each side."""
+        self.populate(case.there)
+        with ExitStack() as stack:
+            sides = self.sides(case, stack)
+            for side in sides:
+                warming = replace(case.in_turn(self.turn), pipeline=100)
+                self._run(side, case, warming, 4 * self.options.seconds)
+            for pipeline in self.options.pipeline:
+                samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
+                for _ in range(self.options.rounds):
+                    self.turn += 1
+                    load = replace(case.in_turn(self.turn), pipeline=pipeline)
+                    for side in sides:
+                        samples[side.name].append(self._sample(side, load, case))
+                yield pipeline, samples
+
+    def _sample(self, side: Side, load: Load, case: Case) -> Sample:
+        proxied = side.target is not self.server
+        commands, hits = executed(self.server), near_hits(side.target) if proxied else 0
+        proxy_cpu = procfs.cpu_seconds(side.target.pids)
+        server_cpu = procfs.cpu_seconds(self.server.pids)
+        watch = Watch(lambda: (near_hits(side.target), executed(self.server).get("get", 0)))
+        with watch if load.move and proxied else nullcontext():
+            result = self._run(side, case, load, max(case.seconds, self.options.seconds))
+        server_cpu = procfs.cpu_seconds(self.server.pids) - server_cpu
+        proxy_cpu = procfs.cpu_seconds(side.target.pids) - proxy_cpu if proxied else 0.0
+        hits = near_hits(side.target) - hits if proxied else 0
+        after = executed(self.server)
+        sample = Sample(
+            throughput=result.throughput,
+            p99=result.p99 / 1000,
+            proxy_cpu=proxy_cpu / result.requests * 1e6,
+            server_cpu=server_cpu / result.requests * 1e6,
+            commands=sum(after[name] - commands.get(name, 0) for name in after) / result.requests,
+            hit_ratio=hits / max(result.hits + result.nils, 1),
+            busy=result.cpu / result.seconds,
+            recovery=recovery(watch.looks, load.move) if load.move else 0.0,
+        )
+        progress(f"  P={load.pipeline} {side.name}: {' '.join(sample.cells)}")
+        return sample
+
+    def _run(self, side: Side, case: Case, load: Load, seconds: float) -> Result:
+        """RuntimeError where values come of keys that are not there, or none of those that are."""
+        host, port = side.target.host, side.target.port
+        load = replace(load, read=side.read or load.read)
+        result = self.generate.run(host, port, load, requests=case.most, seconds=seconds)
+        if result.nils if case.there else result.hits:
+            raise RuntimeError(f"{side}: {result.hits} values, {result.nils} nils of {load}")
+        return result
+
+
+# --- The bars ---------------------------------------------------------------------------------
+
+COLD = [name for name in CASES if name.startswith(("uniform", "absent", "scan"))]
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """A server of its own for each section, and the proxies in front of it that it asks for."""
+class Bar:
+    """A figure of a side, or its ratio to another side's, and what it has to be."""
 
-    upstream: Target
-    stack: ExitStack
-    repeat: int
-    seconds: float
+    case: str
+    pipelines: Sequence[int]
+    figure: str  # a field of Sample
+    wanted: float
+    at_least: bool = False
+    side: str = "on"
+    against: str = ""
 
-    def proxy(self, *flags: str) -> Target:
-        given = argparse.Namespace(workers=None, nearhit_flags=flags)
-        return self.stack.enter_context(targets.proxy(self.upstream.url, given))
-
-    def pair(self) -> tuple[Target, Target]:
-        """A proxy with the near cache on, whose entries stay for the run, and one without."""
-        return self.proxy("--near-ttl", "1h"), self.proxy("--near-cache", "off")
-
-    def preload(self) -> None:
-        preload(self.upstream.host, self.upstream.port, SIZE)
-
-    def turns(self, *sides: tuple[Target, Traffic | Mixed]) -> list[list[Sample]]:
-        """For each side its samples, taken by turns; what sizes the runs has warmed all up."""
-        rates = [traffic.run(target, 50_000) for target, traffic in sides]
-        requests = int(max(50_000, min(rates) * self.seconds))
-        samples: list[list[Sample]] = [[] for _ in sides]
-        for _ in range(self.repeat):
-            for taken, (target, traffic) in zip(samples, sides, strict=True):
-                taken.append(self._sample(target, traffic, requests))
-        return samples
-
-    def _sample(self, target: Target, traffic: Traffic | Mixed, requests: int) -> Sample:
-        before, began = executed(self.upstream), procfs.cpu_seconds(target.pids)
-        rate = traffic.run(target, requests)
-        cpu = (procfs.cpu_seconds(target.pids) - began) / requests * 1e6
-        progress(f"{traffic} :{target.port}  {rate:,.0f} req/s  {cpu:.2f} us")
-        return Sample(rate, cpu, more(before, executed(self.upstream)), requests)
+    def finding(self, pipeline: int, samples: Mapping[str, Sequence[Sample]]) -> Finding:
+        ours = [getattr(each, self.figure) for each in samples[self.side]]
+        what = f"{self.case} P={pipeline}: {self.figure} of {self.side}"
+        if not self.against:
+            return Finding(what, statistics.median(ours), self.wanted, self.at_least)
+        base = [getattr(each, self.figure) for each in samples[self.against]]
+        ratios = [ratio for pair in zip(ours, base, strict=True) if (ratio := report.ratio(*pair))]
+        measured = statistics.median(ratios) if ratios else None
+        return Finding(f"{what} x {self.against}", measured, self.wanted, self.at_least, "x")
 
 
-CPU = attrgetter("cpu")
-THROUGHPUT = attrgetter("throughput")
-COMMANDS = attrgetter("commands")
-
-
-def median(figure: Callable[[Sample], float], samples: Sequence[Sample]) -> float:
-    return statistics.median(map(figure, samples))
-
-
-def compared(
-    what: str,
-    figure: Callable[[Sample], float],
-    ours: Sequence[Sample],
-    other: Sequence[Sample],
-    bar: float | None = None,
-    *,
-    at_least: bool = False,
-) -> Finding:
-    """Ours over the other's, round by round."""
-    ratio = statistics.median(
-        figure(mine) / figure(its) for mine, its in zip(ours, other, strict=True)
-    )
-    unit = "req/s" if figure is THROUGHPUT else "us"
-    made_of = f"{median(figure, ours):,.2f} / {median(figure, other):,.2f} {unit}"
-    return Finding(what, ratio, bar, at_least, made_of)
-
-
-# --- The sections -----------------------------------------------------------------------------
-
-
-def hot(bench: Bench) -> Iterator[Finding]:
-    proxy = bench.proxy("--near-ttl", "1h")
-    bench.preload()
-    for _ in range(4):  # each key is seen twice, with certainty
-        Traffic("GET", 16).run(proxy, 200_000)
-    for pipeline, bar in ((1, 1.05), (16, 1.2)):
-        traffic = Traffic("GET", pipeline)
-        direct, ours = bench.turns((bench.upstream, traffic), (proxy, traffic))
-        yield compared(
-            f"hot {traffic}: throughput x direct", THROUGHPUT, ours, direct, bar, at_least=True
-        )
-        count = sum(sum(sample.reached.values()) for sample in ours)
-        name, cpu = f"hot {traffic}: commands that reached the server", median(CPU, ours)
-        yield Finding(name, count, 0, made_of=f"{ours[-1].mix}  {cpu:.2f} us a request")
-
-
-def uniform_absent(bench: Bench) -> Iterator[Finding]:
-    yield from uniform(bench, "absent")
-
-
-def uniform_there(bench: Bench) -> Iterator[Finding]:
-    with Client(bench.upstream.host, bench.upstream.port) as client:
-        for first in range(0, SPREAD, 100_000):
-            client.ask("EVAL", POPULATE, 0, first, first + 99_999, "x" * SIZE)
-    yield from uniform(bench, "there")
-
-
-def uniform(bench: Bench, which: str) -> Iterator[Finding]:
-    on, off = bench.pair()
-    # Until all sights are taken, and entries go for each that comes.
-    for _ in range(40):
-        Traffic("GET", 100, SPREAD).run(on, 500_000)
-        if near(on, "near_evictions"):
-            break
-    else:
-        progress("uniform: no eviction after 20 million GETs")
-    for pipeline, bar in ((1, 1.1), (16, 1.4)):
-        traffic = Traffic("GET", pipeline, SPREAD)
-        plain, ours = bench.turns((off, traffic), (on, traffic))
-        what = f"uniform {traffic}, keys {which}"
-        yield compared(f"{what}: CPU x off", CPU, ours, plain, bar)
-        name = f"{what}: commands for a request"
-        yield Finding(name, median(COMMANDS, ours), 1.05, made_of=ours[-1].mix)
-
-
-def memory(bench: Bench) -> Iterator[Finding]:
-    for size in (SIZE, 1024):
-        yield from _memory(bench, size)
-
-
-def _memory(bench: Bench, size: int) -> Iterator[Finding]:
-    # Half as many keys again as there is room for, so that the budget is filled, and then churned.
-    keys = BUDGET * 3 // 2 // (size + 200)
-    preload(bench.upstream.host, bench.upstream.port, size, keys)
-    proxy = bench.proxy("--near-ttl", "1h")
-    for name in ("SET", "GET"):  # buffers and all that a first client makes the process load
-        Traffic(name, 16, 1).run(proxy, 50_000)
-    preload(bench.upstream.host, bench.upstream.port, size, 1)
-    base = procfs.memory(proxy.pids)
-    for _ in range(100):
-        Traffic("GET", 16, keys).run(proxy, 50_000)
-        if near(proxy, "near_evictions"):
-            break
-    yield _accounted(f"memory, {size} B: filled", proxy, base)
-    Traffic("GET", 16, keys).run(proxy, 1_000_000)
-    yield _accounted(f"memory, {size} B: churned", proxy, base)
-
-
-def _accounted(what: str, proxy: Target, base: int) -> Finding:
-    grown, accounted = procfs.memory(proxy.pids) - base, near(proxy, "near_bytes")
-    made_of = f"{report.megabytes(accounted)} of {near(proxy, 'near_entries'):,} entries, "
-    made_of += f"grown by {report.megabytes(grown)}: x {accounted / grown:.2f}"
-    return Finding(f"{what}, off by", abs(accounted / grown - 1), 0.15, False, made_of)
-
-
-def getorset(bench: Bench) -> Iterator[Finding]:
-    on, off = bench.pair()
-    bench.preload()
-    for _ in range(4):
-        Traffic("GET", 16).run(on, 200_000)
-    for pipeline, bar in ((1, 1.6), (16, None)):
-        get, its = Traffic("GET", pipeline), Traffic("GETORSET", pipeline)
-        sides = ((off, get), (off, its), (on, get), (on, its))
-        off_get, off_its, on_get, on_its = bench.turns(*sides)
-        yield compared(f"{its}, near cache off: CPU x GET", CPU, off_its, off_get, bar)
-        yield compared(f"{its}, near cache on: CPU x GET", CPU, on_its, on_get, bar)
-
-
-def writes(bench: Bench) -> Iterator[Finding]:
-    on, off = bench.pair()
-    bench.preload()
-    for traffic in (Traffic("SET", 1), Traffic("SET", 16), Mixed()):
-        plain, ours = bench.turns((off, traffic), (on, traffic))
-        yield compared(f"{traffic}: CPU x off", CPU, ours, plain)
-
-
-SECTIONS: dict[str, Callable[[Bench], Iterator[Finding]]] = {
-    "hot": hot,
-    "uniform-absent": uniform_absent,
-    "uniform-there": uniform_there,
-    "memory": memory,
-    "getorset": getorset,
-    "writes": writes,
-}
+BARS = (
+    *(Bar(name, PIPELINES, "proxy_cpu", 1.05, against="off") for name in COLD),
+    *(Bar(name, PIPELINES, "throughput", 0.95, at_least=True, against="off") for name in COLD),
+    *(Bar(name, PIPELINES, "commands", 1.02) for name in COLD),
+    Bar("zipf-0.99", (16,), "throughput", 1.5, at_least=True, against="off"),
+    Bar("zipf-0.99", (16,), "server_cpu", 0.35, against="off"),
+    Bar("moving", PIPELINES, "recovery", 2.0),
+    Bar("hot", (1,), "throughput", 1.1, at_least=True, against="direct"),
+    Bar("hot", (16,), "throughput", 1.5, at_least=True, against="direct"),
+    *(
+        Bar("getorset", (pipeline,), "proxy_cpu", wanted, side=f"{near} GETORSET", against=near)
+        for near in ("off", "on")
+        for pipeline, wanted in ((1, 1.1), (16, 1.6))
+    ),
+)
 
 
 def check_compiled() -> None:
@@ -393,40 +296,52 @@ def check_compiled() -> None:
             progress(f"{built.name} is older than its source")
 
 
-def table(findings: Sequence[Finding]) -> str:
-    head = ["what", "figure", "bar", "holds", "made of"]
-    return report.align([head, *(finding.cells for finding in findings)])
-
-
 def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-@contextmanager
-def benches(options: argparse.Namespace) -> Iterator[Bench]:
-    with ExitStack() as stack:
-        upstream = stack.enter_context(targets.server(options.kind))
-        yield Bench(upstream, stack, options.repeat, options.seconds)
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.near",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--kind", choices=["redis", "valkey"], default="redis")
+    add("--rounds", type=int, default=5, metavar="N", help="of which the median is shown")
+    add("--seconds", type=float, default=2.0, help="how long each run takes")
+    add("--pipeline", type=int, nargs="+", default=list(PIPELINES), metavar="P")
+    add("--only", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
+    add("--quick", action="store_true", help="a look: one round of half a second")
+    add("--nearhit-flags", type=shlex.split, default=[], metavar="'...'", help="for both sides")
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.rounds, options.seconds = 1, 0.5
+    return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.near", description=__doc__)
-    add = parser.add_argument
-    add("--kind", choices=["redis", "valkey"], default="redis")
-    add("--repeat", type=int, default=5, metavar="N", help="rounds, of which the median is shown")
-    add("--seconds", type=float, default=2.0, help="about how long each run takes")
-    add("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="these sections")
-    options = parser.parse_args(argv)
+    options = parse(argv)
     targets.end_children_on_sigterm()
     check_compiled()
-    findings: list[Finding] = []
-    for name in options.only:
-        with benches(options) as bench:
-            for finding in SECTIONS[name](bench):
-                findings.append(finding)
-                progress("  ".join(finding.cells))
-    print(table(findings))
-    return 0 if all(finding.holds for finding in findings) else 1
+    rows, findings = [["case", "P", "near cache", *Sample.HEAD]], list[Finding]()
+    with generator.built() as generate, targets.server(options.kind) as server:
+        bench = Bench(server, generate, options)
+        for name in options.only:
+            progress(name)
+            for pipeline, samples in bench.measure(CASES[name]):
+                rows += [
+                    [name, str(pipeline), side, *median(taken).cells]
+                    for side, taken in samples.items()
+                ]
+                findings += [
+                    bar.finding(pipeline, samples)
+                    for bar in BARS
+                    if bar.case == name and pipeline in bar.pipelines
+                ]
+    text, met = bars.table(findings)
+    print(f"{report.align(rows)}\n\n{text}")
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -182,43 +182,65 @@ def test_a_transaction_is_right_only_with_all_four_replies() -> None:
     assert not transactions.right([*replies[:3], None])
 
 
-def test_the_only_row_gives_the_throughput_whatever_the_command_is_called() -> None:
-    head, row = CSV.splitlines()[1:3]
-
-    assert near.throughput(f"{head}\n{row}\n") == 416666.66
-    with pytest.raises(ValueError, match="no table"):
-        near.throughput("Could not connect\n")
+def sample(cpu: float, **figures: float) -> near.Sample:
+    rest = dict.fromkeys(near.FIGURES, 1.0)
+    return near.Sample(**(rest | {"proxy_cpu": cpu} | figures))
 
 
-def test_commands_in_between_leave_out_what_clients_did_not_cause() -> None:
-    before = near.calls({"cmdstat_get": "calls=3,usec=1", "redis_version": "7"})
-    after = near.calls({"cmdstat_get": "calls=5,usec=9", "cmdstat_ping": "calls=2,usec=1"})
+def test_commands_that_no_client_caused_are_left_out() -> None:
+    info = {"cmdstat_get": "calls=5,usec=9", "cmdstat_ping": "calls=2,usec=1"}
 
-    assert near.more(before, after) == {"get": 2}
-    assert near.Sample(1.0, 1.0, {"get": 2, "pttl": 2}, 4).commands == 1.0
+    assert near.calls(info) == {"get": 5}
 
 
-def sample(cpu: float) -> near.Sample:
-    return near.Sample(1.0, cpu, {}, 1)
+def test_a_bar_is_judged_by_the_median_of_the_rounds_own_ratios() -> None:
+    samples = {
+        "on": [sample(2), sample(40), sample(3)],
+        "off": [sample(1), sample(10), sample(3)],
+    }
+
+    finding = near.Bar("x", (1,), "proxy_cpu", 1.9, against="off").finding(1, samples)
+
+    assert finding.cells == ["x P=1: proxy_cpu of on x off", "2.00x", "<= 1.90x", "NO"]
 
 
-def test_sides_are_compared_round_by_round() -> None:
-    ours, other = [sample(2), sample(40), sample(3)], [sample(1), sample(10), sample(3)]
+def test_a_bar_without_another_side_is_judged_by_the_figure() -> None:
+    samples = {"on": [sample(1, commands=1.01), sample(1, commands=1.03)]}
 
-    finding = near.compared("x", near.CPU, ours, other, 1.9)
+    finding = near.Bar("x", (1,), "commands", 1.02).finding(1, samples)
 
-    assert finding.figure == 2
-    assert not finding.holds
-    assert finding.cells == ["x", "2.00", "<= 1.9", "NO", "3.00 / 3.00 us"]
-
-
-def test_a_finding_without_a_bar_holds() -> None:
-    assert near.Finding("x", 9.0).holds
-    assert near.Finding("x", 1.05, 1.05, at_least=True).holds
-    assert not near.Finding("x", 1.04, 1.05, at_least=True).holds
+    assert finding.met
+    assert finding.measured == pytest.approx(1.02)
 
 
-def test_a_mixed_pipeline_answers_as_many_bytes_as_are_counted() -> None:
-    get, set_ = b"$64\r\n" + b"x" * 64 + b"\r\n", b"+OK\r\n"
+def test_a_finding_meets_its_bar_up_to_the_bar() -> None:
+    assert bars.Finding("x", 1.05, 1.05, at_least=True).met
+    assert not bars.Finding("x", 1.04, 1.05, at_least=True).met
+    assert not bars.Finding("x", None, 1.05).met
 
-    assert near.Mixed.reply_bytes == len((get + set_) * 8)
+
+def test_every_bar_of_the_near_cache_names_a_case_and_its_sides() -> None:
+    for bar in near.BARS:
+        case = near.CASES[bar.case]
+        sides = {"off", "on"} | ({"direct"} if case.direct else set())
+        if case.also:
+            sides |= {"off GETORSET", "on GETORSET"}
+        assert {bar.side, bar.against} - {""} <= sides
+        assert bar.figure in near.FIGURES
+
+
+def test_runs_of_a_fresh_case_have_other_keys_that_are_there() -> None:
+    case = near.CASES["uniform-100k"]
+
+    first = [case.in_turn(turn).first for turn in range(100)]
+
+    assert len(set(first)) == 100
+    assert all(each % 100_000 == 0 and each < near.THERE for each in first)
+    assert case.there == near.THERE
+    assert near.CASES["absent-100k"].there == 0
+
+
+def test_a_look_is_one_short_round() -> None:
+    options = near.parse(["--quick", "--only", "hot", "scan"])
+
+    assert (options.rounds, options.seconds, options.only) == (1, 0.5, ["hot", "scan"])
