@@ -224,8 +224,8 @@ static void flush(struct connection *to) {
     to->polls_out = polls_out;
 }
 
-static void send_pipeline(struct connection *to) {
-    uint64_t at = now(), number = 0;
+static void send_pipeline(struct connection *to, uint64_t at) {
+    uint64_t number = 0;
     double elapsed = (double)(at - began) / 1e9;
     uint64_t count = (uint64_t)pipeline;
     if (seconds > 0 && elapsed >= seconds) count = 0;
@@ -331,7 +331,7 @@ static void receive(struct connection *from) {
     from->filled -= used;
     if (from->filled == in_size) fail("a reply is too long", "");
     memmove(from->in, from->in + used, from->filled);
-    if (from->answered == from->under_way && from->under_way) send_pipeline(from);
+    if (from->answered == from->under_way && from->under_way) send_pipeline(from, time);
 }
 
 static void dial(struct connection *made, const char *host, const char *port) {
@@ -355,7 +355,7 @@ static void dial(struct connection *made, const char *host, const char *port) {
 static void run(struct connection *all, int count) {
     struct epoll_event events[256];
     began = now();
-    for (int n = 0; n < count; n++) send_pipeline(&all[n]);
+    for (int n = 0; n < count; n++) send_pipeline(&all[n], now());
     while (done < started) {
         int ready = epoll_wait(poller, events, 256, PATIENCE);
         if (!ready) fail("no reply for 10 seconds", "");

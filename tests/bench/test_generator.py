@@ -128,6 +128,7 @@ def test_nobody_there_is_an_error_in_words(generate: Generator) -> None:
         generate.run("127.0.0.1", 1, Load(), requests=1)
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(shutil.which("redis-benchmark") is None, reason="needs redis-benchmark")
 def test_it_sees_what_redis_benchmark_sees(generate: Generator, server: Process) -> None:
     case = Case("get", 50, 1, 64)
