@@ -5,7 +5,7 @@ https://redis.io/docs/latest/commands/acl-dryrun/"""
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from ..errors import ProxyError
 from .ask import Done, Reply
@@ -33,9 +33,14 @@ async def may_track(ask: Asking, user: bytes) -> bool:
         answers.append(loop.create_future())
         ask(_set_once(answers[-1]), b"ACL", b"DRYRUN", user, *words)
     return not any(
-        not isinstance(reply, ProxyError) and reply.startswith(b"$") and b" command" in reply
+        is_no(reply) and b" command" in cast(bytes, reply)
         for reply in await asyncio.gather(*answers)
     )
+
+
+def is_no(reply: Reply) -> bool:
+    """Whether this answer of ACL DRYRUN is that the user may not."""
+    return not isinstance(reply, ProxyError) and reply.startswith(b"$")
 
 
 def _set_once(answer: asyncio.Future[Reply]) -> Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.asking import GET, LOST, OK, asked, shared
 from tests.fakes import Client, World
@@ -187,6 +188,7 @@ async def test_a_refused_shutdown_leaves_the_client_where_it_was(
 
 
 XREAD = (b"XREAD", b"BLOCK", b"0", b"STREAMS", b"s", b"t")
+LAST = (b"XREVRANGE", b"s", b"+", b"-", b"COUNT", b"1")
 
 
 async def test_the_moment_of_a_read_is_that_of_its_coming(world: World, client: Client) -> None:
@@ -221,6 +223,39 @@ async def test_who_may_not_ask_for_the_moment_reads_as_before(world: World, clie
     await world.settle()
 
     own.expect(*XREAD, b"$", b"0")
+
+
+@pytest.mark.parametrize(
+    ("may", "asks"),
+    [
+        (OK, True),
+        (b"-NOPERM the proxy may not ask\r\n", True),
+        (b"$36\r\nUser u has no permissions to run that\r\n", False),
+    ],
+)
+async def test_as_a_user_it_asks_only_for_what_that_user_may_read(
+    world: World, client: Client, may: bytes, asks: bool
+) -> None:
+    """ACL LOG would show a refusal of what the user never asked for."""
+    first = await shared(world, client)
+    client.session.berth.rekey(LaneKey(user=User(b"u", b"p")))
+    users = await shared(world, client)
+    world.dial.permits = False
+
+    client.send(*XREAD[:-1], b"$")
+    await world.settle()
+    own = await world.upstream(2)
+    first.expect(b"ACL", b"DRYRUN", b"u", *LAST)
+    assert users.quiet
+    first.reply(may)
+    await world.settle()
+    if asks:
+        users.expect(*LAST)
+        users.reply(b"*0\r\n")
+        await world.settle()
+
+    assert users.quiet
+    own.expect(*XREAD[:-1], b"0-0" if asks else b"$")
 
 
 async def test_a_warm_lane_needs_no_moment(world: World, client: Client) -> None:
