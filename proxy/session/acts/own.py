@@ -121,6 +121,9 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     except ProxyError as refused:
         session.say(refused.line)
         return True
+    if spec.name == b"GETORSET" and len(args) == 2:  # inline, say: it may be near all the same
+        _read(session, args[1], spec)
+        return True
     place = _place(session)
     work: Awaitable[Value] = scopes.probe_and_run(spec, request, berth.lane_key)
     # It waits for the future, and for nobody when its client leaves or the process stops; or the

@@ -273,6 +273,26 @@ async def test_a_wrong_number_of_words_is_refused(own: Own, client: Client) -> N
     assert client.took() == b"-ERR wrong number of arguments for 'getorset' command\r\n" * 2
 
 
+@pytest.mark.parametrize("words", [b"GETORSET k\r\n", b" getorset 'k'\r\n"])
+async def test_inline_it_is_answered_near_too(near_own: Own, words: bytes) -> None:
+    world = near_own.world
+    client = world.client()
+    await shared(world, client)
+    for fill in (b"", OK + b":-1\r\n"):
+        client.raw(words)
+        await world.settle()
+        tracked(world).take()
+        tracked(world).reply(fill + A)
+        await world.settle()
+        assert client.took() == A
+
+    client.raw(words)
+    await world.settle()
+
+    assert client.took() == A
+    assert tracked(world).quiet
+
+
 async def test_the_second_read_fills_the_near_cache_and_the_third_is_answered_there(
     near_own: Own,
 ) -> None:
