@@ -368,6 +368,8 @@ class FakeHome:
     def lane_down(self, lane: Lane, why: ProxyError) -> None:
         self.down = why
 
+    def lane_moved(self, lane: Lane) -> None: ...
+
     def lane_silent(self, lane: Lane) -> None:
         self.silent = self.spoken
 

@@ -112,6 +112,10 @@ class Lane(Connecting):
 
     # --- Life ---------------------------------------------------------------------------------
 
+    def _become(self, state: LaneState) -> None:
+        super()._become(state)
+        self._home.lane_moved(self)
+
     def open(self) -> None:
         """See that a connection is there or on its way."""
         if self.state is LaneState.IDLE:
@@ -176,14 +180,8 @@ class Lane(Connecting):
 
     def _lost(self) -> None:
         """The connection of a READY lane is gone."""
-        event(
-            log,
-            logging.DEBUG if self._short else logging.INFO,
-            "lane lost",
-            lane=self.number,
-            waiting=len(self.waiting),
-            error=self._why,
-        )
+        level, count = logging.DEBUG if self._short else logging.INFO, len(self.waiting)
+        event(log, level, "lane lost", lane=self.number, waiting=count, error=self._why)
         if self.lent:
             self._end(self._why)
             return

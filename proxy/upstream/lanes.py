@@ -95,6 +95,7 @@ class Lanes:
         self._on_refused = on_refused
         self._numbers = count(1)
         self._shared: dict[LaneKey, Lane] = {}
+        self._coming = set[Lane]()  # of these, those whose connection is still to stand
         self._warm: defaultdict[LaneKey, list[Lane]] = defaultdict(list)
         self._lent: set[Lane] = set()
         self._spares = Spares(self.give_back)
@@ -217,7 +218,7 @@ class Lanes:
         do."""
         if self._line or self.down is not None or self._loop.time() < self._dial_at:
             return False
-        if len(self._dialling) >= DIALS_MAX // 2 or any(map(_needed, self._shared.values())):
+        if len(self._dialling) >= DIALS_MAX // 2 or self._awaited():
             return False
         return 2 * (len(self._lent) + sum(map(len, self._warm.values()))) < self.pinned_max
 
@@ -247,16 +248,19 @@ class Lanes:
             return True
         if self._loop.time() < self._dial_at or len(self._dialling) >= DIALS_MAX:
             return False
-        if any(map(_needed, self._shared.values())):
+        if self._awaited():
             return False
         spare = sum(map(len, self._warm.values()))
         if len(self._lent) + spare < self.pinned_max:
             return True
-        for warm in self._warm.values():  # of other keys: one of them makes room
-            if warm:
-                warm.pop(0).close()
-                return True
-        return False
+        other = next(filter(None, self._warm.values()), None)
+        if other is not None:  # one of another key makes room
+            other.pop(0).close()
+        return other is not None
+
+    def _awaited(self) -> bool:
+        """Whether somebody waits for the connection of a shared lane."""
+        return any(lane.users or lane.waiting or lane.offline for lane in self._coming)
 
     def leave_line(self, owner: Owner[Lane]) -> None:
         """The owner wants no lane any more."""
@@ -348,6 +352,11 @@ class Lanes:
     def start(self, lane: Lane) -> None:
         self._start(lane.run())
 
+    def lane_moved(self, lane: Lane) -> None:
+        waits = lane.state in (LaneState.CONNECTING, LaneState.DOWN)
+        ours = waits and self._shared.get(lane.key) is lane
+        (self._coming.add if ours else self._coming.discard)(lane)
+
     def lane_ready(self, lane: Lane) -> None:
         if self.down is not None:
             event(log, logging.WARNING, "upstream is back", upstream=self.dial.address)
@@ -419,10 +428,8 @@ class Lanes:
             lane.idle_ticks = 0 if busy else lane.idle_ticks + 1
             if lane.idle_ticks > IDLE_TICKS:
                 surplus.append(lane)
-        for key, warm in self._warm.items():
-            few = warm[: self._spares.kept(key)]
-            surplus = [lane for lane in surplus if lane not in few]
-        return surplus
+        kept = {one for key, warm in self._warm.items() for one in warm[: self._spares.kept(key)]}
+        return [lane for lane in surplus if lane not in kept]
 
     def _forget_closed(self) -> None:
         for key in [k for k, lane in self._shared.items() if lane.state is LaneState.CLOSED]:
@@ -441,9 +448,3 @@ class Lanes:
         for lane in list(self._all()):
             lane.close()
         self._forget_closed()
-
-
-def _needed(lane: Lane) -> bool:
-    """Whether somebody waits for its connection."""
-    waits = lane.state in (LaneState.CONNECTING, LaneState.DOWN)
-    return waits and bool(lane.users or lane.waiting or lane.offline)

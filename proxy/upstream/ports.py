@@ -63,6 +63,9 @@ class Home(Protocol[LaneT]):
     def start(self, lane: LaneT) -> None:
         """Run ``lane.run()`` as a task, once."""
 
+    def lane_moved(self, lane: LaneT) -> None:
+        """The lane's state is another."""
+
     def lane_ready(self, lane: LaneT) -> None:
         """A connection stands and its handshake is done."""
 

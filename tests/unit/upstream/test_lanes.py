@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamRefused
@@ -408,6 +408,27 @@ async def test_shared_lanes_that_somebody_waits_for_connect_first(bench: Bench) 
 
     assert lane.state is LaneState.READY
     assert owner.lane is not None
+
+
+async def test_a_loan_looks_at_no_shared_lane_whose_connection_stands(bench: Bench) -> None:
+    class Watched(set[Lane]):
+        looked = 0
+
+        def __iter__(self) -> Iterator[Lane]:
+            for lane in super().__iter__():
+                self.looked += 1
+                yield lane
+
+    bench.lanes._coming = coming = Watched()  # type: ignore[attr-defined]  # pyright: ignore
+    for db in range(3):
+        (await bench.shared(LaneKey(db=db))).users += 1
+    bench.lend()
+    assert coming.looked == 0
+
+    bench.dial.wires[0].lose()
+    assert bench.lanes.borrow(LaneKey(), Owner()) is None
+
+    assert coming.looked == 1
 
 
 async def test_a_few_connect_at_a_time(bench: Bench) -> None:
