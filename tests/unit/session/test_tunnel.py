@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session.tunnel import (
@@ -121,6 +123,22 @@ async def test_leases_of_what_is_written_are_deleted_first(near_world: World) ->
     todo = here.watch(encode([b"DEL", b"m:1", b"x", b"m:2"]))
 
     assert todo == Held([b"lease:{m:1}", b"lease:{m:2}"], [LaneKey()])
+
+
+async def test_loads_of_what_is_written_are_joined_no_more(near_world: World) -> None:
+    voided: list[tuple[int, list[bytes]]] = []
+
+    class Scopes:
+        def void(self, key: LaneKey, keys: list[bytes]) -> None:
+            voided.append((key.db, keys))
+
+    near_world.context.scopes = cast(Any, Scopes())
+    here = tunnel(near_world)
+
+    for words in ([b"GET", b"k"], [b"SELECT", b"3"], [b"SET", b"k", b"v"]):
+        here.watch(encode(words))
+
+    assert voided == [(db, [b"SET", b"k", b"v"]) for db in (0, 3)]
 
 
 async def test_exec_deletes_those_of_all_that_was_queued(near_world: World) -> None:
