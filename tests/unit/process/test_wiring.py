@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from nearhit.commands import COMMANDS
 from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamRefused
-from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, wire
+from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, swaps_of, wire
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
+from nearhit.proxy.upstream.ask import Done
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
 
@@ -211,3 +212,32 @@ async def test_http_asks_in_the_db_of_the_upstreams_url(
     assert asked == [(b"GET", b"k"), (b"GET", b"gone"), (b"PING",), (b"GET", b"k")]
     assert parts.stats.running("hits") == 2
     assert b"nearhit_hits_total 2" in handed.metrics()
+
+
+INFO = b"$99\r\n# Commandstats\r\ncmdstat_%b:calls=%d,usec=9,usec_per_call=9.00\r\n\r\n"
+
+
+@pytest.mark.parametrize(("name", "fired"), [(b"swapdb", True), (b"acl|setuser", False)])
+async def test_a_swap_that_others_made_wakes_those_who_wait_and_empties_the_near_cache(
+    process: Process, name: bytes, fired: bool
+) -> None:
+    """New rights empty it too; what waits for a lock has nothing to see there."""
+    parts = process.wired(near_cache="1mb")
+    near = parts.context.near
+    assert near is not None
+    space = near.space(3, None)
+    asked: list[Done] = []
+    parts.primary.ask = lambda done, *_: asked.append(done)  # type: ignore[method-assign]
+    swaps = swaps_of(parts)
+    with parts.scopes.scope(LaneKey(db=3)).tracked.watch(b"lock:{r}") as watch:
+        swaps.tick()
+        asked.pop()(INFO % (name, 1))
+        watch.clear()
+        ticket = space.reserve(b"k")
+        assert ticket is not None
+
+        swaps.tick()
+        asked.pop()(INFO % (name, 2))
+
+        assert watch.fired is fired
+        assert not ticket.valid
