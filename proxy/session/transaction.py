@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 Patch = Callable[[bytes], bytes]
+
+
+class Pausing(Protocol):
+    """A queued CLIENT PAUSE (acts/pause.py)."""
+
+    def begin(self) -> None: ...
+    def undo(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -15,6 +23,8 @@ class Transaction:
     keys: list[bytes] | None = field(default_factory=list[bytes])  # that EXEC writes, None: any
     watched: set[bytes] = field(default_factory=set[bytes])  # for CLIENT LIST's watch=
     leases: list[bytes] = field(default_factory=list[bytes])  # that must be void before EXEC writes
+
+    pauses: list[Pausing] = field(default_factory=list[Pausing])  # that begin as EXEC is sent
 
     def writes(self, keys: list[bytes] | None, leases: list[bytes]) -> None:
         """A queued command writes these keys, None: any."""
@@ -28,3 +38,4 @@ class Transaction:
         self.patches = []
         self.keys = []
         self.leases = []
+        self.pauses = []

@@ -152,7 +152,8 @@ def queued(session: Conducted, args: list[bytes]) -> tuple[list[bytes], Answer |
         return words, lambda reply: reply if reply.startswith(b"-") else killed(reply)
     if sub == b"SETNAME" and len(args) == 3:
         return _naming(session, args)
-    return args, (lambda reply: reply) if sub in STATELESS else None
+    plain = sub in STATELESS and sub not in (b"PAUSE", b"UNPAUSE")
+    return args, (lambda reply: reply) if plain else None
 
 
 def _setname(session: Conducted, args: list[bytes]) -> bool:

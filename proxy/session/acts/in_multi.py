@@ -17,6 +17,7 @@ from ...upstream.lane_key import User
 from ..conducted import Conducted
 from ..reasons import HOLD_TRACKING
 from .odd import begin_monitor, stick
+from .pause import Pausing, unpaused
 
 Patch = Callable[[bytes], bytes]
 # The words to queue, and what the client gets for the element that EXEC answers for them.
@@ -83,6 +84,11 @@ def _select(session: Conducted, args: list[bytes]) -> Queued:
 
 def _client(session: Conducted, args: list[bytes]) -> Queued | None:
     sub = args[1].upper()
+    if sub == b"PAUSE" and (pausing := Pausing.of(session.context, args)) is not None:
+        session.transaction.pauses.append(pausing)
+        return args, pausing.seen
+    if sub == b"UNPAUSE":
+        return args, lambda reply: unpaused(session.context, reply)
     if sub in _UNTOLD or (sub == b"TRACKING" and b"REDIRECT" in map(bytes.upper, args)):
         return None
     if sub != b"TRACKING":

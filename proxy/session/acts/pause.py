@@ -9,6 +9,7 @@ from typing import Final
 
 from ...errors import ProxyError
 from ...resp.requests import encode, integer_of
+from ...upstream.pause import Pause
 from ..conducted import Conducted
 from ..context import Context
 from .plain import forward
@@ -18,42 +19,68 @@ LATE: Final = 0.5
 FOR_EVER: Final = 1e7  # seconds; event loops take no more
 
 
-def pause(session: Conducted, args: list[bytes]) -> bool:
-    ms = integer_of(args[2]) if len(args) in (3, 4) else None
-    if ms is None or ms < 0:
-        return forward(session, args)
-    context = session.context
-    lanes, before = context.lanes, replace(context.lanes.pause)
+class Pausing:
+    """One CLIENT PAUSE: begun as it is sent, undone where the server refuses it."""
 
-    def undo() -> None:
-        lanes.pause = before
-        _changed(context)
+    def __init__(self, context: Context, ms: int, *, writes: bool) -> None:
+        self._context = context
+        self._seconds = min(ms / 1000, FOR_EVER) + LATE
+        self._writes = writes
+        self._before: Pause | None = None  # what was in force; None: it has not begun
 
-    def seen(reply: bytes) -> bytes:
+    def __repr__(self) -> str:
+        return f"<Pausing {self._seconds:g} s {'writes' if self._writes else 'all'}>"
+
+    @staticmethod
+    def of(context: Context, args: list[bytes]) -> Pausing | None:
+        """None: it is none, and the server's to refuse."""
+        ms = integer_of(args[2]) if len(args) in (3, 4) else None
+        if ms is None or ms < 0:
+            return None
+        return Pausing(context, ms, writes=args[-1].upper() == b"WRITE")
+
+    def begin(self) -> None:
+        lanes = self._context.lanes
+        self._before = replace(lanes.pause)
+        now = asyncio.get_running_loop().time()
+        lanes.pause.begin(now + self._seconds, writes=self._writes)
+        _changed(self._context)
+
+    def undo(self) -> None:
+        if self._before is not None:
+            self._context.lanes.pause, self._before = self._before, None
+            _changed(self._context)
+
+    def seen(self, reply: bytes) -> bytes:
         if reply.startswith(b"-"):
-            undo()
+            self.undo()
         return reply
 
-    def lost(why: ProxyError) -> bytes:
-        undo()
+    def lost(self, why: ProxyError) -> bytes:
+        self.undo()
         return why.line
 
-    session.peek(encode(args), seen, lost=lost)
-    loop, lasts = asyncio.get_running_loop(), min(ms / 1000, FOR_EVER) + LATE
-    lanes.pause.begin(loop.time() + lasts, writes=args[-1].upper() == b"WRITE")
-    _changed(context)
+
+def pause(session: Conducted, args: list[bytes]) -> bool:
+    pausing = Pausing.of(session.context, args)
+    if pausing is None:
+        return forward(session, args)
+    session.peek(encode(args), pausing.seen, lost=pausing.lost)
+    pausing.begin()
     return True
 
 
 def unpause(session: Conducted, args: list[bytes]) -> bool:
-    def seen(reply: bytes) -> bytes:
-        if reply.startswith(b"+"):
-            session.context.lanes.pause.end()
-            _changed(session.context)
-        return reply
-
-    session.peek(encode(args), seen)
+    session.peek(encode(args), lambda reply: unpaused(session.context, reply))
     return True
+
+
+def unpaused(context: Context, reply: bytes) -> bytes:
+    """The server has answered CLIENT UNPAUSE."""
+    if reply.startswith(b"+"):
+        context.lanes.pause.end()
+        _changed(context)
+    return reply
 
 
 def _changed(context: Context) -> None:

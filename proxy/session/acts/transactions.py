@@ -140,7 +140,7 @@ def leave_multi(session: Conducted, also: int) -> None:
     session.berth.queued = -1
     session.transaction.clear()
     if also & HOLD_WATCH:
-        session.transaction.watched.clear()
+        session.transaction.watched = set()
     session.berth.let_go(HOLD_MULTI | also)
 
 
@@ -155,11 +155,28 @@ def execute(session: Conducted, args: list[bytes]) -> bool:
         return False
     # Inside MULTI whatever EXEC answers ends it, a wrong number of arguments included (EXECABORT).
     patches, keys = session.transaction.patches, session.transaction.keys
+    pauses = session.transaction.pauses
     if session.berth.holds & HOLD_MULTI:
         leave_multi(session, HOLD_WATCH)
     if patches:
-        seen, lost = forgetting(session, keys, lambda reply: _patched(reply, patches))
+
+        def answered(reply: bytes) -> bytes:
+            if not reply.startswith(b"*") or reply.startswith(b"*-"):
+                undo()
+            return _patched(reply, patches)
+
+        def failed(why: ProxyError) -> bytes:
+            undo()
+            return why.line
+
+        def undo() -> None:
+            for one in pauses:
+                one.undo()
+
+        seen, lost = forgetting(session, keys, answered, failed)
         ask(session, args, seen, lost=lost)  # what follows may be another user's, in another db
+        for one in pauses:
+            one.begin()
     elif keys is None:
         write_any(session, args)
     else:
@@ -190,10 +207,17 @@ def watch(session: Conducted, args: list[bytes]) -> bool:
     if not session.berth.pin():
         return False
     if not session.berth.holds & HOLD_WATCH:
-        session.transaction.watched.clear()
+        session.transaction.watched = set()
     session.berth.hold(HOLD_WATCH)
-    session.transaction.watched.update(args[1:])
-    return forward(session, args)
+    watched = session.transaction.watched  # when it is answered there may be another
+
+    def seen(reply: bytes) -> bytes:
+        if reply.startswith(b"+"):  # else NOPERM
+            watched.update(args[1:])
+        return reply
+
+    session.peek(encode(args), seen)
+    return True
 
 
 def unwatch(session: Conducted, args: list[bytes]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.asking import OK, asked
-from tests.fakes import Client, World
+from tests.fakes import Client, Upstream, World
 
 QUEUED = b"+QUEUED\r\n"
 ERROR = b"-ERR no\r\n"
@@ -86,6 +86,68 @@ async def test_what_leaves_state_keeps_its_lane(
 
     assert repr(world.lanes) == "<Lanes shared=0 lent=1 warm=0>"
     assert ("e" in client.session.berth.flags) is (b"NO-EVICT" in words)
+
+
+PAUSE = (b"CLIENT", b"PAUSE", b"60000", b"WRITE")
+
+
+async def queued_pause(world: World, client: Client) -> Upstream:
+    """Its EXEC has been sent."""
+    await asked(world, client, b"MULTI", reply=OK)
+    await asked(world, client, *PAUSE, reply=QUEUED)
+    assert not world.lanes.paused
+    client.send(b"EXEC")
+    await world.settle()
+    wire = world.dial.wires[-1]
+    wire.expect(b"EXEC")
+    return wire
+
+
+async def test_a_pause_is_in_force_from_the_sending_of_exec(world: World, client: Client) -> None:
+    wire = await queued_pause(world, client)
+    assert world.lanes.writes_paused
+
+    wire.reply(b"*1\r\n" + OK)
+    await world.settle()
+
+    assert world.lanes.writes_paused
+    assert client.took() == b"*1\r\n" + OK
+    assert await executed(world, client, b"CLIENT", b"UNPAUSE", element=ERROR) == ERROR
+    assert world.lanes.writes_paused
+    assert await executed(world, client, b"CLIENT", b"UNPAUSE", element=OK) == OK
+    assert not world.lanes.paused
+
+
+@pytest.mark.parametrize(
+    "reply", [b"*-1\r\n", b"_\r\n", b"-EXECABORT no\r\n", b"*1\r\n" + ERROR, None]
+)
+async def test_a_pause_that_exec_did_not_run_is_none(
+    world: World, client: Client, reply: bytes | None
+) -> None:
+    wire = await queued_pause(world, client)
+
+    if reply is None:
+        wire.lose()
+    else:
+        wire.reply(reply)
+    await world.settle()
+
+    assert not world.lanes.paused
+
+
+async def test_a_pause_that_is_discarded_is_none(world: World, client: Client) -> None:
+    await asked(world, client, b"MULTI", reply=OK)
+    await asked(world, client, *PAUSE, reply=QUEUED)
+    await asked(world, client, b"DISCARD", reply=OK)
+
+    assert await executed(world, client, b"READONLY", element=ERROR) == ERROR
+    assert not world.lanes.paused
+
+
+async def test_a_pause_that_is_wrong_is_the_servers_to_refuse(world: World, client: Client) -> None:
+    assert await executed(world, client, b"CLIENT", b"PAUSE", b"x", element=ERROR) == ERROR
+
+    assert not world.lanes.paused
 
 
 async def test_refused_it_leaves_none(world: World, client: Client) -> None:

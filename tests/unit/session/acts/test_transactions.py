@@ -133,6 +133,28 @@ async def test_watch_holds_the_lane_until_exec(world: World, client: Client) -> 
     assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=1>"
 
 
+async def test_a_watch_that_the_server_refuses_watches_nothing(
+    world: World, client: Client
+) -> None:
+    await asked(world, client, b"WATCH", b"k", reply=OK)
+
+    await asked(world, client, b"WATCH", b"l", b"m", reply=b"-NOPERM no\r\n")
+
+    assert client.session.transaction.watched == {b"k"}
+
+
+async def test_a_watch_answered_behind_the_next_one_is_not_counted_for_it(
+    world: World, client: Client
+) -> None:
+    client.raw(b"".join(encode(words.split()) for words in (b"WATCH k", b"UNWATCH", b"WATCH l")))
+    await world.settle()
+
+    (await world.upstream(0)).reply(OK * 3)
+    await world.settle()
+
+    assert client.session.transaction.watched == {b"l"}
+
+
 async def test_unwatch_gives_the_lane_back(world: World, client: Client) -> None:
     await asked(world, client, b"WATCH", b"k", reply=OK)
 
