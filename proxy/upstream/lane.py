@@ -145,7 +145,7 @@ class Lane(Connecting):
         why = (
             error
             if isinstance(error, ProxyError)
-            else UpstreamDown(f"{self._dial.address}: {error or type(error).__name__}")
+            else UpstreamDown(f"{self._dial.address}: {str(error) or type(error).__name__}")
         )
         level = logging.WARNING if attempt in (1, self._dial.retry.attempts) else logging.DEBUG
         mute = isinstance(error, Mute)

@@ -495,6 +495,20 @@ async def test_when_the_attempts_are_used_up_the_upstream_is_down_and_all_fail_a
     assert bench.home.down is None
 
 
+async def test_an_error_without_words_is_told_by_its_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> asyncio.Transport:
+        raise TimeoutError
+
+    monkeypatch.setattr(bench.dial, "open", fail)
+
+    (tray,) = send(bench.lane())
+    await settle()
+
+    assert tray.error.endswith(b": TimeoutError\r\n")
+
+
 async def test_a_loading_server_is_tried_again(bench: Bench) -> None:
     bench.dial.handshake = {b"PING": b"-LOADING wait\r\n"}
     lane = bench.lane()
