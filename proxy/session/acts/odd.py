@@ -10,7 +10,7 @@ from ...upstream.monitoring import Monitoring
 from ...upstream.subscriptions import Channels
 from ..conducted import Conducted
 from ..reasons import HOLD_MONITOR, HOLD_MULTI, HOLD_STICKY, STALL_END
-from .plain import ask, forgetting, forward
+from .plain import ask, ending, forgetting, forward
 
 # CLIENT LIST's flags for what CLIENT NO-EVICT and NO-TOUCH switch.
 MARKS: Final = {b"NO-EVICT": "e", b"NO-TOUCH": "T"}
@@ -74,7 +74,12 @@ def monitor(session: Conducted, args: list[bytes]) -> bool:
         return False
 
     framing = _monitoring(session)
-    ask(session, args, lambda reply: begin_monitor(session, reply, framing))
+    ask(
+        session,
+        args,
+        lambda reply: begin_monitor(session, reply, framing),
+        lost=ending(session),
+    )
     return True
 
 
@@ -102,7 +107,7 @@ def sticky(session: Conducted, args: list[bytes]) -> bool:
     if not session.berth.idle() or not session.berth.pin():
         return False
 
-    ask(session, args, lambda reply: stick(session, args, reply))
+    ask(session, args, lambda reply: stick(session, args, reply), lost=ending(session))
     return True
 
 

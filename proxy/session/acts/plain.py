@@ -10,7 +10,7 @@ from ...resp.requests import encode
 from ...table.table import READS
 from ...upstream.lane import Lane
 from ..conducted import Conducted
-from ..reasons import STALL_DRAIN, STALL_REPLY
+from ..reasons import STALL_DRAIN, STALL_END, STALL_REPLY
 from ..slots import line_of
 
 Act = Callable[[Conducted, list[bytes]], bool]
@@ -23,6 +23,17 @@ def forward(session: Conducted, args: list[bytes]) -> bool:
     # Inside MULTI a read is answered QUEUED, which counts as neither hit nor miss.
     session.forward(encode(args), reads=int(args[0].upper() in READS))
     return True
+
+
+def ending(session: Conducted) -> Lost:
+    """For a request that asks for state, whose lane is lost: what follows was meant for the state,
+    so the client is told and closed, as where there is no place for a lane (Session._act)."""
+
+    def lost(why: ProxyError) -> bytes:
+        session.stall(STALL_END)
+        return why.line
+
+    return lost
 
 
 def forgetting(

@@ -17,7 +17,7 @@ from ...resp.requests import integer_of
 from ..clients import Client
 from ..conducted import Conducted
 from ..reasons import HOLD_REDIRECTED, HOLD_TRACKING, STALL_REPLY
-from .plain import ask
+from .plain import ask, ending
 
 # No lane has this id, so asking about it changes nothing and still meets the ACL and the syntax
 # check.
@@ -57,7 +57,7 @@ def tracking(session: Conducted, args: list[bytes]) -> bool:
             clients.redirect(asker, None)
         return reply
 
-    ask(session, words, seen)
+    ask(session, words, seen, lost=ending(session))
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nearhit.proxy.errors import UpstreamDown, UpstreamLost
+from nearhit.proxy.errors import SERVER_FULL, UpstreamDown, UpstreamLost
 from nearhit.proxy.near.cache import SPACES_MAX
 from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.session.berth import AGAIN, Berth
@@ -24,7 +24,7 @@ from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.asking import GET, shared
-from tests.fakes import Client, Upstream, World
+from tests.fakes import Client, NoWait, Upstream, World
 
 WHY = UpstreamLost("a test")
 
@@ -106,6 +106,30 @@ async def test_whose_state_has_no_place_is_refused_and_closed(
     assert (await too_late(world, client)).startswith(NO_PLACE)
     assert client.wire.end == "closed"
     assert world.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        *((words, "") for words in (b"BLPOP q 0", b"WAIT 1 0", b"NEWCOMMAND x")),
+        *((words, "closed") for words in (b"MULTI", b"WATCH k", b"SUBSCRIBE c", b"MONITOR")),
+        *((words, "closed") for words in (b"CLIENT TRACKING ON", b"READONLY")),
+    ],
+)
+async def test_a_server_that_is_full_ends_those_whose_state_has_no_place_and_no_others(
+    world: World, client: Client, words: bytes, end: str
+) -> None:
+    world.dial.mute = True
+
+    client.send(*words.split())
+    for attempt in range(NoWait.attempts):
+        wire = await world.upstream(attempt)
+        wire.reply(b"-ERR max number of clients reached\r\n")
+        wire.lose()
+    await world.settle()
+
+    assert client.took() == SERVER_FULL + b"\r\n"
+    assert client.wire.end == end
 
 
 async def test_a_large_request_that_has_no_place_is_refused_and_its_client_closed(
