@@ -152,6 +152,8 @@ def test_the_wheel_of_the_sdist_is_compiled_and_holds_every_file(
     assert wheel is not None
     held = {f"nearhit/{path}".replace("/package/", "/") for path in SOURCES}
     assert held <= set(zipfile.ZipFile(wheel).namelist())
+    for file in files.values():  # what debuggers read is most of what a compiler makes
+        assert not file.endswith(".so") or b".debug_info" not in Path(file).read_bytes()
 
 
 def test_the_package_has_a_version_and_is_run_by_its_name() -> None:

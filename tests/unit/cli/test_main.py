@@ -206,6 +206,7 @@ def test_check_prints_the_settings_in_force_and_where_they_came_from(tmp_path: P
     assert "upstream = redis://u:***@h # REDIS_URL" in lines
     assert f"workers = 2 # {file}:1" in lines
     assert "max_clients = 10000 # default" in lines
+    assert lines[-1] == f"build = {BUILD} # nearhit {VERSION}"
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])
