@@ -606,7 +606,8 @@ async def test_readiness_does_not_wait_for_ever(
     monkeypatch.setattr(http, "READY_S", 0.01)
     proxy.pong = asyncio.Event().wait
 
-    status, body = await get(client, "/readyz")
+    async with asyncio.timeout(5):
+        status, body = await get(client, "/readyz")
 
     assert (status, body["error"]) == (503, "no answer in 0.01 s")
 

@@ -11,6 +11,7 @@ from nearhit.proxy.errors import CacheBusy
 from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.process import gauges
+from nearhit.proxy.resp.kernel import BUILD
 from nearhit.proxy.session.clients import Clients
 from nearhit.proxy.stats.counters import READS, ROWS, Reading, Stats
 from nearhit.proxy.upstream.tracked import STALE_MAX_MS
@@ -95,6 +96,7 @@ def test_the_process_shows_who_is_connected_and_for_how_long_it_runs() -> None:
     names = ("clients", "clients_refused", "upstream_connections", "tracking", "uptime_s")
 
     assert shown(stats, *names) == [1, 1, 1, "off", 0]
+    assert shown(stats, "compiled") == [int(BUILD == "compiled")]
 
     scopes.tracking = True
     now = 107.9

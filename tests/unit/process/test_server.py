@@ -178,6 +178,33 @@ async def test_http_is_served_beside_and_drained_too(valkey: str, door: socket.s
         client.leave()
 
 
+async def test_readiness_is_told_while_the_start_waits_for_the_upstream(
+    tmp_path: Path, door: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearhit.proxy.http.api.READY_S", 0.01)
+    came, links = asyncio.Event(), list[asyncio.BaseTransport]()
+    path = str(tmp_path / "mute")
+    mute = await asyncio.get_running_loop().create_unix_server(lambda: Mute(came, links), path)
+    server = Server(settings(env="production", drain_timeout="0s"), f"unix://{path}")
+    with listening([Tcp("127.0.0.1", 0)]) as http:
+        starting = asyncio.create_task(server.start(Doors([door], http)))
+        await came.wait()
+        client = Client(*await asyncio.open_connection(*http[0].getsockname()))
+
+        client.writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert await client.reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+
+        assert not starting.done()
+        client.leave()
+        server.hurry()
+        await starting
+        await server.stop()
+    mute.close()
+    for link in links:
+        link.close()
+
+
 # --- End --------------------------------------------------------------------------------------
 
 
