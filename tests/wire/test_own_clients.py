@@ -288,6 +288,38 @@ def test_tracking_can_be_redirected_to_another_client(connect: Connect) -> None:
     assert b"$1\r\nk\r\n" in heard[0]
 
 
+TO_ONESELF = ["CLIENT TRACKING ON REDIRECT {} BCAST", "SUBSCRIBE __redis__:invalidate"]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
+def test_a_fresh_connection_may_redirect_to_itself(connect: Connect, resp: int, order: int) -> None:
+    """In RESP2 only a few commands may follow SUBSCRIBE, and CLIENT is none of them."""
+    link, writer = connect(), connect()
+    own = id_of(link)
+
+    replies = [link.ask(*words.format(own).split()) for words in TO_ONESELF[::order]]
+
+    if order > 0 or resp == 3:
+        assert replies[::order][0] == b"+OK\r\n"
+        writer.ask("SET", "k", "v")
+        heard = link.read(1)
+        assert len(heard) == 1
+        assert b"$1\r\nk\r\n" in heard[0]
+    else:
+        assert replies[1].startswith(b"-ERR Can't execute 'client|tracking'")
+
+
+def test_where_the_target_has_gone_there_is_nobody_to_redirect_to(connect: Connect) -> None:
+    reader, hearer = connect(), connect()
+    target = id_of(hearer)
+    hearer.ask("QUIT")
+    assert is_gone(hearer)
+
+    got = reader.ask("CLIENT", "TRACKING", "ON", "REDIRECT", target)
+
+    assert got == b"-ERR The client ID you want redirect to does not exist\r\n"
+
+
 def test_the_redirection_is_told_by_the_id_that_was_given(connect: Connect) -> None:
     reader, hearer = connect(), connect()
     target = id_of(hearer)
