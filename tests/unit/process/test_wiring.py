@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nearhit.commands import COMMANDS
@@ -212,6 +213,23 @@ async def test_http_asks_in_the_db_of_the_upstreams_url(
     assert asked == [(b"GET", b"k"), (b"GET", b"gone"), (b"PING",), (b"GET", b"k")]
     assert parts.stats.running("hits") == 2
     assert b"nearhit_hits_total 2" in handed.metrics()
+
+
+@pytest.mark.parametrize("env", ["development", "production"])
+async def test_http_is_handed_what_makes_values_up_in_development_alone(
+    process: Process, env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("nearhit.proxy.http.api.Http", made.append)
+
+    http_of(process.wired(env=env))
+
+    (handed,) = made
+    assert (handed.demo is not None) is (env == "development")
+    if handed.demo is not None:
+        value, ttl_ms = await handed.demo(b"k")
+        assert b"k" in value
+        assert ttl_ms > 0
 
 
 INFO = b"$99\r\n# Commandstats\r\ncmdstat_%b:calls=%d,usec=9,usec_per_call=9.00\r\n\r\n"
