@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ from nearhit.proxy.errors import ProxyError, UpstreamLost
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.ask import Reply
+from nearhit.proxy.upstream.dial import Mute
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 from nearhit.proxy.upstream.subscriptions import Channels
@@ -462,6 +464,57 @@ async def test_after_a_refusal_the_next_request_asks_again(bench: Bench) -> None
     bench.dial.wires[1].reply(b"+1\r\n")
 
     assert tray.got == b"+1\r\n"
+
+
+def warned(caplog: pytest.LogCaptureFixture, what: str, level: int) -> int:
+    """How often this was logged at a level that operators see."""
+    found = [one for one in caplog.records if one.getMessage() == what]
+    return sum(one.levelno >= level for one in found)
+
+
+async def test_of_connections_that_do_not_last_only_the_first_one_is_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    lane, _ = await bench.ready()
+    lane.users = 1  # so that it connects again
+
+    for _ in range(5):
+        bench.dial.wires[-1].lose()
+        await settle()
+
+    assert len(bench.dial.wires) == 6
+    assert warned(caplog, "lane lost", logging.INFO) == 1
+
+
+async def test_of_attempts_that_fail_only_the_first_and_the_last_one_are_logged(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench.dial.refuse = 20
+    lane = bench.lane()
+    lane.users = 1
+    lane.open()
+
+    await settle()
+
+    assert lane.state is LaneState.READY
+    assert warned(caplog, "connect failed", logging.DEBUG) == 20
+    assert warned(caplog, "connect failed", logging.WARNING) == 2
+
+
+@pytest.mark.parametrize(("spoken", "lines"), [(True, 0), (False, 1)])
+async def test_a_server_that_is_known_to_say_nothing_is_not_logged_at_each_attempt(
+    bench: Bench, caplog: pytest.LogCaptureFixture, spoken: bool, lines: int
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench.home.spoken = spoken
+    lane = bench.lane()
+    lane.open()
+
+    lane._failed(1, Mute("no answer within 3 s"))
+
+    assert warned(caplog, "connect failed", logging.WARNING) == lines
 
 
 async def test_an_attempt_that_fails_is_made_again_and_nobody_notices(bench: Bench) -> None:
