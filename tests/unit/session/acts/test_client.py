@@ -399,6 +399,29 @@ async def test_names_and_kills_in_a_transaction_are_done_by_exec(
     assert other.wire.end == "aborted"
 
 
+async def test_what_exec_refuses_in_a_transaction_is_not_done(world: World, client: Client) -> None:
+    """The right may be lost between MULTI and EXEC, or the element be any other error."""
+    other = world.client()
+    await asked(world, client, b"MULTI", reply=OK)
+    wire = world.dial.wires[0]
+    client.send(b"CLIENT", b"KILL", b"ID", b"2")
+    client.send(b"CLIENT", b"LIST")
+    client.send(b"CLIENT", b"ID")
+    client.send(b"CLIENT", b"SETNAME", b"me")
+    await world.settle()
+    wire.take()
+    wire.reply(QUEUED * 4)
+    await world.settle()
+    client.took()
+    no = b"-NOPERM no\r\n"
+
+    got = await asked(world, client, b"EXEC", reply=b"*4\r\n%b" % (no * 4))
+
+    assert got == b"*4\r\n%b" % (no * 4)
+    assert not other.wire.end
+    assert client.session.identity.name == b""
+
+
 async def test_a_stranger_has_the_servers_word(world: World) -> None:
     noauth = b"-NOAUTH Authentication required.\r\n"
     world.dial.handshake = {b"HELLO": noauth, b"PING": noauth}

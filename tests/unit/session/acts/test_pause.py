@@ -82,6 +82,15 @@ async def test_one_that_the_server_refuses_is_none(world: World, client: Client)
     assert not world.lanes.paused
 
 
+async def test_an_end_that_the_server_refuses_is_none(world: World, client: Client) -> None:
+    await paused(world, client)
+
+    no = b"-NOPERM no\r\n"
+    assert await asked(world, client, b"CLIENT", b"UNPAUSE", reply=no) == no
+
+    assert world.lanes.writes_paused
+
+
 async def test_one_that_never_left_is_none(world: World, client: Client) -> None:
     world.dial.refuse = 10**9
 
