@@ -164,6 +164,23 @@ async def test_clients_of_a_user_that_the_server_has_dropped_are_closed(
     direct.leave()
 
 
+async def test_a_login_that_others_want_from_now_on_is_noticed_without_a_near_cache_too(
+    valkey: str, door: socket.socket
+) -> None:
+    direct = await connected(valkey.removeprefix("unix://"))
+
+    async with running(valkey, door, near_cache="off") as server:
+        assert await direct.ask(b"CONFIG", b"SET", b"requirepass", b"pw") == b"+OK\r\n"
+        await until(lambda: server._parts.lanes.newcomers.barred)
+
+        newcomer = await connected(door.getsockname())
+        assert (await newcomer.ask(b"GET", b"k")).startswith(b"-NOAUTH ")
+
+        assert await direct.ask(b"CONFIG", b"SET", b"requirepass", b"") == b"+OK\r\n"
+        newcomer.leave()
+    direct.leave()
+
+
 async def test_http_is_served_beside_and_drained_too(valkey: str, door: socket.socket) -> None:
     server = Server(settings(), valkey)
     with listening([Tcp("127.0.0.1", 0)]) as http:

@@ -142,9 +142,11 @@ def test_watched_keys_are_counted_while_they_are_watched() -> None:
     me.transaction.watched = {b"k", b"l"}
 
     assert watched(me) == 2
+    assert line(me, 100.0, [b"watch"], KNOWN.get) == b"watch=2"
 
     me.holds = 0
     assert watched(me) == 0
+    assert line(me, 100.0, [b"watch"], KNOWN.get) == b"watch=0"
 
 
 def test_capabilities_are_empty_or_what_the_client_said() -> None:
