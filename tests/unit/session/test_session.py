@@ -161,6 +161,23 @@ async def test_a_request_for_the_proxy_is_gathered_up_to_a_bound(
     assert client.wire.end == "closed"
 
 
+async def test_a_request_that_comes_in_many_reads_is_joined_once(
+    world: World, client: Client
+) -> None:
+    head = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$300000\r\n"
+    client.raw(head + bytes(200_000))
+    before = client.session.rest
+
+    for _ in range(3):
+        client.raw(bytes(30_000))
+        assert client.session.rest is before
+    client.raw(bytes(10_000) + b"\r\n")
+
+    await world.settle()
+    assert not client.session.rest
+    assert client.took() == b""
+
+
 async def test_past_the_limit_of_clients_one_is_told_and_closed(world: World) -> None:
     world.context.clients.limit = 0
 

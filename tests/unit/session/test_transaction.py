@@ -47,9 +47,10 @@ def test_two_transactions_share_nothing() -> None:
 
 def test_a_key_more_copies_none_of_those_before_it() -> None:
     transaction = Transaction()
-    keys = transaction.keys
+    keys, leases = transaction.keys, transaction.leases
 
     for number in range(3):
-        transaction.writes([b"%d" % number], [])
+        transaction.writes([b"%d" % number], [b"lease"])
 
     assert transaction.keys is keys
+    assert transaction.leases is leases

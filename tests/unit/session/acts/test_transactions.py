@@ -217,6 +217,25 @@ async def test_exec_shows_the_clients_own_identity(world: World, client: Client)
     assert got == b"*2\r\n:1\r\n$1\r\nv\r\n"
 
 
+async def test_what_is_gathered_for_exec_is_not_copied_for_each_request(
+    world: World, client: Client
+) -> None:
+    """A transaction may queue a million requests, and a client watch as many keys."""
+    await asked(world, client, b"WATCH", b"k", reply=OK)
+    transaction = client.session.transaction
+    watched, patches = transaction.watched, transaction.patches
+
+    await asked(world, client, b"WATCH", b"l", reply=OK)
+    await asked(world, client, b"MULTI", reply=OK)
+    for _ in range(2):
+        await asked(world, client, b"CLIENT", b"ID", reply=b"+QUEUED\r\n")
+
+    assert transaction.watched is watched
+    assert watched == {b"k", b"l"}
+    assert transaction.patches is patches
+    assert len(patches) == 2
+
+
 async def test_a_select_in_a_transaction_moves_the_session(world: World, client: Client) -> None:
     await asked(world, client, b"MULTI", reply=OK)
     await asked(world, client, b"SELECT", b"4", reply=b"+QUEUED\r\n")
