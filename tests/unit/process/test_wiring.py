@@ -79,12 +79,14 @@ async def test_our_commands_stand_in_the_table_and_in_the_scopes(process: Proces
 
 async def test_values_of_the_settings_reach_their_parts(process: Process) -> None:
     parts = process.wired(max_clients="7", near_cache="1mb", max_waiters="5", env="production")
+    pinned = process.wired(max_pinned="7", pinned_wait="1s", command_timeout="9s").lanes
 
     assert parts.context.clients.limit == 7
     assert parts.context.near is not None
     assert parts.context.table.ours.near
     assert parts.lanes.dial.retry.attempts == 20
     assert parts.lanes.dial.address == "/nowhere/s"
+    assert (pinned.pinned_max, pinned._pinned_wait, pinned._most_s) == (7, 1.0, 9.0)
 
 
 async def test_without_a_near_cache_nothing_is_read_near(process: Process) -> None:
@@ -163,6 +165,26 @@ async def test_reads_are_counted_once_for_the_process_and_the_fleet(process: Pro
     assert [parts.stats.reading(row) for row in READS] == [2, 1]
     assert await parts.fleet.totals() == (2, 1)
     assert b"\r\nhits:2\r\nmisses:1\r\n" in parts.context.info()
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "kept"),
+    [("", {}, False), (LOADERS, {}, True), ("", {"stats_key": "ours"}, True)],
+    ids=["passing on", "loaders", "a key"],
+)
+async def test_counts_go_to_the_server_from_the_first_use_on_or_where_settings_want_them(
+    process: Process, file: str, given: dict[str, str], kept: bool
+) -> None:
+    parts = process.wired(file, **given)
+    parts.stats.add("misses")
+
+    parts.fleet.tick()
+    assert bool(parts.primary.offline) is kept
+
+    parts.scopes.parse([b"STATS"])
+    parts.fleet.tick()
+    assert parts.primary.offline
+    await parts.loaders.close()
 
 
 async def test_who_is_told_is_the_server(process: Process) -> None:

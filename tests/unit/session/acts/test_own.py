@@ -122,7 +122,11 @@ class Own:
             )
         )
         world.context.loaders = LoaderKeys(b"m:")
-        world.context.scopes = Scopes(specs, self._scope)
+        self.uses = 0
+        world.context.scopes = Scopes(specs, self._scope, self._used)
+
+    def _used(self) -> None:
+        self.uses += 1
 
     def _scope(self, key: LaneKey) -> Scope:
         tracked = TrackedLane(self.world.lanes, key, self.world.near)
@@ -187,6 +191,7 @@ async def test_a_value_that_is_there_is_the_answer(own: Own, client: Client) -> 
     assert client.took() == A
     assert own.loads.asked == []
     assert (own.world.context.turn.hits, own.world.context.turn.misses) == (1, 0)
+    assert own.uses == 1  # so that the fleet's counts are kept from now on
 
 
 @pytest.mark.parametrize("nil", [NIL, b"_\r\n"])
