@@ -28,9 +28,11 @@ from .lanes import Lanes
 
 log = logging.getLogger(__name__)
 
-# A link that dies without a word is noticed by the second tick behind the last byte: PING, and no
-# answer by the next.
+# A link that dies without a word is noticed by the second tick behind the last byte: it is asked,
+# and does not answer by the next.
 STALE_MAX_MS: Final = 3000
+# What any user may ask: of PING the server's log of refusals would tell where a user may not.
+STANDS: Final = (b"HELLO",)
 _INVALIDATE: Final = b">2\r\n$10\r\ninvalidate\r\n"
 
 
@@ -115,7 +117,7 @@ class TrackedLane:
         self._space: Space | None = None
         self.crowded = False  # others read from all the spaces that there may be
         self._heard = -1  # reads of the lane at the last tick
-        self._asked = False  # a PING was sent then
+        self._asked = False  # whether it stands was asked then
         self.key = replace(key, resp=2, use=Use.TRACKED)
         self._bulk_key = replace(key, resp=2, use=Use.BULK)
         self._lanes = lanes
@@ -171,9 +173,9 @@ class TrackedLane:
         return self._space, lane
 
     def tick(self) -> None:
-        """Once a second: keep the connection that somebody lives by, and ask it with PING whether
-        it still stands when it has said nothing since the last tick. If that is not answered by
-        the next, it is no longer read from, and given up if others are answered."""
+        """Once a second: keep the connection that somebody lives by, and ask it whether it still
+        stands when it has said nothing since the last tick. If that is not answered by the next,
+        it is no longer read from, and given up if others are answered."""
         lane, space = self._lane, self._space
         if space is not None:
             space.tick()
@@ -197,7 +199,7 @@ class TrackedLane:
             lane.silent = True
             self._lanes.suspected(lane, "silent, while the server answers others", hasty=True)
         else:
-            lane.ask(drop, b"PING")
+            lane.ask(drop, *STANDS)
             self._asked = True
         self._heard = lane.heard
 

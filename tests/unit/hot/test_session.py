@@ -659,7 +659,7 @@ async def test_a_silent_server_is_asked_and_then_not_believed(world: World, clie
     assert await near(world, client)
     world.context.scopes.tick()
     await world.settle()
-    tracked(world).expect(b"PING")
+    tracked(world).expect(b"HELLO")
     assert await near(world, client)
     world.context.scopes.tick()
 
@@ -679,7 +679,7 @@ async def test_a_server_that_answers_is_believed(world: World, client: Client) -
         world.context.scopes.tick()
         await world.settle()
         if not tracked(world).quiet:
-            tracked(world).expect(b"PING")
+            tracked(world).expect(b"HELLO")
             tracked(world).reply(b"+PONG\r\n")
         assert await near(world, client)
 

@@ -315,7 +315,7 @@ async def test_a_connection_that_says_nothing_is_asked_and_then_not_believed() -
         here.scope.tick()
         here.scope.tick()
         await here.world.settle()
-        server.expect(b"PING")
+        server.expect(b"HELLO")
         assert near.entries == 1
         here.scope.tick()
 
@@ -447,12 +447,12 @@ async def test_a_space_counts_the_seconds_since_it_was_read() -> None:
 
 
 async def silent(here: Stage) -> Upstream:
-    """The lane's end, which has not answered its PING by the next tick."""
+    """The lane's end, which has not answered by the next tick."""
     server = await ready(here)
     for _ in range(3):
         here.scope.tick()
     await here.world.settle()
-    server.expect(b"PING")
+    server.expect(b"HELLO")
     return server
 
 
