@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.resp.replies import bulk
 from nearhit.proxy.upstream.ask import drop
 from nearhit.proxy.upstream.dial import Retry
 from nearhit.proxy.upstream.lane import Lane
-from nearhit.proxy.upstream.lane_key import LaneKey, User
+from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 from nearhit.proxy.upstream.lanes import (
     DIALS_MAX,
     EVICT_TICKS,
@@ -617,6 +618,27 @@ async def test_a_lane_whose_client_leaves_before_it_stands_warns_of_nothing(
     assert lane.state is LaneState.CLOSED
     assert bench.dial.wires[0].end == "aborted"
     assert not caplog.records
+
+
+@pytest.mark.parametrize("may", [True, False])
+async def test_a_user_who_may_not_track_is_not_asked_to(bench: Bench, may: bool) -> None:
+    """Nor is it asked as that user whether it may: the server's log of refusals would tell."""
+    bench.dial.permits = may
+    no = bulk(b"User alice has no permissions to run the 'client|tracking' command")
+    bench.dial.answer = lambda words: no if words[0] == b"ACL" else b""
+    alice = LaneKey(user=User(b"alice", b"pw"), use=Use.TRACKED)
+
+    lane = await bench.shared(alice)
+
+    (asked,) = [
+        [b" ".join(words) for words in wire.handshake or ()]
+        for wire in bench.dial.wires
+        if wire.handshake and wire.handshake[0][0] == b"AUTH"
+    ]
+    assert asked[:2] == [b"AUTH alice pw", b"HELLO 3" if may else b"HELLO 2"]
+    assert asked[2:] == ([b"CLIENT TRACKING ON OPTIN"] if may else [])
+    assert lane.tracking is may
+    assert all(words[0] == b"ACL" for words in bench.dial.seen)
 
 
 async def test_a_few_lanes_stand_ready_for_a_key_that_was_asked_for(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import UpstreamDown
 from nearhit.proxy.upstream.ask import Done, Reply
-from nearhit.proxy.upstream.may_track import TRACKING_NEEDS, may_track
+from nearhit.proxy.upstream.may_track import may_track
 
 DENIED = b"User alice has no permissions to run the 'client|caching' command"
 OK = b"+OK\r\n"
@@ -30,4 +30,8 @@ async def test_what_the_server_says_of_each_need(replies: list[Reply], may: bool
         done(OK)  # too late, and no harm
 
     assert await may_track(ask, b"alice") is may
-    assert asked == [(b"ACL", b"DRYRUN", b"alice", *words) for words in TRACKING_NEEDS]
+    assert [b" ".join(words) for words in asked] == [
+        b"ACL DRYRUN alice CLIENT TRACKING ON OPTIN",
+        b"ACL DRYRUN alice CLIENT CACHING YES",
+        b"ACL DRYRUN alice PTTL key",
+    ]
