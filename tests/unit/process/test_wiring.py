@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from nearhit.commands import COMMANDS
-from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamRefused
+from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, swaps_of, wire
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
@@ -235,6 +235,10 @@ async def test_http_asks_in_the_db_of_the_upstreams_url(
     assert asked == [(b"GET", b"k"), (b"GET", b"gone"), (b"PING",), (b"GET", b"k")]
     assert parts.stats.running("hits") == 2
     assert b"nearhit_hits_total 2" in handed.metrics()
+
+    parts.lanes._doubts.take(True)
+    with pytest.raises(UpstreamDown, match="says nothing"):
+        await handed.ping()
 
 
 @pytest.mark.parametrize("env", ["development", "production"])

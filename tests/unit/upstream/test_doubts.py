@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+from nearhit.proxy.upstream.dial import Mute
 from nearhit.proxy.upstream.doubts import TICKS
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
@@ -149,6 +150,21 @@ async def test_a_server_that_says_nothing_is_waited_for_and_each_change_is_logge
         "upstream is silent",
         "upstream speaks again",
     ]
+
+
+async def test_a_second_connection_whose_handshake_is_not_answered_is_no_answer(
+    bench: Bench,
+) -> None:
+    bench.dial.mute = True
+    await bench.suspect()
+    second = bench.lanes._doubts._lane
+    assert second is not None
+
+    second._failed(1, Mute("no answer within 10 s"))
+    await settle()
+
+    assert bench.lanes.silent
+    assert not bench.dead
 
 
 async def test_that_it_speaks_again_is_noticed_where_nobody_asks_anything(bench: Bench) -> None:
