@@ -182,14 +182,13 @@ class Berth:
         return False
 
     def attach(self) -> Lane:
-        """The shared lane of our key, from now on; while writes are paused, or our replies are
-        large, rather one of our own, where our waiting is nobody else's."""
+        """The shared lane of our key; while writes are paused or our replies large, one of ours."""
         self.unpin()
         own = self._apart()
         if own is not None:
             return own
         lane = self.lane = self._session.context.lanes.free(self.lane_key)
-        self._session.at_drain |= self._session.large or lane.key.use is Use.ASIDE
+        self._session.at_drain |= self._stays_not(lane)
         lane.users += 1
         return lane
 
@@ -295,12 +294,13 @@ class Berth:
         elif lane.key.use is Use.SCRIPTS:
             self.unpin()
             self._session.become(self._session.home)
-        elif (
-            self._session.context.lanes.writes_paused
-            or self._session.large
-            or lane.key.use is Use.ASIDE
-        ):
+        elif self._stays_not(lane):
             self.unpin()
+
+    def _stays_not(self, lane: Lane) -> bool:
+        """Whether a shared lane is left when all is answered: there may be a better one by then."""
+        paused = self._session.context.lanes.writes_paused
+        return paused or self._session.large or lane.key.use is Use.ASIDE
 
     def leave(self) -> None:
         """The client is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.resp.requests import encode
 
 from tests.asking import GET, OK, asked, shared
@@ -121,8 +122,28 @@ async def test_where_no_lane_is_to_be_had_the_shared_one_is_taken(
 
     client.raw(GET)
     await world.settle()
-
     assert wire.take() == GET
+
+    world.lanes.pinned_max = 8
+    wire.reply(b"+v\r\n")
+    await world.settle()
+    client.raw(GET)
+    await world.settle()
+    assert wire.quiet
+    assert world.dial.wires[-1].take() == GET
+
+
+async def test_nobody_reads_near_meanwhile_where_scripts_of_ours_may_wait(
+    near_world: World,
+) -> None:
+    client, reader = near_world.client(), near_world.client()
+    assert reader.session.mode == Mode.NEAR
+
+    await asked(near_world, client, *PAUSE, reply=OK)
+    assert [one.session.mode for one in (client, reader, near_world.client())] == [Mode.FAR] * 3
+
+    await asked(near_world, client, b"CLIENT", b"UNPAUSE", reply=OK)
+    assert reader.session.mode == Mode.NEAR
 
 
 async def test_silence_is_no_death_while_the_server_is_paused(world: World, client: Client) -> None:
