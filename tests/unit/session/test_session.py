@@ -650,6 +650,15 @@ async def test_traffic_is_counted_past_every_window(world: World, client: Client
     assert traffic.unread == len(GET) - 1
 
 
+def test_what_the_socket_does_not_take_is_unsent(client: Client) -> None:
+    client.wire.unread = 5
+
+    assert client.session.traffic.unsent == 5
+
+    client.session.wire = None
+    assert client.session.traffic.unsent == 0
+
+
 async def test_replies_of_this_turn_are_gathered(world: World, client: Client) -> None:
     client.session.write(b"+1\r\n")
     client.session.write(b"+22\r\n")
