@@ -36,6 +36,7 @@ class Someone:
     transaction: Transaction = field(default_factory=Transaction)
     mute: int = 0
     redirect: int = -1
+    asks: int = -1
     flags: str = "N"
     subscriptions: tuple[int, int, int] = (0, 0, 0)
     ended: bool = False

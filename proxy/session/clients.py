@@ -125,18 +125,29 @@ class Clients:
     def get(self, number: int) -> Client | None:
         return self._by_id.get(number)
 
+    def burden(self, client: Client, target: Client) -> None:
+        """The client is about to redirect to the target, which has a lane for it from now on."""
+        client.identity.asks = target.identity.id
+        target.identity.redirected.add(client.identity.id)
+
     def redirect(self, client: Client, target: Client | None) -> None:
         """The client's invalidations go to the target from now on, None: to nobody else."""
-        former = self._by_id.get(client.identity.redirect)
+        former = client.identity.redirect
         client.identity.redirect = target.identity.id if target is not None else -1
-        if target is not None and target is not client:
-            target.identity.redirected.add(client.identity.id)
-        if former is not None and former is not target:
-            former.identity.redirected.discard(client.identity.id)
-            self.release(former)
+        self._release(client, former)
+        self.unburden(client)
 
-    def release(self, target: Client) -> None:
+    def unburden(self, client: Client) -> None:
+        """It is decided whether it redirects to the one that it asked for, or it never will be."""
+        asked, client.identity.asks = client.identity.asks, -1
+        self._release(client, asked)
+
+    def _release(self, client: Client, number: int) -> None:
         """Let a target have a lane like anybody's again, if nobody redirects to it any more."""
+        target = self._by_id.get(number)
+        if target is None or number == client.identity.redirect:
+            return
+        target.identity.redirected.discard(client.identity.id)
         if not target.identity.redirected:
             target.berth.let_go(HOLD_REDIRECTED)
             if target.berth.quiet:

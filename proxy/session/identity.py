@@ -22,7 +22,8 @@ class Identity:
     marks: str = ""  # CLIENT LIST's flags for NO-EVICT and NO-TOUCH
     waits: Waiting = field(default_factory=Waiting)  # in what, while it is blocked
     redirect: int = -1  # whose client gets our invalidations
-    redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get
+    asks: int = -1  # to whom it would redirect them: not answered yet
+    redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get, or may
 
     def locate(self, wire: asyncio.BaseTransport) -> None:
         """Take the addresses of both ends."""

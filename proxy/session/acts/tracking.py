@@ -47,8 +47,7 @@ def tracking(session: Conducted, args: list[bytes]) -> bool:
     def seen(reply: bytes) -> bytes:
         clients, asker = session.context.clients, session.client
         if not reply.startswith(b"+"):
-            if target is not None:
-                clients.release(target)
+            clients.unburden(asker)
         elif len(args) > 2 and args[2].upper() == b"ON":
             session.berth.hold(HOLD_TRACKING)
             clients.redirect(asker, target)
@@ -57,7 +56,8 @@ def tracking(session: Conducted, args: list[bytes]) -> bool:
             clients.redirect(asker, None)
         return reply
 
-    ask(session, words, seen, lost=ending(session))
+    end = ending(session)
+    ask(session, words, seen, lost=lambda why: seen(end(why)))
     return True
 
 
@@ -82,6 +82,7 @@ def _has_identity(session: Conducted, target: Client) -> bool:
     assert lane is not None
     if target is not session.client:
         berth.hold(HOLD_REDIRECTED)
+        session.context.clients.burden(session.client, target)
     if lane.client_id or lane.state is LaneState.READY:
         return True
     resume = session.stall(STALL_REPLY)

@@ -136,6 +136,34 @@ async def test_the_target_is_free_when_the_asker_has_gone_on(
     assert not target.session.identity.redirected
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["its id is awaited", "it is asked"])
+@pytest.mark.parametrize("leaves", [False, True], ids=["its lane is lost", "it leaves"])
+async def test_the_target_is_free_when_the_asker_is_gone_before_the_answer(
+    world: World, client: Client, known: bool, leaves: bool
+) -> None:
+    target = world.client()
+    client.send(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", b"2")
+    await world.settle()
+    (wire,) = [wire for wire in world.dial.wires if b"HELLO" in wire.written]
+    assert target.session.berth.holds
+    if known:
+        wire.expect(b"HELLO")
+        wire.reply(b"*0\r\n")
+        await world.settle()
+
+    if leaves:
+        client.leave()
+    else:
+        own = client.session.berth.own
+        assert own is not None
+        own.lose("for a test")
+    await world.settle()
+    client.leave()
+
+    assert target.session.berth.holds == 0
+    assert target.session.berth.own is None
+
+
 async def test_a_target_of_two_askers_is_kept_for_the_other(world: World, client: Client) -> None:
     other, target = world.client(), world.client()
     await redirected(world, client, 3)
