@@ -119,38 +119,58 @@ def test_newcomers_are_refused_when_the_proxy_s_own_login_is_revoked() -> None:
 
 
 @pytest.fixture
-def logged_in(pair: Pair) -> Iterator[tuple[Pair, Link, Link]]:
-    """A user in the near cache, and somebody who may change what it may."""
+def near(pair: Pair) -> Iterator[tuple[Pair, dict[str, Link], Link]]:
+    """Clients of two users whose reads are answered near, and somebody who may change what they
+    may."""
     server, proxy = pair
-    with link(server.port) as direct, link(proxy.port) as client, link(proxy.port) as other:
+    with (
+        link(server.port) as direct,
+        link(proxy.port) as alice,
+        link(proxy.port) as default,
+        link(proxy.port) as boss,
+    ):
         direct.ask("ACL", "SETUSER", "alice", "on", ">pw", "+@all", "~*", "&*")
-        assert client.ask("AUTH", "alice", "pw") == b"+OK\r\n"
-        warmed(proxy.port, client)
-        warmed(proxy.port, other)
-        yield pair, client, other
+        assert alice.ask("AUTH", "alice", "pw") == b"+OK\r\n"
+        warmed(proxy.port, alice)
+        users = {"alice": alice, "default": default}
+
+        def answered_near() -> bool:
+            return all(_is_near(boss, client) for client in users.values())
+
+        wait_for(answered_near, 3, "near hits")
+        yield pair, users, boss
+
+
+def _is_near(boss: Link, client: Link) -> bool:
+    before = _near_hits(boss)
+    assert client.ask("GET", "k") == bulk(b"v")
+    return _near_hits(boss) > before
+
+
+def _near_hits(boss: Link) -> int:
+    return int(boss.ask("INFO", "nearhit").split(b"near_hits:")[1].split(b"\r\n")[0])
 
 
 @pytest.mark.parametrize("user", ["alice", "default"])
 def test_a_right_lost_through_the_proxy_is_lost_near_too(
-    logged_in: tuple[Pair, Link, Link], user: str
+    near: tuple[Pair, dict[str, Link], Link], user: str
 ) -> None:
-    _, alice, default = logged_in
+    _, users, boss = near
 
-    assert default.ask("ACL", "SETUSER", user, "-get") == b"+OK\r\n"
+    assert boss.ask("ACL", "SETUSER", user, "-get") == b"+OK\r\n"
 
-    assert {"alice": alice, "default": default}[user].ask("GET", "k").startswith(b"-NOPERM")
+    assert users[user].ask("GET", "k").startswith(b"-NOPERM")
 
 
 @pytest.mark.parametrize("user", ["alice", "default"])
 def test_a_right_lost_by_others_is_lost_near_within_seconds(
-    logged_in: tuple[Pair, Link, Link], user: str
+    near: tuple[Pair, dict[str, Link], Link], user: str
 ) -> None:
-    (server, _), alice, default = logged_in
+    (server, _), users, _ = near
     with link(server.port) as direct:
         direct.ask("ACL", "SETUSER", user, "-get")
 
-    client = {"alice": alice, "default": default}[user]
-    wait_for(lambda: client.ask("GET", "k").startswith(b"-NOPERM"), 3, "the refusal")
+    wait_for(lambda: users[user].ask("GET", "k").startswith(b"-NOPERM"), 3, "the refusal")
 
 
 def test_http_has_no_login_that_a_newcomer_would_need(server: Process) -> None:

@@ -6,7 +6,7 @@ import pytest
 from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session.acts.permits import newcomers_changed
-from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.asking import OK, shared
 from tests.fakes import Client, Upstream, World
@@ -69,6 +69,29 @@ async def test_what_changes_no_right_costs_nothing_more(
 
     assert client.took() == OK
     assert world.connections == 1
+
+
+@pytest.mark.parametrize("user", [None, User(b"alice", b"pw")])
+async def test_what_was_read_for_those_who_may_have_lost_the_right_is_dropped_first(
+    near_world: World, user: User | None
+) -> None:
+    assert near_world.near is not None
+    space = near_world.near.space(0, user)
+    ticket = space.reserve(b"k")
+    assert ticket is not None
+    assert space.fill(ticket, b"$1\r\nv\r\n", -1, near_world.now)
+    answers = {b"RESET": b"+RESET\r\n", b"HELLO": b"*0\r\n"}
+    near_world.dial.permits = False
+    near_world.dial.answer = lambda words: answers.get(words[0], OK)
+    client = near_world.client()
+    await near_world.settle()
+    assert space.entries
+
+    client.send(b"ACL", b"SETUSER", b"alice", b"-get")
+    await near_world.settle()
+
+    assert client.took() == OK
+    assert not space.entries
 
 
 async def test_what_follows_waits_for_it(world: World, client: Client) -> None:
