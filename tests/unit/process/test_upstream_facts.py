@@ -97,13 +97,17 @@ def test_what_is_no_reply_to_command_is_a_value_error(reply: bytes) -> None:
 class Asked:
     """Facts of a world whose primary lane is this script."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, workers: int = 1) -> None:
         self.requests: list[tuple[bytes, ...]] = []
         self.answers: list[Done] = []
         self.now = 0.0
         self.learnt = 0
         self.facts = UpstreamFacts(
-            world.context, self.ask, clock=lambda: self.now, learnt=self._learnt
+            world.context,
+            self.ask,
+            clock=lambda: self.now,
+            learnt=self._learnt,
+            workers=workers,
         )
 
     def ask(self, done: Done, /, *words: bytes) -> None:
@@ -257,6 +261,14 @@ async def test_how_many_lanes_may_be_lent_follows_from_the_servers_maxclients(
     asked.answer(NOAUTH, NOAUTH, NOAUTH, clients=reply)
 
     assert world.lanes.pinned_max == pinned
+
+
+async def test_workers_share_what_the_server_takes(world: World) -> None:
+    reply = b"$25\r\n# Clients\r\nmaxclients:4000\r\n\r\n"
+
+    Asked(world, workers=4).answer(NOAUTH, NOAUTH, NOAUTH, clients=reply)
+
+    assert world.lanes.pinned_max == 750
 
 
 async def test_clients_make_it_ask_again_but_not_at_every_command(asked: Asked) -> None:
