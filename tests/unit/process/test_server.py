@@ -175,7 +175,7 @@ async def test_a_login_that_others_want_from_now_on_is_noticed_without_a_near_ca
             await until(lambda: server._parts.lanes.newcomers.barred)
         finally:
             assert await direct.ask(b"CONFIG", b"SET", b"requirepass", b"") == b"+OK\r\n"
-    direct.leave()
+            direct.leave()
 
 
 async def test_http_is_served_beside_and_drained_too(valkey: str, door: socket.socket) -> None:
