@@ -1,15 +1,16 @@
 """How a whole run is spread: test files side by side on two workers, and what measures alone.
 
 ``pytest`` without a path takes two workers (``-n 0``: none), each with ports and servers of its
-own. Tests marked ``alone`` measure times, memory or CPU, or wait by a deadline: they run last, one
-by one, on the one worker that is left. A run of named files or folders is not spread.
+own. Tests marked ``waits`` wait by deadlines: they run behind the others, beside their like. Those
+marked ``alone`` measure times, memory or CPU: they run last, one by one, on the one worker that is
+left. A run of named files or folders is not spread.
 
 Tests start hundreds of Nearhits: what the first one compiles of its modules the others find."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,6 +71,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
     names = [item.nodeid for item in items if item.get_closest_marker("alone")]
     Path(config.workerinput["alone"]).write_text("\0".join(names))
+
+
+def _marked(item: pytest.Item) -> Callable[[str], bool]:
+    return lambda name: item.get_closest_marker(name) is not None
 
 
 @pytest.hookimpl(optionalhook=True)

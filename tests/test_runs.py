@@ -18,6 +18,7 @@ asyncio_mode = auto
 timeout = {timeout}
 markers =
     alone: runs last
+    waits: runs before that
 """
 # Tests write where and in which order they ran; {0} is what the test that is alone asserts.
 FIRST = """
@@ -41,6 +42,18 @@ def test_c():
 """
 
 
+# Two that begin together wait until both have begun.
+WAITS = """
+import pathlib, pytest, time
+from test_first import note
+@pytest.mark.waits
+def test_waits():
+    note("{0}")
+    ends = time.monotonic() + 30
+    while pathlib.Path("ran").read_text().count("w") < 2 + 3:  # gw0 or gw1 stands in each row
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+"""
 MANY = """
 @pytest.fixture(params=range(20), autouse=True)
 def number(request):
@@ -106,6 +119,19 @@ def test_many_tests_that_run_alone_in_one_file_run_last_too(suite: Suite) -> Non
 
     assert code == 0, output
     assert [name for name, _ in suite.ran()[-20:]] == ["alone"] * 20
+
+
+def test_what_waits_runs_behind_the_others_on_both_workers(suite: Suite) -> None:
+    suite.write("test_a_waits.py", WAITS.format("w1"))
+    suite.write("test_b_waits.py", WAITS.format("w2"))
+
+    code, output = suite.run()
+
+    assert code == 0, output
+    ran = suite.ran()
+    assert [name for name, _ in ran][-1] == "alone"
+    assert {name for name, _ in ran[3:5]} == {"w1", "w2"}
+    assert ran[3][1] != ran[4][1]
 
 
 def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:

@@ -68,7 +68,7 @@ ROWS: Final = (
     Row("near_invalidations", Kind.COUNTER, "Pushes of the server that dropped something near."),
     Row("near_stale_max_ms", Kind.GAUGE, "How old a near value may be when a link dies silently."),
     Row("near_flushed_lost", Kind.COUNTER, "Flushes: the tracked connection was lost."),
-    Row("near_flushed_silent", Kind.COUNTER, "Flushes: the server did not answer a PING."),
+    Row("near_flushed_silent", Kind.COUNTER, "Flushes: the server did not answer in time."),
     Row("near_flushed_null", Kind.COUNTER, "Flushes: the server dropped everything (FLUSHALL)."),
     Row("near_flushed_written", Kind.COUNTER, "Flushes: a write through the proxy of any key."),
     Row("compiled", Kind.GAUGE, "1: the hot path is compiled; 0: plain Python, and slower."),

@@ -17,7 +17,7 @@ from tests.servers import wait_for
 from .conftest import Pair
 from .links import Link, bulk, command, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 DIRTY: dict[str, bytes] = {
     "watch": command("WATCH", "shared"),

@@ -11,7 +11,7 @@ from tests.servers import nearhit, wait_for
 from .conftest import Pair, url
 from .links import Link, command, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 REFUSED = b"-ERR max number of clients reached\r\n"
 

@@ -12,7 +12,7 @@ from .conftest import url
 from .fault import fault
 from .links import link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 LINE = re.compile(rb"\+[\d.]+ \[(\d+) [^\]]*\] (.*)\r\n")
 

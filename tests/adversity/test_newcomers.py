@@ -12,7 +12,7 @@ from tests.servers import HOST, Process, free_port, nearhit, upstream, wait_for
 from .conftest import KIND, Pair, url
 from .links import Link, bulk, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 CHANGES = [
     ("CONFIG", "SET", "requirepass", "secret"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from .conftest import KIND, Pair, url
 from .fake import Connection, fake
 from .links import bulk, command, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 
@@ -125,11 +126,13 @@ def test_a_server_with_too_many_clients_is_an_error_that_says_so() -> None:
     ):
         assert client.ask("ECHO", "1") == bulk(b"1")
         server.greeting = line
-        client.send(command("MULTI"))
-        reply = b"".join(client.read(1, 3))
-
-        assert reply.startswith(b"-")
-        assert b"max number of clients" in reply
+        reply, ends = b"", time.monotonic() + 20
+        # A server that closes with something unread may take back with it what it said.
+        while b"max number of clients" not in reply:
+            assert time.monotonic() < ends, reply
+            client.send(command("MULTI"))
+            reply = b"".join(client.read(1, 3))
+            assert reply.startswith(b"-")
 
 
 def test_one_lane_too_many_does_not_take_the_others_out_of_service(pair: Pair) -> None:

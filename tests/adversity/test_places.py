@@ -18,7 +18,7 @@ from .conftest import KIND, url
 from .fake import fake
 from .links import Link, command, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 MAXCLIENTS = 60
 PLACES = MAXCLIENTS - 32

@@ -13,7 +13,7 @@ from tests.servers import HOST, nearhit, wait_for
 from .conftest import Pair, url
 from .links import bulk, command, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 
 def test_a_running_command_is_answered_before_the_end(pair: Pair) -> None:

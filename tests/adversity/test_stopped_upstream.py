@@ -14,7 +14,7 @@ from tests.servers import HOST, Process, free_port, nearhit, wait_for
 from .conftest import Pair, Relayed, url
 from .links import bulk, command, link
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 
 @pytest.fixture

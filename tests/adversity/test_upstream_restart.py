@@ -13,7 +13,7 @@ from .conftest import Pair, Relayed, url
 from .fault import Fault
 from .links import Link, bulk, command, link, split
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.waits
 
 UPSTREAM = b"-UPSTREAM "
 

@@ -342,8 +342,8 @@ async def test_versions_never_go_back_where_reads_begin_and_cease_to_pass(
         raise _first(group) from None
     after = await near_hits(flapping)
 
-    for proxy in flapping.ports:
-        assert after[proxy] > before[proxy], proxy
+    # A slow tracked lane is never as new as what was read elsewhere in between.
+    assert after["far"] > before["far"]
     seen: set[bool] = set()
     async with asyncio.timeout(10):
         while seen != {False, True}:

@@ -187,7 +187,7 @@ def test_a_loader_that_fails_is_an_error_for_a_while(cache: Cache, resp: int) ->
     assert cache.loads("broken") == 2
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 def test_a_loader_that_hangs_is_an_error_in_its_time(cache: Cache, resp: int) -> None:
     with closing(cache.link(resp)) as link:
         began = time.monotonic()
@@ -481,7 +481,7 @@ def test_a_pipeline_is_answered_as_one_after_the_other(cache: Cache, resp: int) 
     assert cache.loads("slow1") == 1
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 def test_many_in_one_write_are_loaded_side_by_side(cache: Cache) -> None:
     began = time.monotonic()
 

@@ -65,7 +65,7 @@ def test_a_lease_lasts_as_long_as_is_asked(cache: Cache, options: tuple[str | in
     assert 0 < pttl(cache, "lease:{k}") <= 500
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 def test_while_another_computes_there_is_neither(cache: Cache, resp: int) -> None:
     with closing(cache.link(resp)) as link, closing(cache.link(resp)) as other:
         take(link, "k")

@@ -142,7 +142,7 @@ def test_redis_pys_own_lock_on_the_key_excludes_us_and_is_excluded(fleet: Fleet)
         theirs.release()
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 def test_a_holder_that_was_killed_blocks_for_no_longer_than_its_time(fleet: Fleet) -> None:
     code = (
         f"import redis,time; r = redis.Redis(port={fleet.proxies[0].port}, host='{HOST}');"

@@ -90,7 +90,7 @@ async def test_callers_that_leave_end_no_load(two: Scene) -> None:
 
 
 @pytest.mark.parametrize("read", ["GETORSET", "WARM"])
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_a_proxy_killed_while_it_loads_costs_one_load_more(mortal: Scene, read: str) -> None:
     words = ("WARM", "KEYS", "dies:1") if read == "WARM" else (read, "dies:1")
     async with Callers([ports(mortal)[at % 2] for at in range(CROWD)]) as callers:
@@ -110,7 +110,7 @@ async def test_a_proxy_killed_while_it_loads_costs_one_load_more(mortal: Scene, 
     assert seconds < 4  # what is left of the lease, and a load
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_a_proxy_that_is_stopped_gives_its_lease_up(mortal: Scene) -> None:
     async with Callers([ports(mortal)[0], ports(mortal)[1]]) as (first, second):
         first.send("GETORSET", "dies:2")
@@ -137,7 +137,7 @@ async def take(caller: Caller, key: str, ms: int = 10_000) -> bytes:
     return token
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_all_who_wait_get_what_the_holder_sets(two: Scene) -> None:
     async with (
         Caller(ports(two)[0]) as holder,
@@ -178,7 +178,7 @@ async def test_the_next_waiter_gets_the_lease_of_a_holder_that(two: Scene, how: 
     assert answers == [[b"v", None]] * (WAITERS - 1)
 
 
-@pytest.mark.alone
+@pytest.mark.waits
 async def test_who_waits_for_a_holder_that_never_answers_is_told_in_time(two: Scene) -> None:
     async with (
         Caller(ports(two)[0]) as holder,
