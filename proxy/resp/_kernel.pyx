@@ -4,7 +4,7 @@
 _kernel_py.py is the same in plain Python; tests/unit/resp/test_kernel.py holds both to one set of cases.
 Kept because the plain splitter costs about 5 us a frame and this one under 0.1 us (tests.bench, P=16)."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
@@ -548,3 +548,128 @@ cdef class Cutter:
             pos = place + 1
         memcpy(to, p + pos, at - pos)
         return out
+
+
+# --- Requests that the proxy itself reads, and those that it words ----------------------------
+
+
+def split(bytes data, Py_ssize_t pos):
+    """(words, offset behind them) of the whole canonical request at pos; (None, bytes that it has at least) while it
+    is not whole; (None, 0) where it is none, or only its first line may be told from others.
+    Kept because hiredis behind the Cutter costs 0.1 us a word, and this 0.04 (tests.bench.warm)."""
+    cdef const char *p = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t first, at, behind, args, left, size = 0
+    cdef list words
+    if pos >= end or p[pos] != c'*':
+        return None, 0
+    first = _count(p, pos + 1, end, &args)
+    if first < 0 or args == 0 or args > ARGS_MAX:
+        return None, 0
+    at = first
+    left = args
+    while left:
+        left -= 1
+        if at == end:
+            return None, end - pos + max(1, 6 * left)
+        if p[at] != c'$':
+            return None, 0
+        behind = _count(p, at + 1, end, &size)
+        if behind == -1:
+            return None, end - pos + max(1, 6 * left)
+        if behind < 0 or size > BULK_MAX:
+            return None, 0
+        at = behind + size + 2
+        if at > end:
+            return None, at - pos + 6 * left
+        if p[at - 2] != c'\r' or p[at - 1] != c'\n':
+            return None, 0
+    words = []
+    at = first
+    for left in range(args):
+        at = _count(p, at + 1, end, &size)
+        words.append(PyBytes_FromStringAndSize(p + at, size))
+        at += size + 2
+    return words, at
+
+
+cdef inline Py_ssize_t _line(Py_ssize_t number) noexcept nogil:
+    """How long `$12\r\n` is."""
+    cdef Py_ssize_t size = 4
+    while number >= 10:
+        number //= 10
+        size += 1
+    return size
+
+
+cdef inline char *_put_line(char *to, char mark, Py_ssize_t number) noexcept nogil:
+    cdef Py_ssize_t size = _line(number)
+    cdef char *at = to + size - 2
+    to[0] = mark
+    at[0] = c'\r'
+    at[1] = c'\n'
+    while at > to + 1:
+        at -= 1
+        at[0] = c'0' + number % 10
+        number //= 10
+    return to + size
+
+
+cdef inline char *_put(char *to, object part) noexcept:
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(part)
+    memcpy(to, PyBytes_AS_STRING(part), size)
+    return to + size
+
+
+cdef inline char *_put_bulk(char *to, object word) noexcept:
+    to = _put(_put_line(to, c'$', PyBytes_GET_SIZE(word)), word)
+    to[0] = c'\r'
+    to[1] = c'\n'
+    return to + 2
+
+
+cdef inline Py_ssize_t _bulk(object word) except -1:
+    """How long a word is as a bulk."""
+    if not PyBytes_CheckExact(word):
+        raise TypeError(f"a word is bytes, not {type(word).__name__}")
+    return _line(PyBytes_GET_SIZE(word)) + PyBytes_GET_SIZE(word) + 2
+
+
+def pack_keys(bytes name, list keys, bytes before, bytes behind):
+    """One request: the name, and each key with `before` and `behind` around it."""
+    cdef Py_ssize_t around = len(before) + len(behind)
+    cdef Py_ssize_t count = len(keys) + 1, size = _line(count) + _bulk(name), whole
+    cdef bytes out
+    cdef char *to
+    for key in keys:
+        whole = _bulk(key) - _line(PyBytes_GET_SIZE(key)) + around
+        size += whole + _line(whole - 2)
+    out = PyBytes_FromStringAndSize(NULL, size)
+    to = _put_bulk(_put_line(PyBytes_AS_STRING(out), c'*', count), name)
+    for key in keys:
+        to = _put_line(to, c'$', PyBytes_GET_SIZE(key) + around)
+        to = _put(_put(_put(to, before), key), behind)
+        to[0] = c'\r'
+        to[1] = c'\n'
+        to += 2
+    return out
+
+
+def pack_sets(bytes head, list keys, list values, list tails):
+    """A request for each key: the head, the key, its value, and its tail; head and tails as they are sent.
+    Kept because a key costs 0.3 us as objects, and 0.03 here (tests.bench.warm)."""
+    cdef Py_ssize_t count = len(keys), size = count * len(head)
+    cdef Py_ssize_t i
+    cdef bytes out
+    cdef char *to
+    if len(values) != count or len(tails) != count:
+        raise ValueError("not as many values and tails as keys")
+    for i in range(count):
+        _bulk(tails[i])
+        size += _bulk(keys[i]) + _bulk(values[i]) + PyBytes_GET_SIZE(tails[i])
+    out = PyBytes_FromStringAndSize(NULL, size)
+    to = PyBytes_AS_STRING(out)
+    for i in range(count):
+        to = _put_bulk(_put_bulk(_put(to, head), keys[i]), values[i])
+        to = _put(to, tails[i])
+    return out

@@ -361,3 +361,58 @@ class Cutter:
         if self._kind not in _BULKS and not negative:
             self._pending += 2 * value if self._kind == 0x25 else value
         return True
+
+
+def split(data: bytes, pos: int) -> tuple[list[bytes], int] | tuple[None, int]:
+    end = len(data)
+    if pos >= end or data[pos] != 0x2A:
+        return None, 0
+    args, at = _count(data, pos + 1)
+    if at < 0 or not 0 < args <= ARGS_MAX:
+        return None, 0
+    words: list[bytes] = []
+    for left in range(args - 1, -1, -1):
+        if at == end:
+            return None, end - pos + max(1, 6 * left)
+        if data[at] != 0x24:
+            return None, 0
+        size, start = _count(data, at + 1)
+        if start == -1:
+            return None, end - pos + max(1, 6 * left)
+        if start < 0 or size > BULK_MAX:
+            return None, 0
+        at = start + size + 2
+        if at > end:
+            return None, at - pos + 6 * left
+        if data[at - 2 : at] != b"\r\n":
+            return None, 0
+        words.append(data[start : at - 2])
+    return words, at
+
+
+def pack_keys(name: bytes, keys: list[bytes], before: bytes, behind: bytes) -> bytes:
+    around = len(before) + len(behind)
+    parts = [b"*%d\r\n" % (1 + len(keys)), _bulk(name)]
+    for key in keys:
+        _check(key)
+        parts += [b"$%d\r\n" % (around + len(key)), before, key, behind, b"\r\n"]
+    return b"".join(parts)
+
+
+def pack_sets(head: bytes, keys: list[bytes], values: list[bytes], tails: list[bytes]) -> bytes:
+    if not len(keys) == len(values) == len(tails):
+        raise ValueError("not as many values and tails as keys")
+    parts: list[bytes] = []
+    for key, value, tail in zip(keys, values, tails, strict=True):
+        parts += [head, _bulk(key), _bulk(value), tail]
+    return b"".join(parts)
+
+
+def _bulk(word: bytes) -> bytes:
+    _check(word)
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
+def _check(word: object) -> None:
+    if type(word) is not bytes:
+        raise TypeError(f"a word is bytes, not {type(word).__name__}")

@@ -5,15 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, mix
+    from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, mix, pack_keys, pack_sets, split
 else:
     try:
-        from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, mix
+        from ._kernel import (
+            BROKEN,
+            DONE,
+            DRY,
+            PUSH,
+            Cutter,
+            RouteMap,
+            mix,
+            pack_keys,
+            pack_sets,
+            split,
+        )
     except ImportError:
-        from ._kernel_py import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, mix
+        from ._kernel_py import (
+            BROKEN,
+            DONE,
+            DRY,
+            PUSH,
+            Cutter,
+            RouteMap,
+            mix,
+            pack_keys,
+            pack_sets,
+            split,
+        )
 
 # All of the hot path is compiled, or none of it (.build/nearhit_build.py).
 COMPILED: Final = not RouteMap.__module__.endswith("_kernel_py")
 BUILD: Final = "compiled" if COMPILED else "plain Python"
 
-__all__ = ["BROKEN", "BUILD", "COMPILED", "DONE", "DRY", "PUSH", "Cutter", "RouteMap", "mix"]
+__all__ = [
+    "BROKEN",
+    "BUILD",
+    "COMPILED",
+    "DONE",
+    "DRY",
+    "PUSH",
+    "Cutter",
+    "RouteMap",
+    "mix",
+    "pack_keys",
+    "pack_sets",
+    "split",
+]

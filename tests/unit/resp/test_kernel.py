@@ -15,6 +15,7 @@ from nearhit.proxy.near.index import Entry, Index
 from nearhit.proxy.near.sketch import Sketch
 from nearhit.proxy.near.worth import START, Worth
 from nearhit.proxy.resp import _kernel_py as twin
+from nearhit.proxy.resp.requests import encode
 
 try:
     compiled: ModuleType | None = importlib.import_module("nearhit.proxy.resp._kernel")
@@ -847,3 +848,102 @@ def test_nulls_become_those_of_resp2(kernel: Any, data: bytes, flat: bytes) -> N
 
         assert cutter.flat(whole, begin, at) == flat
         assert cutter.part(whole, begin, at) == data
+
+
+# --- split, pack_keys, pack_sets
+
+
+SPLIT_OF_ONE = (
+    (b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", ([b"GET", b"k"], 20)),
+    (b"*1\r\n$0\r\n\r\n*1", ([b""], 10)),
+    (b"*2\r\n$3\r\nGET\r\n$1\r\nk\r", (None, 20)),
+    (b"*2\r\n$3\r\nGET\r\n$1", (None, 16)),
+    (b"*3\r\n$3\r\nGET\r\n", (None, 13 + 6)),
+    (b"*2147483647\r\n", (None, 13 + 6 * 2147483646)),
+    (b"", (None, 0)),
+    (b"*", (None, 0)),
+    (b"*0\r\n", (None, 0)),
+    (b"*-1\r\n", (None, 0)),
+    (b"*01\r\n$1\r\na\r\n", (None, 0)),
+    (b"PING\r\n", (None, 0)),
+    (b"*1\r\n+OK\r\n", (None, 0)),
+    (b"*1\r\n$-1\r\n", (None, 0)),
+    (b"*1\r\n$01\r\na\r\n", (None, 0)),
+    (b"*1\r\n$1\r\nabc", (None, 0)),
+    (b"*1\r\n$536870913\r\n", (None, 0)),
+)
+
+
+@pytest.mark.parametrize(("data", "answer"), SPLIT_OF_ONE)
+@pytest.mark.parametrize("pos", [0, 3])
+def test_the_words_of_a_canonical_request_are_read(
+    kernel: Any, data: bytes, answer: tuple[list[bytes] | None, int], pos: int
+) -> None:
+    words, at = kernel.split(b"xxx"[:pos] + data, pos)
+
+    assert (words, at if words is None else at - pos) == answer
+
+
+@given(st.lists(st.binary(max_size=12), min_size=1, max_size=5), st.data())
+def test_no_part_of_a_request_needs_more_than_the_whole(
+    words: list[bytes], data: st.DataObject
+) -> None:
+    whole = encode(words)
+    part = whole[: data.draw(st.integers(4, len(whole) - 1))]
+
+    for each in filter(None, (compiled, twin)):
+        found, need = each.split(part, 0)
+        assert found is None
+        assert len(part) < need <= len(whole)
+        assert each.split(whole, 0) == (words, len(whole))
+
+
+PIECES = (
+    *(b"*2\r\n", b"$3\r\nGET\r\n", b"$1\r\n", b"\r\n", b"*", b"$"),
+    *(b"0", b"1", b"9999999999", b"-1", b"a", b"\0"),
+)
+
+
+@needs_compiled
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=7).map(b"".join), st.integers(0, 3))
+def test_any_bytes_are_split_alike(data: bytes, pos: int) -> None:
+    assert compiled is not None
+    assert compiled.split(data, pos) == twin.split(data, pos)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=9), st.binary(max_size=9), st.binary(max_size=9))
+def test_keys_are_packed_as_one_request(keys: list[bytes], before: bytes, behind: bytes) -> None:
+    request = encode([b"DEL", *(before + key + behind for key in keys)])
+
+    for each in filter(None, (compiled, twin)):
+        assert each.pack_keys(b"DEL", keys, before, behind) == request
+
+
+@given(st.lists(st.tuples(st.binary(max_size=200), st.binary(max_size=200)), max_size=9))
+def test_pairs_are_packed_as_requests(pairs: list[tuple[bytes, bytes]]) -> None:
+    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+    tails = [b"$2\r\nPX\r\n$%d\r\n%b\r\n" % (at, b"1" * at) for at in range(1, 1 + len(pairs))]
+    requests = [
+        encode([b"SET", key, value, b"PX", b"1" * at])
+        for at, (key, value) in enumerate(pairs, start=1)
+    ]
+
+    for each in filter(None, (compiled, twin)):
+        packed = each.pack_sets(b"*5\r\n$3\r\nSET\r\n", keys, values, tails)
+        assert packed == b"".join(requests)
+
+
+@pytest.mark.parametrize("lists", [([b"k"], [], [b"t"]), ([b"k"], [b"v"], [])])
+def test_sets_that_do_not_fit_are_not_packed(kernel: Any, lists: tuple[list[bytes], ...]) -> None:
+    with pytest.raises(ValueError, match="not as many"):
+        kernel.pack_sets(b"", *lists)
+
+
+@pytest.mark.parametrize("word", [None, "text", bytearray(b"k"), 1])
+def test_what_is_not_bytes_is_not_packed(kernel: Any, word: Any) -> None:
+    with pytest.raises(TypeError, match="a word is bytes"):
+        kernel.pack_keys(b"DEL", [word], b"", b"")
+    for lists in (([word], [b"v"]), ([b"k"], [word])):
+        with pytest.raises(TypeError, match="a word is bytes"):
+            kernel.pack_sets(b"", *lists, [b""])
