@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, Final
@@ -22,14 +23,15 @@ from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.custom.words import EXPIRIES, MS_MAX, SYNTAX, TTL, Options, integer, milliseconds
 from ..proxy.errors import BadInput, NoLoader, ProxyError, WrongArity
-from ..proxy.keys.ours import lease_keys
+from ..proxy.keys.ours import LEASE, LEASE_END
+from ..proxy.resp.kernel import pack_keys, pack_sets
 from ..proxy.resp.replies import Value
-from ..proxy.resp.requests import encode
 
 MAY: Final = script("may")
 CONCURRENCY: Final = 8
 CONCURRENCY_MOST: Final = 1024
 BATCH: Final = 500  # pairs written in one piece
+UNDER_WAY: Final = 2  # pieces
 ERRORS_MOST: Final = 100
 PX_MOST: Final = MS_MAX - 2**42  # as spec.milliseconds has it, for what the jitter adds
 
@@ -227,25 +229,37 @@ async def _side_by_side(work: Callable[[], Coroutine[None, None, None]], count: 
 
 
 async def _write(call: Call, request: Values, tally: Tally) -> None:
+    """Piece by piece: one is made, and the replies to one counted, while the server has another."""
     endings = Endings.of(request.ttl_ms, request.refresh)
-    places = iter(range(0, len(request.keys), BATCH))
-
-    async def work() -> None:
-        for at in places:
-            keys = request.keys[at : at + BATCH]
-            piece = _piece(keys, request.values[at : at + BATCH], endings)
+    under_way: deque[tuple[list[bytes], Awaitable[Sequence[Value]]]] = deque()
+    try:
+        for at in range(0, len(request.keys), BATCH):
+            if len(under_way) == UNDER_WAY:
+                await _written(call, tally, *under_way[0])
+                under_way.popleft()
+            keys = list(request.keys[at : at + BATCH])
+            piece = _piece(keys, list(request.values[at : at + BATCH]), endings)
             call.writes.passed(keys)
-            try:
-                _, *replies = await call.bulk.many(piece)
-            except ProxyError as why:
-                replies = [why] * len(keys)
-            finally:
-                # What was read between may be older; also when the connection was lost.
-                call.writes.passed(keys)
-            _count(tally, keys, replies)
+            under_way.append((keys, call.bulk.begin(piece, 1 + len(keys))))
+        while under_way:
+            await _written(call, tally, *under_way[0])
+            under_way.popleft()
+    finally:
+        for keys, _ in under_way:  # given up: the server may have them all the same
+            call.writes.passed(keys)
 
-    # Two: one piece is made while the server has the other.
-    await _side_by_side(work, 2)
+
+async def _written(
+    call: Call, tally: Tally, keys: Sequence[bytes], answer: Awaitable[Sequence[Value]]
+) -> None:
+    """Wait for a piece, and count what became of it."""
+    try:
+        _, *replies = await answer
+    except ProxyError as why:
+        replies = [why] * len(keys)
+    # What was read between may be older; also when the connection was lost.
+    call.writes.passed(keys)
+    _count(tally, keys, replies)
 
 
 def _count(tally: Tally, keys: Sequence[bytes], replies: Sequence[Value]) -> None:
@@ -258,14 +272,10 @@ def _count(tally: Tally, keys: Sequence[bytes], replies: Sequence[Value]) -> Non
                 tally.fail(key, reply)
 
 
-def _piece(keys: Sequence[bytes], values: Sequence[bytes], endings: Endings) -> list[bytes]:
+def _piece(keys: list[bytes], values: list[bytes], endings: Endings) -> Sequence[bytes]:
     """The leases' DEL, then a SET for each pair."""
-    form = endings.head + b"$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
-    sets = [
-        form % (len(key), key, len(value), value, tail)
-        for key, value, tail in zip(keys, values, endings.some(len(keys)), strict=True)
-    ]
-    return [encode([b"DEL", *lease_keys(keys)]), *sets]
+    sets = pack_sets(endings.head, keys, values, endings.some(len(keys)))
+    return [pack_keys(b"DEL", keys, LEASE, LEASE_END), sets]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +284,7 @@ class Endings:
     +10 %, for what is warmed together must not expire together."""
 
     head: bytes
-    tails: Sequence[bytes]  # shuffled, and repeated so that a batch may begin at any of the 201
+    tails: list[bytes]  # shuffled, and repeated so that a batch may begin at any of the 201
 
     STEPS: ClassVar = 201
 
@@ -288,9 +298,9 @@ class Endings:
             head = b"*%d\r\n" % (5 + len(nx))
             tails = [_words([b"PX", b"%d" % ms, *nx]) for ms in cls._spread(ttl_ms)]
             random.shuffle(tails)
-        return cls(head, tails * ((BATCH + cls.STEPS) // len(tails) + 1))
+        return cls(head + b"$3\r\nSET\r\n", tails * ((BATCH + cls.STEPS) // len(tails) + 1))
 
-    def some(self, count: int) -> Sequence[bytes]:
+    def some(self, count: int) -> list[bytes]:
         """As many as a batch needs, in their order from a place taken at random."""
         at = random.randrange(self.STEPS)
         return self.tails[at : at + count]

@@ -3,8 +3,9 @@ they ask, and one journal of everything in the order in which it happened."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from nearhit.lua import Script
@@ -16,6 +17,19 @@ from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.resp.requests import Request, parse_request
 
 Words = list[bytes]
+
+
+class Sent:
+    """What was asked, for who waits for the answer."""
+
+    def __init__(self, answered: asyncio.Future[list[Value] | ProxyError]) -> None:
+        self.answered = answered
+
+    def __await__(self) -> Generator[Any, None, list[Value]]:
+        answer = yield from self.answered
+        if isinstance(answer, ProxyError):
+            raise answer
+        return answer
 
 
 class Shelf:
@@ -49,9 +63,26 @@ class Shelf:
 
     async def many(self, requests_: Sequence[bytes]) -> list[Value]:
         assert requests_
-        parsed = [parse_request(each, 0) for each in requests_]
-        assert all(isinstance(request, Request) for request in parsed)
-        return self._answer([request.args for request in parsed if isinstance(request, Request)])
+        return await self.begin(requests_, len(requests_))
+
+    def begin(self, requests_: Sequence[bytes], count: int) -> Awaitable[list[Value]]:
+        """Answered at once; what is wrong is raised where it is waited for."""
+        data, at, piece = b"".join(requests_), 0, list[Words]()
+        while at < len(data):
+            request = parse_request(data, at)
+            assert isinstance(request, Request)
+            piece.append(request.args)
+            at = request.end
+        assert len(piece) == count
+        return self._begin(piece)
+
+    def _begin(self, piece: list[Words]) -> Awaitable[list[Value]]:
+        answered: asyncio.Future[list[Value] | ProxyError] = asyncio.Future()
+        try:
+            answered.set_result(self._answer(piece))
+        except ProxyError as why:
+            answered.set_result(why)
+        return Sent(answered)
 
     def _answer(self, piece: list[Words]) -> list[Value]:
         self.pieces.append(piece)

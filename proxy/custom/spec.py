@@ -116,6 +116,11 @@ class Asking(Protocol):
         """Encoded requests in one piece; a reply each, errors among them as ServerError values."""
         ...
 
+    def begin(self, requests: Sequence[bytes], count: int) -> Awaitable[list[Value]]:
+        """As ``many``, of pieces that hold so many requests. They are sent now; what goes wrong is
+        raised where they are waited for, which nobody has to."""
+        ...
+
 
 class Watch(Protocol):
     """Whether something happened to some keys since the watch began, or was last cleared."""

@@ -12,6 +12,7 @@ from typing import Final
 OWN: Final = b"nearhit:"  # stats_key, if nothing else is set, and what may come
 
 LEASE: Final = b"lease:{"
+LEASE_END: Final = b"}"
 LOCK: Final = b"lock:{"
 FENCE: Final = b"fence:{"
 GRANT: Final = b"}:grant"
@@ -19,7 +20,7 @@ GRANT: Final = b"}:grant"
 
 def lease_key(key: bytes) -> bytes:
     """Where the token of a running load stands, or the memory of how the last one ended."""
-    return LEASE + key + b"}"
+    return LEASE + key + LEASE_END
 
 
 def lease_keys(keys: Iterable[bytes]) -> list[bytes]:

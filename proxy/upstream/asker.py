@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Final, cast
 
 import hiredis
@@ -56,6 +56,29 @@ def _packed(words: tuple[bytes, ...]) -> bytes:
     return pack(words)
 
 
+def _bytes_of(reply: Reply) -> bytes:
+    if isinstance(reply, ProxyError):
+        raise reply
+    return reply
+
+
+class _Many:
+    """Replies that are on their way, as values for who waits for them."""
+
+    __slots__ = ("_answered", "_count")
+
+    def __init__(self, answered: asyncio.Future[Reply], count: int) -> None:
+        self._answered = answered
+        self._count = count
+
+    def __await__(self) -> Generator[object, None, list[Value]]:
+        replies = _bytes_of((yield from self._answered))
+        try:
+            return parsed_many(replies, self._count)
+        except ValueError:
+            raise OddReply("a command of the proxy") from None
+
+
 class Asker:
     """Asks on one shared lane, in its db and as its user (custom/spec.py, Asking).
 
@@ -94,13 +117,17 @@ class Asker:
     async def many(self, requests: Sequence[bytes]) -> list[Value]:
         """A reply to each encoded request, in order; those that are errors as ServerError
         values."""
-        if not requests:
-            return []
-        replies = await self._reply(b"".join(requests), len(requests))
+        return await self.begin(requests, len(requests)) if requests else []
+
+    def begin(self, requests: Sequence[bytes], count: int) -> Awaitable[list[Value]]:
+        """As ``many``, of pieces that hold so many requests. They are sent now, and need not be
+        waited for."""
         try:
-            return parsed_many(replies, len(requests))
-        except ValueError:
-            raise OddReply("a command of the proxy") from None
+            answered = self._sent(b"".join(requests), count)
+        except ProxyError as why:
+            answered = self._loop.create_future()
+            answered.set_result(why)
+        return _Many(answered, count)
 
     async def _reply(
         self,
@@ -111,6 +138,17 @@ class Asker:
         tracks: bool = False,
     ) -> bytes:
         """The bytes of ``count`` replies. ProxyError where they do not all come."""
+        return _bytes_of(await self._sent(request, count, seen, tracks=tracks))
+
+    def _sent(
+        self,
+        request: bytes,
+        count: int,
+        seen: Callable[[], None] | None = None,
+        *,
+        tracks: bool = False,
+    ) -> asyncio.Future[Reply]:
+        """What ``count`` replies will be: a result in any case, as it may be nobody's."""
         answered: asyncio.Future[Reply] = self._loop.create_future()
 
         def done(reply: Reply) -> None:
@@ -123,7 +161,4 @@ class Asker:
         if tracks:
             lane.ask(drop, *CACHING)
         lane.send(request, AskSlot(done, count))
-        reply = await answered
-        if isinstance(reply, ProxyError):
-            raise reply
-        return reply
+        return answered

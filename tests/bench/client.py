@@ -49,8 +49,12 @@ class Client:
 
     def ask_all(self, commands: Sequence[tuple[Word, ...]]) -> list[object]:
         """Pipeline the commands; RuntimeError for the first error among the replies."""
-        self.socket.sendall(b"".join(pack(*words) for words in commands))
-        replies = [self._reply() for _ in commands]
+        return self.send_all(b"".join(pack(*words) for words in commands), len(commands))
+
+    def send_all(self, data: bytes, count: int) -> list[object]:
+        """The replies to so many packed commands; errors as ``ask_all``."""
+        self.socket.sendall(data)
+        replies = [self._reply() for _ in range(count)]
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise RuntimeError(f"{self}: {reply}")

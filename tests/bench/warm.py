@@ -1,7 +1,10 @@
 """``python -m tests.bench.warm``: WARM ... VALUES against ``redis-cli --pipe`` with the same SETs.
 
-Bar: WARM through the proxy takes at most twice as long as
-redis-cli takes at the server itself."""
+Bar: WARM through the proxy takes at most 1.3 times as long as redis-cli takes at the server itself.
+
+redis-cli waits for nothing, and a client of WARM for each answer. So what WARM asks the server is
+also sent to the server itself, in the same batches, one after the other: no proxy can be quicker.
+The bytes of all three are made beforehand."""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ from . import report, targets
 from .client import Client, Word, pack
 from .targets import Target
 
-BAR = 2.0
+BAR = 1.3
+
+
+Piece = tuple[bytes, int]  # requests, and how many they are
 
 
 def pairs(keys: int, size: int) -> list[tuple[str, bytes]]:
@@ -62,13 +68,25 @@ def by_redis_cli(upstream: Target, file: Path) -> float:
     return time.perf_counter() - began
 
 
-def by_warm(proxy: Target, requests: Sequence[list[Word]]) -> float:
-    """Seconds until every WARM is answered, one after the other."""
-    with Client(proxy.host, proxy.port) as client:
+def as_warm_asks(all_: Sequence[tuple[str, bytes]], batch: int) -> list[Piece]:
+    """The same values as WARM sends them: without their leases, with times of their own, and only
+    where nothing is."""
+    pieces: list[Piece] = []
+    for at in range(0, len(all_), batch):
+        part = all_[at : at + batch]
+        leases = pack("DEL", *(f"lease:{{{key}}}" for key, _ in part))
+        each = [pack("SET", key, value, "PX", 60000 + at % 6000, "NX") for key, value in part]
+        pieces.append((b"".join([leases, *each]), 1 + len(part)))
+    return pieces
+
+
+def one_after_the_other(target: Target, pieces: Sequence[Piece]) -> float:
+    """Seconds until each piece is answered, the next one sent then."""
+    with Client(target.host, target.port) as client:
         client.ask("PING")
         began = time.perf_counter()
-        for request in requests:
-            client.ask(*request)
+        for data, replies in pieces:
+            client.send_all(data, replies)
         return time.perf_counter() - began
 
 
@@ -84,8 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("needs redis-cli on PATH")
     targets.end_children_on_sigterm()
     all_ = pairs(options.keys, options.size)
-    requests = list(warms(all_, options.batch))
-    cli, warm = [], []
+    requests = [(pack(*words), 1) for words in warms(all_, options.batch)]
+    same = as_warm_asks(all_, options.batch)
+    cli, direct, warm = [], [], []
     with (
         targets.server(options.upstream) as upstream,
         targets.proxy(upstream.url, options) as proxy,
@@ -96,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for _ in range(options.repeat):
             for times, run in (
                 (cli, lambda: by_redis_cli(upstream, Path(file.name))),
-                (warm, lambda: by_warm(proxy, requests)),
+                (direct, lambda: one_after_the_other(upstream, same)),
+                (warm, lambda: one_after_the_other(proxy, requests)),
             ):
                 empty(upstream)
                 times.append(run())
@@ -108,7 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             [
                 ("values", f"{options.keys:,} of {options.size} bytes"),
                 ("redis-cli --pipe to the server", f"{statistics.median(cli):.3f} s"),
+                ("the same as WARM to the server", f"{statistics.median(direct):.3f} s"),
                 (f"WARM of {options.batch:,} to Nearhit", f"{statistics.median(warm):.3f} s"),
+                ("beside the same", f"{statistics.median(warm) / statistics.median(direct):.2f}"),
                 ("ratio", f"{ratio:.2f} (bar: {BAR:g})"),
             ]
         )

@@ -13,7 +13,7 @@ import asyncio
 import functools
 import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -92,6 +92,9 @@ class Server:
         raise NotImplementedError
 
     async def many(self, requests: Sequence[bytes]) -> list[Value]:
+        raise NotImplementedError
+
+    def begin(self, requests: Sequence[bytes], count: int) -> Awaitable[list[Value]]:
         raise NotImplementedError
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:

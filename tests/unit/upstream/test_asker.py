@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy.errors import OddReply, ProxyError, ServerError
+from nearhit.proxy.errors import OddReply, ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.upstream.asker import value_of
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane
@@ -75,6 +75,31 @@ async def test_many_are_asked_in_one_piece_with_errors_in_their_places() -> None
         assert (first, third) == ("PONG", "PONG") or (first, third) == (b"PONG", b"PONG")
         assert isinstance(second, ServerError)
         assert await here.scope.bulk.many([]) == []
+
+
+async def test_what_is_begun_is_sent_before_anybody_waits_for_it() -> None:
+    async with stage() as here:
+        both = here.scope.bulk.begin([b"*1\r\n$4\r\nPING\r\n" * 2], 2)
+        server = await here.upstream()
+        server.expect(b"PING")
+        server.expect(b"PING")
+        server.reply(b":1\r\n-ERR no\r\n")
+
+        first, second = await both
+
+        assert first == 1
+        assert isinstance(second, ServerError)
+
+
+async def test_what_is_begun_and_lost_is_raised_where_it_is_waited_for_and_nowhere_else() -> None:
+    async with stage() as here:
+        begun = [here.scope.bulk.begin([b"*1\r\n$4\r\nPING\r\n"], 1) for _ in range(2)]
+        server = await here.upstream()
+        server.expect(b"PING")
+        server.lose()
+
+        with pytest.raises(UpstreamLost):
+            await begun[0]
 
 
 async def test_a_script_that_the_server_knows_not_is_sent_whole() -> None:
