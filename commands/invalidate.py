@@ -11,15 +11,16 @@ scans, one for the leases, one for the keys."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.errors import ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
-from ..proxy.keys.ours import OurKeys, lease_key, lease_keys
+from ..proxy.keys.ours import LEASE, LEASE_END, OurKeys, lease_key, lease_keys
+from ..proxy.resp.kernel import pack_keys
 from ..proxy.resp.replies import Value, items, number
 from ..proxy.resp.requests import encode
 
@@ -80,8 +81,8 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
     removed = 0
     try:
         for batch in _batches(keys):
-            leases = encode([b"DEL", *lease_keys(batch)])
-            unlink = encode([b"UNLINK", *batch])
+            leases = pack_keys(b"DEL", list(batch), LEASE, LEASE_END)
+            (unlink,) = _removals(b"UNLINK", batch)
             _, gone = _integers(await call.bulk.many([leases, unlink]))
             call.stats.add("invalidated", gone)
             removed += gone
@@ -98,10 +99,10 @@ async def _pattern(call: Call, glob: bytes) -> int:
     pattern, removed = compile_glob(glob), 0
     call.writes.passed_matching(pattern)
     try:
-        way = await shortest_way(call)
-        async for _ in _sweep(Pace(call, way), b"DEL", lease_key(closed(glob)), list):
+        pace = Pace()
+        async for _ in _sweep(call, pace, b"DEL", lease_key(closed(glob)), list):
             pass  # what counts as removed are the keys
-        async for gone in _sweep(Pace(call, way), b"UNLINK", glob, _wanted(glob, call.ours)):
+        async for gone in _sweep(call, pace, b"UNLINK", glob, _wanted(glob, call.ours)):
             call.stats.add("invalidated", gone)
             removed += gone
     finally:
@@ -110,23 +111,40 @@ async def _pattern(call: Call, glob: bytes) -> int:
     return removed
 
 
-async def _sweep(pace: Pace, remove: bytes, glob: bytes, wanted: Choice) -> AsyncIterator[int]:
+async def _sweep(
+    call: Call, pace: Pace, remove: bytes, glob: bytes, wanted: Choice
+) -> AsyncIterator[int]:
     """Scan once around and remove what is found; how many went, page by page.
 
-        SCAN 0 ──▶ keys ──▶ UNLINK keys, SCAN 17 ──▶ keys ──▶ UNLINK keys, SCAN 5 ──▶ ... 0
+        here    SCAN 0 ─▶      SCAN 17, UNLINK 1 ─▶         SCAN 5, UNLINK 2 ─▶         ... 0
+        server        page 1 ─▶           page 2 ─▶ gone 1 ─▶       page 3 ─▶ gone 2 ─▶
 
-    A page is removed in one piece with the next SCAN, whose cursor is known: one round trip for
-    each, and never more than one page in flight. An empty page is nothing special; the end is
-    cursor 0 and nothing else."""
-    cursor, found = b"0", list[bytes]()
-    while True:
-        cursor, keys, gone = await pace.page(_removals(remove, found), cursor, glob)
-        yield gone
+    The next page is asked for before the last one is removed, so that the server has always
+    something to do, and others a turn between the two. The removals of a page are answered before
+    the page behind the next one: no more than those of two are ever under way. An empty page is
+    nothing special; the end is cursor 0 and nothing else."""
+    removals = deque[Awaitable[Sequence[Value]]]()
+    cursor, more = b"0", True
+    asked, page = call.now(), _scan(call, cursor, glob, pace.count)
+    while more:
+        (answer,) = _checked(await page)
+        pace.felt(call.now() - asked, behind=bool(removals))
+        cursor, keys = items(answer, "SCAN", bytes, list)
+        more = cursor != b"0"
+        if more:
+            asked, page = call.now(), _scan(call, cursor, glob, pace.count)
+            await call.sleep(0)  # sent by itself: in one piece both would be one to the server
         found = wanted(keys)
-        if cursor == b"0":
-            break
-    if found:
-        yield sum(_integers(await pace.ask(_removals(remove, found))))
+        if found:
+            requests = _removals(remove, found)
+            removals.append(call.bulk.begin(requests, len(requests)))
+        while len(removals) > more:
+            yield sum(_integers(await removals.popleft()))
+
+
+def _scan(call: Call, cursor: bytes, glob: bytes, count: int) -> Awaitable[Sequence[Value]]:
+    request = encode([b"SCAN", cursor, b"MATCH", glob, b"COUNT", b"%d" % count])
+    return call.bulk.begin([request], 1)
 
 
 def _wanted(glob: bytes, ours: OurKeys) -> Choice:
@@ -136,57 +154,47 @@ def _wanted(glob: bytes, ours: OurKeys) -> Choice:
 
 
 class Pace:
-    """How much of the server a sweep takes: pages of about SLICE seconds of its work, one at a
-    time.
+    """How large the pages of a sweep are: as many keys as the server looks at, or removes, in about
+    a slice, for so long others wait behind it.
 
-    Who asks meanwhile waits behind one page at most, and only the size of a page decides how long:
-    rests between pages would make it rarer, but not so rare that the slowest 1 % were others. Where
-    the way to the server is long, everybody waits for that anyway, and pages are larger.
+    Told by what pages take beyond the way there and back, which the first ones tell that are nearly
+    none; and by the quickest of a few alone: on a busy machine a clock tells more of the waiting
+    than of the work, and the quickest has waited least. Pages begin small, grow by a quarter at
+    most, and are halved at once where they must."""
 
-    What a page will cost is told by what the last one found, not by how long that took: on a busy
-    machine a clock tells more of the waiting than of the work, and pages ran away with it."""
-
-    SLICE: Final = 0.00015
+    # Seconds. Where the way is long, everybody waits for that anyway, and slices are of half of it.
+    SLICE: Final = 0.0003
     SLICE_MOST: Final = 0.0005
-    # Seconds that Redis 7.0 took per key, of 300,000 and by INFO commandstats: to look at it,
-    # and what it costs more to find and remove it.
-    LOOK: Final = 0.0000005
-    REMOVE: Final = 0.0000005
-    PINGS: Final = 5
+    FIRST: Final = 16  # keys: 0.02 ms
+    LEAST: Final = 200
+    MOST: Final = 1024
+    LOOKS: Final = 8  # pages
 
-    def __init__(self, call: Call, way: float) -> None:
-        self._call = call
-        self._way = way
-        self._slice = min(max(self.SLICE, way / 2), self.SLICE_MOST)
-        self.count = int(self._slice / (self.LOOK + self.REMOVE))  # COUNT, if all match
+    def __init__(self) -> None:
+        self._way: float | None = None  # seconds
+        self._looks: list[float] = []
+        self.count = self.FIRST  # COUNT
 
     def __repr__(self) -> str:
-        return f"<Pace count={self.count} way={self._way * 1000:.2f}ms>"
+        way = "?" if self._way is None else f"{self._way * 1000:.2f}"
+        return f"<Pace count={self.count} way={way}ms>"
 
-    async def page(
-        self, removals: Sequence[bytes], cursor: bytes, glob: bytes
-    ) -> tuple[bytes, Sequence[bytes], int]:
-        """The next cursor, the keys found, and how many keys the removals before it removed."""
-        count = b"%d" % self.count
-        scan = encode([b"SCAN", cursor, b"MATCH", glob, b"COUNT", count])
-        *gone, page = await self.ask([*removals, scan])
-        following, keys = items(page, "SCAN", bytes, list)
-        share = min(1.0, len(keys) / self.count)
-        self.count = int(self._slice / (self.LOOK + share * self.REMOVE))
-        return following, keys, sum(_integers(gone))
-
-    async def ask(self, requests: Sequence[bytes]) -> Sequence[Value]:
-        return _checked(await self._call.bulk.many(requests))
-
-
-async def shortest_way(call: Call) -> float:
-    """Seconds to the server and back: the least of a few, as one may have waited behind others."""
-    least = inf
-    for _ in range(Pace.PINGS):
-        began = call.now()
-        await call.bulk.ask(b"PING")
-        least = min(least, call.now() - began)
-    return least
+    def felt(self, seconds: float, *, behind: bool) -> None:
+        """A page came after so long, ``behind`` the removal of the one before it or alone."""
+        self._looks.append(seconds)
+        if len(self._looks) < self.LOOKS:
+            return
+        least = min(self._looks)
+        self._looks.clear()
+        if self._way is None:
+            self._way = least
+            self.count = self.LEAST
+            return
+        # What was removed before it took about as long as the page, or less than the way does.
+        took = min(least - self._way, least / 2) if behind else least - self._way
+        goal = min(max(self.SLICE, self._way / 2), self.SLICE_MOST)
+        times = max(0.5, goal / took) if took > goal / 1.25 else 1.25
+        self.count = min(max(int(self.count * times), self.LEAST), self.MOST)
 
 
 # --- Requests and replies ---------------------------------------------------------------------
@@ -197,7 +205,7 @@ def _batches(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _removals(remove: bytes, keys: Sequence[bytes]) -> list[bytes]:
-    return [encode([remove, *batch]) for batch in _batches(keys)]
+    return [pack_keys(remove, list(batch), b"", b"") for batch in _batches(keys)]
 
 
 def _checked(replies: Sequence[Value]) -> Sequence[Value]:

@@ -11,6 +11,7 @@ parts that it gets here."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -161,7 +162,7 @@ class ScopeMaker:
             locks=locks,
             stats=Statistics(self.stats, self.fleet),
             ours=self.ours,
-            now=self.clock,
+            now=time.monotonic,  # uvloop's time is of whole milliseconds
             sleep=asyncio.sleep,
         )
 

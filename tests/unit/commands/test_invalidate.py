@@ -162,7 +162,7 @@ async def test_a_scan_ends_at_cursor_0_and_not_at_an_empty_page() -> None:
     assert b"zzz" not in desk.shelf.held
 
 
-async def test_a_page_is_removed_in_one_piece_with_the_next_scan() -> None:
+async def test_the_next_page_is_asked_for_before_the_last_one_is_removed() -> None:
     desk = Desk(*USERS)
     desk.shelf.page = 4
 
@@ -170,12 +170,33 @@ async def test_a_page_is_removed_in_one_piece_with_the_next_scan() -> None:
 
     names = [[words[0] for words in piece] for piece in desk.shelf.pieces]
     assert names == [
-        *([[b"PING"]] * Pace.PINGS),
         *([[b"SCAN"]] * 3),
         [b"SCAN"],
-        *([[b"UNLINK", b"SCAN"]] * 2),
+        *([[b"SCAN"], [b"UNLINK"]] * 2),
         [b"UNLINK"],
     ]
+
+
+async def test_the_server_has_the_next_scan_before_the_removal_is_sent() -> None:
+    desk = Desk(*USERS)
+    desk.shelf.page = 4
+
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
+
+    # A turn of the loop, in which the lane sends it: in one piece, both would be done in one go.
+    assert (
+        desk.slept == [0] * 4
+    )  # three pages each, of leases and of keys, the last of which end it
+
+
+async def test_what_is_removed_behind_the_last_page_is_waited_for() -> None:
+    desk = Desk(*USERS)
+    no = ServerError(b"-NOPERM no permissions")
+    desk.shelf.page = len(USERS)
+    desk.shelf.refuse = lambda words: no if words[0] == b"UNLINK" else None
+
+    with pytest.raises(ServerError, match="NOPERM"):
+        await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
 
 
 async def test_a_large_page_is_removed_in_batches() -> None:
@@ -272,54 +293,96 @@ async def test_loads_are_voided_at_the_end_of_a_scan_that_failed() -> None:
 
 # --- Pace -------------------------------------------------------------------------------------
 
-
-def counts(desk: Desk) -> list[int]:
-    return [int(entry[5]) for entry in desk.did(b"SCAN")]
-
-
-async def scan(found: int, way: float = 0.0) -> Desk:
-    """A long scan in which each page finds so many keys; the way there and back takes ``way``."""
-    desk = Desk(*(b"%04d" % number for number in range(2000)))
-    desk.shelf.page = max(found, 100)
-    desk.shelf.cost = lambda words: way
-    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"*" if found else b"nothing")
-    return desk
+WAY = 0.0001
+KEY = 0.000001  # seconds for each in a page
 
 
-async def test_pages_are_small_where_all_they_look_at_is_removed() -> None:
-    desk = await scan(200)
-
-    assert counts(desk)[-1] == int(Pace.SLICE / (Pace.LOOK + Pace.REMOVE))
-
-
-async def test_pages_are_larger_where_nothing_is_found() -> None:
-    desk = await scan(0)
-
-    assert counts(desk)[-1] == int(Pace.SLICE / Pace.LOOK)
+def looked(way: float = WAY) -> Pace:
+    """After the first pages, which tell the way."""
+    pace = Pace()
+    for _ in range(Pace.LOOKS):
+        pace.felt(way, behind=False)
+    return pace
 
 
-async def test_each_scan_begins_with_a_small_page() -> None:
-    desk = await scan(100)
-
-    leases, keys = (
-        [entry for entry in desk.did(b"SCAN") if entry[3].startswith(b"lease:") is lease]
-        for lease in (True, False)
-    )
-    assert leases[0][5] == keys[0][5]
-    assert int(leases[1][5]) > int(keys[0][5])
+def grown(pace: Pace, key: float = KEY, way: float = WAY, looks: int = 50) -> int:
+    """COUNT, after so many looks at pages of the pace's size."""
+    for _ in range(looks * Pace.LOOKS):
+        pace.felt(way + pace.count * key, behind=False)
+    return pace.count
 
 
-async def test_pages_are_larger_where_the_way_to_the_server_is_long() -> None:
-    near, far, farther = [counts(await scan(100, way))[0] for way in (0.0, 0.0006, 0.1)]
+def test_the_first_pages_are_nearly_nothing_for_they_tell_the_way() -> None:
+    assert Pace().count == Pace.FIRST
+    assert looked().count == Pace.LEAST
 
-    assert near < far < farther == int(Pace.SLICE_MOST / (Pace.LOOK + Pace.REMOVE))
+
+def test_pages_grow_to_what_the_server_does_in_a_slice() -> None:
+    assert grown(looked()) == pytest.approx(Pace.SLICE / KEY, rel=0.02)
 
 
-async def test_one_slow_answer_does_not_make_the_way_look_long() -> None:
+def test_a_page_that_came_behind_a_removal_was_half_of_what_the_server_did() -> None:
+    pace = looked()
+
+    for _ in range(50 * Pace.LOOKS):
+        pace.felt(2 * pace.count * KEY, behind=True)
+
+    assert pace.count == pytest.approx(Pace.SLICE / KEY, rel=0.02)
+
+
+def test_a_page_grows_by_a_quarter_at_most() -> None:
+    assert grown(looked(), key=0.0, looks=1) == Pace.LEAST * 5 // 4
+
+
+def test_pages_are_of_a_bounded_size_however_quick_the_server_is() -> None:
+    assert grown(looked(), key=0.0) == Pace.MOST
+
+
+def test_pages_are_of_a_least_size_however_slow_the_server_is() -> None:
+    assert grown(looked(), key=0.1) == Pace.LEAST
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_pages_are_halved_when_the_server_becomes_slow(behind: bool) -> None:
+    pace = looked()
+    count = grown(pace, KEY / 2)
+    assert count > 2 * Pace.LEAST
+
+    for _ in range(Pace.LOOKS):
+        pace.felt(0.01, behind=behind)
+
+    assert pace.count == count // 2
+
+
+def test_pages_that_waited_do_not_count_beside_one_that_did_not() -> None:
+    pace = looked()
+
+    for _ in range(Pace.LOOKS - 1):
+        pace.felt(0.5, behind=True)
+    pace.felt(WAY + Pace.SLICE / 2, behind=False)
+
+    assert pace.count > Pace.LEAST
+
+
+def test_pages_are_larger_where_the_way_to_the_server_is_long() -> None:
+    near, far, farther = [grown(looked(way), KEY, way) for way in (0.0, 0.0008, 0.1)]
+
+    assert near < far < farther
+    assert farther == pytest.approx(Pace.SLICE_MOST / KEY, rel=0.02)
+
+
+def test_a_pace_says_what_it_is() -> None:
+    assert repr(Pace()) == "<Pace count=16 way=?ms>"
+    assert repr(looked()) == "<Pace count=200 way=0.10ms>"
+
+
+async def test_pages_of_a_sweep_grow_while_they_come_quickly() -> None:
     desk = Desk(*(b"%04d" % number for number in range(300)))
-    pings = iter([0.010, 0.0001, 0.010, 0.010, 0.010])
-    desk.shelf.cost = lambda words: next(pings) if words[0] == b"PING" else 0.005
+    desk.shelf.page = 10
 
-    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"nothing")
+    await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"*")
 
-    assert counts(desk)[0] == int(Pace.SLICE / (Pace.LOOK + Pace.REMOVE))
+    counts = [int(entry[5]) for entry in desk.did(b"SCAN")]
+    assert counts[0] == Pace.FIRST
+    assert counts == sorted(counts)
+    assert counts[-1] > Pace.LEAST
