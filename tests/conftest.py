@@ -66,9 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not hasattr(config, "workerinput"):
         return
     # The longest files are in tests/ itself: begun late, they would keep one worker waiting.
-    items.sort(
-        key=lambda item: (item.get_closest_marker("alone") is not None, len(item.path.parts))
-    )
+    items.sort(key=lambda item: (*map(_marked(item), ("alone", "waits")), len(item.path.parts)))
     names = [item.nodeid for item in items if item.get_closest_marker("alone")]
     Path(config.workerinput["alone"]).write_text("\0".join(names))
 
