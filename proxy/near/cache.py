@@ -114,7 +114,7 @@ class Space:
             cache = self.cache
             room = cache.budget // _ENTRY
             if cache.entries > _KNOWN:
-                room = cache.budget * cache.entries // cache.used
+                room = cache.budget // (cache.used // cache.entries)
             worth.look(self.hits, self.misses, self.tried, cache.entries, room)
             if not worth.pays:
                 cache.turned[worth.why] += 1

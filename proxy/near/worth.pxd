@@ -29,7 +29,7 @@ cdef class Worth:
     cdef public str why
     cdef int _part
     cdef Py_ssize_t _hits, _misses, _fills
-    cdef long long _missed, _filled
+    cdef long long _missed, _filled, _price
     cdef public Py_ssize_t reads
     cdef Shadow _sampled, _recent
     @cython.locals(missed=cython.longlong, filled=cython.longlong, full=cython.longlong)

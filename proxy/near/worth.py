@@ -51,7 +51,7 @@ class Shadow:
     def _read(self, mixed: int) -> None:
         # The lowest bit of a mark tells that the key was seen a second time: then it is filled.
         keys = self.keys
-        at = mixed & self.mask
+        at = mixed & self.mask & ~1
         mark = mixed >> 20 & 0x7FFFFFFE | 0x80000000
         if keys[at] & ~1 == mark:
             held = keys[at]
@@ -78,7 +78,7 @@ class Shadow:
     def _forget(self, mixed: int) -> None:
         """It is being written: the next read of it is a miss that must be filled."""
         keys = self.keys
-        at = mixed & self.mask
+        at = mixed & self.mask & ~1
         mark = mixed >> 20 & 0x7FFFFFFE | 0x80000000
         if keys[at] == mark | 1:
             keys[at] = mark
@@ -96,6 +96,7 @@ class Worth:
         self.switches = 0
         self.why = ""  # of a bypass: what has used the credit up
         self._part = 1
+        self._price = 0  # what the fills of this purchase may cost
         self._hits = self._misses = self._fills = 0  # at the last look
         self._missed = self._filled = 0  # what both have cost since the account was full
         self.reads = 0  # that were bypassed
@@ -115,10 +116,12 @@ class Worth:
         self._filled += filled
         self._hits, self._misses, self._fills = hits, misses, fills
         self.next_look = hits + misses + _LOOK
-        full = _START + _FILL * entries  # a hot set that moves is filled anew, and pays again
+        # Enough for a hot set that moves: it is filled anew, and pays again.
+        full = _START + max(_FILL * entries, self._price)
         if self.credit >= full:
             self.credit = full
             self._part = 1
+            self._price = 0
             self._missed = self._filled = 0
         elif self.credit < 0:
             self._bypass(room)
@@ -128,7 +131,7 @@ class Worth:
         self.switches += 1
         self.why = "fills" if self._filled > self._missed else "misses"
         places = ROOM_MIN
-        while 2 * places * SAMPLE <= room and places < ROOM_MAX:
+        while places * SAMPLE < room and places < ROOM_MAX:
             places *= 2
         self._sampled = Shadow(places, SAMPLE)
         self._recent = Shadow(RECENT, 1)
@@ -154,6 +157,7 @@ class Worth:
             self.pays = True
             self.switches += 1
             self.credit = _START + price
+            self._price = price
             self._part = min(2 * self._part, PART_MAX)
             self._missed = self._filled = 0
             self.why = ""

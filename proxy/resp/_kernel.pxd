@@ -33,6 +33,7 @@ cdef class RouteMap:
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
+    cdef note(self, Worth worth, const char *p, Py_ssize_t at, Py_ssize_t end)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
     cdef Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil
     cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat)

@@ -190,7 +190,6 @@ cdef class RouteMap:
         cdef int kind
         cdef Py_ssize_t reads = 0
         cdef Worth worth = self.worth
-        cdef bint many = False
         self.tells = False
         if limit > RUN_MAX:
             limit = RUN_MAX
@@ -206,7 +205,6 @@ cdef class RouteMap:
                 at = pos + HEAD_SIZE - 1
                 args = 2
                 first = 1
-                many = False
             else:
                 if p[pos] != c'*':
                     return self.stop(count, pos, C_ODD, reads)
@@ -237,10 +235,9 @@ cdef class RouteMap:
                     kind = self.find(p + at, size)
                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
                         return self.stop(count, pos, kind, reads)
-                    many = p[at] == c'M' or p[at] == c'm'  # MGET is the one READ that begins so
-                elif worth is not None and kind == C_READ and (many or i == 1):
-                    worth._note(_mix(p + at, size))
                 at += size + 2
+            if worth is not None and kind == C_READ:
+                self.note(worth, p, pos, end)
             self.last = pos
             pos = at
             if kind == C_TELL:
@@ -248,6 +245,21 @@ cdef class RouteMap:
             self.classes[count] = kind == C_READ
             reads += kind == C_READ
             count += 1
+
+    cdef note(self, Worth worth, const char *p, Py_ssize_t at, Py_ssize_t end):
+        """Tell of the keys that the whole canonical READ at p[at:] reads; not before it is whole, or it would be told of again."""
+        cdef Py_ssize_t i, args = 0, size = 0
+        cdef bint many = False
+        at = _count(p, at + 1, end, &args)
+        for i in range(args):
+            at = _count(p, at + 1, end, &size)
+            if i == 0:
+                many = p[at] == c'M' or p[at] == c'm'  # MGET is the one READ that begins so
+            elif many or i == 1:
+                worth._note(_mix(p + at, size))
+            else:
+                break
+            at += size + 2
 
     cpdef bytes key(self, bytes data, Py_ssize_t pos):
         """The word behind the name in the whole canonical request at pos, None where there is none such.

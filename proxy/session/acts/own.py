@@ -19,6 +19,7 @@ from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.sending import MUTE_SKIP
 from ...hot.session import LAST_GETORSET
+from ...resp.kernel import mix
 from ...resp.modes import Mode
 from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode
@@ -68,6 +69,8 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
         ticket = space.admit(key)
         if ticket is not None:
             fill = Fill(space, ticket, now)
+    elif session.near.bypassed is not None:
+        session.near.bypassed.note(mix(key))
     place = _place(session)
     lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:

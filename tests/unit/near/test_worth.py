@@ -114,6 +114,38 @@ def test_who_turned_out_not_to_pay_must_earn_twice_as_much_each_time(worth: Any)
     assert read_until_it_pays(worth, evenly(500), 1_000_000) < needed[1]
 
 
+def test_what_the_fills_will_cost_is_not_taken_back_and_proves_nothing(worth: Any) -> None:
+    bypass(worth)
+    first = read_until_it_pays(worth, evenly(3000), 1_000_000)
+    credit = worth.credit
+    reads = worth.next_look
+
+    worth.look(0, reads + 500, 500, 500, ROOM)  # with the first fills
+
+    assert credit - START > 3000 * FILL // 2
+    assert worth.credit < credit
+    bypass(worth, reads + 100 * START)
+    assert read_until_it_pays(worth, evenly(3000), 1_000_000) > 1.2 * first
+
+
+@pytest.mark.parametrize("others", [(1 << 33, 2 << 33), (1 << 33, 2 << 33 | 1)])
+def test_two_keys_of_one_place_do_not_drive_each_other_out(worth: Any, others: Any) -> None:
+    """Beside an empty one, whichever of both their hashes name."""
+    bypass(worth)
+
+    for _ in range(200):
+        for other in others:
+            worth.note(other)
+
+    assert worth.pays
+
+
+def test_a_hot_set_that_just_fits_pays_again(worth: Any) -> None:
+    bypass(worth)
+
+    assert read_until_it_pays(worth, evenly(100_000), 600_000) < 600_000
+
+
 def test_what_must_be_earned_has_a_bound(worth: Any) -> None:
     for _ in range(12):
         bypass(worth, worth.next_look + 100 * START)

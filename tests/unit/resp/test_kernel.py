@@ -830,6 +830,19 @@ def test_a_walk_tells_of_the_keys_that_are_read(kernel: Any) -> None:
     assert worth.reads == 900
 
 
+def test_a_walk_tells_of_keys_when_their_request_is_whole(kernel: Any) -> None:
+    names = kernel.RouteMap({b"MGET": 25})
+    names.worth = worth = Worth()
+    worth.look(0, START + 1, 0, 0, 0)
+    data = b"*101\r\n$4\r\nMGET\r\n" + b"".join(bulk(b"%d" % key) for key in range(100))
+
+    for end in range(0, len(data) + 1, 7):
+        names.scan(data[:end], 0, 256)
+    names.scan(data, 0, 256)
+
+    assert worth.reads == 100
+
+
 @pytest.mark.parametrize(
     ("data", "flat"),
     [

@@ -12,6 +12,7 @@ from nearhit.proxy.custom.spec import Call, CommandSpec
 from nearhit.proxy.errors import LoadError, NoLoader, OddReply
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.near.worth import START
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.session.acts.own import IN_MULTI, NOAUTH
@@ -323,6 +324,26 @@ async def test_the_second_read_fills_the_near_cache_and_the_third_is_answered_th
 
     assert client.took() == A * 2
     assert tracked(world).quiet
+
+
+async def test_reads_that_pass_the_near_cache_by_are_told_of(near_own: Own) -> None:
+    """Or it would never pay again, whatever they read."""
+    world = near_own.world
+    client = world.client()
+    await shared(world, client)
+    client.send(b"GETORSET", b"k")
+    await world.settle()
+    tracked(world).take()
+    tracked(world).reply(A)
+    await world.settle()
+    space = client.session.near.space
+    assert space is not None
+    space.worth.look(0, START + 1, 0, 0, 0)
+
+    client.send(b"GETORSET", b"k")
+    await world.settle()
+
+    assert space.worth.reads == 1
 
 
 # --- All others
