@@ -15,9 +15,9 @@ cdef class Shadow:
     cdef public long long earned
     cdef public Py_ssize_t filled
     @cython.locals(at=cython.ulonglong, mark=cython.uint, held=cython.uint)
-    cdef void _read(self, unsigned long long mixed) noexcept
+    cdef void read(self, unsigned long long mixed) noexcept
     @cython.locals(at=cython.ulonglong, mark=cython.uint)
-    cdef void _forget(self, unsigned long long mixed) noexcept
+    cdef void forget(self, unsigned long long mixed) noexcept
 
 
 @cython.final

@@ -48,7 +48,7 @@ class Shadow:
         self.earned = 0
         self.filled = 0  # keys that it would have bought
 
-    def _read(self, mixed: int) -> None:
+    def read(self, mixed: int) -> None:
         # The lowest bit of a mark tells that the key was seen a second time: then it is filled.
         keys = self.keys
         at = mixed & self.mask & ~1
@@ -75,7 +75,7 @@ class Shadow:
         if self.earned < 0:
             self.earned = 0
 
-    def _forget(self, mixed: int) -> None:
+    def forget(self, mixed: int) -> None:
         """It is being written: the next read of it is a miss that must be filled."""
         keys = self.keys
         at = mixed & self.mask & ~1
@@ -151,7 +151,7 @@ class Worth:
         """Come back if this shadow would have earned enough."""
         if shadow is None:
             return
-        shadow._read(mixed)
+        shadow.read(mixed)
         price = _FILL * shadow.keys_each * shadow.filled
         if shadow.earned > (_LOOK + price // 8) * self._part:
             self.pays = True
@@ -167,4 +167,4 @@ class Worth:
         """While bypassed: a key with this hash is being written."""
         for shadow in (self._sampled, self._recent):
             if shadow is not None:
-                shadow._forget(mixed)
+                shadow.forget(mixed)
