@@ -46,15 +46,19 @@ def test_thousands_of_transactions_open_no_new_connections(steady: Pair) -> None
     clients = [Link(proxy.port) for _ in range(10)]
     one = command("MULTI") + command("INCR", "n") + command("EXEC")
     with link(server.port) as direct:
-        _transactions(clients, one, 10)
-        before = _connections(direct)
+        before, warmed = -1, 0
+        while _connections(direct) != before:  # those kept ready are opened when the need is seen
+            before = _connections(direct)
+            _transactions(clients, one, 50)
+            warmed += 500
+            assert warmed < 10_000
         begin = time.monotonic()
 
         _transactions(clients, one, 600)
 
         rate = 6000 / (time.monotonic() - begin)
         assert _connections(direct) == before
-        assert direct.ask("GET", "n") == b"$4\r\n6100\r\n"
+        assert int(direct.ask("GET", "n").split()[1]) == 6000 + warmed
     for client in clients:
         client.close()
     assert rate > 1000, f"{rate:.0f} transactions a second: too slow to mean anything"
