@@ -10,7 +10,7 @@ Tests start hundreds of Nearhits: what the first one compiles of its modules the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +21,7 @@ from xdist.workermanage import WorkerController
 
 WORKERS = 2
 # Where workers write the names of tests marked alone (names are all that xdist hands on), and where
-# Python keeps what it compiled: beside the sources it may have been told not to, or not be let.
+# Python keeps what it compiled, if it was told not to keep that beside the sources.
 FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
 
 
@@ -47,8 +47,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[FOLDER] = TemporaryDirectory(prefix="nearhit-tests-")
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{config.stash[FOLDER].name}/compiled")
+        if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+            os.environ.setdefault("PYTHONPYCACHEPREFIX", f"{config.stash[FOLDER].name}/compiled")
         config.option.loadscopereorder = False  # else files of many tests come first, alone or not
 
 
@@ -65,14 +65,15 @@ def pytest_configure_node(node: WorkerController) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not hasattr(config, "workerinput"):
         return
-    # The longest files are in tests/ itself: begun late, they would keep one worker waiting.
-    items.sort(key=lambda item: (*map(_marked(item), ("alone", "waits")), len(item.path.parts)))
+    items.sort(key=_turn)
     names = [item.nodeid for item in items if item.get_closest_marker("alone")]
     Path(config.workerinput["alone"]).write_text("\0".join(names))
 
 
-def _marked(item: pytest.Item) -> Callable[[str], bool]:
-    return lambda name: item.get_closest_marker(name) is not None
+def _turn(item: pytest.Item) -> tuple[bool, bool, int]:
+    """The longest files are in tests/ itself: begun late, they would keep one worker waiting."""
+    alone, waits = item.get_closest_marker("alone"), item.get_closest_marker("waits")
+    return alone is not None, waits is not None, len(item.path.parts)
 
 
 @pytest.hookimpl(optionalhook=True)

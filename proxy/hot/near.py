@@ -22,7 +22,6 @@ class NearReading:
         self.cache = cache  # what forgets the keys that the client writes; None: nobody reads near
         self.space: Space | None = None  # None: this client reads nothing near
         self.lane: LaneCore | None = None  # the tracked one
-        self.bypassed: Worth | None = None  # what wants to know of the reads that pass here
         self.fresh_after = -1  # answers of the lane
         self.again = 0.0  # when to look for a space again, where there was no room; 0: never
         self.unsent = 0  # bytes out of the near cache that were not handed to the socket yet
@@ -55,6 +54,11 @@ class NearReading:
         """Whether what stands here is as new as anything that the client has been told."""
         return self.lane is not None and self.lane.done > self.fresh_after
 
+    def _passing(self) -> Worth | None:
+        """The account of the space, while its reads pass: it is to be told of them."""
+        space = self.space
+        return None if space is None or not space.open or space.worth.pays else space.worth
+
     def _elsewhere(self) -> None:
         """A request goes elsewhere whose answer may be newer than what stands here."""
         self.fresh_after = _PENDING
@@ -63,6 +67,10 @@ class NearReading:
         """All that went elsewhere is answered."""
         if self.fresh_after == _PENDING and self.lane is not None:
             self.fresh_after = self.lane.sent
+
+    @property
+    def passing(self) -> Worth | None:
+        return self._passing()
 
     def elsewhere(self) -> None:
         self._elsewhere()

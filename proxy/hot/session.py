@@ -115,7 +115,7 @@ class SessionCore(Sender):
                 if far:
                     far = False
                     routes = self.maps[_FAR]
-                    routes.worth = self.near.bypassed
+                    routes.worth = self.near._passing()
                     count = routes.scan(data, pos, limit)
                     routes.worth = None
                 else:
@@ -184,9 +184,7 @@ class SessionCore(Sender):
         the tracked lane."""
         near = self.near
         space = near.space
-        near.bypassed = None
         if space is not None and space.open and not space._pays():
-            near.bypassed = space.worth
             return _NOT_NEAR
         if self.head is not None or self.mute:
             return _NOT_NEAR

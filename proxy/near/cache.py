@@ -240,7 +240,7 @@ class NearCache:
         return self._past_misses + sum(space.misses for space in self.spaces.values())
 
     @property
-    def bypassed(self) -> int:
+    def unpaid(self) -> int:
         """Spaces whose reads pass, because it does not pay to keep them."""
         return sum(not space.worth.pays for space in self.spaces.values())
 
@@ -366,9 +366,8 @@ class NearCache:
             if not entry.freq or not chances or entry.deadline <= now:
                 self._drop(entry)
                 self.evictions += 1
-                self.sketch.sampled = (
-                    True  # which way of keeping is the better one begins to matter
-                )
+                # From now on it matters which way of keeping is the better one.
+                self.sketch.sampled = True
                 continue
             chances -= 1
             queue.remove(entry)

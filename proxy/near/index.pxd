@@ -4,6 +4,9 @@
 cimport cython
 
 
+cdef unsigned int _tag(Py_hash_t mixed) noexcept
+
+
 @cython.final
 cdef class Entry:
     cdef public object space

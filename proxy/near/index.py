@@ -18,6 +18,10 @@ from collections.abc import Iterator
 PLACES_MIN = 8
 
 
+def _tag(mixed: int) -> int:
+    return mixed >> 30 & 0x7FFFFFFF | 1  # never 0; the kernel has the same
+
+
 class Entry:
     """A reply, and its place in a queue. ``freq`` is all that a hit touches."""
 
@@ -112,7 +116,7 @@ class Index:
 
     def find(self, key: bytes, mixed: int) -> Entry | None:
         at = mixed & self.mask
-        tag = mixed >> 30 & 0x7FFFFFFF | 1
+        tag = _tag(mixed)
         while self.tags[at]:
             if self.tags[at] == tag:
                 entry = self.slots[at]
@@ -135,7 +139,7 @@ class Index:
         at = entry.mixed & self.mask
         while self.tags[at]:
             at = at + 1 & self.mask
-        self.tags[at] = entry.mixed >> 30 & 0x7FFFFFFF | 1
+        self.tags[at] = _tag(entry.mixed)
         self.slots[at] = entry
 
     def remove(self, entry: Entry) -> None:

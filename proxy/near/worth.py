@@ -32,7 +32,7 @@ RECENT = 256  # keys of those reads that are remembered
 ROOM_MIN, ROOM_MAX = 16, 65536
 
 _HIT, _MISS, _FILL, _START, _LOOK = HIT, MISS, FILL, START, LOOK
-_SAMPLE, _RECENT = SAMPLE, RECENT
+_SAMPLE = SAMPLE
 
 
 class Shadow:

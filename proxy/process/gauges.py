@@ -42,7 +42,7 @@ def read_near(stats: Stats, near: NearCache) -> None:
     for name, read in counters.items():
         stats.counter(name, read)
     stats.gauge("near_stale_max_ms", lambda: STALE_MAX_MS)
-    stats.gauge("near_bypass", lambda: near.bypassed)
+    stats.gauge("near_bypass", lambda: near.unpaid)
     stats.gauge("near_entries", lambda: near.entries)
     stats.gauge("near_bytes", lambda: near.used)
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 EVERY = 0.1  # seconds between looks
 SERVED = 0.9  # of the steady hit ratio
@@ -37,12 +36,7 @@ class Watch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *why: object) -> None:
         assert self._thread is not None
         self._end.set()
         self._thread.join()

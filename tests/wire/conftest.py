@@ -79,3 +79,10 @@ def locked_twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
 def resp(request: pytest.FixtureRequest) -> int:
     """The protocol that the connections of a test speak."""
     return int(request.param)
+
+
+@pytest.fixture(params=["direct", "proxy"])
+def side(request: pytest.FixtureRequest, twins: Twins) -> Side:
+    """Each of both, for what must be so on each."""
+    twins.reset()
+    return twins.direct if request.param == "direct" else twins.proxied

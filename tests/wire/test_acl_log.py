@@ -8,14 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from .conftest import Side, Twins
+from .conftest import Side
 from .link import Link, command
-
-
-@pytest.fixture(params=["direct", "proxy"])
-def side(request: pytest.FixtureRequest, twins: Twins) -> Side:
-    twins.reset()
-    return twins.direct if request.param == "direct" else twins.proxied
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers import wait_for
 
-from .conftest import Side, Twins
+from .conftest import Side
 from .link import Link, command
 
 Connect = Callable[[], Link]
@@ -19,10 +19,8 @@ LOOP = command("EVAL", "while 1 do redis.call('ping') end", 0)
 PAUSE = ["CLIENT", "PAUSE", "100000", "WRITE"]
 
 
-@pytest.fixture(params=["direct", "proxy"])
-def side(request: pytest.FixtureRequest, twins: Twins) -> Iterator[Side]:
-    twins.reset()
-    side = twins.direct if request.param == "direct" else twins.proxied
+@pytest.fixture
+def side(side: Side) -> Iterator[Side]:
     side.control.ask("CONFIG", "SET", "busy-reply-threshold", 10)
     yield side
     side.control.ask("CLIENT", "UNPAUSE")

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from .conftest import Side, Twins
+from .conftest import Side
 from .frames import children, payload
 from .link import Link
 
@@ -17,12 +17,6 @@ RIGHTS = {
     "transactions": "+get +set +multi +exec +info",
     "tracks": "+get +set +client|tracking +client|caching +pttl",
 }
-
-
-@pytest.fixture(params=["direct", "proxy"])
-def side(request: pytest.FixtureRequest, twins: Twins) -> Side:
-    twins.reset()
-    return twins.direct if request.param == "direct" else twins.proxied
 
 
 @pytest.fixture

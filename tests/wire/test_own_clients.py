@@ -13,17 +13,11 @@ import pytest
 
 from tests.servers import wait_for
 
-from .conftest import Side, Twins
+from .conftest import Side
 from .frames import children, payload
 from .link import PATIENCE, Link, command
 
 Connect = Callable[[], Link]
-
-
-@pytest.fixture(params=["direct", "proxy"])
-def side(request: pytest.FixtureRequest, twins: Twins) -> Side:
-    twins.reset()
-    return twins.direct if request.param == "direct" else twins.proxied
 
 
 @pytest.fixture

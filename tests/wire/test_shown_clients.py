@@ -18,12 +18,6 @@ from .link import Link, command
 Connect = Callable[[], Link]
 
 
-@pytest.fixture(params=["direct", "proxy"])
-def side(request: pytest.FixtureRequest, twins: Twins) -> Side:
-    twins.reset()
-    return twins.direct if request.param == "direct" else twins.proxied
-
-
 @pytest.fixture
 def connect(side: Side) -> Iterator[Connect]:
     with ExitStack() as stack:

@@ -69,8 +69,8 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
         ticket = space.admit(key)
         if ticket is not None:
             fill = Fill(space, ticket, now)
-    elif session.near.bypassed is not None:
-        session.near.bypassed.note(mix(key))
+    elif (worth := session.near.passing) is not None:
+        worth.note(mix(key))
     place = _place(session)
     lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.hot.answers import WINDOW_MAX
@@ -15,18 +14,6 @@ from tests.nearness import well_known
 
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
 WRONGTYPE = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-def client(world: World) -> Client:
-    return world.client()
 
 
 async def connected(world: World, client: Client) -> Upstream:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.hot.near import NearReading
@@ -15,18 +13,6 @@ from nearhit.proxy.resp.requests import encode
 from tests.fakes import Client, World
 
 GET, PING = encode([b"GET", b"k"]), encode([b"PING"])
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-def client(world: World) -> Client:
-    return world.client()
 
 
 def sender() -> Sender:

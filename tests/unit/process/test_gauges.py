@@ -46,7 +46,7 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         invalidations=6,
         entries=7,
         used=8,
-        bypassed=13,
+        unpaid=13,
         turned={"misses": 14, "fills": 15},
         flushes={"lost": 9, "silent": 10, "null": 11, "flushed": 12},
     )

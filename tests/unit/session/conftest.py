@@ -7,19 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.near.cache import NearCache
 
-from tests.fakes import Client, World
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    yield world
-    await world.close()
-
-
-@pytest.fixture
-def client(world: World) -> Client:
-    return world.client()
+from tests.fakes import World
+from tests.worlds import client as client
+from tests.worlds import world as world
 
 
 @pytest.fixture
