@@ -2,13 +2,22 @@
 # The types of lane.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
-from nearhit.proxy.hot.answers cimport RunSlot, Turn
+from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
 cdef int _PUSH, _BROKEN, _TURN_BYTES
 
 
+cdef class PartCore(RunSlot):
+    cdef public Py_ssize_t errors
+
+
+cdef class Router:
+    cdef _route(self, bytes data, object place)
+
+
 cdef class LaneCore:
+    cdef public Router router
     cdef public object state
     cdef public object waiting
     cdef public list out
@@ -26,7 +35,7 @@ cdef class LaneCore:
     cdef public Py_ssize_t heavy
     cdef public bint plain_framing
     cdef public object call_soon
-    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, turn=Turn)
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, turn=Turn)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
     @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, turn=Turn, marks=bytes)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from ..resp.kernel import BROKEN, PUSH, Cutter
-from .answers import RunSlot, Slot
+from .answers import Answers, RunSlot, Slot
 
 
 class LaneState(Enum):
@@ -30,6 +30,21 @@ TURN_BYTES = 128 * 1024
 
 # C integers in the compiled form (lane.pxd), for the comparisons of every reply.
 _PUSH, _BROKEN, _TURN_BYTES = PUSH, BROKEN, TURN_BYTES
+
+
+class PartCore(RunSlot):
+    """A run whose replies are looked at when all of them are there (parts.py)."""
+
+    def __init__(self, session: Answers, want: int) -> None:
+        super().__init__(session, want)
+        self.errors = 0  # replies that are errors
+
+
+class Router:
+    """What takes the requests of a lane that stands for the lanes of several servers (parts.py)."""
+
+    def _route(self, data: bytes, place: Slot) -> None:
+        raise NotImplementedError
 
 
 class LaneCore:
@@ -55,11 +70,15 @@ class LaneCore:
         # Replies are told apart by their ends alone: no tunnel, no subscriptions.
         self.plain_framing = True
         self.call_soon = call_soon
+        self.router: Router | None = None  # has connections of its own, and this lane none
 
     def _send(self, data: bytes, slot: Slot) -> None:
         """Queue whole requests and the slot that waits for their replies."""
         if self.state is not READY:
             self.send_later(data, slot)
+            return
+        if self.router is not None:
+            self.router._route(data, slot)
             return
         # One write per loop turn carries what all sessions sent: this is what cuts the upstream's
         # CPU to a third (tests.bench, upstream column at P=1).
@@ -105,7 +124,7 @@ class LaneCore:
             if cutter.places:
                 cutter.places.clear()  # of the last cut, or of a push
             slot = waiting[0]
-            if type(slot) is RunSlot:
+            if type(slot) is RunSlot or isinstance(slot, PartCore):
                 run = slot
                 if run.marks is None:
                     at = cutter.cut(data, pos, run.want, False)
@@ -122,6 +141,9 @@ class LaneCore:
                     if not run.want:
                         waiting.popleft()
                         self.done += 1
+                    if cutter.errors and isinstance(slot, PartCore):
+                        part = slot
+                        part.errors += cutter.errors
                     if run.flat and cutter.places:
                         run.feed(cutter.flat(data, pos, at))
                     else:

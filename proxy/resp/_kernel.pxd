@@ -35,6 +35,7 @@ cdef class RouteMap:
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
     cdef note(self, Worth worth, const char *p, Py_ssize_t at, Py_ssize_t end)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
+    cpdef Py_ssize_t hash_slot(self, bytes data, Py_ssize_t pos)
     cdef Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil
     cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat)
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
@@ -44,6 +45,7 @@ cdef class Cutter:
     cdef readonly Py_ssize_t done
     cdef readonly Py_ssize_t bulks
     cdef readonly Py_ssize_t nulls
+    cdef readonly Py_ssize_t errors
     cdef public list places
     cdef readonly int stop
     cdef Py_ssize_t pending
@@ -61,3 +63,4 @@ cdef class Cutter:
 
 
 cpdef unsigned long long mix(bytes key)
+cpdef Py_ssize_t hash_slot(bytes key)

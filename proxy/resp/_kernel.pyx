@@ -99,6 +99,45 @@ cpdef unsigned long long mix(bytes key):
     return _mix(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
 
 
+cdef unsigned short CRC[256]
+
+
+cdef void _fill_crc() noexcept:
+    """CRC-16/XMODEM, of which hash slots are made (redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec)."""
+    cdef unsigned int value
+    for i in range(256):
+        value = i << 8
+        for _ in range(8):
+            value = value << 1 ^ 0x1021 if value & 0x8000 else value << 1
+        CRC[i] = value & 0xFFFF
+
+
+_fill_crc()
+
+
+cdef inline Py_ssize_t _hash_slot(const char *p, Py_ssize_t size) noexcept nogil:
+    """The hash slot of a key: of what stands in its first {braces}, where that is not empty."""
+    cdef Py_ssize_t i, first, last
+    cdef unsigned int value = 0
+    for first in range(size):
+        if p[first] == c'{':
+            for last in range(first + 1, size):
+                if p[last] == c'}':
+                    if last > first + 1:
+                        p += first + 1
+                        size = last - first - 1
+                    break
+            break
+    for i in range(size):
+        value = (value << 8 & 0xFFFF) ^ CRC[value >> 8 ^ <unsigned char>p[i]]
+    return value & 16383
+
+
+cpdef Py_ssize_t hash_slot(bytes key):
+    """The slot that a key has in a cluster."""
+    return _hash_slot(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+
+
 cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *value) noexcept nogil:
     """A canonical count and its CRLF at p[at:]; the offset behind, -1: more bytes needed, -2: not canonical."""
     cdef Py_ssize_t start = at
@@ -291,6 +330,39 @@ cdef class RouteMap:
         self.words = args
         return PyBytes_FromStringAndSize(p + start, length)
 
+    cpdef Py_ssize_t hash_slot(self, bytes data, Py_ssize_t pos):
+        """The hash slot of the word behind the name in the whole canonical request at pos, -1 where its class is not
+        PLAIN or there is no such word. Sets `end`, the offset behind the request."""
+        cdef const char *p = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t at, args, size = 0, found = -1
+        cdef Py_ssize_t i, first = 0
+        self.end = pos
+        if end - pos >= HEAD_SIZE and memcmp(p + pos, HEAD, HEAD_SIZE) == 0 and self.get_kind == C_PLAIN:
+            at = pos + HEAD_SIZE - 1
+            args = 2
+            first = 1
+        else:
+            if pos >= end or p[pos] != c'*':
+                return -1
+            at = _count(p, pos + 1, end, &args)
+            if at < 0 or args < 2 or args > ARGS_MAX:
+                return -1
+        for i in range(first, args):
+            if at >= end or p[at] != c'$':
+                return -1
+            at = _count(p, at + 1, end, &size)
+            if at < 0 or size > BULK_MAX or at + size + 2 > end:
+                return -1
+            if i == 0:
+                if self.find(p + at, size) != C_PLAIN:
+                    return -1
+            elif i == 1:
+                found = _hash_slot(p + at, size)
+            at += size + 2
+        self.end = at
+        return found
+
     cdef inline Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil:
         """The offset behind the whole canonical request of two words and class NEAR at pos, and where its key is; 0: it is none."""
         cdef Py_ssize_t at, args
@@ -430,11 +502,11 @@ cdef class Cutter:
         """Consume up to `want` whole replies from pos; the offset reached.
 
         Sets `done` (replies completed in this call), `bulks` and `nulls` (strings completed in this call, and
-        nulls `$-1` and `_`, at any depth) and `stop`: DRY (bytes ran out), DONE, PUSH (a push
+        nulls `$-1` and `_`, at any depth), `errors` (replies that began with `-`) and `stop`: DRY (bytes ran out), DONE, PUSH (a push
         stands at the offset; pass pushes=True to consume it as one reply), BROKEN (not RESP)."""
         cdef const char *p = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
-        cdef Py_ssize_t done = 0, bulks = 0, nulls = 0
+        cdef Py_ssize_t done = 0, bulks = 0, nulls = 0, errors = 0
         cdef char c
         self.stop = C_DRY
         while pos < end:
@@ -461,6 +533,7 @@ cdef class Cutter:
                     break
                 if self.pending == 0:
                     self.pending = 1
+                    errors += c == c'-'
                 if c == c'_' and self.places is not None:
                     self.places.append(pos)
                 pos += 1
@@ -535,6 +608,7 @@ cdef class Cutter:
                             self.stop = C_DONE
                             break
         self.done = done
+        self.errors = errors
         self.bulks = bulks
         self.nulls = nulls
         return pos

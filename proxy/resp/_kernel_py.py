@@ -5,6 +5,7 @@ The semantics are described once, in the compiled kernel's docstrings."""
 from __future__ import annotations
 
 import re
+from binascii import crc_hqx
 from collections.abc import Mapping
 from typing import Final
 
@@ -93,6 +94,14 @@ class RouteMap:
         self.words, self.route = len(words), self.get(words[0])
         return words[1]
 
+    def hash_slot(self, data: bytes, pos: int) -> int:
+        self.end = pos
+        found = _words(data, pos)
+        if found is None or len(found[0]) < 2 or self.get(found[0][0]) != PLAIN:
+            return -1
+        words, self.end = found
+        return hash_slot(words[1])
+
     def near(
         self,
         data: bytes,
@@ -171,6 +180,12 @@ def mix(key: bytes) -> int:
     return mixed ^ mixed >> 32
 
 
+def hash_slot(key: bytes) -> int:
+    _, _, behind = key.partition(b"{")
+    tag, closed, _ = behind.partition(b"}")
+    return crc_hqx(tag if tag and closed else key, 0) & 16383
+
+
 def _keys_read(data: bytes, pos: int) -> list[bytes]:
     found = _words(data, pos)
     assert found is not None
@@ -246,6 +261,7 @@ class Cutter:
         self.done = 0
         self.bulks: int = 0
         self.nulls: int = 0
+        self.errors = 0
         self.places: list[int] | None = None
         self.stop = DRY
         self._pending = 0
@@ -259,7 +275,7 @@ class Cutter:
         return self._pending != 0 or self._state != _AT_TYPE
 
     def cut(self, data: bytes, pos: int, want: int, pushes: bool = False) -> int:
-        self.stop, self.done, self.bulks, self.nulls = DRY, 0, 0, 0
+        self.stop, self.done, self.bulks, self.nulls, self.errors = DRY, 0, 0, 0, 0
         end = len(data)
         while pos < end:
             if self._state == _AT_TYPE:
@@ -327,7 +343,9 @@ class Cutter:
         else:
             self.stop = BROKEN
             return False
-        self._pending = self._pending or 1
+        if not self._pending:
+            self._pending = 1
+            self.errors += kind == 0x2D
         return True
 
     def _line_end(self, step: bytes) -> bool:

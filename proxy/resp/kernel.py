@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, mix, pack_keys, pack_sets, split
+    from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, hash_slot, mix, pack_keys, pack_sets, split
 else:
     try:
         from ._kernel import (
@@ -15,6 +15,7 @@ else:
             PUSH,
             Cutter,
             RouteMap,
+            hash_slot,
             mix,
             pack_keys,
             pack_sets,
@@ -28,6 +29,7 @@ else:
             PUSH,
             Cutter,
             RouteMap,
+            hash_slot,
             mix,
             pack_keys,
             pack_sets,
@@ -47,6 +49,7 @@ __all__ = [
     "PUSH",
     "Cutter",
     "RouteMap",
+    "hash_slot",
     "mix",
     "pack_keys",
     "pack_sets",

@@ -1,0 +1,54 @@
+# cython: language_level=3
+# The types of parts.py: a header beside a .py has it compiled (.build/nearhit_build.py).
+
+cimport cython
+from nearhit.proxy.hot.answers cimport RunSlot
+from nearhit.proxy.hot.fills cimport Fill
+from nearhit.proxy.hot.lane cimport LaneCore, PartCore, Router
+from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
+
+cdef Py_ssize_t _CACHING, _STREAM_AT
+
+
+cdef class Part(PartCore):
+    cdef public RouterCore router
+    cdef public object place
+    cdef public bytes data
+    cdef public Weave weave
+    cdef public Part next
+    cdef public LaneCore lane
+    cdef public Py_ssize_t size
+    cdef public bint whole
+    cdef public bint streams
+    cdef public int tries
+    cdef public double until
+    cpdef feed(self, bytes chunk)
+    cdef bint _is_first(self) except -1
+    cdef _stream(self, bytes chunk)
+    @cython.locals(weave=Weave)
+    cdef _finish(self)
+
+
+cdef class Weave:
+    cdef public RouterCore router
+    cdef public object place
+    cdef public Part first
+    cdef public Part last
+    cdef public bint failed
+    cdef _add(self, Part part)
+    @cython.locals(part=Part)
+    cdef _advance(self)
+
+
+cdef class RouterCore(Router):
+    cdef public CRouteMap routes
+    cdef short[:] owners
+    cdef public list lanes
+    cdef public dict gates
+    cdef public Py_ssize_t owing
+    @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
+    cdef _route(self, bytes data, object place)
+    @cython.locals(part=Part, run=RunSlot)
+    cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
+    @cython.locals(found=Py_ssize_t, owner=int)
+    cdef _fill(self, bytes data, Fill place)

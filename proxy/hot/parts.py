@@ -1,0 +1,278 @@
+# cython: annotation_typing=False, language_level=3
+"""What goes to several servers and comes back as if it had gone to one.
+
+    send(data, place) ─▶ RouterCore ─┬─ Part ─▶ lane of node A ─┐
+                                     ├─ Part ─▶ lane of node B ─┤ in any order
+                                     └─ ...                     │
+    place  ◀── fed from the front ── Weave ◀────────────────────┘
+
+A part holds its requests until they are answered, for what is answered with a redirection is sent
+again. Knows hash slots and which lane has them; what to do with redirections, with requests of
+many keys or none, and with slots on the move is cluster/'s: RouterCore's methods that raise
+NotImplementedError."""
+
+from __future__ import annotations
+
+# Names with _ are C functions, which the other files of this room call too.
+# pyright: reportPrivateUsage=false
+from array import array
+from typing import Any
+
+from ..errors import ProxyError
+from ..resp.kernel import RouteMap
+from .answers import RunSlot, Slot
+from .fills import Fill
+from .lane import LaneCore, PartCore, Router
+
+# Who reads the replies to the proxy's own questions: no client.
+NOBODY: Any = None
+# One reply is passed on as it comes from this size on; smaller ones are looked at whole.
+STREAM_AT = 64 * 1024
+
+_CACHING = len(b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n")
+_STREAM_AT = STREAM_AT
+
+
+class Part(PartCore):
+    """The place of consecutive requests in one lane. Their replies are gathered: only when all are
+    there is known whether any is to be asked for elsewhere."""
+
+    def __init__(self, router: RouterCore, place: Slot, data: bytes, count: int) -> None:
+        super().__init__(NOBODY, count)
+        self.router = router
+        self.place = place
+        self.data = data
+        self.weave: Weave | None = None
+        self.next: Part | None = None
+        self.lane: LaneCore | None = None  # where it was sent
+        self.size = 0
+        self.whole = False
+        self.streams = False
+        self.tries = 0  # how often it was sent again
+        self.until = 0.0  # to be given up then; 0: was never sent again
+
+    def feed(self, chunk: bytes) -> None:
+        if self.streams:
+            self._stream(chunk)
+            return
+        if self.parts is None:
+            self.parts = [chunk]
+        else:
+            self.parts.append(chunk)
+        self.size += len(chunk)
+        if not self.want:
+            if self.errors:
+                self.router.look(self)
+            else:
+                self._finish()
+        elif self.size > _STREAM_AT and self.count == 1 and not self.errors and self._is_first():
+            self.streams = True
+            chunk = b"".join(self.parts)
+            self.parts = None
+            self._stream(chunk)
+
+    def fail(self, why: ProxyError, inside: bool) -> None:
+        if self.streams:
+            self.want = 0
+            self.router.owing -= 1
+            self.place.fail(why, True)
+        else:
+            self.router.lost(self, why)
+
+    def _is_first(self) -> bool:
+        return self.weave is None or self.weave.first is self
+
+    def _stream(self, chunk: bytes) -> None:
+        place = self.place
+        if self.want:
+            place.feed(chunk)
+            return
+        self.router.owing -= 1
+        place.want -= 1
+        place.feed(chunk)
+        if self.weave is not None:
+            self.weave.first = self.next
+            self.weave._advance()
+
+    def _finish(self) -> None:
+        """All replies are here, and final."""
+        self.whole = True
+        weave, place = self.weave, self.place
+        if weave is None:
+            self.router.owing -= self.count
+            assert self.parts is not None
+            place.want -= self.count
+            place.feed(self.parts[0] if len(self.parts) == 1 else b"".join(self.parts))
+        elif weave.first is self:
+            weave._advance()
+
+    # The same for callers outside of the compiled path.
+
+    def finish(self, reply: bytes) -> None:
+        """This is what is to be handed on for it."""
+        self.want = 0
+        self.parts = [reply]
+        self._finish()
+
+
+class Weave:
+    """The parts of one place, in the order of its requests."""
+
+    def __init__(self, router: RouterCore, place: Slot) -> None:
+        self.router = router
+        self.place = place
+        self.first: Part | None = None
+        self.last: Part | None = None
+        self.failed = False
+
+    def _add(self, part: Part) -> None:
+        part.weave = self
+        if self.first is None:
+            self.first = part
+        else:
+            assert self.last is not None
+            self.last.next = part
+        self.last = part
+
+    def add(self, part: Part) -> None:
+        self._add(part)
+
+    def _advance(self) -> None:
+        """Hand on what stands complete at the front."""
+        part = self.first
+        place = self.place
+        while part is not None and part.whole:
+            self.first = part.next
+            self.router.owing -= part.count
+            if not self.failed and part.count:
+                assert part.parts is not None
+                place.want -= part.count
+                place.feed(part.parts[0] if len(part.parts) == 1 else b"".join(part.parts))
+            part = self.first
+        if part is not None and part.size > _STREAM_AT and part.count == 1 and not part.errors:
+            if part.want and part.parts is not None:
+                part.streams = True
+                chunk = b"".join(part.parts)
+                part.parts = None
+                part._stream(chunk)
+
+    def replace(self, part: Part, others: list[Part]) -> None:
+        """Put these in the place of a part."""
+        for one, behind in zip(others, [*others[1:], part.next], strict=True):
+            one.weave, one.next = self, behind
+        if self.last is part:
+            self.last = others[-1]
+        if self.first is part:
+            self.first = others[0]
+        else:
+            before = self.first
+            while before is not None and before.next is not part:
+                before = before.next
+            assert before is not None
+            before.next = others[0]
+        part.weave = None
+        self._advance()
+
+
+class RouterCore(Router):
+    """Sends each request to the lane that has its hash slot."""
+
+    def __init__(self, routes: RouteMap, owners: array[int]) -> None:
+        self.routes = routes  # PLAIN: commands with one key, which stands behind the name
+        self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
+        self.lanes: list[LaneCore] = []
+        self.gates: dict[int, Any] = {}  # by hash slot: what must wait
+        self.owing = 0  # replies
+
+    def _route(self, data: bytes, place: Slot) -> None:
+        """Send whole requests, and have their place filled in order."""
+        self.owing += place.want
+        if type(place) is Fill:
+            self._fill(data, place)
+            return
+        routes, lanes, gates = self.routes, self.lanes, self.gates
+        end = len(data)
+        pos = begin = count = before = 0
+        lane: LaneCore | None = None
+        weave: Weave | None = None
+        while pos < end:
+            found = routes.hash_slot(data, pos)
+            if found >= 0 and (not gates or found not in gates):
+                owner = self.owners[found]
+                if owner >= 0:
+                    to = lanes[owner]
+                    if to is not lane:
+                        if count:
+                            if weave is None:
+                                weave = Weave(self, place)
+                            self._send_part(
+                                weave, place, routes.part(data, begin, pos), before, count, lane
+                            )
+                            before += count
+                        begin, count, lane = pos, 0, to
+                    count += 1
+                    pos = routes.end
+                    continue
+            if weave is None:
+                weave = Weave(self, place)
+            if count:
+                self._send_part(weave, place, routes.part(data, begin, pos), before, count, lane)
+                before += count
+            pos = self.special(data, pos, found, place, weave)
+            before += 1
+            begin, count, lane = pos, 0, None
+        if count:
+            run = data if not begin else routes.part(data, begin, end)
+            self._send_part(weave, place, run, before, count, lane)
+
+    def _send_part(
+        self,
+        weave: Weave | None,
+        place: Slot,
+        data: bytes,
+        before: int,
+        count: int,
+        lane: LaneCore | None,
+    ) -> None:
+        part = Part(self, place, data, count)
+        if type(place) is RunSlot:
+            run = place
+            part.session = run.session
+            part.flat = run.flat
+            if run.reads:
+                if run.marks is None:
+                    part.reads = count
+                else:
+                    part.marks = run.marks[before : before + count]
+                    part.reads = 1
+        if weave is not None:
+            weave._add(part)
+        part.lane = lane
+        assert lane is not None
+        lane._send(data, part)
+
+    def _fill(self, data: bytes, place: Fill) -> None:
+        """The two requests before the reply that is to be kept: they go nowhere else."""
+        found = self.routes.hash_slot(data, _CACHING)
+        owner = self.owners[found] if found >= 0 and found not in self.gates else -1
+        self.owing -= 2
+        if owner < 0:
+            place.want = 0
+            place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
+        else:
+            self.lanes[owner]._send(data, place)
+
+    # What cluster/ does.
+
+    def special(self, data: bytes, pos: int, found: int, place: Slot, weave: Weave) -> int:
+        """Add the request at ``pos`` to the weave, which is none of one key whose lane is known;
+        the offset behind it. ``found`` is its hash slot, -1 where it was not looked for."""
+        raise NotImplementedError
+
+    def look(self, part: Part) -> None:
+        """Some of a part's replies, which are all here, are errors."""
+        raise NotImplementedError
+
+    def lost(self, part: Part, why: ProxyError) -> None:
+        """Replies of a part will not come."""
+        raise NotImplementedError
