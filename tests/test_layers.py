@@ -16,7 +16,7 @@ proxy keys near
 resp settings
 table hot custom http
 upstream locking
-loading stats
+loading stats cluster
 session
 process
 cli
