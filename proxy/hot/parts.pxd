@@ -17,6 +17,7 @@ cdef class Part(PartCore):
     cdef public Weave weave
     cdef public Part next
     cdef public LaneCore lane
+    cdef public int hash_slot
     cdef public Py_ssize_t size
     cdef public bint whole
     cdef public bint streams

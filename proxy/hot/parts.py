@@ -45,6 +45,7 @@ class Part(PartCore):
         self.weave: Weave | None = None
         self.next: Part | None = None
         self.lane: LaneCore | None = None  # where it was sent
+        self.hash_slot = -1  # of its request, where it is one and that is known
         self.size = 0
         self.whole = False
         self.streams = False

@@ -80,6 +80,16 @@ class Lane(Connecting):
         where = f"{self.number} {kind} {self.state.name} db={self.key.db}"
         return f"<Lane {where} waiting={len(self.waiting)}>"
 
+    @property
+    def owes(self) -> bool:
+        """Whether replies are to come."""
+        return bool(self.waiting)
+
+    @property
+    def can_track(self) -> bool:
+        """Whether the server tells of changes here, as far as is known."""
+        return self.tracking or self.state is not LaneState.READY
+
     # --- Sending ------------------------------------------------------------------------------
 
     def send_later(self, data: bytes, slot: Slot) -> None:

@@ -143,7 +143,7 @@ class Lanes:
         """Close the shared lanes that nobody needs: a client may come as a thousand users."""
         most = len(self._shared) >= SHARED_MOST
         for lane in list(self._shared.values()):
-            if lane.users or lane.waiting or lane.offline:
+            if lane.users or lane.owes or lane.offline:
                 continue
             stands = lane.state in (LaneState.READY, LaneState.CONNECTING)
             if most or not stands or lane.idle_ticks >= EVICT_TICKS:
@@ -167,7 +167,7 @@ class Lanes:
     def forget(self, key: LaneKey) -> None:
         """Drop a shared lane that the server refused, if nobody else uses it."""
         lane = self._shared.get(key)
-        if lane is not None and not (lane.users or lane.waiting or lane.offline or key.db == 0):
+        if lane is not None and not (lane.users or lane.owes or lane.offline or key.db == 0):
             del self._shared[key]
             lane.close()
 
@@ -260,7 +260,7 @@ class Lanes:
 
     def _awaited(self) -> bool:
         """Whether somebody waits for the connection of a shared lane."""
-        return any(lane.users or lane.waiting or lane.offline for lane in self._coming)
+        return any(lane.users or lane.owes or lane.offline for lane in self._coming)
 
     def leave_line(self, owner: Owner[Lane]) -> None:
         """The owner wants no lane any more."""
@@ -423,7 +423,7 @@ class Lanes:
         """Lanes idle for long enough; counts the ticks."""
         surplus: list[Lane] = []
         for lane in chain(self._shared.values(), *self._warm.values()):
-            busy = lane.users or lane.waiting or lane.offline or lane.sent != lane.sent_before
+            busy = lane.users or lane.owes or lane.offline or lane.sent != lane.sent_before
             lane.sent_before = lane.sent
             lane.idle_ticks = 0 if busy else lane.idle_ticks + 1
             if lane.idle_ticks > IDLE_TICKS:

@@ -162,7 +162,7 @@ class TrackedLane:
         space is None without a near cache, where the server does not track, and where the near
         cache is ``crowded``."""
         lane = self.lane()
-        if self.near is None or (lane.state is LaneState.READY and not lane.tracking):
+        if self.near is None or not lane.can_track:
             return None, lane
         if self._space is None or not self._space.open:
             self.crowded = not self.near.has_room(self.key.db, self.key.user)
@@ -179,13 +179,13 @@ class TrackedLane:
         lane, space = self._lane, self._space
         if space is not None:
             space.tick()
-            if not space.open and lane is not None and not (self.watches or lane.waiting):
+            if not space.open and lane is not None and not (self.watches or lane.owes):
                 self._space = None
                 lane.close()  # its room has gone to others, who need connections too
                 return
         if lane is None:
             return
-        if not (self.watches or lane.waiting or (space is not None and space.entries)):
+        if not (self.watches or lane.owes or (space is not None and space.entries)):
             return
         lane.idle_ticks = 0
         if lane.state is not LaneState.READY or lane.paused:
