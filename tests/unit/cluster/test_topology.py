@@ -79,8 +79,9 @@ def test_what_redis_7_and_valkey_tell_of_a_node_gives_it_more_names(resp: int) -
     assert found.find("z", 6379) is None
 
 
-def test_redis_6_tells_nothing_but_address_and_id() -> None:
-    found = parse_slots([[0, 16383, [b"10.0.0.1", 6379, A]]], "asked")
+@pytest.mark.parametrize("more", [[], [None]])
+def test_redis_6_tells_nothing_but_address_and_id(more: list[Value]) -> None:
+    found = parse_slots([[0, 16383, [b"10.0.0.1", 6379, A, *more]]], "asked")
 
     assert found.shards[0].primary == node(A, "10.0.0.1")
 

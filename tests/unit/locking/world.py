@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import selectors
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -24,28 +23,10 @@ from nearhit.proxy.locking.locks import Grant, Locks
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.upstream.tracked import Watched
 
+from tests.virtual import VirtualLoop
+
 KEY = b"lock:{r}"
 LATENCY = 1 / 1024  # of a round trip, in seconds, and exact as a float
-
-
-class Skipping(selectors.DefaultSelector):
-    """Lets no time pass but on the clock."""
-
-    now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        assert timeout is not None, "nothing will ever happen again"
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.clock = Skipping()
-        super().__init__(self.clock)
-
-    def time(self) -> float:
-        return self.clock.now
 
 
 def virtual(test: Callable[[World], Coroutine[Any, Any, None]]) -> Callable[[], None]:
