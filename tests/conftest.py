@@ -20,6 +20,8 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 WORKERS = 2
+# Tests here share a cluster of six servers for each engine: all of one engine go to one worker.
+CLUSTERS = "tests/cluster/"
 # Where workers write the names of tests marked alone (names are all that xdist hands on), and where
 # Python keeps what it compiled, if it was told not to keep that beside the sources.
 FOLDER = pytest.StashKey[TemporaryDirectory[str]]()
@@ -82,8 +84,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> AloneLa
 
 
 class AloneLast(LoadScopeScheduling):
-    """A file at a time to each worker. With only tests left that run alone, all workers end but
-    one, and when they have ended it gets these."""
+    """A file at a time to each worker, of CLUSTERS an engine. With only tests left that run alone,
+    all workers end but one, and when they have ended it gets these."""
 
     alone: Collection[str] = ()
 
@@ -94,7 +96,10 @@ class AloneLast(LoadScopeScheduling):
         super().schedule()
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0] + (" alone" if nodeid in self.alone else "")
+        file, _, test = nodeid.partition("::")
+        if file.startswith(CLUSTERS):
+            file = CLUSTERS + ("valkey" if "valkey" in test else "redis")
+        return file + (" alone" if nodeid in self.alone else "")
 
     def _must_wait(self) -> bool:
         return len(self.nodes) > 1 and next(iter(self.workqueue), "").endswith(" alone")

@@ -131,6 +131,26 @@ def test_what_waits_runs_behind_the_others_on_both_workers(suite: Suite) -> None
         assert sum(waits) == 1
 
 
+def test_what_shares_the_cluster_of_an_engine_runs_on_one_worker(suite: Suite) -> None:
+    folder = suite.folder / "tests" / "cluster"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"test_cluster{number}.py").write_text(
+            "import pytest\n"
+            "from test_first import note\n"
+            "@pytest.mark.parametrize('engine', ['redis', 'valkey'])\n"
+            f"def test_it{number}(engine): note(engine)\n"
+        )
+
+    code, output = suite.run()
+
+    assert code == 0, output
+    ran = suite.ran()
+    assert len(ran) == 10
+    for engine in ("redis", "valkey"):
+        assert len({worker for name, worker in ran if name == engine}) == 1
+
+
 def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("False"))
 
