@@ -2,8 +2,8 @@
 
 Owns that process and its folder, which nobody else may enter and which goes with us (sweeper.py).
 Starts it again when it dies (its data is a cache), and it ends with us, also when we are killed -9.
-Knows nothing of clients or lanes. cli makes it; a thread (``watch``) or the parent of workers
-(``tend``) keeps it alive."""
+Knows nothing of clients or lanes. cli makes it, or embedded_cluster.py several; a thread
+(``watch``) or the parent of workers (``tend``) keeps it alive."""
 
 from __future__ import annotations
 
@@ -81,12 +81,18 @@ class Embedded:
     StartError: it cannot be started, or does not answer within _DEADLINE. ``version`` is for
     people."""
 
-    def __init__(self, binary: str) -> None:
+    def __init__(self, binary: str, *options: str, password: str = "") -> None:
+        """``options`` beat what it is started with otherwise. ``password``: what all who connect
+        must know, where the options have others reach it too."""
         self._folder = _private_folder()
         self._sweeping = contextlib.ExitStack()
         self._sweeping.enter_context(swept(self._folder))
         self._socket = self._folder / "s"
-        self._argv = [binary, *_OPTIONS, "--unixsocket", str(self._socket)]
+        self._password = password
+        self._argv = [binary, *_OPTIONS, "--unixsocket", str(self._socket), *options]
+        if password:  # in a file: everybody can read what a process was started with
+            (self._folder / "conf").write_text(f"requirepass {password}\n")
+            self._argv.insert(1, "conf")
         self._before_exec = dying_with_us()
         self._stage = Stage.RUNNING
         self._guard = threading.Lock()  # between the thread of ``watch`` and ``stop``
@@ -125,6 +131,19 @@ class Embedded:
     def pid(self) -> int:
         """Its process, which is another after each restart."""
         return self._child.pid
+
+    def ask(self, *requests: str) -> bytes:
+        """The replies to inline requests, as they come, on its private socket. OSError: it does not
+        answer."""
+        login = [f"AUTH {self._password}"] if self._password else []
+        answer = b""
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(1.0)
+            link.connect(str(self._socket))
+            link.sendall("".join(f"{line}\r\n" for line in (*login, *requests, "QUIT")).encode())
+            while piece := link.recv(65536):
+                answer += piece
+        return answer
 
     def watch(self) -> None:
         """Keep it alive from a thread of its own."""
@@ -213,14 +232,8 @@ class Embedded:
         )
 
     def _ask_version(self) -> str | None:
-        answer = b""
         try:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(1.0)
-                probe.connect(str(self._socket))
-                probe.sendall(b"INFO server\r\nQUIT\r\n")
-                while piece := probe.recv(65536):
-                    answer += piece
+            answer = self.ask("INFO server")
         except OSError:
             return None
         # Valkey also names the Redis it is compatible with.
