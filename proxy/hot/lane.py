@@ -46,6 +46,10 @@ class Router:
     def _route(self, data: bytes, place: Slot) -> None:
         raise NotImplementedError
 
+    def freshen(self) -> None:
+        """Somebody wants to read near, and the lane has not yet answered anything new enough."""
+        raise NotImplementedError
+
 
 class LaneCore:
     """Requests out, replies to the slot at the head."""
@@ -78,6 +82,8 @@ class LaneCore:
             self.send_later(data, slot)
             return
         if self.router is not None:
+            if self.paused:
+                self.resume_reading()
             self.router._route(data, slot)
             return
         # One write per loop turn carries what all sessions sent: this is what cuts the upstream's

@@ -18,6 +18,7 @@ cdef class NearReading:
     cdef public double again
     cdef bint _stands(self) except -1
     cdef bint _hears(self) except -1
+    @cython.locals(lane=LaneCore)
     cdef bint _fresh(self) except -1
     @cython.locals(space=Space)
     cdef Worth _passing(self)

@@ -52,7 +52,14 @@ class NearReading:
 
     def _fresh(self) -> bool:
         """Whether what stands here is as new as anything that the client has been told."""
-        return self.lane is not None and self.lane.done > self.fresh_after
+        lane = self.lane
+        if lane is None:
+            return False
+        if lane.done <= self.fresh_after:
+            if lane.router is not None:
+                lane.router.freshen()
+            return False
+        return True
 
     def _passing(self) -> Worth | None:
         """The account of the space, while its reads pass: it is to be told of them."""

@@ -251,6 +251,8 @@ class RouterCore(Router):
         part.lane = lane
         assert lane is not None
         lane._send(data, part)
+        if lane.choked:
+            self.choke(lane)
 
     def _fill(self, data: bytes, place: Fill) -> None:
         """The two requests before the reply that is to be kept: they go nowhere else."""
@@ -268,6 +270,10 @@ class RouterCore(Router):
     def special(self, data: bytes, pos: int, found: int, place: Slot, weave: Weave) -> int:
         """Add the request at ``pos`` to the weave, which is none of one key whose lane is known;
         the offset behind it. ``found`` is its hash slot, -1 where it was not looked for."""
+        raise NotImplementedError
+
+    def choke(self, lane: LaneCore) -> None:
+        """The lane takes no more for now."""
         raise NotImplementedError
 
     def look(self, part: Part) -> None:

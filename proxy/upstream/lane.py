@@ -81,6 +81,11 @@ class Lane(Connecting):
         return f"<Lane {where} waiting={len(self.waiting)}>"
 
     @property
+    def host(self) -> str:
+        """Of its server; empty where that is a socket file."""
+        return self._dial.upstream.host
+
+    @property
     def owes(self) -> bool:
         """Whether replies are to come."""
         return bool(self.waiting)

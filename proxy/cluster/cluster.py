@@ -1,0 +1,194 @@
+"""The nodes of a cluster and the map of its slots, as all virtual lanes use them.
+
+    Watch ── changed(old, new) ──▶ Cluster ── owners, pools ──▶ ClusterLane ... one for each LaneKey
+      ▲                              │
+      └── refresh, patch ── Nodes ◀──┘ what a Router asks, in terms of its own key
+
+One pool of lanes for each address that was dialled; those of nodes that have left are closed when
+what is in flight has had its time. Never decides where a request goes: router.py."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from ..errors import UpstreamDown
+from ..hot.lane import LaneState
+from ..resp.replies import Value
+from ..resp.requests import encode
+from ..table.table import Command
+from ..upstream.asker import Asker
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
+from ..upstream.lanes import Lanes
+from .topology import SLOTS, UNCOVERED, Node, Topology
+from .watch import QUESTION, Address, Watch
+
+# Seconds for what is in flight at a node that has left the map.
+LEAVE_S: Final = 5.0
+
+Start = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Mapped(Protocol):
+    """A virtual lane, which is told of the map."""
+
+    def map_changed(self, moved: set[int]) -> None:
+        """These slots have other owners; the lanes are looked up anew."""
+
+    def map_known(self) -> None:
+        """There is a map now."""
+
+
+class Cluster:
+    """``pool_of`` makes the lanes to an address, ``commands`` has what the servers know."""
+
+    def __init__(
+        self,
+        seeds: Sequence[Address],
+        pool_of: Callable[[str, int], Lanes],
+        start: Start,
+        *,
+        patience: float,
+        commands: Callable[[], Mapping[bytes, Command]],
+    ) -> None:
+        self.patience = patience
+        self.commands = commands
+        self.owners: array[int] = array("h", [UNCOVERED]) * SLOTS
+        self.watch = Watch(seeds, self._ask, self._changed)
+        self.mapped: set[Mapped] = set()
+        self._pool_of = pool_of
+        self._pools: dict[Address, Lanes] = {}
+        self._leaving: dict[Address, float] = {}  # and when they are closed
+        self._primaries: list[Lanes] = []
+        self._loop = asyncio.get_running_loop()
+        self._start = start
+        self._running = False
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.watch!r} pools={len(self._pools)}>"
+
+    @property
+    def topology(self) -> Topology | None:
+        return self.watch.topology
+
+    def open(self) -> None:
+        """See that the map is watched."""
+        if not self._running:
+            self._running = True
+            self._start(self.watch.run())
+
+    def primaries(self, key: LaneKey) -> list[Lane]:
+        """The lanes of a key to the primaries, in the order of ``owners``."""
+        return [pool.shared(key) for pool in self._primaries]
+
+    def replicas(self, key: LaneKey) -> list[Lane]:
+        shards = self.topology.shards if self.topology is not None else ()
+        return [self.pool(node.host, node.port).shared(key) for each in shards for node in each.replicas]
+
+    def pool(self, host: str, port: int) -> Lanes:
+        """The lanes to an address of the map, or of a seed."""
+        pool = self._pools.get((host, port))
+        if pool is None:
+            pool = self._pools[host, port] = self._pool_of(host, port)
+        self._leaving.pop((host, port), None)
+        return pool
+
+    def any_pool(self) -> Lanes | None:
+        """Of a primary whose connection stands; of any, where none does; None: none is known."""
+        for pool in self._primaries:
+            if len(pool):
+                return pool
+        return self._primaries[0] if self._primaries else None
+
+    @property
+    def pools(self) -> Sequence[Lanes]:
+        return list(self._pools.values())
+
+    def refresh(self, why: str, avoid: Lanes | None = None) -> None:
+        """The map may be old; ``avoid``: the lanes to a node that does not answer."""
+        node = self._node_of(avoid) if avoid is not None else None
+        self.watch.refresh(why, node)
+
+    def follow(self, slot: int, host: str, port: int) -> bool:
+        """Take what a MOVED says for true; False: its target is no primary that is known."""
+        topology = self.topology
+        node = topology.find(host, port) if topology is not None else None
+        if node is None:
+            return False
+        self.watch.patch(slot, node)
+        assert self.topology is not None
+        shard = self.topology.shard(slot)
+        return shard is not None and shard.primary.id == node.id
+
+    def lane_at(self, host: str, port: int, key: LaneKey) -> Lane | None:
+        """The lane of a key to a node; None: the map has no such node."""
+        node = self.topology.find(host, port) if self.topology is not None else None
+        return None if node is None else self.pool(node.host, node.port).shared(key)
+
+    def _node_of(self, pool: Lanes) -> Node | None:
+        address = next((each for each, one in self._pools.items() if one is pool), None)
+        return self.topology.find(*address) if self.topology is not None and address else None
+
+    def _ask(self, host: str, port: int) -> Awaitable[Sequence[Value]]:
+        pool = self.pool(host, port)
+        asker = Asker(lambda: pool.shared(LaneKey()))
+        return asker.begin([encode(words) for words in QUESTION], len(QUESTION))
+
+    def _changed(self, old: Topology | None, new: Topology) -> None:
+        moved = old.moved(new) if old is not None else set[int]()
+        self._primaries = [self.pool(shard.primary.host, shard.primary.port) for shard in new.shards]
+        self.owners[:] = new.owners
+        for each in list(self.mapped):
+            each.map_changed(moved)
+            if old is None:
+                each.map_known()
+        known = {(node.host, node.port) for node in new.nodes}
+        ends = self._loop.time() + LEAVE_S
+        for address in self._pools.keys() - known:
+            self._leaving.setdefault(address, ends)
+
+    def tick(self) -> None:
+        """Once a second."""
+        now = self._loop.time()
+        for address in [each for each, ends in self._leaving.items() if ends <= now]:
+            del self._leaving[address]
+            self._pools.pop(address).close()
+        for pool in self._pools.values():
+            pool.tick()
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+
+
+class NodesOfKey:
+    """The cluster as the router of one LaneKey knows it (router.Nodes)."""
+
+    def __init__(self, cluster: Cluster, key: LaneKey, planner: Any) -> None:
+        self._cluster = cluster
+        self._key = key
+        self._planner = planner
+        self.patience = cluster.patience
+
+    def plan(self, words: Sequence[bytes]) -> Any:
+        return self._planner.plan(words)
+
+    def reads(self, name: bytes) -> bool:
+        command = self._cluster.commands().get(name)
+        return command is not None and b"readonly" in command.flags
+
+    def refresh(self, why: str) -> None:
+        self._cluster.refresh(why)
+
+    def follow(self, slot: int, host: str, port: int) -> bool:
+        return self._cluster.follow(slot, host, port)
+
+    def lane_at(self, host: str, port: int) -> Lane | None:
+        return self._cluster.lane_at(host, port, self._key)
+
+    def replica_lanes(self) -> Sequence[Lane]:
+        return self._cluster.replicas(self._key)

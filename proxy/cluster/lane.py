@@ -1,0 +1,207 @@
+"""A virtual lane: what sessions share as if the cluster were one server.
+
+It is a Lane without a connection: what is sent goes to its Router, and from there to real lanes.
+
+    ClusterLane ── router ──▶ lanes of node A, B, C, of the same key
+         ▲                        │ TRACKED: pushes, ends of connections
+         └── listener ◀── Ear ◀───┘
+
+READY as soon as there is a map. Its near cache is in use only while every primary's lane stands and
+tells of changes: ``tracking``. Owns no socket, and no request either: router.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ProxyError
+from ..hot.lane import LaneCore, LaneState
+from ..resp.kernel import RouteMap
+from ..upstream.ask import Reply
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey, Use
+from .cluster import Cluster, NodesOfKey
+from .router import Router
+
+
+class Ear:
+    """Listens to one real lane for the virtual one (ports.Listener)."""
+
+    def __init__(self, front: ClusterLane, lane: Lane) -> None:
+        self._front = front
+        self.lane = lane
+        self.heard = -1
+
+    def pushed(self, frame: bytes) -> None:
+        if self._front.listener is not None:
+            self._front.listener.pushed(frame)
+
+    def opened(self) -> None:
+        self._front.ears_changed()
+
+    def dropped(self) -> None:
+        self._front.ears_changed()
+        if self._front.listener is not None:
+            self._front.listener.dropped()
+
+
+class ClusterLane(Lane):
+    def __init__(
+        self, cluster: Cluster, planner: Any, routes: RouteMap, number: int, key: LaneKey, *args: Any, **more: Any
+    ) -> None:
+        super().__init__(number, key, *args, **more)
+        self._cluster = cluster
+        self._ours = Router(NodesOfKey(cluster, key, planner), routes, cluster.owners, self)
+        self.router = self._ours
+        self._ears: list[Ear] = []
+        self._asked = False  # whether all nodes still answer for what was sent
+        cluster.mapped.add(self)
+
+    def __repr__(self) -> str:
+        return f"<ClusterLane {self.number} {self.state.name} db={self.key.db} {self._ours!r}>"
+
+    @property
+    def owes(self) -> bool:
+        return self._ours.owing > 0
+
+    @property
+    def can_track(self) -> bool:
+        return all(ear.lane.can_track for ear in self._ears)
+
+    # --- Life ---------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        if self.state is LaneState.IDLE:
+            self._become(LaneState.CONNECTING)
+            self._cluster.open()
+            if self._cluster.topology is not None:
+                self.map_known()
+
+    def map_known(self) -> None:
+        if self.state is not LaneState.CONNECTING:
+            return
+        self._become(LaneState.READY)
+        self._take_lanes()
+        for data, slot in self.offline.take():
+            self.send(data, slot)
+        self._unchoke()
+        self._home.lane_ready(self)
+
+    def map_changed(self, moved: set[int]) -> None:
+        if self.state is not LaneState.READY:
+            return
+        before = list(self._ours.lanes)
+        self._take_lanes()
+        now = self._ours.lanes
+        for lane in before:
+            if lane not in now or moved:
+                self._ours.move(moved, lane)
+        if moved and self.key.use is Use.TRACKED and self.listener is not None:
+            # What stands of these slots was told of by nodes that have them no more.
+            self.listener.dropped()
+
+    def _take_lanes(self) -> None:
+        lanes = self._cluster.primaries(self.key)
+        for lane in lanes:
+            lane.users += 1
+            lane.open()
+        for old in self._ours.lanes:
+            if isinstance(old, Lane):
+                old.users -= 1
+        self._ours.lanes = list[LaneCore](lanes)
+        if self.key.use is Use.TRACKED:
+            known = {id(ear.lane): ear for ear in self._ears}
+            self._ears = [known.get(id(lane)) or Ear(self, lane) for lane in lanes]
+            for ear in self._ears:
+                ear.lane.listener = ear
+            self.ears_changed()
+
+    def ears_changed(self) -> None:
+        lanes = [ear.lane for ear in self._ears]
+        self.tracking = bool(lanes) and all(
+            lane.state is LaneState.READY and lane.tracking for lane in lanes
+        )
+
+    def close(self) -> None:
+        if self.state is LaneState.CLOSED:
+            return
+        self._cluster.mapped.discard(self)
+        super().close()
+        for lane in self._ours.lanes:
+            if isinstance(lane, Lane):
+                lane.users -= 1
+                if lane.listener is not None and self._ears:
+                    lane.listener = None
+        self._ours.lanes = []
+        self._ours.close(self._why)
+
+    def lose(self, why: str) -> None:
+        """There is no connection to give up; those of the nodes end by themselves."""
+
+    def tick(self) -> None:
+        super().tick()
+        # As if it had heard something, where all of its nodes have: TrackedLane asks otherwise.
+        quiet = [ear for ear in self._ears if ear.lane.heard == ear.heard]
+        for ear in self._ears:
+            ear.heard = ear.lane.heard
+        if self._ears and not quiet:
+            self.heard += 1
+
+    # --- Freshness ----------------------------------------------------------------------------
+
+    def freshen(self) -> None:
+        """Ask every primary something: when all have answered, what stands in the near cache is as
+        new as anything that was told before the asking."""
+        if not self._asked and self.tracking:
+            self._asked = True
+            self.call_soon(self._ask_all)
+
+    def _ask_all(self) -> None:
+        self.sent += 1
+        number, left, failed = self.sent, len(self._ours.lanes), False
+
+        def answered(reply: Reply) -> None:
+            nonlocal left, failed
+            left -= 1
+            failed |= isinstance(reply, ProxyError)
+            if not left:
+                self._asked = False
+                if not failed:
+                    self.done = number
+
+        for lane in list(self._ours.lanes):
+            assert isinstance(lane, Lane)
+            lane.ask(answered, b"HELLO")
+
+    # --- Flow control -------------------------------------------------------------------------
+
+    def lane_writable(self, lane: Lane) -> None:
+        if self.choked and not any(lane.choked for lane in self._ours.lanes):
+            self._unchoke()
+
+    def _real(self) -> list[Lane]:
+        return [lane for lane in self._ours.lanes if isinstance(lane, Lane)]
+
+    def pause_reading(self, reader: object) -> None:
+        for lane in self._real():
+            lane.pause_reading(reader)
+        self.paused = any(lane.paused for lane in self._real())
+
+    def waits_for(self, reader: object) -> bool:
+        return any(lane.waits_for(reader) for lane in self._real())
+
+    def others_wait(self, lags: Any) -> bool:
+        return any(lane.others_wait(lags) for lane in self._real())
+
+    def hold_reading(self, reader: object) -> None:
+        for lane in self._real():
+            if lane.waits_for(reader):
+                lane.hold_reading(reader)
+        self.paused = any(lane.paused for lane in self._real())
+
+    def resume_reading(self, reader: object = None) -> None:
+        for lane in self._real():
+            lane.resume_reading(reader)
+        self.paused = any(lane.paused for lane in self._real())
+
+    def carry_heavy(self) -> None:
+        """Which of the nodes it is that brings them is not known here."""

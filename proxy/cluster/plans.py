@@ -1,0 +1,57 @@
+"""What is to be done with one request in a cluster: the answer of the command table (table.py) as a
+value that the router carries out. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+# The replies, in the order of what was asked, as one.
+Merge = Callable[[Sequence[bytes]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """The request as it is, to the primary that has the slot."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Anywhere:
+    """The request as it is, to any primary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A request for each slot."""
+
+    pieces: Sequence[tuple[int, bytes]]
+    merge: Merge
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """The request as it is, to every primary; ``replicas``: and to those."""
+
+    replicas: bool
+    merge: Merge
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Another request, to the primary with this index in the topology."""
+
+    shard: int
+    request: bytes
+    merge: Merge
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Nobody is asked."""
+
+    reply: bytes
+
+
+Plan = One | Anywhere | Spread | Everywhere | At | Said
