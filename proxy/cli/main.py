@@ -24,6 +24,7 @@ from .. import log
 from ..errors import ExitCode, StartError
 from ..log import event
 from ..process.embedded import Embedded, find_server
+from ..process.embedded_cluster import EmbeddedCluster
 from ..process.listen import Doors, bound, opened
 from ..process.signals import OTHERS, STOP, heard, tell_ignored
 from ..process.workers import Ready, Workers
@@ -171,10 +172,18 @@ def _nobody_asked_for_http(config: Config) -> bool:
     return config.given["http"].origin == "default"
 
 
-def _upstream(config: Config, stack: contextlib.ExitStack) -> tuple[str, Embedded | None]:
+def _upstream(
+    config: Config, stack: contextlib.ExitStack
+) -> tuple[str, Embedded | EmbeddedCluster | None]:
     """The upstream's URL, and the server behind it if it had to be ours."""
     if config.url is not None:
         return config.url, None
+    if config.embedded_cluster is not None:
+        cluster = stack.enter_context(EmbeddedCluster(find_server(), config.embedded_cluster))
+        say(
+            f"started a {cluster.version} (128 MB each, allkeys-lru), with a password, on 127.0.0.1"
+        )
+        return cluster.url, cluster
     own = stack.enter_context(Embedded(find_server()))
     say(
         f"{OWN if config.upstream else 'no upstream named'}: "
@@ -226,7 +235,10 @@ def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
     here = ", ".join(address.url for address in doors.clients)
     http = "".join(f", {address.http_url}" for address in doors.http)
     if config.url is None:
-        there = f"embedded {version}"
+        count = config.embedded_cluster
+        there = (
+            f"embedded {version}" if count is None else f"embedded cluster of {count} ({version})"
+        )
     else:
         there = f"{log.redacted(config.url)} ({version})"
     near = f", near cache {config.near_cache / 2**20:.4g} MiB" if config.near_cache else ""

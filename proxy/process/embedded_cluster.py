@@ -8,8 +8,8 @@ thing). No replicas: what a node had is lost with it, as with one embedded serve
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-import secrets
 import socket
 import time
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class EmbeddedCluster:
 
     def __init__(self, binary: str, count: int) -> None:
         assert count > 0
-        self._password = secrets.token_hex(16)
+        self._password = os.urandom(16).hex()
         self._ports: list[tuple[int, int]] = []  # for clients, and for the other nodes
         self._nodes: list[Embedded] = []
         self._stack = contextlib.ExitStack()

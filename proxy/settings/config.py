@@ -86,6 +86,11 @@ class Config:
         env="REDIS_URL",
         unset="a private Valkey, started and stopped with the proxy",
     )
+    embedded_cluster: int | None = optional(
+        whole(1, 16),
+        "So many private Valkeys behind the proxy, as one cluster, in place of an upstream.",
+        unset="no cluster",
+    )
     config: str | None = optional(PATH, "A TOML file with settings, by these names.", in_file=False)
     log_level: str = row(
         choice("debug", "info", "warning", "error", also={"log": "info", "warn": "warning"}),
@@ -171,7 +176,8 @@ class Config:
     @property
     def forgot_upstream(self) -> bool:
         """Whether a private and empty server would be a surprise: it is asked for by nobody."""
-        return self.upstream is None and self.env == "production"
+        asked = self.upstream is not None or self.embedded_cluster is not None
+        return not asked and self.env == "production"
 
     def describe(self) -> Iterator[str]:
         """``name = value   # where it came from``, a line for each setting, no password in any."""
@@ -235,15 +241,20 @@ def load(
                 mistakes.append(wrong(given, about.kind, str(error)))
     mistakes += _misspelt(environ)
     if not mistakes:
-        mistakes += _wanted_twice(Config(**values), in_force)  # type: ignore[arg-type]  # as below
+        mistakes += _at_odds(Config(**values), in_force)  # type: ignore[arg-type]  # as below
     if mistakes:
         raise ConfigError(mistakes)
     # Each value was made by its own row's parser, and `row` ties that parser's type to the field's.
     return Config(**values, loaders=loaders, given=in_force)  # type: ignore[arg-type]
 
 
-def _wanted_twice(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
-    """A mistake for each address that two settings want."""
+def _at_odds(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
+    """A mistake for each address that two settings want, and for two upstreams."""
+    if config.embedded_cluster is not None and config.url is not None:
+        yield (
+            f"{given['embedded_cluster'].place}: embedded_cluster takes the place of an upstream, "
+            f"and {given['upstream'].origin} names one: leave one of them out"
+        )
     for one in config.listen:
         for other in config.http:
             if same_place(one, other):

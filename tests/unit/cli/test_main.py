@@ -661,6 +661,37 @@ def test_it_serves_an_upstream_of_its_own_where_none_is_named(
 
 
 @pytest.mark.usefixtures("here")
+def test_a_cluster_of_its_own_is_started_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls: list[str] = []
+
+    async def serve(config: Config, upstream: str, **given: Any) -> int:
+        urls.append(upstream)
+        port = int(upstream.rpartition(":")[2])
+        with socket.create_connection((HOST, port), timeout=5) as link:
+            link.sendall(b"PING\r\n")
+            assert link.recv(100).startswith(b"-NOAUTH")
+        given["ready"]("Valkey 9.0.1")
+        return 7
+
+    monkeypatch.setattr("nearhit.proxy.process.server.serve", serve)
+    path = tmp_path / "s"
+
+    code = main(["--listen", f"unix://{path}", "--embedded-cluster", "2"])
+
+    assert code == 7
+    (url,) = urls
+    assert re.fullmatch(rf"redis-cluster://:\w{{32}}@{HOST}:\d+,{HOST}:\d+", url)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, int(url.rpartition(":")[2])))
+    started, ready = capsys.readouterr().out.splitlines()
+    assert started.startswith("started a cluster of 2 Valkey 9.")
+    assert f"ready: unix://{path} -> embedded cluster of 2 (Valkey 9.0.1), near" in ready
+    assert url.partition("@")[0].rpartition(":")[2] not in started + ready
+
+
+@pytest.mark.usefixtures("here")
 def test_a_signal_before_the_server_takes_them_leaves_with_0(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -477,6 +477,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["unix_mode", "=", "0700", "#", "default"],
         ["http_hosts", "=", "localhost", "#", "default"],
         ["upstream", "=", "redis://u:***@h/3", "#", "REDIS_URL"],
+        ["embedded_cluster", "=", "no", "cluster", "#", "default"],
         ["config", "=", "nearhit.toml", "#", "--config"],
         ["log_level", "=", "info", "#", "default"],
         ["env", "=", "development", "#", "default"],
@@ -514,3 +515,12 @@ def test_the_version_is_the_one_of_the_package() -> None:
     project = tomllib.loads(Path(__file__).parents[2].parent.joinpath("pyproject.toml").read_text())
 
     assert project["project"]["version"] == VERSION
+
+
+def test_a_cluster_of_its_own_takes_the_place_of_an_upstream() -> None:
+    assert loaded({"embedded_cluster": "3"}, {"NODE_ENV": "production"}).forgot_upstream is False
+    assert loaded({"embedded_cluster": "3", "upstream": "embedded"}).embedded_cluster == 3
+    assert mistakes({"embedded_cluster": "3"}, {"REDIS_URL": "redis://:secret@h"}) == [
+        "--embedded-cluster: embedded_cluster takes the place of an upstream, and REDIS_URL names "
+        "one: leave one of them out"
+    ]
