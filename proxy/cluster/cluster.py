@@ -14,8 +14,6 @@ from array import array
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from ..errors import UpstreamDown
-from ..hot.lane import LaneState
 from ..resp.replies import Value
 from ..resp.requests import encode
 from ..table.table import Command
@@ -86,7 +84,9 @@ class Cluster:
 
     def replicas(self, key: LaneKey) -> list[Lane]:
         shards = self.topology.shards if self.topology is not None else ()
-        return [self.pool(node.host, node.port).shared(key) for each in shards for node in each.replicas]
+        return [
+            self.pool(node.host, node.port).shared(key) for each in shards for node in each.replicas
+        ]
 
     def pool(self, host: str, port: int) -> Lanes:
         """The lanes to an address of the map, or of a seed."""
@@ -102,6 +102,9 @@ class Cluster:
             if len(pool):
                 return pool
         return self._primaries[0] if self._primaries else None
+
+    def pool_of_lane(self, lane: Lane) -> Lanes:
+        return self.pool(lane.host, lane.port)
 
     @property
     def pools(self) -> Sequence[Lanes]:
@@ -139,7 +142,9 @@ class Cluster:
 
     def _changed(self, old: Topology | None, new: Topology) -> None:
         moved = old.moved(new) if old is not None else set[int]()
-        self._primaries = [self.pool(shard.primary.host, shard.primary.port) for shard in new.shards]
+        self._primaries = [
+            self.pool(shard.primary.host, shard.primary.port) for shard in new.shards
+        ]
         self.owners[:] = new.owners
         for each in list(self.mapped):
             each.map_changed(moved)

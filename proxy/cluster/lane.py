@@ -11,7 +11,7 @@ tells of changes: ``tracking``. Owns no socket, and no request either: router.py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ProxyError
 from ..hot.lane import LaneCore, LaneState
@@ -46,7 +46,14 @@ class Ear:
 
 class ClusterLane(Lane):
     def __init__(
-        self, cluster: Cluster, planner: Any, routes: RouteMap, number: int, key: LaneKey, *args: Any, **more: Any
+        self,
+        cluster: Cluster,
+        planner: Any,
+        routes: RouteMap,
+        number: int,
+        key: LaneKey,
+        *args: Any,
+        **more: Any,
     ) -> None:
         super().__init__(number, key, *args, **more)
         self._cluster = cluster
@@ -136,6 +143,12 @@ class ClusterLane(Lane):
 
     def lose(self, why: str) -> None:
         """There is no connection to give up; those of the nodes end by themselves."""
+
+    def suspect_silent(self, why: str) -> None:
+        """Some node has said nothing, though it was asked."""
+        for ear in self._ears:
+            if ear.lane.heard == ear.heard:
+                self._cluster.pool_of_lane(ear.lane).suspected(ear.lane, why, hasty=True)
 
     def tick(self) -> None:
         super().tick()

@@ -130,7 +130,9 @@ class Router(RouterCore):
                 lanes = [*self.lanes, *(self.nodes.replica_lanes() if replicas else ())]
                 self._to_all(lanes, request, merge, self._child(request, place, weave))
             case At(shard, other, merge):
-                self._to_all(self.lanes[shard : shard + 1], other, merge, self._child(request, place, weave))
+                self._to_all(
+                    self.lanes[shard : shard + 1], other, merge, self._child(request, place, weave)
+                )
 
     def _to_all(self, lanes: Sequence[LaneCore], request: bytes, merge: Merge, part: Part) -> None:
         if not lanes:
@@ -267,7 +269,9 @@ class Router(RouterCore):
             weave.add(part)
         pieces: list[Part] = []
         later: list[tuple[Part, Redirect, bytes]] = []
-        for at, (request, (reply, redirected)) in enumerate(zip(_requests(part), replies, strict=True)):
+        for at, (request, (reply, redirected)) in enumerate(
+            zip(_requests(part), replies, strict=True)
+        ):
             piece = Part(self, part.place, request, 1)
             piece.session, piece.flat = part.session, part.flat
             piece.reads = part.reads and (part.marks is None or part.marks[at])

@@ -51,5 +51,5 @@ cdef class RouterCore(Router):
     cdef _route(self, bytes data, object place)
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
-    @cython.locals(found=Py_ssize_t, owner=int)
+    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore)
     cdef _fill(self, bytes data, Fill place)

@@ -263,7 +263,8 @@ class RouterCore(Router):
             place.want = 0
             place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
         else:
-            self.lanes[owner]._send(data, place)
+            lane = self.lanes[owner]
+            lane._send(data, place)
 
     # What cluster/ does.
 

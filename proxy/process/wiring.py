@@ -13,12 +13,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
+from ..cluster.cluster import Cluster
+from ..cluster.lanes import ClusterLanes, NodeLanes
+from ..cluster.planner import Planner, one_key
 from ..custom.spec import Call
 from ..errors import (
     NOAUTH,
@@ -39,8 +42,9 @@ from ..loading.loaders import Loaders
 from ..loading.writes import Voidable, Writes
 from ..locking.locks import Locks
 from ..near.cache import NearCache
-from ..resp.kernel import BUILD
+from ..resp.kernel import BUILD, RouteMap
 from ..resp.replies import Value
+from ..resp.routes import Route
 from ..session.acts.conduct import ALL_ACTS
 from ..session.acts.permits import newcomers_changed
 from ..session.clients import Clients
@@ -258,17 +262,59 @@ def _follow(master: Master, context: Context, stats: Stats) -> None:
 def _lanes(
     config: Config, upstream: Upstream, master: Master | None, start: Start, told: Told
 ) -> Lanes:
+    bounds: dict[str, Any] = {
+        "timeout_s": config.upstream_timeout,
+        "most_s": config.command_timeout,
+        "offline_max": config.offline_queue,
+        "pinned_max": config.max_pinned,
+        "pinned_wait": config.pinned_wait,
+        "on_refused": told.lane_refused,
+    }
+    if upstream.kind is UpstreamKind.CLUSTER:
+        return _cluster_lanes(config, upstream, start, told, bounds)
     return Lanes(
         Dial(upstream, Retry(ATTEMPTS[config.env])) if master is None else master.dial,
         start,
-        timeout_s=config.upstream_timeout,
-        most_s=config.command_timeout,
-        offline_max=config.offline_queue,
-        pinned_max=config.max_pinned,
-        pinned_wait=config.pinned_wait,
         lane=Lane if master is None else MasterLane,
         on_ready=told.lane_ready,
-        on_refused=told.lane_refused,
+        **bounds,
+    )
+
+
+def _cluster_lanes(
+    config: Config, upstream: Upstream, start: Start, told: Told, bounds: dict[str, Any]
+) -> Lanes:
+    """The lanes of a cluster, over those of its nodes."""
+    retry = Retry(ATTEMPTS[config.env])
+    table = snapshot()
+
+    def pool_of(host: str, port: int) -> Lanes:
+        dial = Dial(replace(upstream, host=host, port=port), retry)
+        return NodeLanes(
+            lambda pool: cluster.refresh("a connection was lost", pool),
+            dial,
+            start,
+            on_ready=lambda _: None,
+            **bounds,
+        )
+
+    planner = Planner(lambda: table.commands)
+    cluster = Cluster(
+        [(seed.host, seed.port) for seed in upstream.seeds],
+        pool_of,
+        start,
+        patience=config.upstream_timeout,
+        commands=lambda: table.commands,
+    )
+    routes = RouteMap(dict.fromkeys(one_key(table.commands), int(Route.PLAIN)))
+    return ClusterLanes(
+        cluster,
+        planner,
+        routes,
+        Dial(upstream, retry),
+        start,
+        on_ready=told.lane_ready,
+        **bounds,
     )
 
 

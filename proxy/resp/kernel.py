@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ._kernel import BROKEN, DONE, DRY, PUSH, Cutter, RouteMap, hash_slot, mix, pack_keys, pack_sets, split
+    from ._kernel import (
+        BROKEN,
+        DONE,
+        DRY,
+        PUSH,
+        Cutter,
+        RouteMap,
+        hash_slot,
+        mix,
+        pack_keys,
+        pack_sets,
+        split,
+    )
 else:
     try:
         from ._kernel import (

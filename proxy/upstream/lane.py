@@ -86,6 +86,10 @@ class Lane(Connecting):
         return self._dial.upstream.host
 
     @property
+    def port(self) -> int:
+        return self._dial.upstream.port
+
+    @property
     def owes(self) -> bool:
         """Whether replies are to come."""
         return bool(self.waiting)

@@ -1,0 +1,103 @@
+"""The lanes of a cluster, as sessions borrow and share them: those of one server, but virtual.
+
+shared(key) ─▶ ClusterLane        borrow(key, owner) ─▶ a lane to a Front of its own
+asking()    ─▶ a node's           tick, close ─▶ of the nodes too"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..resp.kernel import RouteMap
+from ..upstream.dial import Dial
+from ..upstream.lane import Lane
+from ..upstream.lane_key import LaneKey
+from ..upstream.lanes import Lanes
+from ..upstream.ports import Home, Owner
+from .cluster import Cluster
+from .lane import ClusterLane
+from .planner import Planner
+
+
+class ClusterLanes(Lanes):
+    def __init__(
+        self,
+        cluster: Cluster,
+        planner: Planner,
+        routes: RouteMap,
+        dial: Dial,
+        *args: Any,
+        **more: Any,
+    ) -> None:
+        self._cluster = cluster
+        self._planner = planner
+        self._routes = routes
+        super().__init__(dial, *args, **more)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._cluster.pools))
+
+    @property
+    def silent(self) -> bool:
+        return False
+
+    def _new(
+        self,
+        key: LaneKey,
+        owner: Owner[Lane] | None = None,
+        *,
+        home: Home[Lane] | None = None,
+        bare: bool = False,
+    ) -> Lane:
+        if owner is not None or bare:
+            return super()._new(key, owner, home=home, bare=bare)
+        return ClusterLane(
+            self._cluster,
+            self._planner,
+            self._routes,
+            next(self._numbers),
+            key,
+            self.dial,
+            self,
+            offline_max=self._offline_max,
+            timeout_s=self._timeout_s,
+            most_s=self._most_s,
+        )
+
+    def asking(self) -> Lane:
+        pool = self._cluster.any_pool()
+        return super().asking() if pool is None else pool.asking()
+
+    def suspected(self, lane: Lane, why: str, *, hasty: bool = False) -> None:
+        """The lanes of the nodes are suspected by their own pools."""
+        if isinstance(lane, ClusterLane):
+            lane.suspect_silent(why)
+        else:
+            super().suspected(lane, why, hasty=hasty)
+
+    def tick(self) -> None:
+        super().tick()
+        self._cluster.tick()
+
+    def close(self) -> None:
+        super().close()
+        self._cluster.close()
+
+
+class NodeLanes(Lanes):
+    """The lanes to one node: whatever happens to them may mean that the map is old."""
+
+    def __init__(self, trouble: Callable[[Lanes], None], *args: Any, **more: Any) -> None:
+        self._trouble = trouble
+        self._stood = set[Lane]()
+        super().__init__(*args, **more)
+
+    def lane_ready(self, lane: Lane) -> None:
+        self._stood.add(lane)
+        super().lane_ready(lane)
+
+    def lane_moved(self, lane: Lane) -> None:
+        super().lane_moved(lane)
+        if lane in self._stood:
+            self._stood.discard(lane)
+            self._trouble(self)
