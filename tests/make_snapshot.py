@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import redis
+from nearhit.proxy.table.keyspecs import written
 from nearhit.proxy.table.table import Command, command_of
 
 
@@ -22,22 +23,26 @@ def snapshot_rows(*replies: Sequence[object]) -> str:
         for row in reply:
             command = command_of(row)
             merged.setdefault(command.name, command)
-    lines = [
-        json.dumps(
-            [
-                c.name.decode().lower(),
-                c.arity,
-                sorted(map(bytes.decode, c.flags)),
-                *c.keys,
-                [],
-                [],
-                [],
-                [[f"|{sub.decode().lower()}"] for sub in sorted(c.subcommands)],
-            ]
-        )
-        for _, c in sorted(merged.items())
-    ]
+    lines = [json.dumps(_row(command)) for _, command in sorted(merged.items())]
     return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _row(command: Command) -> list[object]:
+    """One row of COMMAND; what is read nowhere is left empty."""
+    subcommands: list[object] = [
+        _row(command.under[name]) if name in command.under else [f"|{name.decode().lower()}"]
+        for name in sorted(command.subcommands)
+    ]
+    return [
+        command.name.decode().lower(),
+        command.arity,
+        sorted(map(bytes.decode, command.flags)),
+        *command.keys,
+        [],
+        sorted(map(bytes.decode, command.tips)),
+        written(command.specs),
+        subcommands,
+    ]
 
 
 def command_reply(url: str) -> list[object]:

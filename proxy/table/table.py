@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Final, cast
 
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from ..resp.routes import Route
+from .keyspecs import KeySpec, specs_of
 from .modes import Transform, transforms
 
 NAME_MAX: Final = 32  # bytes: as the kernel has it
@@ -89,6 +90,10 @@ class Command:
     flags: frozenset[bytes]
     keys: tuple[int, int, int]  # first, last, step; zeros: none, or only the server knows
     subcommands: frozenset[bytes] = frozenset()
+    # What a server tells since Redis 7.0: https://redis.io/docs/latest/develop/reference/command-tips/
+    tips: frozenset[bytes] = frozenset()
+    specs: tuple[KeySpec, ...] = ()  # only where ``keys`` does not say it all
+    under: Mapping[bytes, Command] = field(default_factory=dict[bytes, "Command"], hash=False)
 
     def accepts(self, count: int) -> bool:
         """Whether a request of this many words passes the server's arity check."""
@@ -188,13 +193,18 @@ def command_of(row: object) -> Command:
     if len(words) < 6:
         raise ValueError(f"not a row of COMMAND: {row!r:.80}")
     name, arity, flags, first, last, step = words[:6]
+    marks = frozenset(map(_word, flags))
     subcommands: list[Any] = words[9] if len(words) > 9 else []
+    under = [command_of(sub) for sub in subcommands if len(sub) >= 6]
     return Command(
         name=_word(name).upper(),
         arity=int(arity),
-        flags=frozenset(map(_word, flags)),
+        flags=marks,
         keys=(int(first), int(last), int(step)),
         subcommands=frozenset(_word(sub[0]).partition(b"|")[2].upper() for sub in subcommands),
+        tips=frozenset(map(_word, words[7])) if len(words) > 7 else frozenset(),
+        specs=specs_of(words[8]) if len(words) > 8 and b"movablekeys" in marks else (),
+        under={sub.name.partition(b"|")[2]: sub for sub in under},
     )
 
 
