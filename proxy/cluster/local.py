@@ -1,0 +1,83 @@
+"""What the proxy answers by itself where a cluster looks like one server.
+
+Owns the words of CLUSTER, ROLE, WAIT and the like, and the text of INFO, out of what it is given.
+They say what a single primary without replicas would: a client that learns of the cluster goes
+around the proxy. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ..resp.replies import OK, integer, reply
+
+# CLUSTER and its subcommands, and ASKING: as a server says it that is no cluster.
+NO_CLUSTER: Final = b"-ERR This instance has cluster support disabled\r\n"
+
+_KEYSPACE: Final = re.compile(rb"^db(\d+):(\S+)\r?$", re.MULTILINE)
+_SINGLE: Final = (
+    (re.compile(rb"^((?:redis|server)_mode):cluster\b", re.MULTILINE), rb"\1:standalone"),
+    (re.compile(rb"^cluster_enabled:1\b", re.MULTILINE), rb"cluster_enabled:0"),
+)
+_HEAD: Final = b"# Keyspace\r\n"
+
+
+def no_cluster(name: bytes, valkey: bool) -> bytes:
+    """The answer to ASKING, CLUSTER, READONLY and READWRITE. Valkey grants the latter two since
+    8.0: of a single server too."""
+    granted = valkey and name.upper() in (b"READONLY", b"READWRITE")
+    return OK if granted else NO_CLUSTER
+
+
+def role(offset: int, resp: int) -> bytes:
+    """ROLE's answer of a primary whose replicas are nobody's business."""
+    return reply([b"master", offset, []], resp)
+
+
+def wait(acknowledged: Sequence[int]) -> bytes:
+    """WAIT's answer out of the replicas that have acknowledged, of each shard that the client wrote
+    to; 0 where it wrote to none."""
+    return integer(min(acknowledged, default=0))
+
+
+def wait_aof(acknowledged: Sequence[tuple[int, int]]) -> bytes:
+    """WAITAOF's: (local, replicas) of each shard that the client wrote to."""
+    local = min((local for local, _ in acknowledged), default=0)
+    return b"*2\r\n" + integer(local) + wait([replicas for _, replicas in acknowledged])
+
+
+def merged_info(texts: Sequence[bytes]) -> bytes:
+    """INFO of one server: the first node's, with no word of a cluster, and the keys of all."""
+    text = texts[0]
+    for pattern, instead in _SINGLE:
+        text = pattern.sub(instead, text)
+    if _HEAD not in text:
+        return text
+    before, _, behind = text.partition(_HEAD)
+    rest = _KEYSPACE.sub(b"", behind).strip(b"\r\n")
+    return before + _HEAD + keyspace(texts) + (b"\r\n" + rest + b"\r\n" if rest else b"")
+
+
+def keyspace(texts: Sequence[bytes]) -> bytes:
+    """The lines of ``# Keyspace`` with counts summed; avg_ttl is that of the keys that expire."""
+    databases: dict[int, dict[bytes, int]] = {}
+    for text in texts:
+        for number, counts in _KEYSPACE.findall(text):
+            sums = databases.setdefault(int(number), {})
+            found = _counts(counts)
+            found[b"avg_ttl"] = found.get(b"avg_ttl", 0) * found.get(b"expires", 0)
+            for name, count in found.items():
+                sums[name] = sums.get(name, 0) + count
+    return b"".join(_line(number, sums) for number, sums in sorted(databases.items()))
+
+
+def _line(number: int, sums: dict[bytes, int]) -> bytes:
+    told = {**sums, b"avg_ttl": sums[b"avg_ttl"] // max(sums.get(b"expires", 0), 1)}
+    counts = b",".join(b"%b=%d" % item for item in told.items())
+    return b"db%d:%b\r\n" % (number, counts)
+
+
+def _counts(text: bytes) -> dict[bytes, int]:
+    pairs = (part.partition(b"=") for part in text.split(b","))
+    return {name: int(count) for name, _, count in pairs if count.isdigit()}

@@ -1,0 +1,73 @@
+"""Cursors of SCAN that walk all shards, one after the other.
+
+    0 | fingerprint of the topology, 10 bits | shard, 9 bits | the server's cursor, 44 bits
+
+Owns the numbers only. They hold all there is to know, so that any proxy in front of the cluster can
+go on, and stay below 2^63 for clients that read them as integers. The server's cursor means nothing
+on another node or after a failover: another fingerprint starts the walk again. SCAN may give a key
+twice, and may not miss one. Pure.
+
+0 is the client's beginning and end: no place on the way has that number, as either its shard or its
+server's cursor is not 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import BadInput
+
+CURSOR_BITS: Final = 44
+SHARD_BITS: Final = 9
+FINGERPRINT_BITS: Final = 10
+SHARDS_MAX: Final = 1 << SHARD_BITS
+
+_CURSOR_MASK: Final = (1 << CURSOR_BITS) - 1
+_SHARD_MASK: Final = SHARDS_MAX - 1
+_FINGERPRINT_MASK: Final = (1 << FINGERPRINT_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a walk is: ``shard`` counts the primaries in the order of their ids."""
+
+    shard: int
+    cursor: int
+    restarted: bool = False  # the cluster has changed since: from its beginning again
+
+
+START: Final = Place(0, 0)
+
+
+def encode(place: Place, fingerprint: int) -> int:
+    """The client's cursor. BadInput where a part has no room in it."""
+    if not 0 <= place.cursor <= _CURSOR_MASK:
+        raise BadInput(f"the server's cursor {place.cursor} is too large for SCAN of a cluster")
+    if not 0 <= place.shard <= _SHARD_MASK:
+        raise BadInput(f"SCAN of a cluster walks up to {SHARDS_MAX} shards")
+    top = (fingerprint & _FINGERPRINT_MASK) << SHARD_BITS | place.shard
+    return top << CURSOR_BITS | place.cursor
+
+
+def decode(cursor: bytes, fingerprint: int, shards: int) -> Place:
+    """Where to go on: at the beginning for 0, and, restarted, for a cursor of another topology.
+    BadInput, in the server's words, for what is no cursor."""
+    number = int(cursor) if cursor.isdigit() and len(cursor) <= 20 else -1
+    if not 0 <= number < 1 << 64:
+        raise BadInput("invalid cursor")
+    if number == 0:
+        return START
+    shard = number >> CURSOR_BITS & _SHARD_MASK
+    if number >> CURSOR_BITS + SHARD_BITS != fingerprint & _FINGERPRINT_MASK or shard >= shards:
+        return Place(0, 0, restarted=True)
+    return Place(shard, number & _CURSOR_MASK)
+
+
+def following(place: Place, cursor: int, fingerprint: int, shards: int) -> int:
+    """The client's next cursor, by the one that the shard's server gave; 0: all is walked. A shard
+    that is at its end leads to the next one's beginning. BadInput as with ``encode``."""
+    if cursor:
+        return encode(Place(place.shard, cursor), fingerprint)
+    if place.shard + 1 >= shards:
+        return 0
+    return encode(Place(place.shard + 1, 0), fingerprint)
