@@ -1,8 +1,8 @@
 """What the proxy answers by itself where a cluster looks like one server.
 
-Owns the words of CLUSTER, ROLE, WAIT and the like, and the text of INFO, out of what it is given.
-They say what a single primary without replicas would: a client that learns of the cluster goes
-around the proxy. Pure."""
+Owns the words of PING, CLUSTER, ROLE, WAIT and the like, and the text of INFO, out of what it is
+given. They say what a single primary without replicas would: a client that learns of the cluster
+goes around the proxy. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from ..resp.replies import OK, integer, reply
+from ..errors import WrongArity
+from ..resp.replies import OK, bulk, integer, reply
 
 # CLUSTER and its subcommands, and ASKING: as a server says it that is no cluster.
 NO_CLUSTER: Final = b"-ERR This instance has cluster support disabled\r\n"
@@ -28,6 +29,20 @@ def no_cluster(name: bytes, valkey: bool) -> bytes:
     8.0: of a single server too."""
     granted = valkey and name.upper() in (b"READONLY", b"READWRITE")
     return OK if granted else NO_CLUSTER
+
+
+def ping(words: Sequence[bytes]) -> bytes:
+    """PONG, or the word that came with it, as to a client that has no subscriptions. It says that
+    the proxy is alive: of many nodes some may always be down."""
+    if len(words) > 2:
+        raise WrongArity("ping")
+    return bulk(words[1]) if len(words) == 2 else b"+PONG\r\n"
+
+
+def time(microseconds: int) -> bytes:
+    """TIME's answer, of the microseconds since 1970."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return reply([b"%d" % seconds, b"%d" % rest], 2)
 
 
 def role(offset: int, resp: int) -> bytes:

@@ -28,17 +28,19 @@ def merge(
     resp: int = 2,
     places: Sequence[Sequence[int]] = (),
     pick: Pick = lambda count: 0,
+    parts: bytes = b"slots",
 ) -> bytes:
     """The one reply out of a whole reply of each part, in their order.
 
     ``places``: of KEYED, the places of each part's keys. ``pick``: of RANDOM, gives a number below
-    the one it gets. OddReply where a part is not of the kind that was asked for."""
+    the one it gets. ``parts``: what the error of a half done command calls them.
+    OddReply where a part is not of the kind that was asked for."""
     assert replies, "a command must have gone to somebody"
     if merger is Merger.ONE_OK:
         return one_ok(replies)
     failed = first_error(replies)
     if failed is not None:
-        return failed if merger in _READS else half_done(failed, replies)
+        return failed if merger in _READS else half_done(failed, replies, parts)
     if merger is Merger.KEYED:
         return keyed(replies, places)
     if merger is Merger.RANDOM:
@@ -54,7 +56,7 @@ def first_error(replies: Sequence[bytes]) -> bytes | None:
     return next(filter(is_error, replies), None)
 
 
-def half_done(failed: bytes, replies: Sequence[bytes]) -> bytes:
+def half_done(failed: bytes, replies: Sequence[bytes], parts: bytes) -> bytes:
     """The error of a command that has changed something on some nodes and not on others."""
     done = len(replies) - sum(map(is_error, replies))
     if not done:
@@ -62,7 +64,7 @@ def half_done(failed: bytes, replies: Sequence[bytes]) -> bytes:
     text = failed[1:].rstrip(b"\r\n")
     if failed.startswith(b"!"):
         text = failed.partition(b"\r\n")[2].rstrip(b"\r\n").replace(b"\r\n", b" ")
-    return b"-%b (%d of %d parts done)\r\n" % (text, done, len(replies))
+    return b"-%b (%d of %d %b done)\r\n" % (text, done, len(replies), parts)
 
 
 # --- Mergers -----------------------------------------------------------------------------------

@@ -157,6 +157,14 @@ def test_keys_that_only_the_server_knows_are_not_guessed() -> None:
     assert keys_of([b"MOD.Y", b"a"], partly) is None
 
 
+def test_a_limit_divides_what_follows_a_keyword() -> None:
+    spec = KeySpec(b"STREAMS", 1, Range(-1, 1, 2))
+    command = Command(b"MOD.X", -1, frozenset({b"movablekeys"}), (0, 0, 0), specs=(spec,))
+
+    assert keys_of(b"MOD.X streams a b 0 0".split(), command) == [b"a", b"b"]
+    assert keys_of(b"MOD.X streams".split(), command) == []
+
+
 def test_keywords_may_be_looked_for_from_the_end() -> None:
     spec = KeySpec(b"KEYS", -2, Range(-1, 1, 0))
     command = Command(b"MOD.X", -1, frozenset({b"movablekeys"}), (0, 0, 0), specs=(spec,))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.cluster.local import merged_info, no_cluster, role, wait, wait_aof
+from nearhit.proxy.cluster.local import merged_info, no_cluster, ping, role, time, wait, wait_aof
+from nearhit.proxy.errors import WrongArity
 
 from tests.servers import Kind, upstream
 from tests.wire.link import Control
@@ -21,11 +22,20 @@ def test_the_answers_are_those_of_a_server_that_is_no_cluster(kind: Kind) -> Non
         for request in (b"CLUSTER INFO", b"CLUSTER HELP", b"ASKING", b"READONLY", b"ReadWrite"):
             words = request.split()
             assert link.ask(*words) == no_cluster(words[0], kind == "valkey"), request
+        for words in ([b"PING"], [b"ping", b"x"]):
+            assert link.ask(*words) == ping(words)
+        with pytest.raises(WrongArity) as caught:
+            ping([b"PING", b"x", b"y"])
+        assert link.ask(b"PING", b"x", b"y") == caught.value.line
         assert link.ask("ROLE") == role(0, 2)
         assert link.ask("WAIT", 0, 0) == wait([0])
         if kind == "valkey":
             assert link.ask("WAITAOF", 0, 0, 0) == wait_aof([(0, 0)])
         link.close()
+
+
+def test_time_is_seconds_and_the_rest() -> None:
+    assert time(1_700_000_000_000_042) == b"*2\r\n$10\r\n1700000000\r\n$2\r\n42\r\n"
 
 
 def test_role_is_a_primarys() -> None:

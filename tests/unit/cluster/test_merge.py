@@ -73,7 +73,13 @@ def test_a_read_of_which_a_part_failed_is_one_error() -> None:
 def test_a_write_of_which_a_part_failed_tells_how_much_is_done(merger: Merger) -> None:
     merged = merge(merger, [b":1\r\n", DOWN, b":1\r\n"])
 
-    assert merged == b"-CLUSTERDOWN Hash slot not served (2 of 3 parts done)\r\n"
+    assert merged == b"-CLUSTERDOWN Hash slot not served (2 of 3 slots done)\r\n"
+
+
+def test_parts_that_are_nodes_are_called_so() -> None:
+    assert merge(Merger.ALL_OK, [OK, b"-ERR a\r\n"], parts=b"nodes") == (
+        b"-ERR a (1 of 2 nodes done)\r\n"
+    )
 
 
 def test_a_write_of_which_all_parts_failed_is_the_servers_own_error() -> None:
@@ -83,7 +89,7 @@ def test_a_write_of_which_all_parts_failed_is_the_servers_own_error() -> None:
 def test_an_error_in_a_bulk_becomes_a_line_when_it_is_half_done() -> None:
     merged = merge(Merger.ALL_OK, [OK, b"!9\r\nERR a\r\nbc\r\n"])
 
-    assert merged == b"-ERR a bc (1 of 2 parts done)\r\n"
+    assert merged == b"-ERR a bc (1 of 2 slots done)\r\n"
 
 
 # --- RANDOM, INFO

@@ -231,6 +231,12 @@ def test_commands_of_one_key_go_the_short_way(commands: Mapping[bytes, Command])
         assert not known_under(commands[name])
 
 
+def test_a_command_with_subcommands_does_not() -> None:
+    rows = [[b"mod.x", -2, [], 1, 1, 1, [], [], [], [[b"mod.x|a", 3, [], 2, 2, 1]]]]
+
+    assert one_key(table_from_reply(rows).commands) == frozenset()
+
+
 def test_the_server_agrees_that_their_key_is_the_first_word(
     server: Process, commands: Mapping[bytes, Command]
 ) -> None:
