@@ -19,8 +19,10 @@ from ..resp.requests import encode
 from ..table.table import Command
 from ..upstream.asker import Asker
 from ..upstream.lane import Lane
-from ..upstream.lane_key import LaneKey
+from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
+from .planner import Planner
+from .plans import Plan
 from .topology import SLOTS, UNCOVERED, Node, Topology
 from .watch import QUESTION, Address, Watch
 
@@ -173,14 +175,15 @@ class Cluster:
 class NodesOfKey:
     """The cluster as the router of one LaneKey knows it (router.Nodes)."""
 
-    def __init__(self, cluster: Cluster, key: LaneKey, planner: Any) -> None:
+    def __init__(self, cluster: Cluster, key: LaneKey, planner: Planner) -> None:
         self._cluster = cluster
         self._key = key
         self._planner = planner
+        self._resp = 3 if key.use is Use.TRACKED else key.resp
         self.patience = cluster.patience
 
-    def plan(self, words: Sequence[bytes]) -> Any:
-        return self._planner.plan(words)
+    def plan(self, words: Sequence[bytes]) -> Plan:
+        return self._planner.plan(words, self._resp)
 
     def reads(self, name: bytes) -> bool:
         command = self._cluster.commands().get(name)

@@ -20,6 +20,7 @@ from ..upstream.ask import Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from .cluster import Cluster, NodesOfKey
+from .planner import Planner
 from .router import Router
 
 
@@ -48,7 +49,7 @@ class ClusterLane(Lane):
     def __init__(
         self,
         cluster: Cluster,
-        planner: Any,
+        planner: Planner,
         routes: RouteMap,
         number: int,
         key: LaneKey,

@@ -1,34 +1,139 @@
-"""What to do with a request, out of the command table (table.py): the plan that router.py carries
-out."""
+"""What to do with a request, by the command table: the plan that router.py carries out.
+
+    words ─▶ table.row ─ KEYED ─▶ keys ─ one slot ─▶ One        several ─▶ Spread, or CROSSSLOT
+                         ALL_* ─▶ Everywhere       SCAN ─▶ At       LOCAL ─▶ Said
+                         ANY_PRIMARY ─▶ Anywhere   REFUSE ─▶ Said
+
+Owns no socket and sends nothing. Errors become the client's answer here."""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
 
-from ..resp.kernel import hash_slot
+from ..errors import OddReply, ProxyError, ServerError
+from ..resp.replies import bulk, parsed
+from ..resp.requests import encode
 from ..table.table import Command
-from .plans import Anywhere, One, Plan
+from . import local, scan
+from .keys import keys_of
+from .merge import items, merge
+from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
+from .split import one_slot, split
+from .table import Row, Splitter, Target, facts, refusal, row
+from .topology import Topology
+
+# Words that reach a lane though a session answers most of them: what is about a node is any node's.
+_CLUSTERED: Final = frozenset({b"ASKING", b"CLUSTER", b"READONLY", b"READWRITE"})
+_NO_TOPOLOGY: Final = b"-CLUSTERDOWN the cluster's map is not known yet\r\n"
 
 
 class Planner:
-    def __init__(self, commands: Callable[[], Mapping[bytes, Command]]) -> None:
-        self._commands = commands
+    """``resp`` is that of the replies; ``valkey`` tells whether the servers are."""
 
-    def plan(self, words: Sequence[bytes]) -> Plan:
-        command = self._commands().get(words[0].upper())
-        if command is not None and command.keys[0] and len(words) > 1:
-            return One(hash_slot(words[command.keys[0]]))
-        if words[0].upper() in (b"EVAL", b"EVALSHA") and len(words) > 3 and int(words[2]):
-            return One(hash_slot(words[3]))
+    def __init__(
+        self,
+        commands: Callable[[], Mapping[bytes, Command]],
+        topology: Callable[[], Topology | None],
+        valkey: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._commands = commands
+        self._topology = topology
+        self._valkey = valkey
+
+    def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
+        """What is to be done with a request."""
+        try:
+            return self._plan(words, resp)
+        except ProxyError as refused:
+            return Said(refused.line)
+
+    def _plan(self, words: Sequence[bytes], resp: int) -> Plan:
+        commands = self._commands()
+        found = row(words, commands)
+        match found.target:
+            case Target.KEYED:
+                return self._keyed(words, found, resp)
+            case Target.ALL_PRIMARIES | Target.ALL_NODES:
+                return Everywhere(found.target is Target.ALL_NODES, self._merge(found, resp))
+            case Target.SCAN:
+                return self._scan(words)
+            case Target.LOCAL:
+                return self._local(words)
+            case Target.REFUSE:
+                raise refusal(words, found.why)
+            case _:
+                return Anywhere()
+
+    def _merge(self, found: Row, resp: int, places: Sequence[Sequence[int]] = ()) -> Merge:
+        parts = b"slots" if places else b"nodes"
+        whole = partial(
+            merge, found.merger, resp=resp, places=places, pick=random.randrange, parts=parts
+        )
+
+        def merged(replies: Sequence[bytes]) -> bytes:
+            try:
+                return whole(replies)
+            except ProxyError as why:
+                return why.line
+
+        return merged
+
+    def _keyed(self, words: Sequence[bytes], found: Row, resp: int) -> Plan:
+        command = facts(words, self._commands())
+        if command is None:
+            return Anywhere()  # whose words say that there is no such command
+        keys = keys_of(words, command)
+        if keys is None:
+            raise ServerError(b"-ERR only the server can tell this command's keys")
+        if found.splitter is Splitter.NONE:
+            slot = one_slot(keys)
+            return Anywhere() if slot is None else One(slot)
+        pieces = split(words, found)
+        if len(pieces) == 1:
+            return One(pieces[0].slot)
+        places = [piece.places for piece in pieces]
+        requests = [(piece.slot, encode(piece.words)) for piece in pieces]
+        return Spread(requests, self._merge(found, resp, places))
+
+    def _local(self, words: Sequence[bytes]) -> Plan:
+        name = words[0].upper()
+        if name in _CLUSTERED:
+            return Said(local.no_cluster(name, self._valkey()))
+        if name == b"TIME" and len(words) == 1:
+            return Said(local.time(time.time_ns() // 1000))
         return Anywhere()
 
+    # --- SCAN ---------------------------------------------------------------------------------------
 
-def one_key(commands: Mapping[bytes, Command]) -> frozenset[bytes]:
-    """Commands of one key, which stands behind the name."""
-    return frozenset(
-        name
-        for name, command in commands.items()
-        if command.keys == (1, 1, 1)
-        and not command.flags & {b"movablekeys", b"blocking"}
-        and len(name) <= 32
-    )
+    def _scan(self, words: Sequence[bytes]) -> Plan:
+        topology = self._topology()
+        if topology is None or not topology.shards:
+            return Said(_NO_TOPOLOGY)
+        if len(words) < 2:
+            return Anywhere()  # whose words say how many there should be
+        shards, fingerprint = len(topology.shards), topology.fingerprint
+        place = scan.decode(words[1], fingerprint, shards)
+        request = encode([words[0], b"%d" % place.cursor, *words[2:]])
+        return At(place.shard, request, partial(_page, place, fingerprint, shards))
+
+
+def _page(place: scan.Place, fingerprint: int, shards: int, replies: Sequence[bytes]) -> bytes:
+    """A page of one server with the cursor of the whole walk."""
+    [reply] = replies
+    if reply.startswith(b"-"):
+        return reply
+    try:
+        cursor, keys = items(reply)
+        number = parsed(cursor)
+        if not isinstance(number, bytes):
+            raise OddReply("SCAN")
+        behind = scan.following(place, int(number), fingerprint, shards)
+    except ProxyError as why:
+        return why.line
+    except ValueError:
+        return OddReply("SCAN").line
+    return b"*2\r\n" + bulk(b"%d" % behind) + keys

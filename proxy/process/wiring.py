@@ -21,7 +21,8 @@ from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..cluster.cluster import Cluster
 from ..cluster.lanes import ClusterLanes, NodeLanes
-from ..cluster.planner import Planner, one_key
+from ..cluster.planner import Planner
+from ..cluster.table import one_key
 from ..custom.spec import Call
 from ..errors import (
     NOAUTH,
@@ -298,7 +299,7 @@ def _cluster_lanes(
             **bounds,
         )
 
-    planner = Planner(lambda: table.commands)
+    planner = Planner(lambda: table.commands, lambda: cluster.topology)
     cluster = Cluster(
         [(seed.host, seed.port) for seed in upstream.seeds],
         pool_of,
