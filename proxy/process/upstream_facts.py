@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from ..errors import ProxyError, ServerError
@@ -119,10 +120,23 @@ class UpstreamFacts:
     def learn(self) -> None:
         """Ask for everything."""
         self._asked_at = self._clock()
-        self._ask(self._take_info, b"INFO", b"server")
-        self._ask(self._take_maxclients, b"INFO", b"clients")
-        self._ask(self._take_commands, b"COMMAND")
-        self._ask(self._take_fields, b"CLIENT", b"INFO")
+        questions = (
+            (self._take_info, (b"INFO", b"server")),
+            (self._take_maxclients, (b"INFO", b"clients")),
+            (self._take_commands, (b"COMMAND",)),
+            (self._take_fields, (b"CLIENT", b"INFO")),
+        )
+        left = len(questions)
+
+        def answered(take: Callable[[Reply], None], reply: Reply) -> None:
+            nonlocal left
+            left -= 1  # nodes of a cluster answer in any order
+            take(reply)
+            if not left:
+                self._learnt()
+
+        for take, words in questions:
+            self._ask(partial(answered, take), *words)
 
     def learn_again(self) -> None:
         """Ask because a client knew a command that the table does not know: not at every one."""
@@ -163,4 +177,3 @@ class UpstreamFacts:
     def _take_fields(self, reply: Reply) -> None:
         if isinstance(reply, bytes):
             self._context.fields = fields_of(reply)
-        self._learnt()
