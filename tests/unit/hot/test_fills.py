@@ -158,6 +158,17 @@ def test_a_fill_that_is_lost_in_a_value_passed_on_cuts_the_client(space: Space) 
     assert not space.tickets
 
 
+def test_a_value_that_never_came_leaves_its_key_to_the_next_fill(space: Space) -> None:
+    queue, fill = Queue(), begun(space)
+    slot = placed(queue, fill)
+    told(fill, OK, b":-1\r\n")
+
+    slot.fail(WHY, False)
+
+    assert not space.tickets
+    assert not fill.ticket.valid
+
+
 def test_a_fill_that_gave_out_nothing_fails_with_an_error_alone(space: Space) -> None:
     queue, fill = Queue(), begun(space)
 
