@@ -23,7 +23,7 @@ class LaneState(Enum):
     CLOSED = auto()
 
 
-READY = LaneState.READY
+READY, CLOSED = LaneState.READY, LaneState.CLOSED
 
 # A read of this size is one turn's: libuv would go on with up to 32 of them before anybody else.
 TURN_BYTES = 128 * 1024

@@ -2,8 +2,9 @@
 # The types of own.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
-from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
+from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
 from nearhit.proxy.hot.fills cimport Fill
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
 cdef int _UNTOLD, _VALUE, _NIL, _OTHER
 
@@ -28,3 +29,22 @@ cdef class GetOrSetSlot:
     cpdef feed(self, bytes chunk)
     @cython.locals(session=Answers, turn=Turn)
     cdef _tell(self, bytes reply)
+
+
+cdef class GetOrSetRun:
+    cdef public Py_ssize_t want
+    cdef public list keys
+    cdef public object asker
+    cdef public bint muted
+    cdef public RunSlot place
+    cdef CCutter _cutter
+    cdef Py_ssize_t _told
+    cdef bytes _held
+    cdef bint _inside
+    cdef RunSlot _place_for(self, Answers session, Py_ssize_t count)
+    @cython.locals(cutter=CCutter, turn=Turn, begin=Py_ssize_t, start=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t)
+    cpdef feed(self, bytes chunk)
+    @cython.locals(
+        place=RunSlot, session=Answers, behind=RunSlot, rest=Py_ssize_t, task=TaskSlot, last=RunSlot
+    )
+    cdef _nil(self, bytes before)

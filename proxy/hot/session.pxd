@@ -3,19 +3,25 @@
 
 cimport cython
 from nearhit.proxy.hot.answers cimport Turn
+from nearhit.proxy.hot.fills cimport Fill
+from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
+from nearhit.proxy.hot.own cimport GetOrSetRun
 from nearhit.proxy.hot.sending cimport Sender
 from nearhit.proxy.near.cache cimport Space, Ticket
 from nearhit.proxy.near.index cimport Entry
 from nearhit.proxy.near.sketch cimport Sketch
-from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
+from nearhit.proxy.near.worth cimport Worth
+from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap, mix
 
 cdef int _MORE, _FULL
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
 cdef int _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY
-cdef int _FAR, _TRACKED
+cdef int _FAR, _TRACKED, _OWN
+cdef Py_ssize_t _GETORSET_HEAD
+cdef bytes _GET
 cdef int _NOT_NEAR, _NOT_FRESH, _FRESH
 
 
@@ -24,6 +30,7 @@ cdef class SessionCore(Sender):
     cdef public Py_ssize_t received
     cdef public bytes last
     cdef public Names names
+    cdef public object own
     cdef public bint closed
     cdef public bytes rest
     cdef public Py_ssize_t need
@@ -45,8 +52,14 @@ cdef class SessionCore(Sender):
         key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t, sketch=Sketch
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(space=Space, routes=CRouteMap, key=bytes, entry=Entry)
-    cdef Py_ssize_t _near_hit(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(
+        mode=int, fresh=bint, routes=CRouteMap, space=Space, worth=Worth, now=double, keys=list,
+        pieces=list, begin=Py_ssize_t, end=Py_ssize_t, limit=Py_ssize_t, key=bytes, at=Py_ssize_t,
+        entry=Entry, ticket=Ticket
+    )
+    cdef Py_ssize_t _get_or_set(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(lane=LaneCore, run=GetOrSetRun)
+    cdef _ask_own(self, bytes data, list keys)
     @cython.locals(reply=bytes)
     cdef _say_entry(self, Entry entry)
     @cython.locals(turn=Turn)

@@ -12,13 +12,15 @@ from __future__ import annotations
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
 from ..near.index import Entry
-from ..resp.kernel import RouteMap
+from ..resp.kernel import RouteMap, mix
 from ..resp.modes import Mode
 from ..resp.routes import FULL, MORE, Route
 from .answers import STALL_WINDOW, WINDOW_BYTES, Turn
-from .fills import NIL2, NIL3
+from .fills import NIL2, NIL3, Fill
+from .lane import CLOSED
 from .names import Names
 from .near import NearReading
+from .own import GetOrSetRun, OwnReads
 from .sending import MUTE_SKIP, Sender
 
 UPLOAD_AT = 64 * 1024
@@ -41,7 +43,9 @@ _PIPELINE_AT = PIPELINE_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
 _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY = NEAR, WRITE_ONE, GETORSET, NEAR_MANY
-_FAR, _TRACKED = int(Mode.FAR), int(Mode.TRACKED)
+_FAR, _TRACKED, _OWN = int(Mode.FAR), int(Mode.TRACKED), int(Mode.OWN)
+_GETORSET_HEAD = len(LAST_GETORSET)
+_GET = LAST_GET
 # What SessionCore._look_near finds.
 _NOT_NEAR, _NOT_FRESH, _FRESH = 0, 1, 2
 
@@ -56,6 +60,7 @@ class SessionCore(Sender):
         self.received = 0  # bytes, for CLIENT LIST's tot-net-in=
         self.last = b""  # how the last request begins, for CLIENT LIST's cmd=
         self.names = Names()
+        self.own: OwnReads  # set by who derives from this
         self.closed = self.parsing = False
         self.rest = b""
         self.need = 0
@@ -148,7 +153,7 @@ class SessionCore(Sender):
                 elif route == _NEAR_MANY and self._look_near() == _NOT_NEAR:
                     far = True
                 elif route == _GETORSET:
-                    at = self._near_hit(data, pos)
+                    at = self._get_or_set(data, pos)
                     if at == pos:
                         at = self.special(data, pos, route)
                         if at < 0:
@@ -258,25 +263,74 @@ class SessionCore(Sender):
             self.last = LAST_GET
         return pos
 
-    def _near_hit(self, data: bytes, pos: int) -> int:
-        """Answer the GETORSET key at pos out of the near cache; the offset behind it, the same
-        where it is not there."""
-        if self._look_near() != _FRESH:
-            return pos
-        routes, space = self.routes, self.near.space
-        assert space is not None
-        key = routes.key(data, pos)
-        if key is None or routes.words != 2:
-            return pos
-        entry = space.entries.get(key)
-        if entry is None or entry.reply is None:
-            return pos
-        entry = space.get(key, self.turn.clock())
-        if entry is None:
-            return pos
-        self._say_entry(entry)
-        self.last = LAST_GETORSET
-        return routes.end
+    def _get_or_set(self, data: bytes, pos: int) -> int:
+        """Answer the GETORSETs of a key alone that begin at pos out of the near cache, or ask for
+        them as GETs; the offset behind them. The same offset: none such, or not now."""
+        mode = self.mode
+        if mode != _OWN and mode != _TRACKED and (mode > _FAR or self.head is not None):
+            return pos  # something is outstanding elsewhere
+        fresh = self._look_near() == _FRESH
+        routes, space, worth = self.routes, self.near.space, None
+        now = 0.0
+        if fresh:
+            now = self.turn.clock()
+        else:
+            worth = self.near._passing()
+        keys: list[bytes] = []
+        pieces: list[bytes] = []
+        begin, end = pos, len(data)
+        limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
+        while pos < end and limit > 0 and not self.stalls:
+            key = routes.key(data, pos)
+            if key is None or routes.words != 2 or routes.route != _GETORSET:
+                break
+            at = routes.end
+            limit -= 1
+            entry = ticket = None
+            if fresh:
+                assert space is not None
+                entry = space.get(key, now)
+                if entry is None or entry.reply is None:
+                    entry, ticket = None, space.admit(key)
+            if entry is None and ticket is None:
+                if worth is not None:
+                    worth._note(mix(key))
+                keys.append(key)
+                pieces.append(_GET)
+                pieces.append(routes.part(data, pos + _GETORSET_HEAD, at))
+            else:
+                if keys:
+                    self._ask_own(b"".join(pieces), keys)
+                    keys, pieces = [], []
+                if entry is not None:
+                    self._say_entry(entry)
+                else:
+                    assert space is not None
+                    assert ticket is not None
+                    self.own.fill(self, key, Fill(space, ticket, now))
+            pos = at
+        if keys:
+            self._ask_own(b"".join(pieces), keys)
+        if pos != begin:
+            self.last = LAST_GETORSET
+        return pos
+
+    def _ask_own(self, data: bytes, keys: list[bytes]) -> None:
+        """Ask for these keys on the tracked lane, where what follows of their kind may follow."""
+        self.own.used(self)
+        lane = self.near.lane
+        if lane is None or lane.state is CLOSED:
+            self.open_tracked()
+            lane = self.near.lane
+        assert lane is not None
+        run = GetOrSetRun(self, keys, self.mute != 0, self.own)
+        self.mute &= ~_MUTE_SKIP
+        self._push_slot(run.place)
+        if self.mode != _OWN:
+            self._become(_OWN)
+        lane._send(data, run)
+        if lane.choked:
+            self.wait_for(lane)
 
     def _say_entry(self, entry: Entry) -> None:
         reply = entry.reply

@@ -77,6 +77,7 @@ class Session(SessionCore):
         self.berth = Berth(self, lane_key)
         self.eof = False  # the client has said that it sends no more
         self._acts = acts
+        self.own = acts.own
         self._ending = False  # the process stops
         self._reading = True
         self._upload: Upload | None = None
@@ -163,8 +164,7 @@ class Session(SessionCore):
             self.stop_reading()
 
     def special(self, data: bytes, pos: int, route: int) -> int:
-        """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has
-        come."""
+        """Act on a request that is no PLAIN one; the offset behind it, -1: when more has come."""
         if data[pos] in b"\r\n":
             blank = blank_lines(data, pos)
             if blank:

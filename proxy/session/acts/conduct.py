@@ -20,7 +20,7 @@ from .identity import auth, hello, quit_, reset, select
 from .introspection import merge
 from .mget import read_many
 from .odd import monitor, odd, sticky, tunnel
-from .own import custom, getorset, read_through
+from .own import Reads, custom, read_through
 from .permits import permit
 from .plain import Act, forward
 from .pubsub import subscribe, unsubscribe
@@ -73,5 +73,5 @@ ACTS: Final[Mapping[Route, Act]] = {
     Route.WRITE_ONE: write,
 }
 
-SHORTCUTS: Final[Mapping[int, Shortcut]] = {Route.GETORSET: getorset, Route.MULTI: whole}
-ALL_ACTS: Final = Acts(conduct, SHORTCUTS)
+SHORTCUTS: Final[Mapping[int, Shortcut]] = {Route.MULTI: whole}
+ALL_ACTS: Final = Acts(conduct, SHORTCUTS, Reads())
