@@ -4,6 +4,7 @@
 cimport cython
 from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
 from nearhit.proxy.hot.fills cimport Fill
+from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
 cdef int _UNTOLD, _VALUE, _NIL, _OTHER
@@ -35,16 +36,21 @@ cdef class GetOrSetRun:
     cdef public Py_ssize_t want
     cdef public list keys
     cdef public object asker
-    cdef public bint muted
     cdef public RunSlot place
+    cdef public LaneCore lane
     cdef CCutter _cutter
     cdef Py_ssize_t _told
     cdef bytes _held
     cdef bint _inside
-    cdef RunSlot _place_for(self, Answers session, Py_ssize_t count)
-    @cython.locals(cutter=CCutter, turn=Turn, begin=Py_ssize_t, start=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(seen=CCutter, cutter=CCutter, turn=Turn, begin=Py_ssize_t, start=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t)
     cpdef feed(self, bytes chunk)
     @cython.locals(
-        place=RunSlot, session=Answers, behind=RunSlot, rest=Py_ssize_t, task=TaskSlot, last=RunSlot
+        place=RunSlot, session=Answers, behind=RunSlot, rest=Py_ssize_t, task=TaskSlot, last=RunSlot, muted=bint
     )
     cdef _nil(self, bytes before)
+
+
+@cython.locals(run=GetOrSetRun)
+cpdef GetOrSetRun run_of(Answers session, LaneCore lane, list keys, bint muted, object asker)
+@cython.locals(slot=RunSlot)
+cdef RunSlot _place_for(Answers session, Py_ssize_t count, bint muted)

@@ -7,7 +7,7 @@ from nearhit.proxy.hot.fills cimport Fill
 from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
-from nearhit.proxy.hot.own cimport GetOrSetRun
+from nearhit.proxy.hot.own cimport GetOrSetRun, run_of
 from nearhit.proxy.hot.sending cimport Sender
 from nearhit.proxy.near.cache cimport Space, Ticket
 from nearhit.proxy.near.index cimport Entry
@@ -31,6 +31,7 @@ cdef class SessionCore(Sender):
     cdef public bytes last
     cdef public Names names
     cdef public object own
+    cdef public bint uses_own
     cdef public bint closed
     cdef public bytes rest
     cdef public Py_ssize_t need
@@ -55,7 +56,7 @@ cdef class SessionCore(Sender):
     @cython.locals(
         mode=int, fresh=bint, routes=CRouteMap, space=Space, worth=Worth, now=double, keys=list,
         pieces=list, begin=Py_ssize_t, end=Py_ssize_t, limit=Py_ssize_t, key=bytes, at=Py_ssize_t,
-        entry=Entry, ticket=Ticket
+        entry=Entry, ticket=Ticket, one=bint
     )
     cdef Py_ssize_t _get_or_set(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(lane=LaneCore, run=GetOrSetRun)

@@ -20,7 +20,7 @@ from .fills import NIL2, NIL3, Fill
 from .lane import CLOSED
 from .names import Names
 from .near import NearReading
-from .own import GetOrSetRun, OwnReads
+from .own import OwnReads, run_of
 from .sending import MUTE_SKIP, Sender
 
 UPLOAD_AT = 64 * 1024
@@ -61,6 +61,7 @@ class SessionCore(Sender):
         self.last = b""  # how the last request begins, for CLIENT LIST's cmd=
         self.names = Names()
         self.own: OwnReads  # set by who derives from this
+        self.uses_own = False
         self.closed = self.parsing = False
         self.rest = b""
         self.need = 0
@@ -310,20 +311,23 @@ class SessionCore(Sender):
                     self.own.fill(self, key, Fill(space, ticket, now))
             pos = at
         if keys:
-            self._ask_own(b"".join(pieces), keys)
+            one = len(keys) == 1
+            self._ask_own(_GET + pieces[1] if one else b"".join(pieces), keys)
         if pos != begin:
             self.last = LAST_GETORSET
         return pos
 
     def _ask_own(self, data: bytes, keys: list[bytes]) -> None:
         """Ask for these keys on the tracked lane, where what follows of their kind may follow."""
-        self.own.used(self)
+        if not self.uses_own:
+            self.uses_own = True
+            self.own.used(self)
         lane = self.near.lane
         if lane is None or lane.state is CLOSED:
             self.open_tracked()
             lane = self.near.lane
         assert lane is not None
-        run = GetOrSetRun(self, keys, self.mute != 0, self.own)
+        run = run_of(self, lane, keys, self.mute != 0, self.own)
         self.mute &= ~_MUTE_SKIP
         self._push_slot(run.place)
         if self.mode != _OWN:

@@ -6,9 +6,9 @@ import pytest
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.answers import Answers, RunSlot
 from nearhit.proxy.hot.fills import Fill
-from nearhit.proxy.hot.own import GetOrSetRun, GetOrSetSlot, TaskSlot
+from nearhit.proxy.hot.lane import LaneCore
+from nearhit.proxy.hot.own import GetOrSetRun, GetOrSetSlot, TaskSlot, run_of
 from nearhit.proxy.near.cache import NearCache, Space
-from nearhit.proxy.resp.kernel import Cutter
 
 from tests.answering import Queue
 
@@ -153,23 +153,27 @@ class Asker:
         self.places.append(place)
 
 
+def give(lane: LaneCore, run: GetOrSetRun, data: bytes) -> None:
+    """As a lane does."""
+    assert lane.cutter.cut(data, 0, run.want) == len(data)
+    run.want -= lane.cutter.done
+    run.feed(data)
+
+
 class Sliced:
     """GETORSETs whose reads are on their way in one piece, and what is asked behind them."""
 
     def __init__(self, *keys: bytes, muted: bool = False) -> None:
         self.queue = Queue()
         self.asker = Asker()
-        self.run = GetOrSetRun(self.queue, [*keys], muted, self.asker)
+        self.lane = LaneCore(self.queue.later.append)
+        self.run = run_of(self.queue, self.lane, [*keys], muted, self.asker)
         self.queue.push_slot(self.run.place)
         self.behind = RunSlot(self.queue, 1)
         self.queue.push_slot(self.behind)
-        self.lane = Cutter()
 
     def feed(self, data: bytes) -> None:
-        """As a lane does."""
-        assert self.lane.cut(data, 0, self.run.want) == len(data)
-        self.run.want -= self.lane.done
-        self.run.feed(data)
+        give(self.lane, self.run, data)
 
     def end(self) -> bytes:
         """All that the client has got when what is behind is answered too."""
@@ -232,11 +236,10 @@ def test_a_slice_of_nothing_but_nil_is_loaded_each_in_its_place() -> None:
 
 def test_behind_others_a_slice_waits_for_its_turn() -> None:
     asked = Sliced(b"a")
-    run = GetOrSetRun(asked.queue, [b"x", b"y", b"z"], False, asked.asker)
+    run = run_of(asked.queue, asked.lane, [b"x", b"y", b"z"], False, asked.asker)
     asked.queue.push_slot(run.place)
 
-    run.want = 0
-    run.feed(VALUE + b"_\r\n" + VALUE)
+    give(asked.lane, run, VALUE + b"_\r\n" + VALUE)
     assert asked.queue.took() == b""
     asked.feed(VALUE)
     asked.asker.places[0].fill(b"+y\r\n")
@@ -275,7 +278,7 @@ def test_with_its_lane_the_rest_of_a_slice_is_lost(part: bytes, got: bytes, cut:
         asked.feed(part)
     left = asked.run.want
 
-    asked.run.fail(WHY, asked.lane.inside)
+    asked.run.fail(WHY, asked.lane.cutter.inside)
 
     assert bool(asked.queue.aborted) is cut
     assert asked.end() == got + WHY.line * left + b"+behind\r\n"
