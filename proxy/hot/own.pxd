@@ -12,6 +12,7 @@ cdef int _UNTOLD, _VALUE, _NIL, _OTHER
 
 cdef class TaskSlot(RunSlot):
     cdef public bint muted
+    cdef public bint alone
     cpdef fill(self, bytes text)
     cpdef pass_on(self, bytes chunk, Py_ssize_t want)
 

@@ -42,11 +42,13 @@ class OwnReads(Protocol):
 
 
 class TaskSlot(RunSlot):
-    """The place of a command that others fill: in one piece, or as it comes."""
+    """The place of a command that others fill: in one piece, or as it comes. Behind ``alone``
+    nothing is asked before it is filled: what it does may be seen."""
 
-    def __init__(self, session: Answers, muted: bool) -> None:
+    def __init__(self, session: Answers, muted: bool, alone: bool = True) -> None:
         super().__init__(session, 1)
         self.muted = muted
+        self.alone = alone
 
     def fill(self, text: bytes) -> None:
         """The whole answer."""
@@ -182,7 +184,7 @@ class GetOrSetRun:
         key, rest = self.keys[self._told], len(self.keys) - self._told - 1
         self._told += 1
         muted = type(place) is MutedSlot
-        task = TaskSlot(session, muted)
+        task = TaskSlot(session, muted, False)
         last: RunSlot = task
         if rest:
             last = self.place = task.following = _place_for(session, rest, muted)

@@ -7,7 +7,7 @@ from nearhit.proxy.hot.fills cimport Fill
 from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
-from nearhit.proxy.hot.own cimport GetOrSetRun, run_of
+from nearhit.proxy.hot.own cimport GetOrSetRun, TaskSlot, run_of
 from nearhit.proxy.hot.sending cimport Sender
 from nearhit.proxy.near.cache cimport Space, Ticket
 from nearhit.proxy.near.index cimport Entry

@@ -20,7 +20,7 @@ from .fills import NIL2, NIL3, Fill
 from .lane import CLOSED
 from .names import Names
 from .near import NearReading
-from .own import OwnReads, run_of
+from .own import OwnReads, TaskSlot, run_of
 from .sending import MUTE_SKIP, Sender
 
 UPLOAD_AT = 64 * 1024
@@ -270,6 +270,9 @@ class SessionCore(Sender):
         mode = self.mode
         if mode != _OWN and mode != _TRACKED and (mode > _FAR or self.head is not None):
             return pos  # something is outstanding elsewhere
+        head = self.head
+        if type(head) is TaskSlot and head.alone:
+            return pos
         fresh = self._look_near() == _FRESH
         routes, space, worth = self.routes, self.near.space, None
         now = 0.0

@@ -71,7 +71,7 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
 
 
 def _ask(session: Conducted, key: bytes, command: CommandSpec | None, fill: Fill | None) -> None:
-    place = _place(session)
+    place = _place(session, alone=False)
     lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:
         lane = session.berth.find_tracked()
@@ -81,9 +81,9 @@ def _ask(session: Conducted, key: bytes, command: CommandSpec | None, fill: Fill
     session.send(_GET + word, GetOrSetSlot(place, fill, _missed, session, key, command), lane)
 
 
-def _place(session: Conducted) -> TaskSlot:
+def _place(session: Conducted, *, alone: bool = True) -> TaskSlot:
     """The place at the end of the queue, before which nothing but its like may come."""
-    place = TaskSlot(session.answers, session.mute != 0)
+    place = TaskSlot(session.answers, session.mute != 0, alone)
     session.mute &= ~MUTE_SKIP
     session.take_place(place, OWN)
     return place

@@ -224,6 +224,22 @@ async def test_its_like_may_follow_unanswered_and_others_may_not(own: Own, clien
     behind.expect(b"PING")
 
 
+async def test_it_waits_for_a_command_of_our_own_before_it(own: Own, client: Client) -> None:
+    client.send(b"PASS", b"k")
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    assert own.gate.started == 1
+    assert own.world.connections == 0
+
+    own.gate.open.set()
+    await own.world.settle()
+    tracked(own.world).expect(b"GET", b"k")
+    tracked(own.world).reply(A)
+    await own.world.settle()
+
+    assert client.took() == b"$7\r\nthrough\r\n" + A
+
+
 async def test_it_waits_for_what_was_asked_before_it(own: Own, client: Client) -> None:
     wire = await shared(own.world, client)
     client.send(b"HGET", b"h", b"f")
