@@ -29,10 +29,15 @@ _UNTOLD, _VALUE, _NIL, _OTHER = UNTOLD, VALUE, NIL, OTHER
 
 
 class OwnReads(Protocol):
-    """What session/acts/own.py does for the reads of GETORSET that are no hits."""
+    """What session/acts/own.py does for GETORSETs, and GETs of keys with a loader, that are no
+    hits."""
 
     def used(self, session: Answers) -> None:
         """A session asks."""
+
+    def reads_through(self, session: Answers, key: bytes) -> bool:
+        """Whether a plain GET of the key is one of these, for this session now."""
+        ...
 
     def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
         """Ask for one key, and have it kept."""

@@ -20,7 +20,8 @@ cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
 cdef int _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY
 cdef int _FAR, _TRACKED, _OWN
-cdef Py_ssize_t _GETORSET_HEAD
+cdef int _READ_THROUGH
+cdef Py_ssize_t _GETORSET_HEAD, _GET_HEAD
 cdef bytes _GET
 cdef int _NOT_NEAR, _NOT_FRESH, _FRESH
 
@@ -56,9 +57,9 @@ cdef class SessionCore(Sender):
     @cython.locals(
         mode=int, fresh=bint, routes=CRouteMap, space=Space, worth=Worth, now=double, keys=list,
         pieces=list, begin=Py_ssize_t, end=Py_ssize_t, limit=Py_ssize_t, key=bytes, at=Py_ssize_t,
-        entry=Entry, ticket=Ticket, one=bint
+        entry=Entry, ticket=Ticket, one=bint, through=bint, head_size=Py_ssize_t
     )
-    cdef Py_ssize_t _get_or_set(self, bytes data, Py_ssize_t pos) except -1
+    cdef Py_ssize_t _get_or_set(self, bytes data, Py_ssize_t pos, int route) except -1
     @cython.locals(lane=LaneCore, run=GetOrSetRun)
     cdef _ask_own(self, bytes data, list keys)
     @cython.locals(reply=bytes)

@@ -44,7 +44,8 @@ _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
 _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY = NEAR, WRITE_ONE, GETORSET, NEAR_MANY
 _FAR, _TRACKED, _OWN = int(Mode.FAR), int(Mode.TRACKED), int(Mode.OWN)
-_GETORSET_HEAD = len(LAST_GETORSET)
+_READ_THROUGH = int(Route.READ_THROUGH)
+_GETORSET_HEAD, _GET_HEAD = len(LAST_GETORSET), len(LAST_GET)
 _GET = LAST_GET
 # What SessionCore._look_near finds.
 _NOT_NEAR, _NOT_FRESH, _FRESH = 0, 1, 2
@@ -153,8 +154,8 @@ class SessionCore(Sender):
                     pos = at
                 elif route == _NEAR_MANY and self._look_near() == _NOT_NEAR:
                     far = True
-                elif route == _GETORSET:
-                    at = self._get_or_set(data, pos)
+                elif route in (_GETORSET, _READ_THROUGH):
+                    at = self._get_or_set(data, pos, route)
                     if at == pos:
                         at = self.special(data, pos, route)
                         if at < 0:
@@ -264,9 +265,10 @@ class SessionCore(Sender):
             self.last = LAST_GET
         return pos
 
-    def _get_or_set(self, data: bytes, pos: int) -> int:
+    def _get_or_set(self, data: bytes, pos: int, route: int) -> int:
         """Answer the GETORSETs of a key alone that begin at pos out of the near cache, or ask for
-        them as GETs; the offset behind them. The same offset: none such, or not now."""
+        them as GETs, and by their route GETs of keys that are loaded; the offset behind them. The
+        same offset: none such, or not now."""
         mode = self.mode
         if mode != _OWN and mode != _TRACKED and (mode > _FAR or self.head is not None):
             return pos  # something is outstanding elsewhere
@@ -283,12 +285,16 @@ class SessionCore(Sender):
         keys: list[bytes] = []
         pieces: list[bytes] = []
         begin, end = pos, len(data)
+        through = route == _READ_THROUGH
+        head_size = _GET_HEAD if through else _GETORSET_HEAD
         limit = 1 if self.mute & _MUTE_SKIP else self.window - self.owed
         while pos < end and limit > 0 and not self.stalls:
             key = routes.key(data, pos)
-            if key is None or routes.words != 2 or routes.route != _GETORSET:
+            if key is None or routes.words != 2 or routes.route != route:
                 break
             at = routes.end
+            if through and not (data.startswith(_GET, pos) and self.own.reads_through(self, key)):
+                break
             limit -= 1
             entry = ticket = None
             if fresh:
@@ -301,7 +307,7 @@ class SessionCore(Sender):
                     worth._note(mix(key))
                 keys.append(key)
                 pieces.append(_GET)
-                pieces.append(routes.part(data, pos + _GETORSET_HEAD, at))
+                pieces.append(routes.part(data, pos + head_size, at))
             else:
                 if keys:
                     self._ask_own(b"".join(pieces), keys)
@@ -317,7 +323,7 @@ class SessionCore(Sender):
             one = len(keys) == 1
             self._ask_own(_GET + pieces[1] if one else b"".join(pieces), keys)
         if pos != begin:
-            self.last = LAST_GETORSET
+            self.last = LAST_GET if through else LAST_GETORSET
         return pos
 
     def _ask_own(self, data: bytes, keys: list[bytes]) -> None:

@@ -40,6 +40,10 @@ class Reads:
     def used(self, session: Answers) -> None:
         cast(Conducted, session).context.scopes.used()
 
+    def reads_through(self, session: Answers, key: bytes) -> bool:
+        reader = cast(Conducted, session)
+        return reader.berth.own is None and reader.context.loaders.read_through(key)
+
     def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
         reader = cast(Conducted, session)
         scopes = reader.context.scopes

@@ -145,6 +145,9 @@ class Asker:
     def used(self, session: Answers) -> None:
         raise NotImplementedError
 
+    def reads_through(self, session: Answers, key: bytes) -> bool:
+        raise NotImplementedError
+
     def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
         raise NotImplementedError
 
