@@ -23,14 +23,16 @@ _SECRET_OPTION = re.compile(r"([?&]\w*password=)[^&]*", re.IGNORECASE)
 _OPTION = re.compile(r"([?&])([^&=@]*)(?:=([^&]*)|(?=&|$))")
 # Anything else may be a secret: a token, or a password under a misspelt name. Not so a capture.
 _HARMLESS = re.compile(
-    r"db|username|protocol|ssl_(ca_certs|cert_reqs|certfile|check_hostname|keyfile)"
+    r"db|(sentinel_)?username|protocol|ssl_(ca_certs|cert_reqs|certfile|check_hostname|keyfile)"
     r"|timeout|\w+_(timeout|interval|connections|keepalive)"
 )
 _CAPTURE = re.compile(r"\{\w+\}")
 # Greedy up to the last "@": a password with an unescaped "/" or "@" is hidden whole all the same.
-_USERINFO = re.compile(r"^(\w+://)?(?:([^:@/?#]*:))?.*@", re.DOTALL)
+_USERINFO = re.compile(r"^([\w-]+://)?(?:([^:@/?#]*:))?.*@", re.DOTALL)
 # A URL whose host was forgotten has the password where a port would stand.
 _NO_PORT = re.compile(r"^(\w+://[^:@/?#\[\]]*:)(?!\d{1,5}(?:[/?#]|$)).+", re.DOTALL)
+# The same in one of many addresses.
+_MANY = re.compile(r"^\w+-\w+://")
 
 
 def event(log: logging.Logger, level: int, name: str, **fields: object) -> None:
@@ -71,6 +73,10 @@ def redacted(url: str) -> str:
     url = _OPTION.sub(_hidden, url) if "://" in url else _SECRET_OPTION.sub(r"\1***", url)
     if "@" in url:
         return _USERINFO.sub(lambda match: f"{match[1] or ''}{match[2] or ''}***@", url)
+    many = _MANY.match(url)
+    if many is not None:
+        items = url[many.end() :].split(",")
+        return many[0] + ",".join(_NO_PORT.sub(r"\1***", f"x://{one}")[4:] for one in items)
     return _NO_PORT.sub(r"\1***", url)
 
 

@@ -86,7 +86,9 @@ class Server:
     @property
     def version(self) -> str:
         """The upstream's name and version, or why it is not known, for people."""
-        return self._facts.version
+        master = self._parts.master
+        found = f", {master.found}" if master is not None else ""
+        return f"{self._facts.version}{found}"
 
     # --- Start --------------------------------------------------------------------------------
 
@@ -95,6 +97,9 @@ class Server:
         ``hurry`` was called. StartError: the upstream refuses us."""
         self._primary.users += 1
         self._tasks.start(self._tick())
+        if self._parts.master is not None:
+            for run in self._parts.master.runs():
+                self._tasks.start(run)
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
         self._facts.learn()

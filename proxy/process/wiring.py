@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any, cast
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..custom.spec import Call
-from ..errors import NOAUTH, CacheBusy, LockBusy, ServerError, UpstreamDown, UpstreamRefused
+from ..errors import (
+    NOAUTH,
+    CacheBusy,
+    LockBusy,
+    ServerError,
+    UpstreamDown,
+    UpstreamLost,
+    UpstreamRefused,
+)
 from ..hot.answers import Turn
 from ..keys.ours import OurKeys
 from ..loading.demo import DemoSource
@@ -37,8 +45,10 @@ from ..session.acts.conduct import ALL_ACTS
 from ..session.acts.permits import newcomers_changed
 from ..session.clients import Clients
 from ..session.context import Context
+from ..session.holding import Holding
 from ..session.scopes import Scope, Scopes
 from ..session.session import Session
+from ..settings.address import Kind as UpstreamKind
 from ..settings.address import Tcp, Upstream
 from ..settings.config import VERSION, Config
 from ..settings.loaders import DEMO
@@ -50,6 +60,8 @@ from ..upstream.dial import ATTEMPTS, Dial, Retry
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
+from ..upstream.sentinel.answers import Change, Naming
+from ..upstream.sentinel.master import Master
 from ..upstream.tracked import TrackedLane
 from . import gauges
 from .swaps import Swaps
@@ -75,6 +87,7 @@ class Parts:
     """What the server itself has to do with."""
 
     lanes: Lanes
+    master: Master | None  # where Sentinels name it
     loaders: Loaders
     stats: Stats
     fleet: Fleet
@@ -90,7 +103,9 @@ class Parts:
 
     def session(self) -> Session:
         """The session of a client that has just connected."""
-        return Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
+        session = Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
+        self.context.holding.take(session)
+        return session
 
 
 class Rooms:
@@ -178,7 +193,9 @@ def wire(
 ) -> Parts:
     """All parts. ``start`` runs lanes, ``start_work`` runs commands of our own and their loads.
     StartError: a function that a loader calls is not there."""
-    lanes = _lanes(config, upstream, start, told)
+    address = Upstream.parse(upstream)
+    master = _master(address)
+    lanes = _lanes(config, address, master, start, told)
     loaders = Loaders(config.loaders, demo=config.env == "development")
     stats = Stats()
     fleet = _fleet(config, lanes, stats)
@@ -203,14 +220,42 @@ def wire(
     # As the service did that had this API first. Who has loaders has said where values come from.
     demo = config.env == "development" and not config.loaders
     lanes.newcomers.changed = lambda: newcomers_changed(context)
-    parts = Parts(lanes, loaders, stats, fleet, scopes, context, hosts, demo)
+    context.holding.seconds = config.hold_writes_on_failover
+    if master is not None:
+        _follow(master, context)
+    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts
 
 
-def _lanes(config: Config, upstream: str, start: Start, told: Told) -> Lanes:
+def _master(upstream: Upstream) -> Master | None:
+    # A failover takes seconds: no shorter in development.
+    retry = Retry(ATTEMPTS["production"])
+    return Master(upstream, retry) if upstream.kind is UpstreamKind.SENTINEL else None
+
+
+def _follow(master: Master, context: Context) -> None:
+    """Have lanes and clients go where the master goes."""
+
+    def moved(old: Naming, new: Naming) -> None:
+        context.lanes.move(UpstreamLost(f"the master was {old} and is {new}"))
+        context.holding.end("the master is another")
+
+    def failover(change: Change) -> None:
+        if change is Change.BEGINS:
+            context.holding.begin()
+        else:
+            context.holding.end("the failover has come to nothing")
+
+    master.watch.moved.append(moved)
+    master.watch.failover = failover
+
+
+def _lanes(
+    config: Config, upstream: Upstream, master: Master | None, start: Start, told: Told
+) -> Lanes:
     return Lanes(
-        Dial(Upstream.parse(upstream), Retry(ATTEMPTS[config.env])),
+        Dial(upstream, Retry(ATTEMPTS[config.env])) if master is None else master.dial,
         start,
         timeout_s=config.upstream_timeout,
         most_s=config.command_timeout,
@@ -241,6 +286,7 @@ def _context(
 ) -> Context:
     """What all sessions share, of the same parts that scopes are made of."""
     loaders, near, stats = make_scope.loaders, make_scope.near, make_scope.stats
+    clients = Clients(max_clients, told.client_left)
     ours = Ours(
         commands=frozenset(scopes.specs),
         voids=loaders.any_managed,
@@ -249,7 +295,8 @@ def _context(
     )
     return Context(
         lanes=make_scope.lanes,
-        clients=Clients(max_clients, told.client_left),
+        clients=clients,
+        holding=Holding(clients, loop.call_later),
         table=snapshot(ours),
         learn=told.unknown_command,
         turn=Turn(loop.call_soon, loop.time(), loop.time),

@@ -14,6 +14,7 @@ from ..resp.inline import Dialect
 from ..table.table import Table
 from ..upstream.lanes import Lanes
 from .clients import Clients
+from .holding import Holding
 from .scopes import Scopes
 from .swapping import Swapping
 from .unread import Unread
@@ -38,4 +39,5 @@ class Context:
     info: Callable[[], bytes] = lambda: b""  # our section of INFO
     near: NearCache | None = None
     swapping: Swapping = field(default_factory=Swapping)
+    holding: Holding = field(default_factory=Holding)
     unread: Unread = field(default_factory=Unread)

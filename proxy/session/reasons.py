@@ -17,6 +17,7 @@ STALL_LANE: Final = 8  # until the lane takes more
 STALL_END: Final = 32  # for ever: the session ends when all is answered
 STALL_TURN: Final = 64  # until the next loop turn
 STALL_PLACE: Final = 128  # until there is a lane to be borrowed
+STALL_HELD: Final = 256  # until the master is another, or stays (holding.py)
 # What holds for a tunnel's bytes as for requests.
 STALLS_OF_BYTES: Final = STALL_CLIENT | STALL_LANE | STALL_END
 # With one of these something is to be done when nothing is outstanding.

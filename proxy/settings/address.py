@@ -1,7 +1,8 @@
 """Addresses, as settings write them: where we listen, and where an upstream is.
 
-``Tcp`` and ``Unix`` are what a socket is bound to; ``Upstream`` is where a URL leads. Pure: opens
-nothing and resolves nothing (process/listen.py binds, upstream/dial.py connects). Parsing raises
+``Tcp`` and ``Unix`` are what a socket is bound to; ``Upstream`` is where a URL leads: to a server,
+to the master that Sentinels name, or to a cluster. Pure: opens nothing
+and resolves nothing (process/listen.py binds, upstream/dial.py connects). Parsing raises
 ValueError, with a reason where the kind of value alone does not say enough, and never with a
 password."""
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -83,9 +85,25 @@ def is_yes(text: str) -> bool:
     return word in _YES
 
 
+class Kind(Enum):
+    """What stands behind an upstream; the value ends the scheme of its URL."""
+
+    SERVER = ""
+    SENTINEL = "-sentinel"  # the server is the master that Sentinels name
+    CLUSTER = "-cluster"
+
+
+# The port of an address that names none.
+_PORTS: Final = {Kind.SERVER: 6379, Kind.SENTINEL: 26379, Kind.CLUSTER: 6379}
+_SCHEME: Final = re.compile(r"redis(s?)(-sentinel|-cluster)://")
+_SEED: Final = re.compile(r"(?:\[([0-9a-f:.]+(?:%\w+)?)\]|([^][:@/%\s]+))(?::(.*))?", re.IGNORECASE)
+_SENTINELS_OWN: Final = ("sentinel_username", "sentinel_password")
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where an upstream URL leads, as redis-py reads it; ``path`` is set for a unix socket only."""
+    """Where an upstream URL leads, as redis-py reads it; ``path`` is set for a unix socket only.
+    Those of more than one address have them all in ``seeds``, as given, each once."""
 
     host: str = "localhost"
     port: int = 6379
@@ -95,21 +113,25 @@ class Upstream:
     db: int = 0
     tls: bool = False
     options: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  # ssl_* ones
+    kind: Kind = Kind.SERVER
+    seeds: tuple[Tcp, ...] = ()  # Sentinels, or nodes of a cluster
+    master: str = ""  # what the Sentinels call it
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, url: str) -> Upstream:
         """The upstream of a URL. ValueError with what is wrong, the password never in it."""
+        many = _SCHEME.match(url)
+        if many is not None:
+            return cls._of_many(url[many.end() :], Kind(many[2]), tls=bool(many[1]))
         try:
             parts = urlsplit(url)
         except ValueError:  # its words quote the URL, password and all
             raise ValueError from None
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError
-        options = dict(parse_qsl(parts.query))
-        for name in options:
-            if not (_URL_OPTIONS.fullmatch(name) or _URL_PASSED_OVER.fullmatch(name)):
-                raise ValueError(f"it has an unknown option {name}")
-        _check_tls(options)
+        options = _options(parts.query)
         unix = parts.scheme == "unix"
         if unix and not (parts.path.startswith("/") and parts.hostname is None):
             raise ValueError("the path must be absolute, as in unix:///run/redis.sock")
@@ -121,8 +143,66 @@ class Upstream:
             password=unquote(parts.password or "") or options.get("password"),
             db=_db(options.get("db") or ("" if unix else unquote(parts.path).strip("/"))),
             tls=parts.scheme == "rediss",
-            options={name: text for name, text in options.items() if name.startswith("ssl_")},
+            options=_of_tls(options),
         )
+
+    @classmethod
+    def _of_many(cls, rest: str, kind: Kind, *, tls: bool) -> Upstream:
+        """What stands behind the scheme of a URL with several addresses, which urlsplit refuses."""
+        head, _, query = rest.partition("?")
+        options = _options(query, *_SENTINELS_OWN * (kind is Kind.SENTINEL))
+        place, _, path = head.partition("/")
+        login, _, hosts = place.rpartition("@")
+        user, _, password = login.partition(":")
+        seeds = _seeds(hosts, _PORTS[kind])
+        master, db = "", path
+        if kind is Kind.SENTINEL:
+            master, _, db = path.partition("/")
+            if not master:
+                raise ValueError("it names no master, as in redis-sentinel://host:26379/mymaster")
+        return cls(
+            host=seeds[0].host,
+            port=seeds[0].port,
+            username=unquote(user) or options.get("username"),
+            password=unquote(password) or options.get("password"),
+            db=_db(options.get("db") or unquote(db).strip("/")),
+            tls=tls,
+            options=_of_tls(options),
+            kind=kind,
+            seeds=seeds,
+            master=unquote(master),
+            sentinel_username=options.get("sentinel_username"),
+            sentinel_password=options.get("sentinel_password"),
+        )
+
+
+def _options(query: str, *more: str) -> dict[str, str]:
+    """A URL's options. ValueError: one has a name that is none of them, nor of these."""
+    options = dict(parse_qsl(query))
+    for name in options:
+        known = _URL_OPTIONS.fullmatch(name) or _URL_PASSED_OVER.fullmatch(name)
+        if not known and name not in more:
+            raise ValueError(f"it has an unknown option {name}")
+    _check_tls(options)
+    return options
+
+
+def _of_tls(options: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in options.items() if name.startswith("ssl_")}
+
+
+def _seeds(text: str, port: int) -> tuple[Tcp, ...]:
+    """The addresses, joined by commas; ``port`` is for those that name none."""
+    found: dict[Tcp, None] = {}
+    for count, item in enumerate(text.split(","), 1):
+        match = _SEED.fullmatch(item)
+        if match is None:
+            raise ValueError(f"its address number {count} is no host:port or [v6]:port")
+        try:
+            found[Tcp(match[1] or match[2], port if match[3] is None else _port(match[3]))] = None
+        except ValueError as error:
+            raise ValueError(f"its address number {count}: {error}") from None
+    return tuple(found)
 
 
 def _check_tls(options: Mapping[str, str]) -> None:

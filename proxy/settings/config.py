@@ -32,6 +32,7 @@ from .rows import (
     default_of,
     described,
     duration,
+    duration_or_off,
     is_off,
     optional,
     row,
@@ -127,6 +128,12 @@ class Config:
     )
     drain_timeout: float = row(
         duration("0s", "1h"), "10s", "How long running commands get when the proxy is stopped."
+    )
+    hold_writes_on_failover: float = row(
+        duration_or_off("100ms", "5m"),
+        "off",
+        "How long requests wait while Sentinels change the master: what is written meanwhile would "
+        "be lost; off: they do not.",
     )
     offline_queue: int = row(
         size("0", "1gb"),

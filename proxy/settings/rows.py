@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 from ..log import redacted
+from .address import Kind as UpstreamKind
 from .address import Listen, Upstream, listeners
 
 T = TypeVar("T")
@@ -145,6 +146,12 @@ def _switch(text: str) -> bool:
 
 
 def _url(text: str) -> str:
+    if Upstream.parse(text).kind is not UpstreamKind.SERVER:
+        raise ValueError("it is for one server")
+    return text
+
+
+def _any_url(text: str) -> str:
     Upstream.parse(text)
     return text
 
@@ -157,8 +164,8 @@ LISTENERS = Kind(listeners, "host:port, [v6]:port or unix:///path", "ADDRESS", m
 UPSTREAM = Kind(_url, "a redis://, rediss:// or unix:// URL", "URL")
 OWN = "embedded"  # for the URL of a server: one of the proxy's own
 UPSTREAM_OR_OWN = Kind(
-    lambda text: OWN if text.strip().lower() == OWN else _url(text),
-    f"{UPSTREAM.wants}, or {OWN}",
+    lambda text: OWN if text.strip().lower() == OWN else _any_url(text),
+    f"{UPSTREAM.wants}, one of redis-sentinel:// or redis-cluster://, or {OWN}",
     UPSTREAM.metavar,
 )
 LISTENERS_OR_OFF = Kind(
@@ -168,6 +175,18 @@ _SIZE = size("1mb", "64gb")
 SIZE_OR_OFF = Kind(
     lambda text: 0 if is_off(text) else _SIZE.parse(text), f"{_SIZE.wants}, or off", _SIZE.metavar
 )
+
+
+def duration_or_off(low: str, high: str) -> Kind[float]:
+    """The same, or off, which is 0."""
+    some = duration(low, high)
+    return Kind(
+        lambda text: 0.0 if is_off(text) else some.parse(text),
+        f"{some.wants}, or off",
+        some.metavar,
+    )
+
+
 KEY = Kind(_key, "a key, or off", "KEY")
 HOSTS = Kind(_names, "names of hosts, or * for any", "NAME", many=True)
 MODE = Kind(_mode, 'a mode as of chmod, such as "0770"', "MODE", quoted=True)

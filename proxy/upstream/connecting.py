@@ -84,19 +84,21 @@ class Connecting(LaneCore):
         retry = self._dial.retry
         attempt = 0
         pause = retry.again(self._short) if self._short else None
+        moves = self._dial.moves
         while self.state in (LaneState.CONNECTING, LaneState.DOWN):
             if pause is not None:
-                await asyncio.sleep(pause)
+                await self._dial.pause(pause, moves)
                 if self._over():
                     return
-            attempt += 1
+            attempt = attempt + 1 if moves == self._dial.moves else 1
+            moves = self._dial.moves
             try:
                 await self._connect()
             except UpstreamRefused as refused:
                 self._refuse(refused)
                 continue
             except (OSError, ProxyError) as error:
-                if not self._over():
+                if not self._over() and self._not_there(moves):
                     self._failed(attempt, error)
                 pause = retry.delay(attempt)
                 continue
@@ -107,9 +109,28 @@ class Connecting(LaneCore):
             self._opened()
             assert self._gone is not None
             await self._gone
+            if not self._over():
+                self._not_there(moves)
             attempt = 0
             self._short = 0 if self.good else self._short + 1
             pause = retry.again(self._short) if self._short else None
+
+    def _not_there(self, moves: int) -> bool:
+        """A connection failed, or was lost. False: because the upstream has moved since."""
+        if moves != self._dial.moves:
+            return False
+        self._dial.failed()
+        return True
+
+    def cut(self, why: ProxyError) -> None:
+        """The upstream is elsewhere from now on: send nothing more to where it was, and take no
+        answer. What is connected anew is connected there."""
+        if self.state is LaneState.READY:
+            self._why = why
+            self._abort()
+            self._lost()
+        elif self.wire is not None:  # in the handshake
+            self.wire.abort()
 
     @property
     def good(self) -> bool:
@@ -217,6 +238,10 @@ class Connecting(LaneCore):
 
     def _opened(self) -> None:
         """A connection stands and its handshake is done."""
+        raise NotImplementedError
+
+    def _lost(self) -> None:
+        """The connection of a READY lane is gone. Not READY any more, then."""
         raise NotImplementedError
 
     def _failed(self, attempt: int, error: Exception) -> None:

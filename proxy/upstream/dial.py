@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ..settings.address import Upstream
+from ..settings.address import Tcp, Upstream
 from ..settings.config import retry_delay
 from .monitoring import Ledger
 from .tls import context_of
@@ -49,6 +49,7 @@ class Dial:
     TLS files cannot be used."""
 
     def __init__(self, upstream: Upstream, retry: Retry) -> None:
+        self.moves = 0  # how often the upstream was found elsewhere: sentinel/dial.py
         self.upstream = upstream
         self.retry = retry
         self.ledger = Ledger()
@@ -63,9 +64,26 @@ class Dial:
     ) -> asyncio.Transport:
         """A connected transport. OSError, which TimeoutError and ssl.SSLError are too, when it
         cannot connect; Mute where TLS gets no answer."""
+        return await self._connect(loop, protocol, None)
+
+    async def pause(self, seconds: float, moves: int) -> None:
+        """Wait so many seconds between two attempts, or until the upstream is found elsewhere than
+        when ``moves`` was read."""
+        await asyncio.sleep(seconds)
+
+    def failed(self) -> None:
+        """A connection could not be made, or was lost: the upstream may be elsewhere."""
+
+    async def _connect(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        protocol: Callable[[], asyncio.Protocol],
+        place: Tcp | None,
+    ) -> asyncio.Transport:
+        """Connect to the place; None: to where the URL leads."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                return await self._open(loop, protocol)
+                return await self._open(loop, protocol, place)
         except ConnectionAbortedError as error:
             if self._tls is None or "handshake" not in str(error):
                 raise
@@ -76,17 +94,21 @@ class Dial:
             raise TimeoutError(why) from None
 
     async def _open(
-        self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        protocol: Callable[[], asyncio.Protocol],
+        place: Tcp | None,
     ) -> asyncio.Transport:
         if self.upstream.path is not None:
             unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)
             return unix
+        host = self.upstream.host if place is None else place.host
         tcp, _ = await loop.create_connection(
             protocol,
-            self.upstream.host,
-            self.upstream.port,
+            host,
+            self.upstream.port if place is None else place.port,
             ssl=self._tls,
-            server_hostname=self.upstream.host if self._tls else None,
+            server_hostname=host if self._tls else None,
             ssl_handshake_timeout=CONNECT_TIMEOUT - 1 if self._tls else None,
         )
         keep_alive(tcp)

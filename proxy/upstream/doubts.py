@@ -124,6 +124,11 @@ class Doubts:
         if self.silent and self._lane is None and not self._suspects:
             self._ask()  # nobody else would notice that it speaks again
 
+    def move(self) -> None:
+        """It is about another server from now on."""
+        self.close()
+        self.silent = False
+
     def close(self) -> None:
         self._suspects.clear()
         self._over()

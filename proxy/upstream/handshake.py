@@ -9,6 +9,9 @@ A user's lanes ask nothing that the ACL may have against the user (ACL LOG would
 a db as its clients got it: by SELECT before AUTH. AUTH and HELLO are everybody's; HELLO's reply has
 the connection's id. Only the proxy's own lanes ask PING: whether the server can serve.
 
+Where Sentinels name the server every lane asks ROLE, for an address that they name may be that of a
+replica, for now. It is asked with the URL's login: a user's lane becomes the user's behind it.
+
 Pure: connecting.py writes the requests in one piece and hands over the replies. Nothing here opens
 a connection, waits or retries."""
 
@@ -20,10 +23,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from ..errors import NO_AUTH_COMMAND, UpstreamNotReady, UpstreamRefused
-from ..settings.address import Upstream
+from ..errors import NO_AUTH_COMMAND, NotMaster, UpstreamNotReady, UpstreamRefused
+from ..settings.address import Kind, Upstream
 from .lane_key import LaneKey, Use
 
+_ROLE: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n([a-z]+)\r\n")
 _ID: Final = re.compile(rb"\$2\r\nid\r\n:(\d{1,19})\r\n")
 # A server that says one of these in the handshake is not ready yet.
 NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
@@ -38,6 +42,8 @@ class Purpose(Enum):
     TRACKING = auto()  # failed: the lane serves, but hears of no changes
     IDENTITY = auto()  # failed: the connection's id stays unknown
     PROBE = auto()  # whether the server can serve
+    ROLE = auto()  # whether it takes writes
+    AS_US = auto()  # failed: nobody can tell its role
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ def steps(
     """The requests that make a new connection what ``key`` says; ``bare``: without any login;
     ``tracks``: its user may track, if the key says that it shall."""
     asked = [] if bare else login(key, upstream)
+    role = [] if bare or upstream.kind is not Kind.SENTINEL else _role(key, upstream)
     select = [Step((b"SELECT", b"%d" % key.db), Purpose.STATE)] if key.db else []
     if key.user is not None and asked:
         asked = [Step(step.words, Purpose.EARLY) for step in select] + asked
@@ -76,7 +83,15 @@ def steps(
         asked.append(Step((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"), Purpose.TRACKING))
     if key.user is None and not bare:
         asked.append(Step((b"PING",), Purpose.PROBE))
-    return asked
+    return asked + role if key.user is None else role + asked
+
+
+def _role(key: LaneKey, upstream: Upstream) -> list[Step]:
+    """ROLE, on a user's lane as ourselves."""
+    ask = Step((b"ROLE",), Purpose.ROLE)
+    if key.user is None:
+        return [ask]
+    return [*(Step(step.words, Purpose.AS_US) for step in login(LaneKey(), upstream)), ask]
 
 
 def again(asked: Sequence[Step], replies: Sequence[bytes]) -> list[Step]:
@@ -106,10 +121,14 @@ def login(key: LaneKey, upstream: Upstream) -> list[Step]:
 def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
     """What the connection is now; ``replies`` has one for each step.
 
-    UpstreamNotReady: the server cannot serve yet. UpstreamRefused: it will not serve us so."""
-    for reply in replies:
+    UpstreamNotReady: the server cannot serve yet. NotMaster: it is a replica. UpstreamRefused: it
+    will not serve us so."""
+    for step, reply in zip(asked, replies, strict=True):
         if reply.startswith(NOT_READY):
             raise UpstreamNotReady(reply)
+        role = _ROLE.match(reply) if step.purpose is Purpose.ROLE else None
+        if role is not None and role[1] != b"master":
+            raise NotMaster(role[1].decode())
     client_id, locked, tracking = 0, False, any(s.purpose is Purpose.TRACKING for s in asked)
     for step, reply in zip(asked, replies, strict=True):
         failed = reply.startswith(b"-")

@@ -32,13 +32,12 @@ from .lane_key import LaneKey, Use
 from .may_track import may_track
 from .newcomers import Newcomers
 from .pause import Pause
-from .ports import Owner
+from .ports import Home, Owner
 from .spare import Spares
 
 log = logging.getLogger(__name__)
 
-# A shared lane that no session uses, or a warm one that nobody borrows, is closed after this many
-# seconds.
+# Seconds after which a shared lane that no session uses is closed, or a warm one not borrowed.
 IDLE_TICKS: Final = 60
 
 # So many lanes to lend connect at once: after a restart all who blocked come back together.
@@ -48,9 +47,8 @@ RESERVED: Final = 32
 # Where the server does not tell how many connections it takes.
 PINNED_DEFAULT: Final = 512
 
-# More than so many shared lanes, and those that nobody has used for EVICT_TICKS seconds are closed
-# at once; so many more, and those too that nobody uses at the moment. Sooner, each request of a
-# client that goes around its databases would cost a connection.
+# Beyond so many shared lanes those unused for EVICT_TICKS seconds are closed, beyond so many more
+# all that are unused. Sooner, requests of a client that goes around its dbs would each cost one.
 SHARED_MAX: Final = 64
 SHARED_MOST: Final = 2048
 EVICT_TICKS: Final = 10
@@ -86,13 +84,11 @@ class Lanes:
         self.pinned_max = pinned_max or PINNED_DEFAULT
         self._pinned_set = pinned_max is not None
         self._pinned_wait = pinned_wait
-        self._timeout_s = timeout_s
-        self._most_s = most_s
+        self._timeout_s, self._most_s = timeout_s, most_s
         self._spoken = False  # a connection has stood
         self._doubts = Doubts(self._second, start, dial.address)
         self._offline_max = offline_max
-        self._on_ready = on_ready
-        self._on_refused = on_refused
+        self._on_ready, self._on_refused = on_ready, on_refused
         self._numbers = count(1)
         self._shared: dict[LaneKey, Lane] = {}
         self._evict_at = SHARED_MAX  # of these
@@ -117,7 +113,7 @@ class Lanes:
         return sum(lane.state is LaneState.READY for lane in self._all())
 
     def _all(self) -> Iterator[Lane]:
-        asking = [self._asking] if self._asking is not None else []
+        asking = () if self._asking is None else (self._asking,)
         return chain(self._shared.values(), self._lent, *self._warm.values(), asking)
 
     # --- Lending ------------------------------------------------------------------------------
@@ -169,8 +165,7 @@ class Lanes:
         """Drop a shared lane that the server refused, if nobody else uses it."""
         lane = self._shared.get(key)
         if lane is not None and not (lane.users or lane.waiting or lane.offline or key.db == 0):
-            del self._shared[key]
-            lane.close()
+            self._shared.pop(key).close()
 
     def take_maxclients(self, count: int) -> None:
         """The server takes so many connections, from all its clients together."""
@@ -216,9 +211,8 @@ class Lanes:
 
     def _has_spare_place(self) -> bool:
         """Whether one may be opened that nobody waits for: half of the places are for who does."""
-        if self._line or self.down is not None or self._loop.time() < self._dial_at:
-            return False
-        if len(self._dialling) >= DIALS_MAX // 2 or self._awaited():
+        full = len(self._dialling) >= DIALS_MAX // 2 or self._loop.time() < self._dial_at
+        if self._line or self.down is not None or full or self._awaited():
             return False
         return 2 * (len(self._lent) + sum(map(len, self._warm.values()))) < self.pinned_max
 
@@ -308,8 +302,7 @@ class Lanes:
         lane.owner = None
         clean = not (lane.tainted or lane.tunnel or lane.waiting or lane.framing)
         if clean and lane.state is LaneState.READY:
-            lane.idle_ticks = 0
-            lane.patient = False
+            lane.idle_ticks, lane.patient = 0, False
             lane.resume_reading()
             self._warm[lane.key].append(lane)
         else:
@@ -322,12 +315,19 @@ class Lanes:
             self._asking = self._new(LaneKey(), bare=True)
         return self._asking
 
-    def _new(self, key: LaneKey, owner: Owner[Lane] | None = None, *, bare: bool = False) -> Lane:
+    def _new(
+        self,
+        key: LaneKey,
+        owner: Owner[Lane] | None = None,
+        *,
+        home: Home[Lane] | None = None,
+        bare: bool = False,
+    ) -> Lane:
         return Lane(
             next(self._numbers),
             key,
             self.dial,
-            self,
+            home or self,
             offline_max=self._offline_max,
             timeout_s=self._timeout_s,
             most_s=self._most_s,
@@ -337,15 +337,7 @@ class Lanes:
 
     def _second(self, doubts: Doubts, owner: Second, key: LaneKey) -> Lane:
         """A connection beside one that says nothing, to see whether it is answered."""
-        return Lane(
-            next(self._numbers),
-            replace(key, db=0, resp=2, use=Use.PROBE),
-            self.dial,
-            doubts,
-            offline_max=self._offline_max,
-            timeout_s=self._timeout_s,
-            owner=owner,
-        )
+        return self._new(replace(key, db=0, resp=2, use=Use.PROBE), owner, home=doubts)
 
     # --- What lanes report (ports.Home) -------------------------------------------------------
 
@@ -440,6 +432,14 @@ class Lanes:
                 del self._warm[key]
         self._lent = {lane for lane in self._lent if lane.state is not LaneState.CLOSED}
         self._dialling &= self._lent
+
+    def move(self, why: ProxyError) -> None:
+        """The server is another from now on: nothing more is sent to the old one, nor heard."""
+        self._doubts.move()
+        self.pause.end()
+        for lane in list(self._all()):
+            lane.cut(why)
+        self.down, self._bad, self._dial_at = None, 0, 0.0
 
     def close(self) -> None:
         """Close every lane; whoever waits on one is failed."""

@@ -1,0 +1,77 @@
+"""Opens connections to the master that Sentinels name now.
+
+    open ─ Watch.named ─▶ connect ─▶ handshake with ROLE (handshake.py)
+             ▲                │           │
+             └── doubt ◀── it fails ◀─────┘ no master
+
+What a lane sees of it is a Dial whose attempts fail or wait while there is no master, and end at
+once when there is another. Knows no lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ...settings.address import Tcp, Upstream
+from ..dial import Dial, Retry
+from .answers import Naming
+from .watch import Watch
+
+
+class MasterDial(Dial):
+    """``moves`` counts how often the master became another."""
+
+    def __init__(self, upstream: Upstream, retry: Retry, watch: Watch) -> None:
+        super().__init__(upstream, retry)
+        self.watch = watch
+        self._moved = asyncio.Event()  # of the next move
+        self._clocks: set[asyncio.Timeout] = set()  # of connections on their way
+        watch.moved.append(self._take_move)
+
+    @property
+    def address(self) -> str:
+        naming = self.watch.naming
+        return self.upstream.master if naming is None else f"{self.upstream.master} at {naming}"
+
+    def _take_move(self, old: Naming, new: Naming) -> None:
+        self.moves += 1
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        now = asyncio.get_running_loop().time()
+        for clock in self._clocks:
+            clock.reschedule(now)
+
+    async def pause(self, seconds: float, moves: int) -> None:
+        if moves != self.moves:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+        except TimeoutError:
+            return
+
+    def failed(self) -> None:
+        self.watch.doubt()
+
+    async def open(
+        self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Transport:
+        place, moves = await self.watch.named(), self.moves
+        try:
+            async with asyncio.timeout(None) as clock:  # until the master is another
+                self._clocks.add(clock)
+                wire = await self._connect(loop, protocol, place)
+        except TimeoutError:
+            if moves != self.moves:
+                raise _moved(place) from None
+            raise
+        finally:
+            self._clocks.discard(clock)
+        if moves != self.moves:
+            wire.abort()
+            raise _moved(place)
+        return wire
+
+
+def _moved(place: Tcp) -> ConnectionError:
+    return ConnectionError(f"{place} is the master no more")
