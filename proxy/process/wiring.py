@@ -61,6 +61,7 @@ from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.sentinel.answers import Change, Naming
+from ..upstream.sentinel.lane import MasterLane
 from ..upstream.sentinel.master import Master
 from ..upstream.tracked import TrackedLane
 from . import gauges
@@ -262,6 +263,7 @@ def _lanes(
         offline_max=config.offline_queue,
         pinned_max=config.max_pinned,
         pinned_wait=config.pinned_wait,
+        lane=Lane if master is None else MasterLane,
         on_ready=told.lane_ready,
         on_refused=told.lane_refused,
     )

@@ -71,6 +71,7 @@ class Lanes:
         offline_max: int,
         pinned_max: int | None = None,
         pinned_wait: float = 5.0,
+        lane: Callable[..., Lane] = Lane,
         on_ready: Callable[[Lane], None],
         on_refused: Callable[[Lane, UpstreamRefused], None],
     ) -> None:
@@ -89,7 +90,7 @@ class Lanes:
         self._doubts = Doubts(self._second, start, dial.address)
         self._offline_max = offline_max
         self._on_ready, self._on_refused = on_ready, on_refused
-        self._numbers = count(1)
+        self._numbers, self._lane = count(1), lane
         self._shared: dict[LaneKey, Lane] = {}
         self._evict_at = SHARED_MAX  # of these
         self._coming = set[Lane]()  # of these, those whose connection is still to stand
@@ -323,7 +324,7 @@ class Lanes:
         home: Home[Lane] | None = None,
         bare: bool = False,
     ) -> Lane:
-        return Lane(
+        return self._lane(
             next(self._numbers),
             key,
             self.dial,

@@ -1,0 +1,131 @@
+"""A lane to a master that may become a replica: what it refuses then is asked again elsewhere.
+
+    -READONLY ─▶ nothing that stands behind it on this connection has written anything either
+                 ├─ shared ─▶ all of it waits for the next connection, as if it had not been sent
+                 └─ lent   ─▶ the lane is over: the client's state was the connection's
+
+Sent again is only what the server refused before it ran, and what it answered as a replica. Not so
+where a script was asked: its reply may say anything, and one that we believed on a master would
+have what follows done twice. For the same reason not what works on replicas too (NOT_TWICE)."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Any, Final
+
+from ...errors import ProtocolError, UpstreamLost
+from ...hot.answers import Slot
+from ...hot.lane import LaneState
+from ...resp.requests import Partial, parse_request
+from ..ask import AskSlot
+from ..lane import Lane
+
+REFUSAL: Final = b"-READONLY "
+SCRIPTS: Final = frozenset({b"EVAL", b"EVALSHA", b"FCALL", b"EXEC"})
+# What a replica does as well, and nobody may do twice.
+NOT_TWICE: Final = frozenset(
+    {b"PUBLISH", b"SPUBLISH", b"CONFIG", b"CLIENT", b"SCRIPT", b"ACL", b"DEBUG", b"LATENCY",
+     b"SLOWLOG", b"COMMANDLOG", b"FAILOVER", b"REPLICAOF", b"SLAVEOF", b"SHUTDOWN", b"MODULE"}
+)  # fmt: skip
+
+
+def requests_in(data: bytes) -> list[tuple[int, bytes]] | None:
+    """Where each request of a piece begins, and its command. None: they cannot be told apart."""
+    found: list[tuple[int, bytes]] = []
+    pos = 0
+    while pos < len(data):
+        try:
+            request = parse_request(data, pos)
+        except ProtocolError:
+            return None
+        if isinstance(request, Partial) or not request.args:
+            return None
+        found.append((pos, request.args[0].upper()))
+        pos = request.end
+    return found
+
+
+class MasterLane(Lane):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._sent: deque[tuple[Slot, bytes]] = deque()  # what is not answered, oldest first
+        self._tail = b""  # what may be how a refusal begins
+
+    def flush(self) -> None:
+        pieces = list(self.out)
+        super().flush()
+        if pieces and not self.out and not self.lent:
+            slots = islice(self.waiting, len(self.waiting) - len(pieces), None)
+            self._sent.extend(zip(slots, pieces, strict=True))
+            self._trim()
+
+    def _trim(self) -> None:
+        """Forget what has been answered."""
+        owed = len(self.waiting) - len(self.out)
+        while len(self._sent) > owed:
+            self._sent.popleft()
+
+    def _forgotten(self) -> None:
+        super()._forgotten()
+        self._sent.clear()
+        self._tail = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._tail:
+            data, self._tail = self._tail + data, b""
+        dash = data.rfind(b"-", -len(REFUSAL) + 1)
+        if dash >= 0 and REFUSAL.startswith(data[dash:]):
+            data, self._tail = data[:dash], data[dash:]
+        at = data.find(REFUSAL) if self.state is LaneState.READY and self.plain_framing else -1
+        while at >= 0:
+            if at:
+                super().data_received(data[:at])
+                data = data[at:]
+            if self.state is not LaneState.READY or self._refused():
+                return  # nobody waits for what comes
+            at = data.find(REFUSAL, 1)
+        if data:
+            super().data_received(data)
+        self._trim()
+
+    def _refused(self) -> bool:
+        """Whether what comes next is the server's word that it is no master, on which we have left
+        it."""
+        if self.cutter.inside or self.frame or not self.waiting:
+            return False  # a part of a value
+        if self.lent:
+            self.give_up(UpstreamLost("the server has become a replica"))
+            return True
+        self._trim()
+        slot = self.waiting[0]
+        if not self._sent or self._sent[0][0] is not slot:
+            return False
+        data = self._sent[0][1]
+        asked = requests_in(data)
+        if asked is None or len(asked) < slot.want:
+            return False
+        begin, name = asked[len(asked) - slot.want]
+        if name in SCRIPTS and not isinstance(slot, AskSlot):  # our own say what they met
+            return False
+        self._sent[0] = (slot, data[begin:])
+        self._leave()
+        return True
+
+    def _leave(self) -> None:
+        """Take back what is not answered, and connect anew."""
+        unsent = list(zip(islice(self.waiting, len(self._sent), None), self.out, strict=True))
+        again, never = list[tuple[bytes, Slot]](), list[Slot]()
+        for slot, data in [*self._sent, *unsent]:
+            asked = requests_in(data) if (slot, data) not in unsent else []
+            if asked is None or any(name in NOT_TWICE for _, name in asked):
+                never.append(slot)
+            else:
+                again.append((data, slot))
+        self.out.clear()
+        self.waiting = deque()
+        self._why = UpstreamLost("the server has become a replica")
+        self.offline.put_back(again)
+        self._abort()
+        self._lost()
+        self._fail(never, self._why)
