@@ -92,13 +92,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(config: Config) -> int:
     # Imported here: serving meets the same mistakes on its own way.
-    from .check import mistakes_in
+    from .check import found_by, mistakes_in
 
     mistakes = mistakes_in(config)
     complain(*mistakes)
     if mistakes:
         return ExitCode.BAD_SETTINGS
-    say(*config.describe(), f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}")
+    say(
+        *config.describe(),
+        *found_by(config),
+        f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}",
+    )
     return ExitCode.ALL_DONE
 
 

@@ -14,6 +14,7 @@ from ..resp.kernel import COMPILED
 from ..session.clients import Clients
 from ..session.scopes import Scopes
 from ..stats.counters import Stats
+from ..upstream.sentinel.master import Master
 from ..upstream.tracked import STALE_MAX_MS
 
 
@@ -58,6 +59,12 @@ def read_process(
     stats.gauge("tracking", lambda: "on" if scopes.tracking else "off")
     stats.gauge("compiled", lambda: int(COMPILED))
     stats.gauge("uptime_s", lambda: int(clock() - began))
+
+
+def read_master(stats: Stats, master: Master) -> None:
+    """What Sentinels tell."""
+    stats.gauge("sentinels", lambda: master.listening.hearing)
+    stats.counter("master_moves", lambda: master.dial.moves)
 
 
 def read_rooms(stats: Stats, *, loads: WaitingRoom, locks: WaitingRoom) -> None:

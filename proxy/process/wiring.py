@@ -223,7 +223,7 @@ def wire(
     lanes.newcomers.changed = lambda: newcomers_changed(context)
     context.holding.seconds = config.hold_writes_on_failover
     if master is not None:
-        _follow(master, context)
+        _follow(master, context, stats)
     parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts
@@ -235,8 +235,8 @@ def _master(upstream: Upstream) -> Master | None:
     return Master(upstream, retry) if upstream.kind is UpstreamKind.SENTINEL else None
 
 
-def _follow(master: Master, context: Context) -> None:
-    """Have lanes and clients go where the master goes."""
+def _follow(master: Master, context: Context, stats: Stats) -> None:
+    """Have lanes and clients go where the master goes, and tell of it."""
 
     def moved(old: Naming, new: Naming) -> None:
         context.lanes.move(UpstreamLost(f"the master was {old} and is {new}"))
@@ -248,6 +248,9 @@ def _follow(master: Master, context: Context) -> None:
         else:
             context.holding.end("the failover has come to nothing")
 
+    info = context.info
+    context.info = lambda: info() + f"master:{master.found}\r\n".encode()
+    gauges.read_master(stats, master)
     master.watch.moved.append(moved)
     master.watch.failover = failover
 

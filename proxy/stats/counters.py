@@ -76,6 +76,8 @@ ROWS: Final = (
     Row("near_bypass", Kind.GAUGE, "Dbs and users whose reads pass: the near cache does not pay."),
     Row("near_bypass_misses", Kind.COUNTER, "Times reads began to pass: too few repeat."),
     Row("near_bypass_fills", Kind.COUNTER, "Times reads began to pass: what is kept changes."),
+    Row("sentinels", Kind.GAUGE, "Sentinels whose events are heard."),
+    Row("master_moves", Kind.COUNTER, "Times the master became another."),
 )
 
 # What a gauge says that nobody has been given yet.

@@ -16,7 +16,7 @@ from .counters import READS, ROWS, Kind, Row, Stats
 _ROWS: Final = (*READS, *ROWS)
 _AT: Final = {row.name: at for at, row in enumerate(_ROWS)}
 # Gauges that are no quantities: the largest one stands for all.
-_LARGEST: Final = frozenset(("tracking", "uptime_s", "near_stale_max_ms", "compiled"))
+_LARGEST: Final = frozenset(("tracking", "uptime_s", "near_stale_max_ms", "compiled", "sentinels"))
 
 
 class Board:

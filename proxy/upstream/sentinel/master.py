@@ -35,7 +35,7 @@ class Master:
         naming, known = self.watch.naming, len(self.sentinels.known)
         name = self.sentinels.name
         if naming is None:
-            return f"no master {name} named by {known} Sentinels: {self.watch.why}"
+            return f"no master {name}: {self.watch.why}"
         return f"master {name} at {naming}, named by {self.watch.answering} of {known} Sentinels"
 
     def runs(self) -> Iterator[Coroutine[Any, Any, None]]:
