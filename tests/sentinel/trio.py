@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,10 +96,45 @@ class Trio:
         return [*self.nodes.values(), *self.sentinels]
 
     def set_right(self, seconds: float = 40) -> None:
+        """Start what was killed; who is master without a name follows, for Sentinels take 10 s to
+        tell it so."""
         for one in self.all:
             if one.child is None or one.child.poll() is not None:
                 one.start()
+            one.signal(signal.SIGCONT)
+        wait_for(lambda: len(self.named()) == 1, seconds, "Sentinels that agree")
+        (master,) = self.named()
+        for port in self.nodes.keys() - {master}:
+            if link(port).execute_command("ROLE")[0] == b"master":
+                link(port).execute_command("REPLICAOF", HOST, master)
         wait_for(self.settled, seconds, "a settled trio")
+
+    @contextlib.contextmanager
+    def switch(self) -> Iterator[list[float]]:
+        """When the first +switch-master comes, by the loop's clock, of a Sentinel that lives."""
+        seen: list[float] = []
+        over = threading.Event()
+        threads = [
+            threading.Thread(target=self._hear, args=(one, seen, over), daemon=True)
+            for one in self.sentinels
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(5)
+
+    def _hear(self, one: Process, seen: list[float], over: threading.Event) -> None:
+        with contextlib.suppress(Exception):
+            events = link(one.port).pubsub()
+            events.subscribe("+switch-master")
+            while not over.is_set():
+                message = events.get_message(timeout=0.2)
+                if message is not None and message["type"] == "message":
+                    seen.append(time.monotonic())
 
 
 def _flags(row: Any) -> bytes:
