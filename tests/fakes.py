@@ -198,12 +198,18 @@ class FakeDial(Dial):
         self.handshake: dict[bytes, bytes] = {}
         self.answer: Callable[[list[bytes]], bytes] | None = None
         self.seen: list[list[bytes]] = []  # what was answered by itself
+        self.failed_times = 0
+        self.moved_by = 0  # what a refusal adds to ``moves``
+
+    def failed(self) -> None:
+        self.failed_times += 1
 
     async def open(
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
     ) -> asyncio.Transport:
         if self.refuse:
             self.refuse -= 1
+            self.moves += self.moved_by
             raise ConnectionRefusedError("refused by the script")
         wire = Upstream(protocol(), self)
         self.wires.append(wire)

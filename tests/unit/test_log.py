@@ -128,6 +128,13 @@ def test_a_whole_second_has_its_zeros() -> None:
             "rediss://h?ssl_certfile=/c&ssl_password=***",
         ),
         ("http://h?", "http://h?"),
+        ("redis-sentinel://s1:1,[::1]:2/m/0", "redis-sentinel://s1:1,[::1]:2/m/0"),
+        ("redis-sentinel://u:p@s1:1,s2:2/m", "redis-sentinel://u:***@s1:1,s2:2/m"),
+        ("redis-sentinel://s1:1,s2:p/m", "redis-sentinel://s1:1,s2:***"),
+        (
+            "redis-cluster://h?sentinel_username=u&sentinel_password=p",
+            "redis-cluster://h?sentinel_username=u&sentinel_password=***",
+        ),
         ("nothing at all", "nothing at all"),
     ],
 )

@@ -16,10 +16,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
+import hiredis
+
 from ...log import event
 from ...settings.address import Tcp
 from .answers import CHANGES, Event, told_of
-from .link import Link
+from .link import Link, SentinelError
 from .sentinels import Sentinels
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,9 @@ class Listening:
         """Hear one Sentinel until it fails, or is known no more. OSError: why."""
         link = await self._sentinels.connect(address, partial(self._message, address))
         try:
-            await link.ask_all([(b"SUBSCRIBE", channel) for channel in CHANGES])
+            for answer in await link.ask_all([(b"SUBSCRIBE", channel) for channel in CHANGES]):
+                if isinstance(answer, hiredis.ReplyError):
+                    raise SentinelError(str(answer))
             self._taken[address] = True
             self._failed.pop(address, None)
             event(log, logging.DEBUG, "sentinel heard", sentinel=address)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.cli.check import mistakes_in
+from nearhit.proxy.cli.check import found_by, mistakes_in
 from nearhit.proxy.settings.config import load
 
 FILE = """
@@ -72,3 +72,18 @@ def test_both_commands_tell_the_mistake_and_end_with_2(command: str, tmp_path: P
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert "ssl_ca_certs: cannot use /nope.pem: no such file or directory" in done.stderr
+
+
+def test_where_no_sentinel_answers_that_is_said_and_no_mistake() -> None:
+    config = load({"upstream": "redis-sentinel://:secret@127.0.0.1:1/m"}, {}, lambda _: "")
+
+    assert mistakes_in(config) == []
+    (line,) = found_by(config)
+    assert line.startswith("master = unknown ")
+    assert "# no master m: none of 1 Sentinels names it" in line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize("url", ["redis://h", "unix:///s"])
+def test_of_one_server_nothing_is_to_be_found(url: str) -> None:
+    assert list(found_by(load({"upstream": url}, {}, lambda _: ""))) == []

@@ -113,3 +113,14 @@ def test_the_rooms_show_who_waits() -> None:
         assert shown(stats, "waiting", "lock_waiters") == [2, 1]
 
     assert shown(stats, "waiting", "lock_waiters") == [0, 0]
+
+
+def test_what_sentinels_tell_is_shown() -> None:
+    stats = Stats()
+    master: Any = SimpleNamespace(
+        listening=SimpleNamespace(hearing=3), dial=SimpleNamespace(moves=2)
+    )
+
+    gauges.read_master(stats, master)
+
+    assert shown(stats, "sentinels", "master_moves") == [3, 2]

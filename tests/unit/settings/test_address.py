@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.settings.address import (
     BACKLOG,
+    Kind,
     Listen,
     Tcp,
     Unix,
@@ -82,6 +83,10 @@ def test_two_addresses_may_be_the_same_place(one: str, other: str, same: bool) -
     assert same_place(b, a) is same
 
 
+NO_MASTER = "it names no master, as in redis-sentinel://host:26379/mymaster"
+NO_PORT = "its port is not a number from 0 to 65535"
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -99,6 +104,23 @@ def test_two_addresses_may_be_the_same_place(one: str, other: str, same: bool) -
         ),
         ("redis://:secret@h:x", "its port is not a number from 0 to 65535"),
         ("redis://:secret@h/x", "its database is not a number"),
+        ("redis-sentinel://:secret@s1,s2", NO_MASTER),
+        ("redis-sentinel://s1/", NO_MASTER),
+        ("redis-sentinel://s1:secret,s2/m", f"its address number 1: {NO_PORT}"),
+        ("redis-sentinel://u:secret@s1,s2:99999/m", f"its address number 2: {NO_PORT}"),
+        ("redis-sentinel:///m", "its address number 1 is no host:port or [v6]:port"),
+        ("redis-sentinel://s1,,s2/m", "its address number 2 is no host:port or [v6]:port"),
+        ("redis-sentinel://::1/m", "its address number 1 is no host:port or [v6]:port"),
+        ("redis-sentinel://s1/m/secret", "its database is not a number"),
+        (
+            "redis-cluster://s1?sentinel_password=secret",
+            "it has an unknown option sentinel_password",
+        ),
+        ("redis-cluster://h1,h2/x", "its database is not a number"),
+        (
+            "rediss-cluster://h?ssl_cert_reqs=x",
+            "its ssl_cert_reqs is none of required, optional, none",
+        ),
         ("unix://relative", "the path must be absolute, as in unix:///run/redis.sock"),
     ],
 )
@@ -115,6 +137,69 @@ def test_a_password_is_not_shown() -> None:
     assert upstream.options == {"ssl_password": "hidden"}
     assert "secret" not in repr(upstream)
     assert "hidden" not in repr(upstream)
+
+
+@pytest.mark.parametrize(
+    ("url", "upstream"),
+    [
+        (
+            "redis-sentinel://u:p%40@s1:7,s2,[::1]:8/my%2Fmaster/3"
+            "?sentinel_password=sp&sentinel_username=su",
+            Upstream(
+                "s1",
+                7,
+                username="u",
+                password="p@",
+                db=3,
+                kind=Kind.SENTINEL,
+                seeds=(Tcp("s1", 7), Tcp("s2", 26379), Tcp("::1", 8)),
+                master="my/master",
+                sentinel_username="su",
+                sentinel_password="sp",
+            ),
+        ),
+        (
+            "rediss-sentinel://s1,s1/m?db=2&ssl_cert_reqs=none",
+            Upstream(
+                "s1",
+                26379,
+                db=2,
+                tls=True,
+                options={"ssl_cert_reqs": "none"},
+                kind=Kind.SENTINEL,
+                seeds=(Tcp("s1", 26379),),
+                master="m",
+            ),
+        ),
+        (
+            "redis-cluster://:p@h1,h2:7",
+            Upstream(
+                "h1",
+                6379,
+                password="p",
+                kind=Kind.CLUSTER,
+                seeds=(Tcp("h1", 6379), Tcp("h2", 7)),
+            ),
+        ),
+        (
+            "rediss-cluster://[::1]/?username=u&password=p",
+            Upstream(
+                "::1",
+                6379,
+                username="u",
+                password="p",
+                tls=True,
+                kind=Kind.CLUSTER,
+                seeds=(Tcp("::1", 6379),),
+            ),
+        ),
+    ],
+)
+def test_a_url_of_several_addresses_has_them_all(url: str, upstream: Upstream) -> None:
+    found = Upstream.parse(url)
+
+    assert found == upstream
+    assert "sp" not in repr(found).replace("sentinel_password", "")
 
 
 def test_the_backlog_is_the_one_of_redis() -> None:

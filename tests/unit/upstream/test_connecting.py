@@ -23,6 +23,11 @@ class Probe(Connecting):
         self.opened = 0
         self.failures: list[tuple[int, Exception]] = []
         self.refusals: list[UpstreamRefused] = []
+        self.lost: list[ProxyError] = []
+
+    def _lost(self) -> None:
+        self.lost.append(self._why)
+        self._become(LaneState.CONNECTING)
 
     def _opened(self) -> None:
         self._become(LaneState.READY)
@@ -300,3 +305,51 @@ async def test_what_follows_is_for_a_subclass_to_say(bench: Bench) -> None:
         plain._failed(1, OSError())
     with pytest.raises(NotImplementedError):
         plain._refuse(UpstreamRefused(b"-ERR", login=False))
+
+
+async def test_a_lane_that_is_cut_takes_no_answer_and_connects_anew(bench: Bench) -> None:
+    probe = await bench.connect()
+    old = bench.wire
+    why = UpstreamDown("elsewhere")
+
+    probe.cut(why)
+
+    assert probe.lost == [why]
+    assert old.end == "aborted"
+    await settle()
+    assert probe.opened == 2
+
+
+async def test_a_handshake_that_is_cut_is_begun_again(bench: Bench) -> None:
+    bench.dial.mute = True
+    probe = await bench.connect()
+    bench.dial.mute = False
+    bench.dial.moves += 1
+
+    probe.cut(UpstreamDown("elsewhere"))
+    await settle()
+
+    assert probe.opened == 1
+    assert not probe.failures  # it has moved: that is why
+    assert bench.dial.failed_times == 0
+
+
+async def test_a_failure_and_a_loss_are_told_to_the_dial(bench: Bench) -> None:
+    bench.dial.refuse = 1
+    await bench.connect()
+    assert bench.dial.failed_times == 1
+
+    bench.wire.lose()
+    await settle()
+
+    assert bench.dial.failed_times == 2
+
+
+async def test_attempts_count_anew_where_the_upstream_has_moved(bench: Bench) -> None:
+    bench.dial.refuse = 2
+    bench.dial.moved_by = 1
+
+    probe = await bench.connect()
+
+    assert [at for at, _ in probe.failures] == []
+    assert probe.opened == 1

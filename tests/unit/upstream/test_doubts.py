@@ -188,3 +188,15 @@ async def test_one_second_connection_at_a_time(bench: Bench) -> None:
         await bench.suspect()
 
     assert len(bench.dial.wires) == 2
+
+
+async def test_of_another_server_nothing_is_suspected_yet(bench: Bench) -> None:
+    second = await bench.suspect()
+    bench.lanes._doubts.take(True)
+
+    bench.lanes._doubts.move()
+    await settle()
+
+    assert second.end == "aborted"
+    assert not bench.lanes.silent
+    assert repr(bench.lanes._doubts) == "<Doubts suspects=0 silent=False>"

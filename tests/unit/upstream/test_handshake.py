@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.errors import NO_AUTH_COMMAND, UpstreamNotReady, UpstreamRefused
+from nearhit.proxy.errors import NO_AUTH_COMMAND, NotMaster, UpstreamNotReady, UpstreamRefused
 from nearhit.proxy.settings.address import Upstream
 from nearhit.proxy.upstream.handshake import Standing, again, judge, steps
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
@@ -39,6 +39,48 @@ def test_the_steps_are_those_that_the_key_needs(key: LaneKey, asked: list[str]) 
     found = [b" ".join(step.words).decode() for step in steps(key, Upstream())]
 
     assert found == asked
+
+
+MASTER = Upstream.parse("redis-sentinel://:pw@s1/m")
+ROLE = b"*3\r\n$%d\r\n%b\r\n:0\r\n*0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        (LaneKey(), ["AUTH pw", "HELLO 2", "PING", "ROLE"]),
+        (LaneKey(1, 3, ALICE), ["AUTH pw", "ROLE", "SELECT 1", "AUTH alice sesame", "HELLO 3"]),
+    ],
+)
+def test_who_is_named_by_sentinels_is_asked_its_role_as_ourselves(
+    key: LaneKey, asked: list[str]
+) -> None:
+    found = [b" ".join(step.words).decode() for step in steps(key, MASTER)]
+
+    assert found == asked
+
+
+def test_a_lane_without_login_asks_no_role() -> None:
+    assert [step.words[0] for step in steps(LaneKey(), MASTER, bare=True)] == [b"HELLO"]
+
+
+@pytest.mark.parametrize("role", [b"slave", b"sentinel"])
+def test_who_is_no_master_is_not_ready(role: bytes) -> None:
+    asked = steps(LaneKey(), MASTER)
+
+    with pytest.raises(NotMaster, match=role.decode()):
+        judge(asked, [OK, HELLO2, PONG, ROLE % (len(role), role)])
+
+
+@pytest.mark.parametrize("reply", [ROLE % (6, b"master"), b"-NOPERM no\r\n", b"+odd\r\n"])
+def test_a_master_and_one_who_does_not_tell_are_taken(reply: bytes) -> None:
+    assert judge(steps(LaneKey(), MASTER), [OK, HELLO2, PONG, reply]).client_id == 7
+
+
+def test_where_our_own_login_fails_a_users_lane_stands_all_the_same() -> None:
+    asked = steps(LaneKey(user=ALICE), MASTER)
+
+    assert judge(asked, [b"-WRONGPASS no\r\n", b"-NOAUTH no\r\n", OK, HELLO2]).client_id == 7
 
 
 def test_a_user_who_may_not_track_is_not_asked_to() -> None:

@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamRefused
+from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamRefused
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.replies import bulk
+from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.ask import drop
 from nearhit.proxy.upstream.dial import Retry
 from nearhit.proxy.upstream.lane import Lane
@@ -28,6 +29,7 @@ from nearhit.proxy.upstream.tracked import TrackedLane
 from tests.fakes import FakeDial, Tasks, Tray, settle
 
 OTHER = LaneKey(db=1)
+PING = encode([b"PING"])
 
 
 class Owner:
@@ -705,3 +707,40 @@ async def test_lanes_kept_ready_leave_half_of_the_places(bench: Bench) -> None:
         await settle()
 
     assert repr(bench.lanes) == "<Lanes shared=0 lent=1 warm=2>"
+
+
+async def test_a_move_cuts_every_lane_and_fails_what_was_sent(bench: Bench) -> None:
+    shared = bench.lanes.shared(LaneKey())
+    shared.users = 1
+    sent, later = Tray(1), Tray(1)
+    shared.send(PING, sent)
+    lent = await bench.borrowed(Owner())
+    await settle()
+    old = list(bench.dial.wires)
+
+    bench.lanes.move(UpstreamLost("it is another"))
+    shared.send(PING, later)
+
+    assert b"it is another" in sent.error
+    assert lent.state is LaneState.CLOSED
+    assert all(wire.end == "aborted" for wire in old)
+    await settle()
+    assert not later.filled
+    assert bench.dial.wires[-1].take() == PING
+    assert bench.lanes.down is None
+
+
+async def test_after_a_move_nothing_fails_because_the_old_server_was_down(bench: Bench) -> None:
+    bench.dial.refuse = 3
+    shared = bench.lanes.shared(LaneKey())
+    shared.users = 1
+    early, later = Tray(1), Tray(1)
+    shared.send(PING, early)
+    while bench.lanes.down is None:
+        await asyncio.sleep(0)
+    assert early.error
+
+    bench.lanes.move(UpstreamLost("it is another"))
+    shared.send(PING, later)
+
+    assert not later.filled
