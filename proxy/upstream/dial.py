@@ -49,7 +49,7 @@ class Dial:
     TLS files cannot be used."""
 
     def __init__(self, upstream: Upstream, retry: Retry) -> None:
-        self.moves = 0  # how often the upstream was found elsewhere: sentinel/dial.py
+        self.moves: int = 0  # how often the upstream was found elsewhere: sentinel/dial.py
         self.upstream = upstream
         self.retry = retry
         self.ledger = Ledger()

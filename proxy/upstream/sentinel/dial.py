@@ -57,8 +57,9 @@ class MasterDial(Dial):
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
     ) -> asyncio.Transport:
         place, moves = await self.watch.named(), self.moves
+        clock = asyncio.timeout(None)  # until the master is another
         try:
-            async with asyncio.timeout(None) as clock:  # until the master is another
+            async with clock:
                 self._clocks.add(clock)
                 wire = await self._connect(loop, protocol, place)
         except TimeoutError:

@@ -142,16 +142,19 @@ class Link(asyncio.Protocol):
             self.close(SentinelError("an answer that is too long"))
 
     def _take(self, answer: object) -> None:
-        if self._told is not None and isinstance(answer, list):
-            items = cast("list[object]", answer)
-            if len(items) == 3 and items[0] == b"message":
-                _, channel, text = items
-                if isinstance(channel, bytes) and isinstance(text, bytes):
-                    self._told(channel, text)
-                return
+        items = _items(answer)
+        if self._told is not None and len(items) == 3 and items[0] == b"message":
+            _, channel, text = items
+            if isinstance(channel, bytes) and isinstance(text, bytes):
+                self._told(channel, text)
+            return
         if not self._questions:
             self.close(SentinelError("an answer that nobody asked for"))
             return
         question = self._questions.popleft()
         if not question.done():
             question.set_result(answer)
+
+
+def _items(answer: object) -> list[object]:
+    return cast("list[object]", answer) if isinstance(answer, list) else []

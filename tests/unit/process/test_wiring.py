@@ -12,11 +12,14 @@ import pytest
 from nearhit.commands import COMMANDS
 from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, swaps_of, wire
+from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
 from nearhit.proxy.upstream.ask import Done
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.sentinel.answers import Change, Naming
+from nearhit.proxy.upstream.sentinel.lane import MasterLane
 
 from tests.fakes import Tasks
 
@@ -285,3 +288,43 @@ async def test_a_swap_that_others_made_wakes_those_who_wait_and_empties_the_near
 
         assert watch.fired is fired
         assert not ticket.valid
+
+
+SENTINELS = "redis-sentinel://127.0.0.1:1/m/3"
+
+
+async def test_one_server_has_no_master_to_find(process: Process) -> None:
+    parts = process.wired()
+
+    assert parts.master is None
+    assert type(parts.primary) is Lane
+
+
+async def test_where_sentinels_name_it_lanes_dial_the_master(process: Process) -> None:
+    parts = process.wired(upstream=SENTINELS, env="development")
+
+    assert parts.master is not None
+    assert parts.lanes.dial is parts.master.dial
+    assert parts.lanes.dial.retry.attempts == 20  # a failover takes seconds
+    assert type(parts.primary) is MasterLane
+    assert parts.primary.key == LaneKey(db=3)
+    assert b"\r\nmaster:no master m: no Sentinel has been asked yet\r\n" in parts.context.info()
+
+
+async def test_a_failover_holds_clients_until_the_master_is_another(process: Process) -> None:
+    parts = process.wired(upstream=SENTINELS, hold_writes_on_failover="10s")
+    holding, master = parts.context.holding, parts.master
+    assert master is not None
+    master.watch._take(Naming(Tcp("a", 1), 1), "by a test")
+    assert not holding.on
+
+    master.watch.failover(Change.BEGINS)
+    assert holding.on
+    master.watch.failover(Change.ABORTED)
+    assert not holding.on
+    master.watch.failover(Change.BEGINS)
+    parts.session()
+    master.watch._take(Naming(Tcp("b", 1), 2), "by a test")
+
+    assert not holding.on
+    assert parts.stats.here()["master_moves"] == 1

@@ -714,6 +714,7 @@ async def test_a_move_cuts_every_lane_and_fails_what_was_sent(bench: Bench) -> N
     shared.users = 1
     sent, later = Tray(1), Tray(1)
     shared.send(PING, sent)
+    await settle()
     lent = await bench.borrowed(Owner())
     await settle()
     old = list(bench.dial.wires)
