@@ -102,6 +102,23 @@ def test_a_master_that_is_killed_costs_what_was_in_flight(three: Trio, proxy: Pr
         assert more.stored(link(old.port)) == 0
 
 
+def test_a_master_that_is_a_replica_for_a_moment_is_waited_for(
+    three: Trio, proxy: Process
+) -> None:
+    master, other = three.master, next(port for port in three.nodes if port != three.master.port)
+    with load(proxy.port) as done:
+        wait_for(lambda: done.acked > 200, what="a load")
+        link(master.port).execute_command("REPLICAOF", "127.0.0.1", other)
+        stood = done.acked
+        time.sleep(0.1)  # of refusals
+        link(master.port).execute_command("REPLICAOF", "NO", "ONE")
+        wait_for(lambda: done.acked > stood + 200, what="a load afterwards")
+
+    assert not done.errors
+    assert done.stored(link(proxy.port)) == done.acked
+    assert "the server has become a replica" in proxy.log.read_text()
+
+
 def test_a_sentinel_that_dies_with_the_master_is_not_missed(three: Trio, proxy: Process) -> None:
     done, after = killed(three, proxy, with_sentinel=True)
 
