@@ -102,9 +102,7 @@ def test_a_master_that_is_killed_costs_what_was_in_flight(three: Trio, proxy: Pr
         assert more.stored(link(old.port)) == 0
 
 
-def test_a_master_that_is_a_replica_for_a_moment_is_waited_for(
-    three: Trio, proxy: Process
-) -> None:
+def test_a_master_that_is_a_replica_for_a_moment_is_waited_for(three: Trio, proxy: Process) -> None:
     master, other = three.master, next(port for port in three.nodes if port != three.master.port)
     with load(proxy.port) as done:
         wait_for(lambda: done.acked > 200, what="a load")
