@@ -13,6 +13,8 @@ near cache off passes here (tests.bench.near, "GETORSET hit")."""
 
 from __future__ import annotations
 
+# Names with _ are C fields, which run_of sets.
+# pyright: reportPrivateUsage=false
 from collections.abc import Callable
 from typing import Protocol
 

@@ -44,7 +44,7 @@ class Sender(Answers):
         self.near = near
         self.lane: LaneCore | None = None
         self.flat = True  # the client speaks RESP2
-        self.mute = 0
+        self.mute: int = 0
         self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
         self.queued_bytes = 0  # and theirs since then
 
