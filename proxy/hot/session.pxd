@@ -5,11 +5,12 @@ cimport cython
 from nearhit.proxy.hot.answers cimport Turn
 from nearhit.proxy.hot.fills cimport Fill
 from nearhit.proxy.hot.lane cimport LaneCore
+from nearhit.proxy.hot.many cimport ManySlot, ask_many, new_many_slot
 from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
 from nearhit.proxy.hot.own cimport GetOrSetRun, TaskSlot, run_of
 from nearhit.proxy.hot.sending cimport Sender
-from nearhit.proxy.near.cache cimport Space, Ticket
+from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
 from nearhit.proxy.near.index cimport Entry
 from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.near.worth cimport Worth
@@ -51,7 +52,8 @@ cdef class SessionCore(Sender):
     @cython.locals(
         found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
-        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t, sketch=Sketch
+        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t, sketch=Sketch,
+        keys=Py_ssize_t, last=bytes
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(
@@ -62,6 +64,10 @@ cdef class SessionCore(Sender):
     cdef Py_ssize_t _get_or_set(self, bytes data, Py_ssize_t pos, int route) except -1
     @cython.locals(lane=LaneCore, run=GetOrSetRun)
     cdef _ask_own(self, bytes data, list keys)
+    @cython.locals(
+        turn=Turn, missing=Py_ssize_t, mixed=Py_hash_t, told=bytes, slot=ManySlot
+    )
+    cdef _read_many(self, CRouteMap routes, Space space, Py_ssize_t keys, double now)
     @cython.locals(reply=bytes)
     cdef _say_entry(self, Entry entry)
     @cython.locals(turn=Turn)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
+from ..near.cache import Space
 from ..near.index import Entry
 from ..resp.kernel import RouteMap, mix
 from ..resp.modes import Mode
@@ -18,6 +19,7 @@ from ..resp.routes import FULL, MORE, Route
 from .answers import STALL_WINDOW, WINDOW_BYTES, Turn
 from .fills import NIL2, NIL3, Fill
 from .lane import CLOSED
+from .many import ask_many, new_many_slot
 from .names import Names
 from .near import NearReading
 from .own import OwnReads, TaskSlot, run_of
@@ -30,11 +32,12 @@ PIPELINE_AT = 128
 # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
 SPECIALS_MAX = 64
 
-# Routes of requests that are taken one by one: GET, GETORSET, and writes of one key, which stands
-# behind the name.
+# Routes of requests that are taken one by one: GET, MGET, GETORSET, and writes of one key, which
+# stands behind the name.
 NEAR, WRITE_ONE, GETORSET = int(Route.NEAR), int(Route.WRITE_ONE), int(Route.GETORSET)
 NEAR_MANY = int(Route.NEAR_MANY)
 LAST_GET, LAST_GETORSET = b"*2\r\n$3\r\nGET\r\n", b"*2\r\n$8\r\nGETORSET\r\n"
+LAST_MGET = b"*2\r\n$4\r\nMGET\r\n"
 
 # C integers in the compiled form (session.pxd), for the comparisons of every request.
 _MORE, _FULL = MORE, FULL
@@ -148,12 +151,10 @@ class SessionCore(Sender):
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
                         self.at_drain = True
-                elif route == _NEAR:
+                elif route in (_NEAR, _NEAR_MANY):
                     at = self._read_near(data, pos)
                     far = at == pos
                     pos = at
-                elif route == _NEAR_MANY and self._look_near() == _NOT_NEAR:
-                    far = True
                 elif route in (_GETORSET, _READ_THROUGH):
                     at = self._get_or_set(data, pos, route)
                     if at == pos:
@@ -207,8 +208,8 @@ class SessionCore(Sender):
         return _FRESH if near._fresh() else _NOT_FRESH
 
     def _read_near(self, data: bytes, pos: int) -> int:
-        """Answer the GETs that begin at pos out of the near cache, and ask for those that are not
-        there; the offset behind them. The same offset: not here, or not whole."""
+        """Answer the GETs and MGETs that begin at pos out of the near cache, and ask for what is
+        not there; the offset behind them. The same offset: not here, or not whole."""
         found = self._look_near()
         if found == _NOT_NEAR:
             return pos
@@ -217,7 +218,7 @@ class SessionCore(Sender):
         end, begin, missed = len(data), pos, 0
         now = self.turn.clock()
         sketch = space.cache.sketch
-        limit = self.window
+        limit, last = self.window, LAST_GET
         while pos < end and limit and not self.stalls:
             if fresh:
                 count = routes.near(data, pos, limit, space.entries, sketch, now, self.flat)
@@ -234,10 +235,32 @@ class SessionCore(Sender):
                         space.hits += count
                         self._say_near(routes.told, count, routes.nils)
                     limit -= count
-                    pos = routes.end
+                    pos, last = routes.end, LAST_GET
+                    continue
+                keys = routes.many(data, pos, space.entries, sketch, now, self.flat)
+                if keys:
+                    at = routes.end
+                    if routes.told is None:
+                        if not missed:
+                            begin = pos
+                        missed += 1
+                        space.misses += keys
+                    else:
+                        if missed:
+                            self._ask_tracked(routes.part(data, begin, pos), missed)
+                            missed = 0
+                        self._read_many(routes, space, keys, now)
+                    limit -= 1
+                    pos, last = at, LAST_MGET
                     continue
             key = routes.key(data, pos)
-            if key is None or routes.words != 2 or routes.route != _NEAR:
+            if key is None:
+                break
+            if routes.route == _NEAR_MANY and not fresh:
+                last = LAST_MGET
+            elif routes.words == 2 and routes.route == _NEAR:
+                last = LAST_GET
+            else:
                 break
             at = routes.end
             limit -= 1
@@ -262,8 +285,27 @@ class SessionCore(Sender):
         if missed:
             self._ask_tracked(routes.part(data, begin, pos), missed)
         if limit != self.window:
-            self.last = LAST_GET
+            self.last = last
         return pos
+
+    def _read_many(self, routes: RouteMap, space: Space, keys: int, now: float) -> None:
+        """Answer the MGET that the kernel has just looked up, or ask for what is missing of it."""
+        turn = self.turn
+        missing = len(routes.gaps)
+        space.misses += missing
+        space.hits += keys - missing
+        turn.misses += routes.nils
+        turn.hits += keys - missing - routes.nils
+        for mixed in routes.sampled:
+            space.cache._sample(mixed)
+        told = routes.told
+        assert told is not None
+        if missing:
+            slot = new_many_slot(self, space, routes, self.flat)
+            self._ask_slot(ask_many(slot, space, routes, now), slot)
+        else:
+            self._answer(told, 1)
+            self._count_near(len(told))
 
     def _get_or_set(self, data: bytes, pos: int, route: int) -> int:
         """Answer the GETORSETs of a key alone that begin at pos out of the near cache, or ask for

@@ -42,6 +42,8 @@ cdef class Space:
     cdef bint _pays(self) except -1
     @cython.locals(count=int, sketch=Sketch)
     cpdef Ticket admit(self, bytes key)
+    @cython.locals(entry=Entry)
+    cdef Ticket _seek(self, bytes key, double now)
     cpdef Ticket reserve(self, bytes key)
     @cython.locals(ticket=Ticket, tickets=dict)
     cdef Ticket _ticket(self, bytes key, int freq)

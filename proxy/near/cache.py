@@ -127,6 +127,16 @@ class Space:
         count = sketch.see(hash(key) ^ self.salt)
         return self._ticket(key, max(count - 2, 0)) if count > 1 or sketch.eager else None
 
+    def _seek(self, key: bytes, now: float) -> Ticket | None:
+        """The same of a key that the kernel has counted as a miss: its entry, if it has one, is
+        over."""
+        entry = self.entries.get(key)
+        if entry is not None:
+            if entry.deadline > now:
+                return None  # it was asked for twice at once, and is there by now
+            self.cache._drop(entry)
+        return self.admit(key)
+
     def reserve(self, key: bytes) -> Ticket | None:
         """A ticket at first sight. Take it before asking the server."""
         return self._ticket(key, 0)

@@ -18,6 +18,7 @@ ODD: Final = int(Route.ODD)
 PLAIN: Final = int(Route.PLAIN)
 READ: Final = int(Route.READ)
 NEAR: Final = int(Route.NEAR)
+NEAR_MANY: Final = int(Route.NEAR_MANY)
 TELL: Final = int(Route.TELL)
 # What this form of the kernel takes for the routes, as the compiled one has it.
 ROUTES: Final[Mapping[str, int]] = {
@@ -27,6 +28,7 @@ ROUTES: Final[Mapping[str, int]] = {
     "PLAIN": PLAIN,
     "READ": READ,
     "NEAR": NEAR,
+    "NEAR_MANY": NEAR_MANY,
     "TELL": TELL,
 }
 
@@ -41,6 +43,8 @@ BULK_MAX: Final = 512 * 1024 * 1024
 ARGS_MAX: Final = 2**31 - 1
 COUNT_MAX: Final = 1 << 40
 TOLD_MAX: Final = 64 * 1024
+MANY_MAX: Final = 1024
+MANY_TOLD_MAX: Final = 4 * 1024 * 1024
 FREQ_MAX: Final = 7
 
 _COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
@@ -53,10 +57,7 @@ _HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
 _ODD: Final = 0x9E3779B97F4A7C15
 _ALL: Final = (1 << 64) - 1
 
-_AT_TYPE: Final = 0
-_AT_COUNT: Final = 1
-_AT_LINE: Final = 2
-_AT_BULK: Final = 3
+_AT_TYPE, _AT_COUNT, _AT_LINE, _AT_BULK = range(4)
 
 _COUNTED: Final = frozenset(b"$*%~>=!|")
 _LINES: Final = frozenset(b"+-:_#,(")
@@ -71,15 +72,11 @@ class RouteMap:
                     f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
                 )
         self._routes = dict(routes)
-        self.end = 0
-        self.last = 0
+        self.end = self.last = self.words = self.nils = self.reads = 0
         self.route = MORE
-        self.words = 0
         self.tells = False
         self.told: bytes | None = None
-        self.nils = 0
         self.worth: Worth | None = None
-        self.reads = 0
         self.marks: bytes | None = None
 
     def get(self, name: bytes) -> int:
@@ -131,6 +128,40 @@ class RouteMap:
         self.end = pos
         self.told = b"".join(found) if found else None
         return count
+
+    def many(
+        self, data: bytes, pos: int, index: Index, sketch: Sketch, now: float, flat: bool
+    ) -> int:
+        self.end, self.told = pos, None
+        self.asked: bytes | None = None
+        self.gaps: list[int] = []
+        self.doubts: list[tuple[int, bytes]] = []
+        words, end = _words(data, pos) or ([b""], pos)
+        name, *keys = words
+        if not 0 < len(keys) <= MANY_MAX or self.get(name) != NEAR_MANY:
+            return 0
+        nil, missing = b"$-1\r\n" if flat else b"_\r\n", list[bytes]()
+        found = {key: index.get(key) for key in keys}
+        there = {key: entry for key, entry in found.items() if entry and entry.deadline > now}
+        told = [b"*%d\r\n" % len(keys)]
+        told += [there[key].reply or nil if key in there else b"" for key in keys]
+        if sum(map(len, told)) > MANY_TOLD_MAX:
+            return 0
+        hashes = [hash(key) ^ index.salt for key in keys]
+        self.sampled = [each for each in hashes if sketch.sampled and not each >> 20 & 63]
+        for at, key in enumerate(keys):
+            if key in there:
+                there[key].freq = min(there[key].freq + 1, FREQ_MAX)
+                continue
+            if found[key] or not sketch.first_sight(hashes[at]):
+                self.doubts.append((len(missing), key))
+            self.gaps.append(sum(map(len, told[: at + 1])))
+            missing.append(key)
+        self.end, self.nils = end, sum(key in there and not there[key].reply for key in keys)
+        if there or self.doubts:
+            self.told = b"".join(told)
+            self.asked = pack_keys(b"MGET", missing, b"", b"") if missing else None
+        return len(keys)
 
     def part(self, data: bytes, start: int, end: int) -> bytes:
         return data[start:end]

@@ -63,7 +63,7 @@ def transforms(*, keys_matter: bool) -> Mapping[Mode, Transform]:
         Mode.QUEUEING: _queueing,
         Mode.SUBSCRIBED: lambda name, route: route if route in _SUBSCRIBED else Route.PLAIN,
         Mode.SCRIPTING: _same if keys_matter else _scripting,
-        Mode.TRACKED: lambda name, route: Route.READ if name == b"GET" else _own(name, route),
+        Mode.TRACKED: _tracked,
         Mode.OWN: _own,
         Mode.INSIDE: lambda name, route: Route.PLAIN if route in _INSIDE else route,
     }
@@ -83,6 +83,10 @@ def _scripting(name: bytes, route: Route) -> Route:
 
 def _own(name: bytes, route: Route) -> Route:
     return route if route is Route.GETORSET else Route.ODD
+
+
+def _tracked(name: bytes, route: Route) -> Route:
+    return Route.READ if name in (b"GET", b"MGET") else _own(name, route)
 
 
 def _queueing(name: bytes, route: Route) -> Route:

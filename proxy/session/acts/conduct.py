@@ -18,7 +18,6 @@ from .blocking import block, shutdown, wait
 from .client import client
 from .identity import auth, hello, quit_, reset, select
 from .introspection import merge
-from .mget import read_many
 from .odd import monitor, odd, sticky, tunnel
 from .own import Reads, custom, read_through
 from .permits import permit
@@ -52,7 +51,7 @@ ACTS: Final[Mapping[Route, Act]] = {
     Route.MONITOR: monitor,
     Route.MULTI: multi,
     Route.NEAR: forward,
-    Route.NEAR_MANY: read_many,
+    Route.NEAR_MANY: forward,
     Route.PERMIT: permit,
     Route.QUIT: quit_,
     Route.READ_THROUGH: read_through,

@@ -17,7 +17,7 @@ except ImportError:
 
 NUMBERS = {"MORE": MORE, "FULL": FULL, **{route.name: int(route) for route in Route}}
 # What the kernel itself walks or stops at for reasons of its own.
-WALKED = {"MORE", "FULL", "ODD", "PLAIN", "READ", "NEAR", "TELL"}
+WALKED = {"MORE", "FULL", "ODD", "PLAIN", "READ", "NEAR", "NEAR_MANY", "TELL"}
 
 
 @pytest.mark.parametrize(
