@@ -25,7 +25,7 @@ from __future__ import annotations
 import sys
 
 from .duel import CALM_SHARE, EAGER_SHARE, Duel
-from .index import Entry, Index, Queue
+from .index import Entry, Index, Queue, untrack
 from .sketch import Sketch, slots_for
 from .worth import Worth
 
@@ -336,6 +336,7 @@ class NearCache:
         if self.used + size > self.budget:
             self._make_room(size, now)
         entry = Entry.__new__(Entry)
+        untrack(entry)
         entry.space = space
         entry.key = key
         entry.mixed = hash(key) ^ space.salt
