@@ -10,7 +10,7 @@ from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
 from nearhit.proxy.hot.own cimport GetOrSetRun, TaskSlot, run_of
 from nearhit.proxy.hot.sending cimport Sender
-from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
+from nearhit.proxy.near.cache cimport NearCache, Space, Ticket, request_name
 from nearhit.proxy.near.index cimport Entry
 from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.near.worth cimport Worth
@@ -19,7 +19,7 @@ from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap, mix
 cdef int _MORE, _FULL
 cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
 cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
-cdef int _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY
+cdef int _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY, _NEAR_ANY
 cdef int _FAR, _TRACKED, _OWN
 cdef int _READ_THROUGH
 cdef Py_ssize_t _GETORSET_HEAD, _GET_HEAD
@@ -68,6 +68,14 @@ cdef class SessionCore(Sender):
         turn=Turn, missing=Py_ssize_t, mixed=Py_hash_t, told=bytes, slot=ManySlot
     )
     cdef _read_many(self, CRouteMap routes, Space space, Py_ssize_t keys, double now)
+    @cython.locals(
+        found=int, space=Space, others=Space, routes=CRouteMap, fresh=bint, near=bint, now=double,
+        limit=Py_ssize_t, key=bytes, at=Py_ssize_t, words=Py_ssize_t, request=bytes, name=bytes,
+        entry=Entry, ticket=Ticket, fill=Fill, asked=set
+    )
+    cdef Py_ssize_t _read_any(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(lane=LaneCore)
+    cdef _ask_any(self, bytes request, bytes key, Fill fill)
     @cython.locals(reply=bytes)
     cdef _say_entry(self, Entry entry)
     @cython.locals(turn=Turn)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from ..near.cache import Space
+from ..near.cache import Space, request_name
 from ..near.index import Entry
 from ..resp.kernel import RouteMap, mix
 from ..resp.modes import Mode
 from ..resp.routes import FULL, MORE, Route
 from .answers import STALL_WINDOW, WINDOW_BYTES, Turn
-from .fills import NIL2, NIL3, Fill
+from .anyreads import AnySlot, words_of
+from .fills import FILL, NIL2, NIL3, Fill
 from .lane import CLOSED
 from .many import ask_many, new_many_slot
 from .names import Names
@@ -35,7 +36,7 @@ SPECIALS_MAX = 64
 # Routes of requests that are taken one by one: GET, MGET, GETORSET, and writes of one key, which
 # stands behind the name.
 NEAR, WRITE_ONE, GETORSET = int(Route.NEAR), int(Route.WRITE_ONE), int(Route.GETORSET)
-NEAR_MANY = int(Route.NEAR_MANY)
+NEAR_MANY, NEAR_ANY = int(Route.NEAR_MANY), int(Route.NEAR_ANY)
 LAST_GET, LAST_GETORSET = b"*2\r\n$3\r\nGET\r\n", b"*2\r\n$8\r\nGETORSET\r\n"
 LAST_MGET = b"*2\r\n$4\r\nMGET\r\n"
 
@@ -46,6 +47,7 @@ _PIPELINE_AT = PIPELINE_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
 _WINDOW_BYTES = WINDOW_BYTES
 _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY = NEAR, WRITE_ONE, GETORSET, NEAR_MANY
+_NEAR_ANY = NEAR_ANY
 _FAR, _TRACKED, _OWN = int(Mode.FAR), int(Mode.TRACKED), int(Mode.OWN)
 _READ_THROUGH = int(Route.READ_THROUGH)
 _GETORSET_HEAD, _GET_HEAD = len(LAST_GETORSET), len(LAST_GET)
@@ -155,6 +157,16 @@ class SessionCore(Sender):
                     at = self._read_near(data, pos)
                     far = at == pos
                     pos = at
+                elif route == _NEAR_ANY:
+                    at = self._read_any(data, pos)
+                    if at == pos and self.mode == _TRACKED:
+                        at = self.special(data, pos, route)
+                        if at < 0:
+                            break
+                        pos = at
+                    else:
+                        far = at == pos
+                        pos = at
                 elif route in (_GETORSET, _READ_THROUGH):
                     at = self._get_or_set(data, pos, route)
                     if at == pos:
@@ -287,6 +299,54 @@ class SessionCore(Sender):
         if limit != self.window:
             self.last = last
         return pos
+
+    def _read_any(self, data: bytes, pos: int) -> int:
+        """The same for the other reads of one key (``near_reads``: all) that begin at pos."""
+        found = _NOT_FRESH if self.mode == _TRACKED else self._look_near()
+        space = self.near.space
+        if found == _NOT_NEAR or space is None:
+            return pos
+        routes, fresh, now = self.routes, found == _FRESH, self.turn.clock()
+        others, limit = space.other(), self.window - self.owed
+        asked: set[bytes] = set()
+        while limit > 0 and not self.stalls:
+            key = routes.key(data, pos)
+            if key is None or routes.route != _NEAR_ANY:
+                break
+            words, at = routes.words, routes.end
+            request = routes.part(data, pos, at)
+            if words != 2 and request.split(b"\r\n", 3)[2].upper() == b"EXISTS":
+                break  # of several keys
+            limit -= 1
+            # What is asked may be answered with what is newer than all that stands here of the key.
+            near = fresh and key not in asked
+            name = request_name(request, self.flat)
+            entry = others.get(name, now) if near else None
+            if entry is not None and entry.reply is not None:
+                self._answer(entry.reply, 1)
+                self._count_near(len(entry.reply))
+            else:
+                asked.add(key)
+                ticket = others.admit(name) if near else None
+                fill = None if ticket is None else Fill(others, ticket, now)
+                self._ask_any(request, key, fill)
+            self._note(data, pos, at)
+            pos = at
+        space.tally()
+        return pos
+
+    def _ask_any(self, request: bytes, key: bytes, fill: Fill | None) -> None:
+        """Read on the tracked lane, and keep it where there is a fill."""
+        self._go_tracked()
+        lane = self.near.lane
+        assert lane is not None
+        slot = AnySlot(self, words_of(request), fill, self.flat)
+        self._push_slot(slot)
+        if fill is not None:
+            lane._send(FILL + b"$%d\r\n%b\r\n" % (len(key), key), fill)
+        lane._send(request, slot)
+        if lane.choked:
+            self.wait_for(lane)
 
     def _read_many(self, routes: RouteMap, space: Space, keys: int, now: float) -> None:
         """Answer the MGET that the kernel has just looked up, or ask for what is missing of it."""

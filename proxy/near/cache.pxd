@@ -12,6 +12,7 @@ cdef int _CHANCES_MAX
 cdef Py_ssize_t _ENTRY, _KNOWN
 cdef Py_ssize_t _BYTES
 cdef Py_ssize_t _FIXED
+cdef Py_ssize_t _REQUEST
 
 
 @cython.final
@@ -34,10 +35,22 @@ cdef class Space:
     cdef public Py_ssize_t misses
     cdef public Py_ssize_t tried
     cdef public Worth worth
+    cdef public Space others
+    cdef public dict requests
     cdef public Py_ssize_t idle_ticks
     cdef Py_ssize_t _read
     @cython.locals(entry=Entry, cache=NearCache, mixed=Py_hash_t)
     cpdef Entry get(self, bytes key, double now)
+    @cython.locals(others=Space)
+    cpdef Space other(self)
+    @cython.locals(others=Space)
+    cpdef tally(self)
+    cdef bint _holds(self) except -1
+    cdef _note_request(self, bytes request)
+    @cython.locals(requests=dict, names=set, key=bytes)
+    cdef _drop_request(self, bytes request)
+    @cython.locals(requests=dict, names=set, request=bytes)
+    cdef bint _forget_requests(self, bytes key) except -1
     @cython.locals(worth=Worth, cache=NearCache, room=Py_ssize_t)
     cdef bint _pays(self) except -1
     @cython.locals(count=int, sketch=Sketch)
@@ -51,7 +64,7 @@ cdef class Space:
     cpdef bint fill(self, Ticket ticket, bytes reply, long long ttl_ms, double now)
     cpdef give_up(self, Ticket ticket)
     cpdef written(self, bytes key)
-    @cython.locals(entry=Entry, ticket=Ticket)
+    @cython.locals(entry=Entry, ticket=Ticket, found=bint)
     cdef bint _forget(self, bytes key)
     @cython.locals(entry=Entry, ticket=Ticket)
     cpdef flush(self)
@@ -94,4 +107,7 @@ cdef class NearCache:
     cdef _make_room(self, Py_ssize_t size, double now)
 
 
+cpdef bytes request_name(bytes request, bint flat)
+@cython.locals(words=list)
+cpdef bytes key_of(bytes name)
 cdef Py_ssize_t _allocated(Py_ssize_t length)

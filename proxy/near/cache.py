@@ -47,6 +47,8 @@ FLUSHES = ("lost", "silent", "null", "flushed", "space")
 _FREQ_MAX = FREQ_MAX
 _TICKETS_MAX = TICKETS_MAX
 _CHANCES_MAX = CHANCES_MAX
+_OTHER_SALT = 0x0F0F0F0F0F0F0F0F
+_REQUEST = 400  # bytes: a set of one, and its place in a dict
 _ENTRY, _KNOWN = ENTRY, KNOWN
 
 
@@ -81,6 +83,10 @@ class Space:
         self.misses = 0
         self.tried = 0  # fills, kept or not
         self.worth = Worth()
+        # Replies to requests other than GET, by (RESP version, request); None: nobody asked yet.
+        self.others: Space | None = None
+        # Of such a space: what is kept or on its way, by the key that each request reads.
+        self.requests: dict[bytes, set[bytes]] | None = None
         self.idle_ticks = 0  # since it was read
         self._read = 0  # hits and misses then
 
@@ -106,6 +112,51 @@ class Space:
             entry.freq += 1
         self.hits += 1
         return entry
+
+    def other(self) -> Space:
+        """Where replies to requests other than GET are kept: by ``request_name``, with tickets and
+        fills as here. It has no account of its own (``tally``), and ends with this one."""
+        others = self.others
+        if others is None:
+            others = self.others = Space(self.cache, self.db, self.user, self.salt ^ _OTHER_SALT)
+            others.requests = {}
+            others.open = self.open
+        return others
+
+    def tally(self) -> None:
+        """Put what the other requests have cost and saved on the one account."""
+        others = self.others
+        if others is not None:
+            self.hits += others.hits
+            self.misses += others.misses
+            self.tried += others.tried
+            others.hits = others.misses = others.tried = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether anything is kept or on its way."""
+        return self._holds()
+
+    def _holds(self) -> bool:
+        if self.entries.count or self.tickets:
+            return True
+        return self.others is not None and self.others._holds()
+
+    def _note_request(self, request: bytes) -> None:
+        if self.requests is not None:
+            self.requests.setdefault(key_of(request), set()).add(request)
+
+    def _drop_request(self, request: bytes) -> None:
+        """An entry or a ticket of it has ended."""
+        requests = self.requests
+        if requests is None or request in self.tickets or self.entries.get(request) is not None:
+            return
+        key = key_of(request)
+        names = requests.get(key)
+        if names is not None:
+            names.discard(request)
+            if not names:
+                del requests[key]
 
     def _pays(self) -> bool:
         """Whether reads are to look here: where they seldom repeat it costs more than it saves."""
@@ -150,6 +201,7 @@ class Space:
         ticket.freq = min(freq, _FREQ_MAX)
         ticket.valid = True
         tickets[key] = ticket
+        self._note_request(key)
         self.tried += 1
         return ticket
 
@@ -177,6 +229,7 @@ class Space:
             ticket.valid = False
             if self.tickets.get(ticket.key) is ticket:
                 del self.tickets[ticket.key]
+                self._drop_request(ticket.key)
 
     def tick(self) -> None:
         """Once a second."""
@@ -190,14 +243,26 @@ class Space:
 
     def _forget(self, key: bytes) -> bool:
         entry = self.entries.get(key)
+        found = entry is not None
         if entry is not None:
             self.cache._drop(entry)
         if self.tickets:
             ticket = self.tickets.pop(key, None)
             if ticket is not None:
                 ticket.valid = False
-                return True
-        return entry is not None
+                found = True
+        if self.others is not None and self.others._forget_requests(key):
+            return True
+        return found
+
+    def _forget_requests(self, key: bytes) -> bool:
+        requests = self.requests
+        names = None if requests is None else requests.pop(key, None)
+        if names is None:
+            return False
+        for request in names:
+            self._forget(request)
+        return True
 
     def flush(self) -> None:
         for ticket in self.tickets.values():
@@ -205,6 +270,10 @@ class Space:
         self.tickets.clear()
         for entry in self.entries.values():
             self.cache._drop(entry)
+        if self.requests is not None:
+            self.requests.clear()
+        if self.others is not None:
+            self.others.flush()
 
 
 class NearCache:
@@ -288,6 +357,9 @@ class NearCache:
 
     def _end(self, space: Space) -> None:
         space.open = False
+        if space.others is not None:
+            space.others.open = False
+        space.tally()
         space.flush()
         self._past_hits += space.hits
         self._past_misses += space.misses
@@ -295,7 +367,10 @@ class NearCache:
     @property
     def filling(self) -> bool:
         """Whether any fill is in flight."""
-        return any(space.tickets for space in self.spaces.values())
+        return any(
+            space.tickets or (space.others is not None and space.others.tickets)
+            for space in self.spaces.values()
+        )
 
     # --- What is no longer true ---------------------------------------------------------------
 
@@ -328,6 +403,8 @@ class NearCache:
         if not self.active or max(len(key), length) > self.value_max:
             return False
         size = _FIXED + _allocated(len(key)) + (0 if reply is None else _allocated(length))
+        if space.requests is not None:
+            size += _REQUEST + _allocated(len(key))  # and its place by the key that it reads
         if size > self.budget:
             return False
         old = space.entries.get(key)
@@ -346,6 +423,7 @@ class NearCache:
         entry.size = size
         entry.alive = True
         space.entries.put(entry)
+        space._note_request(key)
         (self.main if entry.freq else self.small).push(entry)
         self.used += size
         self.entries += 1
@@ -357,6 +435,8 @@ class NearCache:
         entry.alive = False
         entry.queue.remove(entry)
         space.entries.remove(entry)
+        if space.requests is not None:
+            space._drop_request(entry.key)
         self.used -= entry.size
         self.entries -= 1
         self.sketch.remember(entry.mixed, entry.freq + 1)
@@ -385,6 +465,18 @@ class NearCache:
             if queue is main:
                 entry.freq -= 1
             main.push(entry)
+
+
+def request_name(request: bytes, flat: bool) -> bytes:
+    """What the reply to a whole canonical request is kept by in ``Space.other``: RESP2 (``flat``)
+    and RESP3 have replies of their own."""
+    return (b"2" if flat else b"3") + request
+
+
+def key_of(name: bytes) -> bytes:
+    """The key that a request of that name reads: the word behind the command's."""
+    words = name.split(b"\r\n", 4)
+    return words[4][: int(words[3][1:])]
 
 
 def _allocated(length: int) -> int:

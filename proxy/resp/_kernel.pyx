@@ -22,6 +22,7 @@ cdef enum:
     C_NEAR = 32
     C_NEAR_MANY = 34
     C_TELL = 35
+    C_FAR_ANY = 38
     # bounds
     RUN_MAX = 256
     BULK_MAX = 536870912
@@ -58,6 +59,7 @@ ROUTES = {
     "NEAR": C_NEAR,
     "NEAR_MANY": C_NEAR_MANY,
     "TELL": C_TELL,
+    "FAR_ANY": C_FAR_ANY,
 }
 
 # How nearly every GET begins.
@@ -199,9 +201,9 @@ cdef class RouteMap:
         return count
 
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
-        """Walk whole canonical PLAIN, READ and TELL requests from pos, at most RUN_MAX; how many. Sets `end` (the
+        """Walk whole canonical PLAIN, READ, TELL and FAR_ANY requests from pos, at most RUN_MAX; how many. Sets `end` (the
         offset behind them), `last` (where the last of them begins), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
-        a READ; else None), `tells` (whether there is a TELL) and `route`: MORE (the bytes end inside a request),
+        a READ; else None), `tells` (whether there is a TELL or FAR_ANY) and `route`: MORE (the bytes end inside a request),
         FULL (limit reached), or the class of the request at the offset: ODD for an unknown command, an inline one,
         or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
         are. `worth`, where it is set, is told of the keys that are read."""
@@ -255,14 +257,14 @@ cdef class RouteMap:
                     return self.stop(count, pos, C_ODD, reads)
                 if i == 0:
                     kind = self.find(p + at, size)
-                    if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
+                    if kind != C_PLAIN and kind != C_READ and kind != C_TELL and kind != C_FAR_ANY:
                         return self.stop(count, pos, kind, reads)
                 at += size + 2
-            if worth is not None and kind == C_READ:
+            if worth is not None and (kind == C_READ or kind == C_FAR_ANY):
                 self.note(worth, p, pos, end)
             self.last = pos
             pos = at
-            if kind == C_TELL:
+            if kind == C_TELL or kind == C_FAR_ANY:
                 self.tells = True
             self.classes[count] = kind == C_READ
             reads += kind == C_READ

@@ -20,6 +20,7 @@ READ: Final = int(Route.READ)
 NEAR: Final = int(Route.NEAR)
 NEAR_MANY: Final = int(Route.NEAR_MANY)
 TELL: Final = int(Route.TELL)
+FAR_ANY: Final = int(Route.FAR_ANY)
 # What this form of the kernel takes for the routes, as the compiled one has it.
 ROUTES: Final[Mapping[str, int]] = {
     "MORE": MORE,
@@ -30,6 +31,7 @@ ROUTES: Final[Mapping[str, int]] = {
     "NEAR": NEAR,
     "NEAR_MANY": NEAR_MANY,
     "TELL": TELL,
+    "FAR_ANY": FAR_ANY,
 }
 
 DRY: Final = 0
@@ -176,11 +178,11 @@ class RouteMap:
             behind, self.route = _one(data, pos, size, self)
             if behind == pos:
                 break
-            if self.worth is not None and self.route == READ:
+            if self.worth is not None and self.route in (READ, FAR_ANY):
                 for key in _keys_read(data, pos):
                     self.worth.note(mix(key))
             marks.append(self.route == READ)
-            self.tells |= self.route == TELL
+            self.tells |= self.route in (TELL, FAR_ANY)
             self.last, pos = pos, behind
             count += 1
             self.route = MORE
@@ -265,7 +267,7 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
             return pos, ODD
         if i == 0:
             kind = routes.get(data[at : at + size])
-            if kind not in (PLAIN, READ, TELL):
+            if kind not in (PLAIN, READ, TELL, FAR_ANY):
                 return pos, kind
         at += size + 2
     return at, kind
