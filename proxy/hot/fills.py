@@ -219,7 +219,7 @@ def forget(cache: NearCache, keys: list[bytes] | None) -> None:
         cache.flush("flushed")
         return
     for space in cache.spaces.values():
-        if space._holds():
+        if space.holds():
             for key in keys:
                 space.written(key)
         if not space.worth.pays:

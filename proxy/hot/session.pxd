@@ -10,8 +10,8 @@ from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
 from nearhit.proxy.hot.own cimport GetOrSetRun, TaskSlot, run_of
 from nearhit.proxy.hot.sending cimport Sender
-from nearhit.proxy.near.cache cimport NearCache, Space, Ticket, request_name
-from nearhit.proxy.near.index cimport Entry
+from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
+from nearhit.proxy.near.index cimport Entry, request_name
 from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.near.worth cimport Worth
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap, mix

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from ..near.cache import Space, request_name
-from ..near.index import Entry
+from ..near.cache import Space
+from ..near.index import Entry, request_name
 from ..resp.kernel import RouteMap, mix
 from ..resp.modes import Mode
 from ..resp.routes import FULL, MORE, Route

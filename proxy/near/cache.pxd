@@ -2,7 +2,7 @@
 # The types of cache.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
-from nearhit.proxy.near.index cimport Entry, Index, Queue
+from nearhit.proxy.near.index cimport Entry, Index, Queue, allocated, key_of
 from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.near.worth cimport Worth
 
@@ -10,7 +10,6 @@ cdef int _FREQ_MAX
 cdef Py_ssize_t _TICKETS_MAX
 cdef int _CHANCES_MAX
 cdef Py_ssize_t _ENTRY, _KNOWN
-cdef Py_ssize_t _BYTES
 cdef Py_ssize_t _FIXED
 cdef Py_ssize_t _REQUEST
 
@@ -45,7 +44,8 @@ cdef class Space:
     cpdef Space other(self)
     @cython.locals(others=Space)
     cpdef tally(self)
-    cdef bint _holds(self) except -1
+    @cython.locals(others=Space)
+    cpdef bint holds(self)
     cdef _note_request(self, bytes request)
     @cython.locals(requests=dict, names=set, key=bytes)
     cdef _drop_request(self, bytes request)
@@ -107,7 +107,3 @@ cdef class NearCache:
     cdef _make_room(self, Py_ssize_t size, double now)
 
 
-cpdef bytes request_name(bytes request, bint flat)
-@cython.locals(words=list)
-cpdef bytes key_of(bytes name)
-cdef Py_ssize_t _allocated(Py_ssize_t length)

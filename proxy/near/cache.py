@@ -22,10 +22,8 @@ from __future__ import annotations
 
 # Names with _ are C functions: entries, spaces and the cache are one thing in three classes.
 # pyright: reportPrivateUsage=false
-import sys
-
 from .duel import CALM_SHARE, EAGER_SHARE, Duel
-from .index import Entry, Index, Queue, untrack
+from .index import FIXED, Entry, Index, Queue, allocated, key_of, untrack
 from .sketch import Sketch, slots_for
 from .worth import Worth
 
@@ -49,6 +47,7 @@ _TICKETS_MAX = TICKETS_MAX
 _CHANCES_MAX = CHANCES_MAX
 _OTHER_SALT = 0x0F0F0F0F0F0F0F0F
 _REQUEST = 400  # bytes: a set of one, and its place in a dict
+_FIXED = FIXED
 _ENTRY, _KNOWN = ENTRY, KNOWN
 
 
@@ -132,15 +131,10 @@ class Space:
             self.tried += others.tried
             others.hits = others.misses = others.tried = 0
 
-    @property
     def holds(self) -> bool:
         """Whether anything is kept or on its way."""
-        return self._holds()
-
-    def _holds(self) -> bool:
-        if self.entries.count or self.tickets:
-            return True
-        return self.others is not None and self.others._holds()
+        others = self.others
+        return bool(self.entries.count or self.tickets) or (others is not None and others.holds())
 
     def _note_request(self, request: bytes) -> None:
         if self.requests is not None:
@@ -402,9 +396,9 @@ class NearCache:
         length = 0 if reply is None else len(reply)
         if not self.active or max(len(key), length) > self.value_max:
             return False
-        size = _FIXED + _allocated(len(key)) + (0 if reply is None else _allocated(length))
+        size = _FIXED + allocated(len(key)) + (0 if reply is None else allocated(length))
         if space.requests is not None:
-            size += _REQUEST + _allocated(len(key))  # and its place by the key that it reads
+            size += _REQUEST + allocated(len(key))  # and its place by the key that it reads
         if size > self.budget:
             return False
         old = space.entries.get(key)
@@ -465,29 +459,3 @@ class NearCache:
             if queue is main:
                 entry.freq -= 1
             main.push(entry)
-
-
-def request_name(request: bytes, flat: bool) -> bytes:
-    """What the reply to a whole canonical request is kept by in ``Space.other``: RESP2 (``flat``)
-    and RESP3 have replies of their own."""
-    return (b"2" if flat else b"3") + request
-
-
-def key_of(name: bytes) -> bytes:
-    """The key that a request of that name reads: the word behind the command's."""
-    words = name.split(b"\r\n", 4)
-    return words[4][: int(words[3][1:])]
-
-
-def _allocated(length: int) -> int:
-    """What a bytes object of that length takes: pymalloc up to 512 bytes, malloc beyond, both in
-    steps of 16."""
-    size = length + _BYTES
-    if size <= 512:
-        return size + 15 & ~15
-    return size + 8 + 15 & ~15
-
-
-_BYTES = sys.getsizeof(b"")
-# An entry, and its places in the index: two to four, of 12 bytes each.
-_FIXED = sys.getsizeof(Entry.__new__(Entry)) + 36

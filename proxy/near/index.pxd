@@ -4,6 +4,11 @@
 cimport cython
 
 
+cdef Py_ssize_t _BYTES
+cpdef bytes request_name(bytes request, bint flat)
+@cython.locals(words=list)
+cpdef bytes key_of(bytes name)
+cpdef Py_ssize_t allocated(Py_ssize_t length)
 cdef unsigned int _tag(Py_hash_t mixed) noexcept
 
 

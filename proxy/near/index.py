@@ -11,6 +11,7 @@ memory that are in no cache of the processor. Here the kernel asks with the byte
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterator
 
@@ -182,3 +183,29 @@ class Index:
         self.slots: list[Entry | None] = [None] * places
         untrack(self.slots)
         self.mask = places - 1
+
+
+def request_name(request: bytes, flat: bool) -> bytes:
+    """What cache.py's ``Space.other`` keeps the reply to a whole canonical request by: RESP2
+    (``flat``) and RESP3 have replies of their own."""
+    return (b"2" if flat else b"3") + request
+
+
+def key_of(name: bytes) -> bytes:
+    """The key that a request of that name reads: the word behind the command's."""
+    words = name.split(b"\r\n", 4)
+    return words[4][: int(words[3][1:])]
+
+
+def allocated(length: int) -> int:
+    """What a bytes object of that length takes: pymalloc up to 512 bytes, malloc beyond, both in
+    steps of 16."""
+    size = length + _BYTES
+    if size <= 512:
+        return size + 15 & ~15
+    return size + 8 + 15 & ~15
+
+
+_BYTES = sys.getsizeof(b"")
+# An entry, and its places in the index: two to four, of 12 bytes each.
+FIXED = sys.getsizeof(Entry.__new__(Entry)) + 36

@@ -148,8 +148,8 @@ class Config:
     near_reads: str = row(
         choice("strings", "all"),
         "strings",
-        "What the near cache answers; strings: GET and MGET; all: reads of hashes, sets, sorted sets "
-        "and lists too.",
+        "What the near cache answers: GET and MGET, or also reads of hashes, sets, sorted sets "
+        "and lists.",
     )
     near_ttl: float = row(
         duration("10ms", "24h"),

@@ -84,7 +84,7 @@ def _far(name: bytes, route: Route) -> Route:
 def _tracked(name: bytes, route: Route) -> Route:
     if route is Route.NEAR_ANY:
         return route
-    return Route.READ if name == b"GET" else _own(name, route)
+    return Route.READ if name in (b"GET", b"MGET") else _own(name, route)
 
 
 def _scripting(name: bytes, route: Route) -> Route:
@@ -93,10 +93,6 @@ def _scripting(name: bytes, route: Route) -> Route:
 
 def _own(name: bytes, route: Route) -> Route:
     return route if route is Route.GETORSET else Route.ODD
-
-
-def _tracked(name: bytes, route: Route) -> Route:
-    return Route.READ if name in (b"GET", b"MGET") else _own(name, route)
 
 
 def _queueing(name: bytes, route: Route) -> Route:

@@ -185,7 +185,7 @@ class TrackedLane:
                 return
         if lane is None:
             return
-        if not (self.watches or lane.waiting or (space is not None and space.holds)):
+        if not (self.watches or lane.waiting or (space is not None and space.holds())):
             return
         lane.idle_ticks = 0
         if lane.state is not LaneState.READY or lane.paused:
@@ -235,7 +235,7 @@ class TrackedLane:
     def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""
         space = self._space
-        if space is not None and self.near is not None and space.holds:
+        if space is not None and self.near is not None and space.holds():
             space.flush()
             self.near.flushes[reason] += 1
 
