@@ -3,7 +3,8 @@
 
 cimport cython
 from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
-from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
+from nearhit.proxy.near.cache cimport NearCache, Space
+from nearhit.proxy.near.index cimport Ticket
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
 cdef bytes _TOLD

@@ -14,7 +14,8 @@ from __future__ import annotations
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
 from ..errors import ProxyError
-from ..near.cache import NearCache, Space, Ticket
+from ..near.cache import NearCache, Space
+from ..near.index import Ticket
 from ..resp.kernel import Cutter, mix
 from .answers import Answers, RunSlot
 

@@ -4,7 +4,8 @@
 cimport cython
 from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
 from nearhit.proxy.hot.fills cimport Fill, new_fill
-from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
+from nearhit.proxy.near.cache cimport NearCache, Space
+from nearhit.proxy.near.index cimport Ticket
 from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap
 
 cdef bytes _NIL2, _NIL3

@@ -6,7 +6,8 @@ from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
 from nearhit.proxy.hot.fills cimport Fill, FillSlot, WriteSlot, forget, new_fill, new_fill_slot
 from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.hot.near cimport NearReading
-from nearhit.proxy.near.cache cimport NearCache, Space, Ticket
+from nearhit.proxy.near.cache cimport NearCache, Space
+from nearhit.proxy.near.index cimport Ticket
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef Py_ssize_t _GET_HEAD

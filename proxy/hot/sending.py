@@ -11,7 +11,8 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from ..near.cache import Space, Ticket
+from ..near.cache import Space
+from ..near.index import Ticket
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from .answers import Answers, MutedSlot, RunSlot, Turn

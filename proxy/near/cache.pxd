@@ -2,7 +2,7 @@
 # The types of cache.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
-from nearhit.proxy.near.index cimport Entry, Index, Queue, allocated, key_of
+from nearhit.proxy.near.index cimport Entry, Index, Queue, Ticket, allocated, key_of
 from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.near.worth cimport Worth
 
@@ -12,13 +12,6 @@ cdef int _CHANCES_MAX
 cdef Py_ssize_t _ENTRY, _KNOWN
 cdef Py_ssize_t _FIXED
 cdef Py_ssize_t _REQUEST
-
-
-@cython.final
-cdef class Ticket:
-    cdef public bytes key
-    cdef public int freq
-    cdef public bint valid
 
 
 @cython.final

@@ -23,7 +23,7 @@ from __future__ import annotations
 # Names with _ are C functions: entries, spaces and the cache are one thing in three classes.
 # pyright: reportPrivateUsage=false
 from .duel import CALM_SHARE, EAGER_SHARE, Duel
-from .index import FIXED, Entry, Index, Queue, allocated, key_of, untrack
+from .index import FIXED, Entry, Index, Queue, Ticket, allocated, key_of, untrack
 from .sketch import Sketch, slots_for
 from .worth import Worth
 
@@ -49,21 +49,6 @@ _OTHER_SALT = 0x0F0F0F0F0F0F0F0F
 _REQUEST = 400  # bytes: a set of one, and its place in a dict
 _FIXED = FIXED
 _ENTRY, _KNOWN = ENTRY, KNOWN
-
-
-class Ticket:
-    """The right to fill one key once. Void as soon as anything may have changed the key.
-
-    ``freq`` is what its entry begins with."""
-
-    __slots__ = ("freq", "key", "valid")
-
-    key: bytes
-    freq: int
-    valid: bool
-
-    def __repr__(self) -> str:
-        return f"<Ticket {self.key!r} {'valid' if self.valid else 'void'}>"
 
 
 class Space:

@@ -28,6 +28,13 @@ cdef class Entry:
 
 
 @cython.final
+cdef class Ticket:
+    cdef public bytes key
+    cdef public int freq
+    cdef public bint valid
+
+
+@cython.final
 cdef class Queue:
     cdef public Entry ring
     cdef public Py_ssize_t used

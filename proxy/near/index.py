@@ -59,6 +59,21 @@ class Entry:
         return f"<Entry {self.key!r} {state} size={self.size} freq={self.freq}>"
 
 
+class Ticket:
+    """The right to fill one key once. Void as soon as anything may have changed the key.
+
+    ``freq`` is what its entry begins with."""
+
+    __slots__ = ("freq", "key", "valid")
+
+    key: bytes
+    freq: int
+    valid: bool
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.key!r} {'valid' if self.valid else 'void'}>"
+
+
 class Queue:
     """Entries in the order they came. ``ring`` is no entry: its ``newer`` is the oldest one."""
 

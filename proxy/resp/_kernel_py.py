@@ -11,6 +11,7 @@ from typing import Final
 from ..near.index import Index
 from ..near.sketch import Sketch
 from ..near.worth import Worth
+from . import _packing_py
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -33,6 +34,8 @@ ROUTES: Final[Mapping[str, int]] = {
     "TELL": TELL,
     "FAR_ANY": FAR_ANY,
 }
+
+pack_keys, pack_sets = _packing_py.pack_keys, _packing_py.pack_sets
 
 DRY: Final = 0
 DONE: Final = 1
@@ -421,31 +424,3 @@ def split(data: bytes, pos: int) -> tuple[list[bytes], int] | tuple[None, int]:
             return None, 0
         words.append(data[start : at - 2])
     return words, at
-
-
-def pack_keys(name: bytes, keys: list[bytes], before: bytes, behind: bytes) -> bytes:
-    around = len(before) + len(behind)
-    parts = [b"*%d\r\n" % (1 + len(keys)), _bulk(name)]
-    for key in keys:
-        _check(key)
-        parts += [b"$%d\r\n" % (around + len(key)), before, key, behind, b"\r\n"]
-    return b"".join(parts)
-
-
-def pack_sets(head: bytes, keys: list[bytes], values: list[bytes], tails: list[bytes]) -> bytes:
-    if not len(keys) == len(values) == len(tails):
-        raise ValueError("not as many values and tails as keys")
-    parts: list[bytes] = []
-    for key, value, tail in zip(keys, values, tails, strict=True):
-        parts += [head, _bulk(key), _bulk(value), tail]
-    return b"".join(parts)
-
-
-def _bulk(word: bytes) -> bytes:
-    _check(word)
-    return b"$%d\r\n%b\r\n" % (len(word), word)
-
-
-def _check(word: object) -> None:
-    if type(word) is not bytes:
-        raise TypeError(f"a word is bytes, not {type(word).__name__}")

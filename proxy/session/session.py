@@ -19,8 +19,9 @@ from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
 from ..hot.answers import STALL_CLIENT, STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
+from ..hot.reading import LAST_MAX
 from ..hot.sending import MUTE_SKIP, NONE_WRITTEN
-from ..hot.session import LAST_MAX, SessionCore
+from ..hot.session import SessionCore
 from ..log import event
 from ..resp.inline import blank_lines
 from ..resp.modes import Mode
@@ -76,8 +77,7 @@ class Session(SessionCore):
         self.transaction = Transaction()
         self.berth = Berth(self, lane_key)
         self.eof = False  # the client has said that it sends no more
-        self._acts = acts
-        self.own = acts.own
+        self._acts, self.own = acts, acts.own
         self._ending = False  # the process stops
         self._reading = True
         self._upload: Upload | None = None

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from nearhit.proxy.hot.answers import WINDOW_BYTES
 from nearhit.proxy.hot.many import FILLS_MAX
-from nearhit.proxy.hot.session import LAST_GET
+from nearhit.proxy.hot.reading import LAST_GET
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp._kernel_py import MANY_MAX
 from nearhit.proxy.resp.requests import encode
