@@ -34,6 +34,7 @@ from redis import Redis
 
 from tests.bench import __main__ as bench
 from tests.clients import conftest as clients
+from tests.sentinel.trio import trio
 from tests.servers import HOST, Process, free_port, nearhit, upstream
 from tests.unit.cli.test_main import environment, ping, serving, started, until_ready
 
@@ -88,6 +89,8 @@ COMMANDS = [
     for line in lines()
     if re.search(r"(^|[ /])nearhit($| --)", line) and line not in (START, *DOCKERS)
 ]
+WITH_SENTINELS = sorted({line for line in COMMANDS if "redis-sentinel://" in line})
+COMMANDS = [line for line in COMMANDS if line not in WITH_SENTINELS]
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
@@ -104,7 +107,7 @@ JAVASCRIPT = [fence for fence in fences() if fence.kind == "javascript"]
 def test_every_fence_is_of_a_kind_that_is_tested() -> None:
     kinds = {"sh", "console", "toml", "python", "javascript", "text"}
     assert {fence.kind for fence in fences()} <= kinds
-    tested = {START, TESTS, *COMMANDS, *CHECKS, *BENCHES, *DOCKERS, *PINGS}
+    tested = {START, TESTS, *COMMANDS, *WITH_SENTINELS, *CHECKS, *BENCHES, *DOCKERS, *PINGS}
     assert set(lines()) == tested
 
 
@@ -168,6 +171,25 @@ def here(line: str, server: Process) -> str:
     """The line as it runs in the tests."""
     line = line.replace(f"{HOST}:6379", f"{HOST}:{server.port}")
     return re.sub(r"(^| )(?:\.venv/bin/)?nearhit( |$)", rf"\1exec {BIN}/nearhit\2", line, count=1)
+
+
+@pytest.mark.parametrize("line", WITH_SENTINELS)
+def test_a_command_line_serves_what_sentinels_name(line: str, tmp_path: Path) -> None:
+    port = free_port()
+    with trio("valkey") as three:
+        for shown, ours in zip((26379, 26380, 26381), three.sentinels, strict=True):
+            assert f"{HOST}:{shown}" in line
+            line = line.replace(f"{HOST}:{shown}", f"{HOST}:{ours.port}")
+        script = f"cd {tmp_path} && {here(line, three.sentinels[0])} 2>log"
+
+        with started(["sh", "-c", script], PORT=str(port)) as process:
+            *_, ready = until_ready(process, tmp_path / "log")
+            assert f"redis://{HOST}:{port} -> {three.url} (Valkey " in ready
+            assert f", master mymaster at {HOST}:{three.master.port}, named by " in ready
+            assert ping((HOST, port)) == b"+PONG\r\n"
+            process.terminate()
+            process.communicate(timeout=15)
+        assert process.returncode == 0
 
 
 @pytest.mark.parametrize("line", COMMANDS)

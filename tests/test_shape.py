@@ -19,12 +19,16 @@ LONGER: dict[str, int] = {}
 
 CLASSES = {
     "Answers": "hot/answers.py",
+    "Reader": "hot/reading.py",
     "SessionCore": "hot/session.py",
     "Session": "session/session.py",
     "Berth": "session/berth.py",
 }
 # Tested by the tests of another: the kernel's twin, by each test of the kernel.
-TESTED_WITH = {"resp/_kernel_py.py": "resp/kernel.py"}
+TESTED_WITH = {
+    "resp/_kernel_py.py": "resp/kernel.py",
+    "resp/_packing_py.py": "resp/kernel.py",
+}
 FILES = sorted(str(path.relative_to(PROXY)) for path in PROXY.rglob("*.py"))
 
 

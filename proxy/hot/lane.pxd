@@ -35,7 +35,7 @@ cdef class LaneCore:
     cdef public Py_ssize_t heavy
     cdef public bint plain_framing
     cdef public object call_soon
-    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, turn=Turn)
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, turn=Turn, plain=bint)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
     @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, turn=Turn, marks=bytes)

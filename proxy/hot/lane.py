@@ -23,7 +23,7 @@ class LaneState(Enum):
     CLOSED = auto()
 
 
-READY = LaneState.READY
+READY, CLOSED = LaneState.READY, LaneState.CLOSED
 
 # A read of this size is one turn's: libuv would go on with up to 32 of them before anybody else.
 TURN_BYTES = 128 * 1024
@@ -130,19 +130,20 @@ class LaneCore:
             if cutter.places:
                 cutter.places.clear()  # of the last cut, or of a push
             slot = waiting[0]
-            if type(slot) is RunSlot or isinstance(slot, PartCore):
+            if isinstance(slot, RunSlot):
                 run = slot
-                if run.marks is None:
+                plain = type(run) is RunSlot or isinstance(run, PartCore)
+                if plain and run.marks is not None:
+                    at = self._cut_marked(data, pos, run)
+                else:
                     at = cutter.cut(data, pos, run.want, False)
-                    if run.reads:
+                    if plain and run.reads:
                         # Each value and each nil once, in the read that completes it. What goes
                         # another way is not counted: MutedSlot, uploads, MULTI, subscribed lanes.
                         turn = run.session.turn
                         turn.hits += cutter.bulks
                         turn.misses += cutter.nulls
                     run.want -= cutter.done
-                else:
-                    at = self._cut_marked(data, pos, run)
                 if at > pos:
                     if not run.want:
                         waiting.popleft()
@@ -150,7 +151,7 @@ class LaneCore:
                     if cutter.errors and isinstance(slot, PartCore):
                         part = slot
                         part.errors += cutter.errors
-                    if run.flat and cutter.places:
+                    if plain and run.flat and cutter.places:
                         run.feed(cutter.flat(data, pos, at))
                     else:
                         run.feed(data if at - pos == end else cutter.part(data, pos, at))

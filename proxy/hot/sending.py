@@ -11,11 +11,12 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from ..near.cache import Space, Ticket
+from ..near.cache import Space
+from ..near.index import Ticket
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from .answers import Answers, MutedSlot, RunSlot, Turn
-from .fills import FILL, Fill, FillSlot, WriteSlot, forget
+from .fills import FILL, WriteSlot, forget, new_fill, new_fill_slot
 from .lane import LaneCore
 from .modes import MOVE_BITS
 from .near import NearReading
@@ -44,7 +45,7 @@ class Sender(Answers):
         self.near = near
         self.lane: LaneCore | None = None
         self.flat = True  # the client speaks RESP2
-        self.mute = 0
+        self.mute: int = 0
         self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
         self.queued_bytes = 0  # and theirs since then
 
@@ -108,13 +109,15 @@ class Sender(Answers):
 
     def _fill(self, data: bytes, space: Space, ticket: Ticket, now: float) -> None:
         """Read on the tracked lane, and keep it."""
+        slot = new_fill_slot(self, new_fill(space, ticket, now), self.flat)
+        self._ask_slot(b"".join((FILL, data[_GET_HEAD:], data)), slot)
+
+    def _ask_slot(self, data: bytes, slot: RunSlot) -> None:
+        """Read on the tracked lane; the slot takes the replies."""
         self._go_tracked()
+        self._push_slot(slot)
         lane = self.near.lane
         assert lane is not None
-        fill = Fill(space, ticket, now)
-        slot = FillSlot(self, fill, self.flat)
-        self._push_slot(slot)
-        lane._send(FILL + data[_GET_HEAD:], fill)
         lane._send(data, slot)
         if lane.choked:
             self.wait_for(lane)

@@ -5,24 +5,19 @@ cimport cython
 from nearhit.proxy.hot.answers cimport Turn
 from nearhit.proxy.hot.names cimport Names
 from nearhit.proxy.hot.near cimport NearReading
-from nearhit.proxy.hot.sending cimport Sender
-from nearhit.proxy.near.cache cimport Space, Ticket
-from nearhit.proxy.near.index cimport Entry
-from nearhit.proxy.near.sketch cimport Sketch
+from nearhit.proxy.hot.reading cimport Reader
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef int _MORE, _FULL
-cdef int _LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
-cdef int _MUTE_SKIP, _STALL_WINDOW, _WINDOW_BYTES
-cdef int _NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY
+cdef int _SPECIALS_MAX, _UPLOAD_AT, _PIPELINE_AT
+cdef int _MUTE_SKIP, _STALL_WINDOW
+cdef int _NEAR, _NEAR_MANY, _NEAR_ANY, _READ_THROUGH, _WRITE_ONE, _GETORSET
 cdef int _FAR, _TRACKED
-cdef int _NOT_NEAR, _NOT_FRESH, _FRESH
 
 
-cdef class SessionCore(Sender):
+cdef class SessionCore(Reader):
     cdef public double active
     cdef public Py_ssize_t received
-    cdef public bytes last
     cdef public Names names
     cdef public bint closed
     cdef public bytes rest
@@ -31,28 +26,11 @@ cdef class SessionCore(Sender):
     cdef public Py_ssize_t gathered
     cdef public bint odd
     cdef public bint parsing
-    cdef _note(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, route=int, limit=Py_ssize_t,
         specials=int, routes=CRouteMap, far=bint, run=bytes
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
-    @cython.locals(near=NearReading, space=Space)
-    cdef int _look_near(self) except -1
-    @cython.locals(
-        found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
-        begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
-        key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t, sketch=Sketch
-    )
-    cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(space=Space, routes=CRouteMap, key=bytes, entry=Entry)
-    cdef Py_ssize_t _near_hit(self, bytes data, Py_ssize_t pos) except -1
-    @cython.locals(reply=bytes)
-    cdef _say_entry(self, Entry entry)
-    @cython.locals(turn=Turn)
-    cdef _say_near(self, bytes replies, Py_ssize_t count, Py_ssize_t nils)
-    @cython.locals(near=NearReading)
-    cdef _count_near(self, Py_ssize_t size)
     @cython.locals(
         routes=CRouteMap, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
         last=Py_ssize_t, keys=list, key=bytes

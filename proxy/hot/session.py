@@ -11,42 +11,36 @@ from __future__ import annotations
 
 # Names with _ are C functions, which the other files of this room call too.
 # pyright: reportPrivateUsage=false
-from ..near.index import Entry
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from ..resp.routes import FULL, MORE, Route
-from .answers import STALL_WINDOW, WINDOW_BYTES, Turn
-from .fills import NIL2, NIL3
+from .answers import STALL_WINDOW, Turn
 from .names import Names
 from .near import NearReading
-from .sending import MUTE_SKIP, Sender
+from .reading import NEAR, NEAR_ANY, NEAR_MANY, READ_THROUGH, Reader
+from .sending import MUTE_SKIP
 
 UPLOAD_AT = 64 * 1024
-LAST_MAX = 512
 # Bytes that may be a pipeline: more requests than it does harm to let out unseen.
 PIPELINE_AT = 128
 # Requests that need more than forwarding, of one client in one loop turn: others wait meanwhile.
 SPECIALS_MAX = 64
 
-# Routes of requests that are taken one by one: GET, GETORSET, and writes of one key, which stands
-# behind the name.
-NEAR, WRITE_ONE, GETORSET = int(Route.NEAR), int(Route.WRITE_ONE), int(Route.GETORSET)
-NEAR_MANY = int(Route.NEAR_MANY)
-LAST_GET, LAST_GETORSET = b"*2\r\n$3\r\nGET\r\n", b"*2\r\n$8\r\nGETORSET\r\n"
+# Routes of requests that are taken one by one, beside those of reading.py: GETORSET, and writes of
+# one key, which stands behind the name.
+WRITE_ONE, GETORSET = int(Route.WRITE_ONE), int(Route.GETORSET)
 
 # C integers in the compiled form (session.pxd), for the comparisons of every request.
 _MORE, _FULL = MORE, FULL
-_LAST_MAX, _SPECIALS_MAX, _UPLOAD_AT = LAST_MAX, SPECIALS_MAX, UPLOAD_AT
+_SPECIALS_MAX, _UPLOAD_AT = SPECIALS_MAX, UPLOAD_AT
 _PIPELINE_AT = PIPELINE_AT
 _MUTE_SKIP, _STALL_WINDOW = MUTE_SKIP, STALL_WINDOW
-_WINDOW_BYTES = WINDOW_BYTES
-_NEAR, _WRITE_ONE, _GETORSET, _NEAR_MANY = NEAR, WRITE_ONE, GETORSET, NEAR_MANY
+_NEAR, _NEAR_MANY, _NEAR_ANY, _READ_THROUGH = NEAR, NEAR_MANY, NEAR_ANY, READ_THROUGH
+_WRITE_ONE, _GETORSET = WRITE_ONE, GETORSET
 _FAR, _TRACKED = int(Mode.FAR), int(Mode.TRACKED)
-# What SessionCore._look_near finds.
-_NOT_NEAR, _NOT_FRESH, _FRESH = 0, 1, 2
 
 
-class SessionCore(Sender):
+class SessionCore(Reader):
     """Bytes in, runs of requests out, replies to the client. See session/session.py for the
     drawing and the rest."""
 
@@ -54,7 +48,6 @@ class SessionCore(Sender):
         super().__init__(maps, mode, near, turn)
         self.active = turn.now  # when bytes last went in or out, as Redis's lastinteraction
         self.received = 0  # bytes, for CLIENT LIST's tot-net-in=
-        self.last = b""  # how the last request begins, for CLIENT LIST's cmd=
         self.names = Names()
         self.closed = self.parsing = False
         self.rest = b""
@@ -62,11 +55,6 @@ class SessionCore(Sender):
         self.pieces: list[bytes] = []  # behind ``rest``, when that is large
         self.gathered = 0  # bytes of both
         self.odd = False  # an upload or a tunnel: bytes are not requests
-
-    def _note(self, data: bytes, pos: int, end: int) -> None:
-        """The request in data[pos:end] is the client's last."""
-        end = min(end, pos + _LAST_MAX)
-        self.last = data if end - pos == len(data) else self.routes.part(data, pos, end)
 
     def data_received(self, data: bytes) -> None:
         self.active = self.turn.now
@@ -141,14 +129,22 @@ class SessionCore(Sender):
                     if self.owed >= self.window:
                         self.stalls |= _STALL_WINDOW
                         self.at_drain = True
-                elif route == _NEAR:
+                elif route in (_NEAR, _NEAR_MANY):
                     at = self._read_near(data, pos)
                     far = at == pos
                     pos = at
-                elif route == _NEAR_MANY and self._look_near() == _NOT_NEAR:
-                    far = True
-                elif route == _GETORSET:
-                    at = self._near_hit(data, pos)
+                elif route == _NEAR_ANY:
+                    at = self._read_any(data, pos)
+                    if at == pos and self.mode == _TRACKED:
+                        at = self.special(data, pos, route)
+                        if at < 0:
+                            break
+                        pos = at
+                    else:
+                        far = at == pos
+                        pos = at
+                elif route in (_GETORSET, _READ_THROUGH):
+                    at = self._get_or_set(data, pos, route)
                     if at == pos:
                         at = self.special(data, pos, route)
                         if at < 0:
@@ -177,127 +173,6 @@ class SessionCore(Sender):
             self.parsing = False
         if pos < end and not self.closed:
             self.keep(data[pos:] if pos else data)
-
-    def _look_near(self) -> int:
-        """Whether reads may be answered near now: from an empty queue on all is of one instant,
-        and no reply that is still to come can be of an older one. _NOT_FRESH: they may be asked on
-        the tracked lane."""
-        near = self.near
-        space = near.space
-        if space is not None and space.open and not space._pays():
-            return _NOT_NEAR
-        if self.head is not None or self.mute:
-            return _NOT_NEAR
-        if space is None:
-            if near.again and near.again <= self.turn.now:
-                self.open_tracked()
-            return _NOT_NEAR
-        if not near._stands():
-            self.open_tracked()
-            return _NOT_NEAR
-        if not near._hears():
-            return _NOT_NEAR
-        return _FRESH if near._fresh() else _NOT_FRESH
-
-    def _read_near(self, data: bytes, pos: int) -> int:
-        """Answer the GETs that begin at pos out of the near cache, and ask for those that are not
-        there; the offset behind them. The same offset: not here, or not whole."""
-        found = self._look_near()
-        if found == _NOT_NEAR:
-            return pos
-        routes, space, fresh = self.routes, self.near.space, found == _FRESH
-        assert space is not None
-        end, begin, missed = len(data), pos, 0
-        now = self.turn.clock()
-        sketch = space.cache.sketch
-        limit = self.window
-        while pos < end and limit and not self.stalls:
-            if fresh:
-                count = routes.near(data, pos, limit, space.entries, sketch, now, self.flat)
-                if count:
-                    if routes.told is None:
-                        if not missed:
-                            begin = pos
-                        missed += count
-                        space.misses += count
-                    else:
-                        if missed:
-                            self._ask_tracked(routes.part(data, begin, pos), missed)
-                            missed = 0
-                        space.hits += count
-                        self._say_near(routes.told, count, routes.nils)
-                    limit -= count
-                    pos = routes.end
-                    continue
-            key = routes.key(data, pos)
-            if key is None or routes.words != 2 or routes.route != _NEAR:
-                break
-            at = routes.end
-            limit -= 1
-            entry = space.get(key, now) if fresh else None
-            if entry is not None:
-                if missed:
-                    self._ask_tracked(routes.part(data, begin, pos), missed)
-                    missed = 0
-                self._say_entry(entry)
-            else:
-                ticket = space.admit(key) if fresh else None
-                if ticket is not None:
-                    if missed:
-                        self._ask_tracked(routes.part(data, begin, pos), missed)
-                        missed = 0
-                    self._fill(routes.part(data, pos, at), space, ticket, now)
-                else:
-                    if not missed:
-                        begin = pos
-                    missed += 1
-            pos = at
-        if missed:
-            self._ask_tracked(routes.part(data, begin, pos), missed)
-        if limit != self.window:
-            self.last = LAST_GET
-        return pos
-
-    def _near_hit(self, data: bytes, pos: int) -> int:
-        """Answer the GETORSET key at pos out of the near cache; the offset behind it, the same
-        where it is not there."""
-        if self._look_near() != _FRESH:
-            return pos
-        routes, space = self.routes, self.near.space
-        assert space is not None
-        key = routes.key(data, pos)
-        if key is None or routes.words != 2:
-            return pos
-        entry = space.entries.get(key)
-        if entry is None or entry.reply is None:
-            return pos
-        entry = space.get(key, self.turn.clock())
-        if entry is None:
-            return pos
-        self._say_entry(entry)
-        self.last = LAST_GETORSET
-        return routes.end
-
-    def _say_entry(self, entry: Entry) -> None:
-        reply = entry.reply
-        if reply is None:
-            self._say_near(NIL2 if self.flat else NIL3, 1, 1)
-        else:
-            self._say_near(reply, 1, 0)
-
-    def _say_near(self, replies: bytes, count: int, nils: int) -> None:
-        """So many answers out of the near cache, in their place."""
-        turn = self.turn
-        turn.misses += nils
-        turn.hits += count - nils
-        self._answer(replies, count)
-        self._count_near(len(replies))
-
-    def _count_near(self, size: int) -> None:
-        near = self.near
-        near.unsent += size
-        if near.unsent > _WINDOW_BYTES:  # the client may not read so much
-            self.yield_turn()
 
     def _write_one(self, data: bytes, pos: int) -> int:
         """Forward the writes of one key each that begin at pos; the offset behind them."""
@@ -333,14 +208,6 @@ class SessionCore(Sender):
     def parse(self, data: bytes, pos: int) -> None:
         self._parse(data, pos)
 
-    def reads_near(self) -> bool:
-        """Whether what stands in the near cache may be told to the client now."""
-        return self._look_near() == _FRESH
-
-    def count_near(self, size: int) -> None:
-        """Bytes out of the near cache have been answered."""
-        self._count_near(size)
-
     # What session/ does.
 
     def odd_received(self, data: bytes) -> None:
@@ -353,12 +220,6 @@ class SessionCore(Sender):
         raise NotImplementedError
 
     def special(self, data: bytes, pos: int, route: int) -> int:
-        raise NotImplementedError
-
-    def yield_turn(self) -> None:
-        raise NotImplementedError
-
-    def open_tracked(self) -> None:
         raise NotImplementedError
 
     def drained(self) -> None:

@@ -2,7 +2,7 @@
 # The types of cache.py: a header beside a .py has it compiled (.build/nearhit_build.py).
 
 cimport cython
-from nearhit.proxy.near.index cimport Entry, Index, Queue
+from nearhit.proxy.near.index cimport Entry, Index, Queue, Ticket, allocated, key_of
 from nearhit.proxy.near.sketch cimport Sketch
 from nearhit.proxy.near.worth cimport Worth
 
@@ -10,15 +10,8 @@ cdef int _FREQ_MAX
 cdef Py_ssize_t _TICKETS_MAX
 cdef int _CHANCES_MAX
 cdef Py_ssize_t _ENTRY, _KNOWN
-cdef Py_ssize_t _BYTES
 cdef Py_ssize_t _FIXED
-
-
-@cython.final
-cdef class Ticket:
-    cdef public bytes key
-    cdef public int freq
-    cdef public bint valid
+cdef Py_ssize_t _REQUEST
 
 
 @cython.final
@@ -34,14 +27,29 @@ cdef class Space:
     cdef public Py_ssize_t misses
     cdef public Py_ssize_t tried
     cdef public Worth worth
+    cdef public Space others
+    cdef public dict requests
     cdef public Py_ssize_t idle_ticks
     cdef Py_ssize_t _read
     @cython.locals(entry=Entry, cache=NearCache, mixed=Py_hash_t)
     cpdef Entry get(self, bytes key, double now)
+    @cython.locals(others=Space)
+    cpdef Space other(self)
+    @cython.locals(others=Space)
+    cpdef tally(self)
+    @cython.locals(others=Space)
+    cpdef bint holds(self)
+    cdef _note_request(self, bytes request)
+    @cython.locals(requests=dict, names=set, key=bytes)
+    cdef _drop_request(self, bytes request)
+    @cython.locals(requests=dict, names=set, request=bytes)
+    cdef bint _forget_requests(self, bytes key) except -1
     @cython.locals(worth=Worth, cache=NearCache, room=Py_ssize_t)
     cdef bint _pays(self) except -1
     @cython.locals(count=int, sketch=Sketch)
     cpdef Ticket admit(self, bytes key)
+    @cython.locals(entry=Entry)
+    cdef Ticket _seek(self, bytes key, double now)
     cpdef Ticket reserve(self, bytes key)
     @cython.locals(ticket=Ticket, tickets=dict)
     cdef Ticket _ticket(self, bytes key, int freq)
@@ -49,7 +57,7 @@ cdef class Space:
     cpdef bint fill(self, Ticket ticket, bytes reply, long long ttl_ms, double now)
     cpdef give_up(self, Ticket ticket)
     cpdef written(self, bytes key)
-    @cython.locals(entry=Entry, ticket=Ticket)
+    @cython.locals(entry=Entry, ticket=Ticket, found=bint)
     cdef bint _forget(self, bytes key)
     @cython.locals(entry=Entry, ticket=Ticket)
     cpdef flush(self)
@@ -92,4 +100,3 @@ cdef class NearCache:
     cdef _make_room(self, Py_ssize_t size, double now)
 
 
-cdef Py_ssize_t _allocated(Py_ssize_t length)

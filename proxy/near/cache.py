@@ -22,10 +22,8 @@ from __future__ import annotations
 
 # Names with _ are C functions: entries, spaces and the cache are one thing in three classes.
 # pyright: reportPrivateUsage=false
-import sys
-
 from .duel import CALM_SHARE, EAGER_SHARE, Duel
-from .index import Entry, Index, Queue
+from .index import FIXED, Entry, Index, Queue, Ticket, allocated, key_of, untrack
 from .sketch import Sketch, slots_for
 from .worth import Worth
 
@@ -47,22 +45,10 @@ FLUSHES = ("lost", "silent", "null", "flushed", "space")
 _FREQ_MAX = FREQ_MAX
 _TICKETS_MAX = TICKETS_MAX
 _CHANCES_MAX = CHANCES_MAX
+_OTHER_SALT = 0x0F0F0F0F0F0F0F0F
+_REQUEST = 400  # bytes: a set of one, and its place in a dict
+_FIXED = FIXED
 _ENTRY, _KNOWN = ENTRY, KNOWN
-
-
-class Ticket:
-    """The right to fill one key once. Void as soon as anything may have changed the key.
-
-    ``freq`` is what its entry begins with."""
-
-    __slots__ = ("freq", "key", "valid")
-
-    key: bytes
-    freq: int
-    valid: bool
-
-    def __repr__(self) -> str:
-        return f"<Ticket {self.key!r} {'valid' if self.valid else 'void'}>"
 
 
 class Space:
@@ -81,6 +67,10 @@ class Space:
         self.misses = 0
         self.tried = 0  # fills, kept or not
         self.worth = Worth()
+        # Replies to requests other than GET, by (RESP version, request); None: nobody asked yet.
+        self.others: Space | None = None
+        # Of such a space: what is kept or on its way, by the key that each request reads.
+        self.requests: dict[bytes, set[bytes]] | None = None
         self.idle_ticks = 0  # since it was read
         self._read = 0  # hits and misses then
 
@@ -107,6 +97,46 @@ class Space:
         self.hits += 1
         return entry
 
+    def other(self) -> Space:
+        """Where replies to requests other than GET are kept: by ``request_name``, with tickets and
+        fills as here. It has no account of its own (``tally``), and ends with this one."""
+        others = self.others
+        if others is None:
+            others = self.others = Space(self.cache, self.db, self.user, self.salt ^ _OTHER_SALT)
+            others.requests = {}
+            others.open = self.open
+        return others
+
+    def tally(self) -> None:
+        """Put what the other requests have cost and saved on the one account."""
+        others = self.others
+        if others is not None:
+            self.hits += others.hits
+            self.misses += others.misses
+            self.tried += others.tried
+            others.hits = others.misses = others.tried = 0
+
+    def holds(self) -> bool:
+        """Whether anything is kept or on its way."""
+        others = self.others
+        return bool(self.entries.count or self.tickets) or (others is not None and others.holds())
+
+    def _note_request(self, request: bytes) -> None:
+        if self.requests is not None:
+            self.requests.setdefault(key_of(request), set()).add(request)
+
+    def _drop_request(self, request: bytes) -> None:
+        """An entry or a ticket of it has ended."""
+        requests = self.requests
+        if requests is None or request in self.tickets or self.entries.get(request) is not None:
+            return
+        key = key_of(request)
+        names = requests.get(key)
+        if names is not None:
+            names.discard(request)
+            if not names:
+                del requests[key]
+
     def _pays(self) -> bool:
         """Whether reads are to look here: where they seldom repeat it costs more than it saves."""
         worth = self.worth
@@ -127,6 +157,16 @@ class Space:
         count = sketch.see(hash(key) ^ self.salt)
         return self._ticket(key, max(count - 2, 0)) if count > 1 or sketch.eager else None
 
+    def _seek(self, key: bytes, now: float) -> Ticket | None:
+        """The same of a key that the kernel has counted as a miss: its entry, if it has one, is
+        over."""
+        entry = self.entries.get(key)
+        if entry is not None:
+            if entry.deadline > now:
+                return None  # it was asked for twice at once, and is there by now
+            self.cache._drop(entry)
+        return self.admit(key)
+
     def reserve(self, key: bytes) -> Ticket | None:
         """A ticket at first sight. Take it before asking the server."""
         return self._ticket(key, 0)
@@ -140,6 +180,7 @@ class Space:
         ticket.freq = min(freq, _FREQ_MAX)
         ticket.valid = True
         tickets[key] = ticket
+        self._note_request(key)
         self.tried += 1
         return ticket
 
@@ -167,6 +208,7 @@ class Space:
             ticket.valid = False
             if self.tickets.get(ticket.key) is ticket:
                 del self.tickets[ticket.key]
+                self._drop_request(ticket.key)
 
     def tick(self) -> None:
         """Once a second."""
@@ -180,14 +222,26 @@ class Space:
 
     def _forget(self, key: bytes) -> bool:
         entry = self.entries.get(key)
+        found = entry is not None
         if entry is not None:
             self.cache._drop(entry)
         if self.tickets:
             ticket = self.tickets.pop(key, None)
             if ticket is not None:
                 ticket.valid = False
-                return True
-        return entry is not None
+                found = True
+        if self.others is not None and self.others._forget_requests(key):
+            return True
+        return found
+
+    def _forget_requests(self, key: bytes) -> bool:
+        requests = self.requests
+        names = None if requests is None else requests.pop(key, None)
+        if names is None:
+            return False
+        for request in names:
+            self._forget(request)
+        return True
 
     def flush(self) -> None:
         for ticket in self.tickets.values():
@@ -195,6 +249,10 @@ class Space:
         self.tickets.clear()
         for entry in self.entries.values():
             self.cache._drop(entry)
+        if self.requests is not None:
+            self.requests.clear()
+        if self.others is not None:
+            self.others.flush()
 
 
 class NearCache:
@@ -278,6 +336,9 @@ class NearCache:
 
     def _end(self, space: Space) -> None:
         space.open = False
+        if space.others is not None:
+            space.others.open = False
+        space.tally()
         space.flush()
         self._past_hits += space.hits
         self._past_misses += space.misses
@@ -285,7 +346,10 @@ class NearCache:
     @property
     def filling(self) -> bool:
         """Whether any fill is in flight."""
-        return any(space.tickets for space in self.spaces.values())
+        return any(
+            space.tickets or (space.others is not None and space.others.tickets)
+            for space in self.spaces.values()
+        )
 
     # --- What is no longer true ---------------------------------------------------------------
 
@@ -317,7 +381,9 @@ class NearCache:
         length = 0 if reply is None else len(reply)
         if not self.active or max(len(key), length) > self.value_max:
             return False
-        size = _FIXED + _allocated(len(key)) + (0 if reply is None else _allocated(length))
+        size = _FIXED + allocated(len(key)) + (0 if reply is None else allocated(length))
+        if space.requests is not None:
+            size += _REQUEST + allocated(len(key))  # and its place by the key that it reads
         if size > self.budget:
             return False
         old = space.entries.get(key)
@@ -326,6 +392,7 @@ class NearCache:
         if self.used + size > self.budget:
             self._make_room(size, now)
         entry = Entry.__new__(Entry)
+        untrack(entry)
         entry.space = space
         entry.key = key
         entry.mixed = hash(key) ^ space.salt
@@ -335,6 +402,7 @@ class NearCache:
         entry.size = size
         entry.alive = True
         space.entries.put(entry)
+        space._note_request(key)
         (self.main if entry.freq else self.small).push(entry)
         self.used += size
         self.entries += 1
@@ -346,6 +414,8 @@ class NearCache:
         entry.alive = False
         entry.queue.remove(entry)
         space.entries.remove(entry)
+        if space.requests is not None:
+            space._drop_request(entry.key)
         self.used -= entry.size
         self.entries -= 1
         self.sketch.remember(entry.mixed, entry.freq + 1)
@@ -374,17 +444,3 @@ class NearCache:
             if queue is main:
                 entry.freq -= 1
             main.push(entry)
-
-
-def _allocated(length: int) -> int:
-    """What a bytes object of that length takes: pymalloc up to 512 bytes, malloc beyond, both in
-    steps of 16."""
-    size = length + _BYTES
-    if size <= 512:
-        return size + 15 & ~15
-    return size + 8 + 15 & ~15
-
-
-_BYTES = sys.getsizeof(b"")
-# An entry, and its places in the index: two to four, of 12 bytes each.
-_FIXED = sys.getsizeof(Entry.__new__(Entry)) + 36

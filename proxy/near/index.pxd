@@ -4,6 +4,11 @@
 cimport cython
 
 
+cdef Py_ssize_t _BYTES
+cpdef bytes request_name(bytes request, bint flat)
+@cython.locals(words=list)
+cpdef bytes key_of(bytes name)
+cpdef Py_ssize_t allocated(Py_ssize_t length)
 cdef unsigned int _tag(Py_hash_t mixed) noexcept
 
 
@@ -20,6 +25,13 @@ cdef class Entry:
     cdef public Py_ssize_t size
     cdef public int freq
     cdef public bint alive
+
+
+@cython.final
+cdef class Ticket:
+    cdef public bytes key
+    cdef public int freq
+    cdef public bint valid
 
 
 @cython.final

@@ -220,7 +220,7 @@ def wire(
         running=lambda db: scopes.running(db),
     )
     scopes = Scopes(COMMANDS, make_scope, fleet.keep)
-    context = _context(config.max_clients, told, scopes, make_scope, loop)
+    context = _context(config, told, scopes, make_scope, loop)
     listens = [one.host for one in config.http if isinstance(one, Tcp)]
     hosts = (*config.http_hosts, *listens)
     # As the service did that had this API first. Who has loaders has said where values come from.
@@ -330,7 +330,7 @@ def _fleet(config: Config, lanes: Lanes, stats: Stats) -> Fleet:
 
 
 def _context(
-    max_clients: int,
+    config: Config,
     told: Told,
     scopes: Scopes,
     make_scope: ScopeMaker,
@@ -338,12 +338,13 @@ def _context(
 ) -> Context:
     """What all sessions share, of the same parts that scopes are made of."""
     loaders, near, stats = make_scope.loaders, make_scope.near, make_scope.stats
-    clients = Clients(max_clients, told.client_left)
+    clients = Clients(config.max_clients, told.client_left)
     ours = Ours(
         commands=frozenset(scopes.specs),
         voids=loaders.any_managed,
         reads_through=loaders.any_read_through,
         near=near is not None,
+        near_any=config.near_reads == "all",
     )
     return Context(
         lanes=make_scope.lanes,

@@ -28,6 +28,10 @@ cdef class RouteMap:
     cdef public Worth worth
     cdef readonly bytes told
     cdef readonly Py_ssize_t nils
+    cdef readonly bytes asked
+    cdef readonly list gaps
+    cdef readonly list doubts
+    cdef readonly list sampled
     cdef int get_kind
     cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
@@ -38,6 +42,8 @@ cdef class RouteMap:
     cpdef Py_ssize_t hash_slot(self, bytes data, Py_ssize_t pos)
     cdef Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil
     cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat)
+    cpdef Py_ssize_t many(self, bytes data, Py_ssize_t pos, Index index, Sketch sketch, double now, bint flat)
+    cdef bytes rest_of(self, const char *p, Py_ssize_t missing, Py_ssize_t count, void **found, Py_ssize_t *starts, Py_ssize_t *sizes)
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
 
 

@@ -21,6 +21,10 @@ class RouteMap:
     tells: bool
     told: bytes | None
     nils: int
+    asked: bytes | None
+    gaps: list[int]
+    doubts: list[tuple[int, bytes]]
+    sampled: list[int]
     worth: Worth | None
     def __init__(self, routes: Mapping[bytes, int]) -> None: ...
     def get(self, name: bytes) -> int: ...
@@ -36,6 +40,9 @@ class RouteMap:
         sketch: Sketch,
         now: float,
         flat: bool,
+    ) -> int: ...
+    def many(
+        self, data: bytes, pos: int, index: Index, sketch: Sketch, now: float, flat: bool
     ) -> int: ...
     def part(self, data: bytes, start: int, end: int) -> bytes: ...
 

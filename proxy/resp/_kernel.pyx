@@ -20,12 +20,16 @@ cdef enum:
     C_PLAIN = 1
     C_READ = 25
     C_NEAR = 32
+    C_NEAR_MANY = 34
     C_TELL = 35
+    C_FAR_ANY = 38
     # bounds
     RUN_MAX = 256
     BULK_MAX = 536870912
     ARGS_MAX = 2147483647
     TOLD_MAX = 65536
+    MANY_MAX = 1024
+    MANY_TOLD_MAX = 4194304
     FREQ_MAX = 7
     HEAD_SIZE = 14
     # stops
@@ -53,7 +57,9 @@ ROUTES = {
     "PLAIN": C_PLAIN,
     "READ": C_READ,
     "NEAR": C_NEAR,
+    "NEAR_MANY": C_NEAR_MANY,
     "TELL": C_TELL,
+    "FAR_ANY": C_FAR_ANY,
 }
 
 # How nearly every GET begins.
@@ -161,6 +167,21 @@ cdef inline Py_ssize_t _count(const char *p, Py_ssize_t at, Py_ssize_t end, Py_s
     return at + 2
 
 
+cdef inline void *_held(Index index, const char *key, Py_ssize_t size, Py_hash_t mixed):
+    """The entry of a key, NULL: it has none."""
+    cdef Py_hash_t at = mixed & index.mask
+    cdef unsigned int tag = <unsigned int>(mixed >> 30 & 0x7FFFFFFF | 1)
+    cdef unsigned int *tags = &index.tags[0]
+    cdef Entry entry
+    while tags[at]:
+        if tags[at] == tag:
+            entry = <Entry>index.slots[at]
+            if entry.mixed == mixed and PyBytes_GET_SIZE(entry.key) == size and memcmp(PyBytes_AS_STRING(entry.key), key, size) == 0:
+                return <void *>entry
+        at = (at + 1) & index.mask
+    return NULL
+
+
 cdef class RouteMap:
     """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown."""
 
@@ -183,6 +204,9 @@ cdef class RouteMap:
             self.rows[at].kind = kind
             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))
         self.get_kind = self.find("GET", 3)
+        self.gaps = []
+        self.doubts = []
+        self.sampled = []
 
     def __dealloc__(self):
         free(self.rows)
@@ -216,9 +240,9 @@ cdef class RouteMap:
         return count
 
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
-        """Walk whole canonical PLAIN, READ and TELL requests from pos, at most RUN_MAX; how many. Sets `end` (the
+        """Walk whole canonical PLAIN, READ, TELL and FAR_ANY requests from pos, at most RUN_MAX; how many. Sets `end` (the
         offset behind them), `last` (where the last of them begins), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
-        a READ; else None), `tells` (whether there is a TELL) and `route`: MORE (the bytes end inside a request),
+        a READ; else None), `tells` (whether there is a TELL or FAR_ANY) and `route`: MORE (the bytes end inside a request),
         FULL (limit reached), or the class of the request at the offset: ODD for an unknown command, an inline one,
         or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
         are. `worth`, where it is set, is told of the keys that are read."""
@@ -272,14 +296,14 @@ cdef class RouteMap:
                     return self.stop(count, pos, C_ODD, reads)
                 if i == 0:
                     kind = self.find(p + at, size)
-                    if kind != C_PLAIN and kind != C_READ and kind != C_TELL:
+                    if kind != C_PLAIN and kind != C_READ and kind != C_TELL and kind != C_FAR_ANY:
                         return self.stop(count, pos, kind, reads)
                 at += size + 2
-            if worth is not None and kind == C_READ:
+            if worth is not None and (kind == C_READ or kind == C_FAR_ANY):
                 self.note(worth, p, pos, end)
             self.last = pos
             pos = at
-            if kind == C_TELL:
+            if kind == C_TELL or kind == C_FAR_ANY:
                 self.tells = True
             self.classes[count] = kind == C_READ
             reads += kind == C_READ
@@ -469,6 +493,114 @@ cdef class RouteMap:
                 memcpy(to, PyBytes_AS_STRING(entry.reply), length)
             to += length
         return count
+
+    cpdef Py_ssize_t many(self, bytes data, Py_ssize_t pos, Index index, Sketch sketch, double now, bint flat):
+        """Look up the keys of the whole canonical request of class NEAR_MANY at pos; how many there are, 0: it is none such, has more than
+        MANY_MAX, or its values are of more than MANY_TOLD_MAX bytes. Sets `end`, `told` (the reply in one piece, without what is missing), `nils`
+        (how many of them are nil), and of what is missing `gaps` (offsets in `told`), `asked` (a request for it) and `doubts` (its number among them, and the key, where
+        the cache must look itself: it was seen before, or its time is over); `told` is None where nothing is there, nor to be looked at. `sampled`: hashes that are of the sample.
+        Kept because as objects a key costs 1,200 instructions, and here 200 (tests.bench.near, mget)."""
+        cdef const char *p = PyBytes_AS_STRING(data)
+        cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t at, args, i, size = 0, count, missing = 0, nils = 0, total
+        cdef Py_ssize_t nil = 5 if flat else 3
+        cdef Py_ssize_t starts[MANY_MAX]
+        cdef Py_ssize_t sizes[MANY_MAX]
+        cdef Py_hash_t mixes[MANY_MAX]
+        cdef void *found[MANY_MAX]
+        cdef bint over[MANY_MAX]
+        cdef Entry entry
+        cdef bytes told
+        cdef list gaps, doubts, sampled
+        cdef char *to
+        self.end = pos
+        self.told = self.asked = None
+        if pos >= end or p[pos] != c'*':
+            return 0
+        at = _count(p, pos + 1, end, &args)
+        if at < 0 or not 2 <= args <= MANY_MAX + 1:
+            return 0
+        count = args - 1
+        for i in range(-1, count):
+            if at == end or p[at] != c'$':
+                return 0
+            at = _count(p, at + 1, end, &size)
+            if at < 0 or size > BULK_MAX or at + size + 2 > end or p[at + size] != c'\r' or p[at + size + 1] != c'\n':
+                return 0
+            if i < 0:
+                if self.find(p + at, size) != C_NEAR_MANY:
+                    return 0
+            else:
+                starts[i] = at
+                sizes[i] = size
+                mixes[i] = _hash_of(p + at, size) ^ index.salt
+            at += size + 2
+        total = _line(count)
+        for i in range(count):
+            found[i] = _held(index, p + starts[i], sizes[i], mixes[i])
+            over[i] = found[i] != NULL and (<Entry>found[i]).deadline <= now
+            if over[i]:
+                found[i] = NULL
+            if found[i] == NULL:
+                missing += 1
+            elif (<Entry>found[i]).reply is None:
+                nils += 1
+                total += nil
+            else:
+                total += PyBytes_GET_SIZE((<Entry>found[i]).reply)
+        if total > MANY_TOLD_MAX:
+            return 0
+        self.end = at
+        self.nils = nils
+        told = PyBytes_FromStringAndSize(NULL, total)
+        gaps = []
+        doubts = []
+        sampled = []
+        to = _put_line(PyBytes_AS_STRING(told), c'*', count)
+        for i in range(count):
+            if sketch.sampled and not mixes[i] >> 20 & 63:
+                sampled.append(mixes[i])
+            if found[i] == NULL:
+                if over[i] or not sketch.first_sight(mixes[i]):
+                    doubts.append((len(gaps), PyBytes_FromStringAndSize(p + starts[i], sizes[i])))
+                gaps.append(to - PyBytes_AS_STRING(told))
+                continue
+            entry = <Entry>found[i]
+            if entry.freq < FREQ_MAX:
+                entry.freq += 1
+            if entry.reply is None:
+                memcpy(to, b"$-1\r\n" if flat else b"_\r\n", nil)
+                to += nil
+            else:
+                to = _put(to, entry.reply)
+        self.gaps = gaps
+        self.doubts = doubts
+        self.sampled = sampled
+        if missing == count and not doubts:
+            return count
+        if missing:
+            self.asked = self.rest_of(p, missing, count, found, starts, sizes)
+        self.told = told
+        return count
+
+    cdef bytes rest_of(self, const char *p, Py_ssize_t missing, Py_ssize_t count, void **found, Py_ssize_t *starts, Py_ssize_t *sizes):
+        """An MGET of the keys that were not found."""
+        cdef Py_ssize_t i, size = _line(missing + 1) + 10
+        cdef bytes asked
+        cdef char *to
+        for i in range(count):
+            if found[i] == NULL:
+                size += _line(sizes[i]) + sizes[i] + 2
+        asked = PyBytes_FromStringAndSize(NULL, size)
+        to = _put_line(PyBytes_AS_STRING(asked), c'*', missing + 1)
+        memcpy(to, b"$4\r\nMGET\r\n", 10)
+        to += 10
+        for i in range(count):
+            if found[i] == NULL:
+                size = _line(sizes[i])
+                memcpy(to, p + starts[i] - size, size + sizes[i] + 2)
+                to += size + sizes[i] + 2
+        return asked
 
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end):
         """data[start:end]: as a slice it costs 700 instructions, for its bounds are objects."""

@@ -12,6 +12,7 @@ from typing import Final
 from ..near.index import Index
 from ..near.sketch import Sketch
 from ..near.worth import Worth
+from . import _packing_py
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -19,7 +20,9 @@ ODD: Final = int(Route.ODD)
 PLAIN: Final = int(Route.PLAIN)
 READ: Final = int(Route.READ)
 NEAR: Final = int(Route.NEAR)
+NEAR_MANY: Final = int(Route.NEAR_MANY)
 TELL: Final = int(Route.TELL)
+FAR_ANY: Final = int(Route.FAR_ANY)
 # What this form of the kernel takes for the routes, as the compiled one has it.
 ROUTES: Final[Mapping[str, int]] = {
     "MORE": MORE,
@@ -28,8 +31,12 @@ ROUTES: Final[Mapping[str, int]] = {
     "PLAIN": PLAIN,
     "READ": READ,
     "NEAR": NEAR,
+    "NEAR_MANY": NEAR_MANY,
     "TELL": TELL,
+    "FAR_ANY": FAR_ANY,
 }
+
+pack_keys, pack_sets = _packing_py.pack_keys, _packing_py.pack_sets
 
 DRY: Final = 0
 DONE: Final = 1
@@ -42,6 +49,8 @@ BULK_MAX: Final = 512 * 1024 * 1024
 ARGS_MAX: Final = 2**31 - 1
 COUNT_MAX: Final = 1 << 40
 TOLD_MAX: Final = 64 * 1024
+MANY_MAX: Final = 1024
+MANY_TOLD_MAX: Final = 4 * 1024 * 1024
 FREQ_MAX: Final = 7
 
 _COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
@@ -54,10 +63,7 @@ _HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
 _ODD: Final = 0x9E3779B97F4A7C15
 _ALL: Final = (1 << 64) - 1
 
-_AT_TYPE: Final = 0
-_AT_COUNT: Final = 1
-_AT_LINE: Final = 2
-_AT_BULK: Final = 3
+_AT_TYPE, _AT_COUNT, _AT_LINE, _AT_BULK = range(4)
 
 _COUNTED: Final = frozenset(b"$*%~>=!|")
 _LINES: Final = frozenset(b"+-:_#,(")
@@ -72,15 +78,11 @@ class RouteMap:
                     f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
                 )
         self._routes = dict(routes)
-        self.end = 0
-        self.last = 0
+        self.end = self.last = self.words = self.nils = self.reads = 0
         self.route = MORE
-        self.words = 0
         self.tells = False
         self.told: bytes | None = None
-        self.nils = 0
         self.worth: Worth | None = None
-        self.reads = 0
         self.marks: bytes | None = None
 
     def get(self, name: bytes) -> int:
@@ -141,6 +143,40 @@ class RouteMap:
         self.told = b"".join(found) if found else None
         return count
 
+    def many(
+        self, data: bytes, pos: int, index: Index, sketch: Sketch, now: float, flat: bool
+    ) -> int:
+        self.end, self.told = pos, None
+        self.asked: bytes | None = None
+        self.gaps: list[int] = []
+        self.doubts: list[tuple[int, bytes]] = []
+        words, end = _words(data, pos) or ([b""], pos)
+        name, *keys = words
+        if not 0 < len(keys) <= MANY_MAX or self.get(name) != NEAR_MANY:
+            return 0
+        nil, missing = b"$-1\r\n" if flat else b"_\r\n", list[bytes]()
+        found = {key: index.get(key) for key in keys}
+        there = {key: entry for key, entry in found.items() if entry and entry.deadline > now}
+        told = [b"*%d\r\n" % len(keys)]
+        told += [there[key].reply or nil if key in there else b"" for key in keys]
+        if sum(map(len, told)) > MANY_TOLD_MAX:
+            return 0
+        hashes = [hash(key) ^ index.salt for key in keys]
+        self.sampled = [each for each in hashes if sketch.sampled and not each >> 20 & 63]
+        for at, key in enumerate(keys):
+            if key in there:
+                there[key].freq = min(there[key].freq + 1, FREQ_MAX)
+                continue
+            if found[key] or not sketch.first_sight(hashes[at]):
+                self.doubts.append((len(missing), key))
+            self.gaps.append(sum(map(len, told[: at + 1])))
+            missing.append(key)
+        self.end, self.nils = end, sum(key in there and not there[key].reply for key in keys)
+        if there or self.doubts:
+            self.told = b"".join(told)
+            self.asked = pack_keys(b"MGET", missing, b"", b"") if missing else None
+        return len(keys)
+
     def part(self, data: bytes, start: int, end: int) -> bytes:
         return data[start:end]
 
@@ -154,11 +190,11 @@ class RouteMap:
             behind, self.route = _one(data, pos, size, self)
             if behind == pos:
                 break
-            if self.worth is not None and self.route == READ:
+            if self.worth is not None and self.route in (READ, FAR_ANY):
                 for key in _keys_read(data, pos):
                     self.worth.note(mix(key))
             marks.append(self.route == READ)
-            self.tells |= self.route == TELL
+            self.tells |= self.route in (TELL, FAR_ANY)
             self.last, pos = pos, behind
             count += 1
             self.route = MORE
@@ -249,7 +285,7 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
             return pos, ODD
         if i == 0:
             kind = routes.get(data[at : at + size])
-            if kind not in (PLAIN, READ, TELL):
+            if kind not in (PLAIN, READ, TELL, FAR_ANY):
                 return pos, kind
         at += size + 2
     return at, kind
@@ -406,31 +442,3 @@ def split(data: bytes, pos: int) -> tuple[list[bytes], int] | tuple[None, int]:
             return None, 0
         words.append(data[start : at - 2])
     return words, at
-
-
-def pack_keys(name: bytes, keys: list[bytes], before: bytes, behind: bytes) -> bytes:
-    around = len(before) + len(behind)
-    parts = [b"*%d\r\n" % (1 + len(keys)), _bulk(name)]
-    for key in keys:
-        _check(key)
-        parts += [b"$%d\r\n" % (around + len(key)), before, key, behind, b"\r\n"]
-    return b"".join(parts)
-
-
-def pack_sets(head: bytes, keys: list[bytes], values: list[bytes], tails: list[bytes]) -> bytes:
-    if not len(keys) == len(values) == len(tails):
-        raise ValueError("not as many values and tails as keys")
-    parts: list[bytes] = []
-    for key, value, tail in zip(keys, values, tails, strict=True):
-        parts += [head, _bulk(key), _bulk(value), tail]
-    return b"".join(parts)
-
-
-def _bulk(word: bytes) -> bytes:
-    _check(word)
-    return b"$%d\r\n%b\r\n" % (len(word), word)
-
-
-def _check(word: object) -> None:
-    if type(word) is not bytes:
-        raise TypeError(f"a word is bytes, not {type(word).__name__}")

@@ -53,5 +53,7 @@ class Route(IntEnum):
     NEAR = 32  # GET, where the near cache may have the answer
     WRITE_ONE = 33  # a write of the one key behind the name, which the near cache forgets
     NEAR_MANY = 34  # MGET, of which the near cache may have some answers
+    NEAR_ANY = 37  # another read of one key, where the near cache may have the answer
+    FAR_ANY = 38  # the same where it goes to the server: TELL, and whether it repeats is noted
     PERMIT = 36  # ACL, CONFIG: may change who may what
     TELL = 35  # PLAIN, and what it tells of strings may be newer than what the near cache has

@@ -9,6 +9,7 @@ from typing import Protocol
 from ..errors import ProxyError
 from ..hot.answers import Answers, RunSlot, Slot
 from ..hot.near import NearReading
+from ..hot.own import OwnReads
 from ..resp.routes import Route
 from ..upstream.lane import Lane
 from .berth import Berth
@@ -73,7 +74,9 @@ class Shortcut(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """What Session.special calls: the table of acts, and shortcuts by route."""
+    """What Session.special calls: the table of acts, and shortcuts by route; and what the reads of
+    GETORSET call."""
 
     conduct: Conduct
     shortcuts: Mapping[int, Shortcut]
+    own: OwnReads

@@ -19,8 +19,9 @@ from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
 from ..hot.answers import STALL_CLIENT, STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
+from ..hot.reading import LAST_MAX
 from ..hot.sending import MUTE_SKIP, NONE_WRITTEN
-from ..hot.session import LAST_MAX, SessionCore
+from ..hot.session import SessionCore
 from ..log import event
 from ..resp.inline import blank_lines
 from ..resp.modes import Mode
@@ -76,7 +77,7 @@ class Session(SessionCore):
         self.transaction = Transaction()
         self.berth = Berth(self, lane_key)
         self.eof = False  # the client has said that it sends no more
-        self._acts = acts
+        self._acts, self.own = acts, acts.own
         self._ending = False  # the process stops
         self._reading = True
         self._upload: Upload | None = None
@@ -163,8 +164,7 @@ class Session(SessionCore):
             self.stop_reading()
 
     def special(self, data: bytes, pos: int, route: int) -> int:
-        """Act on a request that is no PLAIN one; the offset behind it, -1: later, when more has
-        come."""
+        """Act on a request that is no PLAIN one; the offset behind it, -1: when more has come."""
         if data[pos] in b"\r\n":
             blank = blank_lines(data, pos)
             if blank:

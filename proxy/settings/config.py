@@ -150,6 +150,12 @@ class Config:
         "64mb",
         "Memory for the near cache, which answers hot reads in the proxy; off: none.",
     )
+    near_reads: str = row(
+        choice("strings", "all"),
+        "strings",
+        "What the near cache answers: GET and MGET, or also reads of hashes, sets, sorted sets "
+        "and lists.",
+    )
     near_ttl: float = row(
         duration("10ms", "24h"),
         "60s",

@@ -39,7 +39,9 @@ _NOT_QUEUED: Final = frozenset(
 )
 # Queued too, but their keys are noted.
 _NOTED: Final = frozenset({Route.BLOCK, Route.SCRIPTED, Route.WRITE, Route.WRITE_ONE})
-_INSIDE: Final = frozenset({Route.NEAR, Route.NEAR_MANY, Route.READ, Route.TELL, Route.WRITE_ONE})
+_INSIDE: Final = frozenset(
+    {Route.NEAR, Route.NEAR_ANY, Route.NEAR_MANY, Route.READ, Route.TELL, Route.WRITE_ONE}
+)
 # What RESP2 subscribe mode takes, and what of our own is to be refused in it.
 _SUBSCRIBED: Final = frozenset(
     {
@@ -63,7 +65,7 @@ def transforms(*, keys_matter: bool) -> Mapping[Mode, Transform]:
         Mode.QUEUEING: _queueing,
         Mode.SUBSCRIBED: lambda name, route: route if route in _SUBSCRIBED else Route.PLAIN,
         Mode.SCRIPTING: _same if keys_matter else _scripting,
-        Mode.TRACKED: lambda name, route: Route.READ if name == b"GET" else _own(name, route),
+        Mode.TRACKED: _tracked,
         Mode.OWN: _own,
         Mode.INSIDE: lambda name, route: Route.PLAIN if route in _INSIDE else route,
     }
@@ -74,7 +76,15 @@ def _same(name: bytes, route: Route) -> Route:
 
 
 def _far(name: bytes, route: Route) -> Route:
+    if route is Route.NEAR_ANY:
+        return Route.FAR_ANY
     return Route.READ if route in (Route.NEAR, Route.NEAR_MANY) else route
+
+
+def _tracked(name: bytes, route: Route) -> Route:
+    if route is Route.NEAR_ANY:
+        return route
+    return Route.READ if name in (b"GET", b"MGET") else _own(name, route)
 
 
 def _scripting(name: bytes, route: Route) -> Route:

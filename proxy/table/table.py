@@ -70,6 +70,11 @@ OVERLAY: Final[Mapping[bytes, Route]] = {
 READS: Final = frozenset({b"GET", b"GETDEL", b"GETEX", b"MGET"})
 
 NEAR_READS: Final = {b"GET": Route.NEAR, b"MGET": Route.NEAR_MANY}
+# The reads of one key, the word behind the name, that ``near_reads = "all"`` adds.
+NEAR_ANY: Final = frozenset(
+    b"EXISTS HEXISTS HGET HGETALL HLEN HMGET LLEN LRANGE SCARD SISMEMBER SMEMBERS STRLEN TYPE "
+    b"ZCARD ZRANGE ZSCORE".split()
+)
 # By their answers a client learns how new a string is.
 TELLS: Final = frozenset(
     b"BITCOUNT BITFIELD_RO BITPOS DBSIZE DUMP EXISTS EXPIRETIME GETBIT GETRANGE KEYS LCS OBJECT "
@@ -108,6 +113,7 @@ class Ours:
     voids: bool = False  # loaders have keys whose leases end with a write
     reads_through: bool = False  # loaders answer misses of plain reads
     near: bool = False  # the near cache answers plain reads, and forgets what is written
+    near_any: bool = False  # and those of hashes, sets, sorted sets and lists
 
 
 class Table:
@@ -143,9 +149,16 @@ class Table:
             return Route.WRITE_ONE if quick else Route.WRITE
         if self.ours.near and command.name in NEAR_READS:
             return NEAR_READS[command.name]
-        if self.ours.near and command.name in TELLS:
+        if self.ours.near and self.ours.near_any and command.name in NEAR_ANY:
+            return Route.NEAR_ANY
+        if self.ours.near and self._tells(command):
             return Route.TELL
         return Route.READ if command.name in READS else Route.PLAIN
+
+    def _tells(self, command: Command) -> bool:
+        if self.ours.near_any and (b"readonly" in command.flags or command.name == b"MEMORY"):
+            return True  # what it says of a hash or a set may be newer than what stands near
+        return command.name in TELLS
 
     def writes_one(self, name: bytes) -> bool:
         """Whether the word behind the name is the only key of a command."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from ..errors import NO_AUTH_COMMAND, NotMaster, UpstreamNotReady, UpstreamRefused
+from ..errors import NO_AUTH_COMMAND, UpstreamDown, UpstreamNotReady, UpstreamRefused
 from ..settings.address import Kind, Upstream
 from .lane_key import LaneKey, Use
 
@@ -121,14 +121,14 @@ def login(key: LaneKey, upstream: Upstream) -> list[Step]:
 def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
     """What the connection is now; ``replies`` has one for each step.
 
-    UpstreamNotReady: the server cannot serve yet. NotMaster: it is a replica. UpstreamRefused: it
-    will not serve us so."""
+    UpstreamNotReady: the server cannot serve yet. UpstreamDown: it is a replica. UpstreamRefused:
+    it will not serve us so."""
     for step, reply in zip(asked, replies, strict=True):
         if reply.startswith(NOT_READY):
             raise UpstreamNotReady(reply)
         role = _ROLE.match(reply) if step.purpose is Purpose.ROLE else None
         if role is not None and role[1] != b"master":
-            raise NotMaster(role[1].decode())
+            raise UpstreamDown(f"Sentinel names it, and it is no master but a {role[1].decode()}")
     client_id, locked, tracking = 0, False, any(s.purpose is Purpose.TRACKING for s in asked)
     for step, reply in zip(asked, replies, strict=True):
         failed = reply.startswith(b"-")

@@ -87,11 +87,11 @@ class Lanes:
         self._pinned_wait = pinned_wait
         self._timeout_s, self._most_s = timeout_s, most_s
         self._spoken = False  # a connection has stood
-        self._doubts = Doubts(self._second, start, dial.address)
-        self._offline_max = offline_max
+        self._doubts, self._offline_max = Doubts(self._second, start, dial.address), offline_max
         self._on_ready, self._on_refused = on_ready, on_refused
         self._numbers, self._lane = count(1), lane
         self._shared: dict[LaneKey, Lane] = {}
+        self._evict_at = SHARED_MAX  # of these
         self._coming = set[Lane]()  # of these, those whose connection is still to stand
         self._warm: defaultdict[LaneKey, list[Lane]] = defaultdict(list)
         self._lent: set[Lane] = set()
@@ -122,7 +122,7 @@ class Lanes:
         """The lane that all sessions of the key share."""
         lane = self._shared.get(key)
         if lane is None or lane.state is LaneState.CLOSED:
-            if len(self._shared) >= SHARED_MAX:
+            if len(self._shared) >= self._evict_at:
                 self._evict()
             lane = self._shared[key] = self._new(key)
         return lane
@@ -140,12 +140,13 @@ class Lanes:
         """Close the shared lanes that nobody needs: a client may come as a thousand users."""
         most = len(self._shared) >= SHARED_MOST
         for lane in list(self._shared.values()):
-            if lane.users or lane.owes or lane.offline:
-                continue
-            stands = lane.state in (LaneState.READY, LaneState.CONNECTING)
-            if most or not stands or lane.idle_ticks >= EVICT_TICKS:
+            busy = lane.users or lane.owes or lane.offline
+            # One that is listened to would only be made again, for each look at its near cache.
+            kept = lane.listener or lane.state in (LaneState.READY, LaneState.CONNECTING)
+            if not busy and (most or not kept or lane.idle_ticks >= EVICT_TICKS):
                 lane.close()
         self._forget_closed()
+        self._evict_at = len(self._shared) + SHARED_MAX  # to look through a thousand takes 2 ms
 
     @property
     def newcomer_key(self) -> LaneKey:
@@ -154,8 +155,7 @@ class Lanes:
         return replace(self.primary_key, era=self.newcomers.era) if barred else self.primary_key
 
     def locked(self, key: LaneKey) -> bool:
-        """Whether the server wants a login of a client with this key: it has none, and neither has
-        the proxy."""
+        """Whether the server wants a login of a client with this key, and neither has one."""
         if key.user is not None or not self.newcomers.barred:
             return False
         primary = self._shared.get(self.primary_key)
@@ -210,8 +210,7 @@ class Lanes:
                 self._lent.add(self._open(key, self._spares))
 
     def _has_spare_place(self) -> bool:
-        """Whether a lane may be opened that nobody waits for: half of the places are for those who
-        do."""
+        """Whether one may be opened that nobody waits for: half of the places are for who does."""
         full = len(self._dialling) >= DIALS_MAX // 2 or self._loop.time() < self._dial_at
         if self._line or self.down is not None or full or self._awaited():
             return False
@@ -406,6 +405,7 @@ class Lanes:
             event(log, logging.DEBUG, "idle lane closed", lane=lane.number)
             lane.close()
         self._forget_closed()
+        self._evict_at = SHARED_MAX
         self._refuse_late()
         self._serve_line()
         self._spares.tick()

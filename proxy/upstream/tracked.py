@@ -235,7 +235,7 @@ class TrackedLane:
     def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""
         space = self._space
-        if space is not None and self.near is not None and (space.entries or space.tickets):
+        if space is not None and self.near is not None and space.holds():
             space.flush()
             self.near.flushes[reason] += 1
 

@@ -15,7 +15,7 @@ import pytest
 from tests.servers import HOST, nearhit, upstream, wait_for
 
 from .conftest import KIND, url
-from .fake import fake
+from .fake import OWN, Connection, fake
 from .links import Link, command, link
 
 pytestmark = pytest.mark.waits
@@ -101,6 +101,45 @@ def test_clients_that_block_starve_nobody_also_not_after_a_restart() -> None:
             with link(server.port) as direct:
                 wait_for(lambda: number(direct, b"blocked_clients") == PLACES, 5, "all places")
         assert other.ask("BLPOP", "nothing", "0.01") == b"*-1\r\n"
+
+
+def test_nobody_dials_to_block_before_the_shared_connection_stands_again() -> None:
+    may_stand = threading.Event()
+    may_stand.set()
+    hello = OWN[b"HELLO"]
+
+    def answer(connection: Connection, args: list[bytes]) -> bytes | None:
+        if args[0] == b"HELLO":
+            may_stand.wait(5)
+            return hello
+        return b"+OK\r\n" if args[0] == b"ECHO" else None
+
+    with (
+        fake(answer) as server,
+        nearhit(url(server.port), "--near-cache", "off") as proxy,
+        contextlib.ExitStack() as stack,
+    ):
+        other, *clients = (stack.enter_context(link(proxy.port)) for _ in range(6))
+        del server.own[b"HELLO"]
+        assert other.ask("ECHO", "x") == b"+OK\r\n"
+        may_stand.clear()
+        before = len(server.connections)
+        for connection in server.connections:
+            connection.close()
+        wait_for(lambda: len(server.connections) > before, 5, "the shared one, dialled again")
+
+        for client in clients:
+            client.send(BLPOP)
+        for _ in range(10):  # turns of the proxy's loop, in which it would have dialled
+            with link(proxy.port) as barrier:
+                barrier.send(b"*x\r\n")
+                assert b"Protocol error" in barrier.read(1)[0]
+        with link(server.port) as last:
+            name = last.socket.getsockname()
+            wait_for(lambda: server.connections[-1].wire.getpeername() == name, 5, "our own")
+            assert len(server.connections) == before + 2
+            may_stand.set()
+            wait_for(lambda: server.seen.count([b"BLPOP", b"nothing", b"0"]) == 5, 5, "BLPOPs")
 
 
 def test_a_server_that_answers_nonsense_is_dialled_and_logged_seldom_and_left_at_once() -> None:

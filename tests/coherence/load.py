@@ -335,6 +335,13 @@ def _values(words: tuple[object, ...], reply: Reply) -> list[tuple[bytes, bytes 
     name = words[0]
     if name == "MGET":
         return list(zip(words[1:], reply, strict=True))  # type: ignore[arg-type]
+    if name == "HMGET":
+        return [(words[1], reply[1])]  # type: ignore[list-item]
+    if name == "HGETALL":  # a map, or flat
+        pairs = (
+            reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+        )
+        return [(words[1], pairs.get(b"v"))]  # type: ignore[list-item]
     if name == "GETRANGE":
         return [(words[1], reply or None)]  # type: ignore[list-item]
     if name in ("EVAL", "EVAL_RO"):

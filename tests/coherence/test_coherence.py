@@ -22,6 +22,7 @@ import pytest
 
 from tests.servers import HOST, Kind, Process, nearhit, server_binary, upstream
 
+from .hashes import HashLoad
 from .history import BOUND, LATE, SILENT_BOUND, History, Reader
 from .links import Links, links
 from .load import Gone, Link, Load, failed
@@ -275,7 +276,9 @@ async def near_hits(stage: Stage) -> dict[str, int]:
     return {name: int(told[b"near_hits"]) for name, told in (await figures(stage)).items()}
 
 
-async def played(stage: Stage, scenario: Scenario, seconds: float, seed: int) -> Load:
+async def played(
+    stage: Stage, scenario: Scenario, seconds: float, seed: int, kind: type[Load] = Load
+) -> Load:
     """One scenario from an empty server."""
     direct = stage.server.port
     emptied = Link(direct)
@@ -286,7 +289,7 @@ async def played(stage: Stage, scenario: Scenario, seconds: float, seed: int) ->
     play = next(PLAYS)
     names = [b"%d:k%d" % (play, n) for n in range(scenario.keys)]
     history = History(names, fleeting=scenario.fleeting, bound=scenario.bound)
-    load = Load(history, ttls=scenario.ttls, seed=seed)
+    load = kind(history, ttls=scenario.ttls, seed=seed)
     clients: list[Coroutine[Any, Any, None]] = []
     # Nobody tells of a SWAPDB but the proxy that it passed, so nobody else writes there then.
     load.pace = 0.006
@@ -348,6 +351,31 @@ async def test_versions_never_go_back_where_reads_begin_and_cease_to_pass(
     async with asyncio.timeout(10):
         while seen != {False, True}:
             seen.add(int((await figures(flapping))["near"][b"near_bypass"]) > 0)
+
+
+@pytest.fixture(scope="module")
+def any_reads(stage: Stage) -> Iterator[Stage]:
+    """The same, with proxies that answer reads of hashes near too."""
+    flags = ("--near-reads", "all")
+    with (
+        nearhit(f"redis://{HOST}:{stage.relay.port}", *flags) as near,
+        nearhit(f"redis://{HOST}:{stage.server.port}", *flags) as far,
+    ):
+        yield replace(stage, near=near, far=far)
+
+
+HASHED = ("1 key", "10 keys", "a slow tracked lane", "cut links")
+
+
+@pytest.mark.parametrize("name", HASHED)
+async def test_versions_in_hashes_never_go_back(any_reads: Stage, name: str) -> None:
+    scenario = replace(SCENARIOS[name], probes=False)
+    before = await near_hits(any_reads)
+
+    load = await played(any_reads, scenario, SECONDS, seed=7, kind=HashLoad)
+
+    assert load.history.reads > 100, load.told()
+    assert sum((await near_hits(any_reads)).values()) > sum(before.values()), load.told()
 
 
 async def test_a_swap_that_did_not_pass_is_noticed_within_a_second(stage: Stage) -> None:

@@ -111,6 +111,17 @@ def test_a_named_loader_loads_keys_that_are_not_its_own(
     assert 44 <= direct.ttl("user:1") <= 55
 
 
+def test_getorset_behind_it_in_a_pipeline_sees_what_it_wrote(client: redis.Redis) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.set("k", "old")
+        pipeline.execute_command("GETORSET", "k")
+        pipeline.execute_command("WARM", "REFRESH", "VALUES", "a", "1", "k", "new", "b", "2")
+        pipeline.execute_command("GETORSET", "k")
+        replies = pipeline.execute()
+
+    assert replies[1::2] == [b"old", b"new"]
+
+
 def test_an_unknown_loader_fails_the_whole(client: redis.Redis) -> None:
     with pytest.raises(redis.ResponseError, match="no loader is called 'x'"):
         client.execute_command("WARM", "LOADER", "x", "KEYS", "a", "b")

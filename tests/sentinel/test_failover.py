@@ -25,10 +25,11 @@ def told(proxy: Process) -> dict[str, Any]:
     return dict(link(proxy.port).execute_command("INFO", "nearhit"))
 
 
-def only_in_flight(done: Load) -> None:
+def only_in_flight(done: Load, proxy: Process) -> None:
     """Errors are of what was in flight, at most one for each client."""
-    assert all(UNKNOWN in error for error in done.errors), done.errors
-    assert all(len(one.errors) <= 1 for one in done.counts), done.errors
+    shown = "\n".join([*done.errors, *proxy.log.read_text().splitlines()[-60:]])
+    assert all(UNKNOWN in error for error in done.errors), shown
+    assert all(len(one.errors) <= 1 for one in done.counts), shown
 
 
 def ordered_failover(three: Trio, proxy: Process) -> tuple[Load, int, float]:
@@ -53,7 +54,7 @@ def test_nothing_is_written_to_the_old_master_once_sentinel_has_told(
 ) -> None:
     done, lost, stall = ordered_failover(three, proxy)
 
-    only_in_flight(done)
+    only_in_flight(done, proxy)
     print(f"{three.kind}: {lost} of {done.acked} lost, longest stall {stall:.3f} s")
     assert stall < 1
     assert told(proxy)["master_moves"] == 1
@@ -62,7 +63,7 @@ def test_nothing_is_written_to_the_old_master_once_sentinel_has_told(
 def test_with_held_writes_hardly_any_is_lost(three: Trio, holding: Process) -> None:
     done, lost, stall = ordered_failover(three, holding)
 
-    only_in_flight(done)
+    only_in_flight(done, holding)
     print(f"{three.kind}: {lost} of {done.acked} lost, held for {stall:.3f} s")
     assert lost < 10  # 0, mostly: the soak counts
     assert 'event="requests held"' in holding.log.read_text()
@@ -86,7 +87,7 @@ def test_a_master_that_is_killed_costs_what_was_in_flight(three: Trio, proxy: Pr
     old = three.master
     done, after = killed(three, proxy)
 
-    only_in_flight(done)
+    only_in_flight(done, proxy)
     print(f"{three.kind}: {after:.3f} s after the event, stall {done.longest_stall:.3f} s")
     assert after < AFTER_EVENT
     assert done.lost(link(proxy.port)) <= len(done.counts)  # acked, and not yet replicated
@@ -102,10 +103,25 @@ def test_a_master_that_is_killed_costs_what_was_in_flight(three: Trio, proxy: Pr
         assert more.stored(link(old.port)) == 0
 
 
+def test_a_master_that_is_a_replica_for_a_moment_is_waited_for(three: Trio, proxy: Process) -> None:
+    master, other = three.master, next(port for port in three.nodes if port != three.master.port)
+    with load(proxy.port) as done:
+        wait_for(lambda: done.acked > 200, what="a load")
+        link(master.port).execute_command("REPLICAOF", "127.0.0.1", other)
+        stood = done.acked
+        time.sleep(0.1)  # of refusals
+        link(master.port).execute_command("REPLICAOF", "NO", "ONE")
+        wait_for(lambda: done.acked > stood + 200, what="a load afterwards")
+
+    assert not done.errors
+    assert done.stored(link(proxy.port)) == done.acked
+    assert "the server has become a replica" in proxy.log.read_text()
+
+
 def test_a_sentinel_that_dies_with_the_master_is_not_missed(three: Trio, proxy: Process) -> None:
     done, after = killed(three, proxy, with_sentinel=True)
 
-    only_in_flight(done)
+    only_in_flight(done, proxy)
     print(f"{three.kind}: {after:.3f} s after the event")
     assert after < AFTER_POLL
 
@@ -123,11 +139,20 @@ def test_sentinels_that_are_restarted_are_heard_again(three: Trio, proxy: Proces
 
     assert not done.errors
     assert done.stored(link(proxy.port)) == done.acked
-    three.set_right()
-    before = three.master.port
+
+
+def test_the_near_cache_has_nothing_of_the_old_master(three: Trio, proxy: Process) -> None:
+    client, old = link(proxy.port), three.master
+    client.set("k", "old")
+    wait_for(lambda: client.get("k") == b"old" and told(proxy)["near_hits"] > 3, what="near hits")
+
     three.failover()
-    wait_for(lambda: f":{before}," not in told(proxy)["master"], 20, "the new master")
-    assert link(proxy.port).set("k", "v")
+    wait_for(lambda: f":{old.port}," not in told(proxy)["master"], 20, "the new master")
+    link(old.port).set("k", "lost")
+    link(three.master.port).set("k", "new")
+
+    assert client.get("k") == b"new"
+    wait_for(lambda: told(proxy)["near_entries"] > 0 and client.get("k") == b"new", what="a fill")
 
 
 @pytest.mark.soak
@@ -140,7 +165,7 @@ def test_ten_ordered_failovers_lose_nothing_that_is_written_later(
         three.set_right()
         link(three.master.port).flushall()
         done, lost, stall = ordered_failover(three, proxy)
-        only_in_flight(done)
+        only_in_flight(done, proxy)
         found.append((lost, round(stall, 3)))
     print(f"{three.kind}: lost, stall: {found}")
 
@@ -153,7 +178,7 @@ def test_of_ten_held_failovers_eight_lose_nothing(three: Trio, holding: Process)
         three.set_right()
         link(three.master.port).flushall()
         done, lost, stall = ordered_failover(three, holding)
-        only_in_flight(done)
+        only_in_flight(done, holding)
         found.append((lost, round(stall, 3)))
     print(f"{three.kind}: lost, held: {found}")
     assert sum(lost == 0 for lost, _ in found) >= 8
@@ -166,7 +191,7 @@ def test_ten_killed_masters_cost_what_was_in_flight(three: Trio, proxy: Process)
     for number in range(10):
         three.set_right()
         done, after = killed(three, proxy, with_sentinel=number % 2 == 1)
-        only_in_flight(done)
+        only_in_flight(done, proxy)
         found.append((round(after, 3), round(done.longest_stall, 3)))
         assert after < (AFTER_POLL if number % 2 else AFTER_EVENT)
     print(f"{three.kind}: after the event, stall: {found}")

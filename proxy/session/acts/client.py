@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ...errors import BadFilter, ProxyError
+from ...hot.reading import LAST_MAX
 from ...hot.sending import MUTE_OFF, MUTE_SKIP
-from ...hot.session import LAST_MAX
 from ...resp.inline import Dialect
 from ...resp.modes import Mode
 from ...resp.replies import OK, bulk, error, integer, null, verbatim

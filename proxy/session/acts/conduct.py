@@ -18,9 +18,8 @@ from .blocking import block, shutdown, wait
 from .client import client
 from .identity import auth, hello, quit_, reset, select
 from .introspection import merge
-from .mget import read_many
 from .odd import monitor, odd, sticky, tunnel
-from .own import custom, getorset, read_through
+from .own import Reads, custom, read_through
 from .permits import permit
 from .plain import Act, forward
 from .pubsub import subscribe, unsubscribe
@@ -51,8 +50,10 @@ ACTS: Final[Mapping[Route, Act]] = {
     Route.INFO: merge,
     Route.MONITOR: monitor,
     Route.MULTI: multi,
+    Route.FAR_ANY: forward,
     Route.NEAR: forward,
-    Route.NEAR_MANY: read_many,
+    Route.NEAR_ANY: forward,
+    Route.NEAR_MANY: forward,
     Route.PERMIT: permit,
     Route.QUIT: quit_,
     Route.READ_THROUGH: read_through,
@@ -73,5 +74,5 @@ ACTS: Final[Mapping[Route, Act]] = {
     Route.WRITE_ONE: write,
 }
 
-SHORTCUTS: Final[Mapping[int, Shortcut]] = {Route.GETORSET: getorset, Route.MULTI: whole}
-ALL_ACTS: Final = Acts(conduct, SHORTCUTS)
+SHORTCUTS: Final[Mapping[int, Shortcut]] = {Route.MULTI: whole}
+ALL_ACTS: Final = Acts(conduct, SHORTCUTS, Reads())

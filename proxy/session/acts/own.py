@@ -14,11 +14,11 @@ from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...errors import IN_MULTI, NOAUTH, BadInput, ProxyError
+from ...hot.answers import Answers
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.sending import MUTE_SKIP
-from ...hot.session import LAST_GETORSET
 from ...resp.kernel import mix
 from ...resp.modes import Mode
 from ...resp.replies import BULK, Value, bulk, error, items, null, reply
@@ -30,29 +30,29 @@ from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
 log = logging.getLogger(__name__)
 
 
-# Enum members cost 0.1 us a look, of which this path has many.
-NEAR, FAR, TRACKED, OWN = map(int, (Mode.NEAR, Mode.FAR, Mode.TRACKED, Mode.OWN))
+OWN: Final = int(Mode.OWN)
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 
 
-def getorset(session: Conducted, data: bytes, pos: int) -> int:
-    """Ask for the GETORSET key that begins at pos as a GET; the offset behind it, 0: it is none.
+class Reads:
+    """The reads of GETORSET that hot/session.py asks, as slices where it can (OwnReads)."""
 
-    A hit is to cost no more than 1.6 times a GET: no task is started for it."""
-    mode = session.mode
-    behind_its_like = mode in (OWN, TRACKED)
-    if not behind_its_like and not (mode in (NEAR, FAR) and session.berth.quiet):
-        return 0
-    routes = session.context.table.maps[mode]
-    key = routes.key(data, pos)
-    if key is None or routes.words != 2:
-        return 0
-    end = routes.end
-    scopes = session.context.scopes
-    scopes.used()
-    session.client.last = LAST_GETORSET
-    _read(session, key, scopes.specs[b"GETORSET"])
-    return end
+    def used(self, session: Answers) -> None:
+        cast(Conducted, session).context.scopes.used()
+
+    def reads_through(self, session: Answers, key: bytes) -> bool:
+        reader = cast(Conducted, session)
+        return reader.berth.own is None and reader.context.loaders.read_through(key)
+
+    def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
+        reader = cast(Conducted, session)
+        scopes = reader.context.scopes
+        scopes.used()
+        _ask(reader, key, scopes.specs[b"GETORSET"], fill)
+
+    def missed(self, session: Answers, place: TaskSlot, key: bytes) -> None:
+        reader = cast(Conducted, session)
+        _run(reader, place, key, reader.context.scopes.specs[b"GETORSET"])
 
 
 def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
@@ -71,7 +71,11 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
             fill = Fill(space, ticket, now)
     elif (worth := session.near.passing) is not None:
         worth.note(mix(key))
-    place = _place(session)
+    _ask(session, key, command, fill)
+
+
+def _ask(session: Conducted, key: bytes, command: CommandSpec | None, fill: Fill | None) -> None:
+    place = _place(session, alone=False)
     lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:
         lane = session.berth.find_tracked()
@@ -81,9 +85,9 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
     session.send(_GET + word, GetOrSetSlot(place, fill, _missed, session, key, command), lane)
 
 
-def _place(session: Conducted) -> TaskSlot:
+def _place(session: Conducted, *, alone: bool = True) -> TaskSlot:
     """The place at the end of the queue, before which nothing but its like may come."""
-    place = TaskSlot(session.answers, session.mute != 0)
+    place = TaskSlot(session.answers, session.mute != 0, alone)
     session.mute &= ~MUTE_SKIP
     session.take_place(place, OWN)
     return place
@@ -94,11 +98,17 @@ def _missed(slot: GetOrSetSlot) -> None:
     session, command = cast(Conducted, slot.asker), cast("CommandSpec | None", slot.command)
     if command is None:
         slot.place.fill(null(session.berth.lane_key.resp))
-    elif not session.berth.left:
-        scopes, key = session.context.scopes, session.berth.lane_key
-        _, request = scopes.parse([command.name, slot.key])
-        work = scopes.run(command, request, key)
-        session.berth.run(_answer(session, slot.place, command.name.decode(), work))
+    else:
+        _run(session, slot.place, slot.key, command)
+
+
+def _run(session: Conducted, place: TaskSlot, key: bytes, command: CommandSpec) -> None:
+    """Run the command of a read that found nothing."""
+    if not session.berth.left:
+        scopes, lane_key = session.context.scopes, session.berth.lane_key
+        _, request = scopes.parse([command.name, key])
+        work = scopes.run(command, request, lane_key)
+        session.berth.run(_answer(session, place, command.name.decode(), work))
 
 
 def custom(session: Conducted, args: list[bytes]) -> bool:

@@ -64,8 +64,14 @@ class Link(asyncio.Protocol):
                 ssl=tls,
                 server_hostname=host if tls else None,
             )
-        if login:
+        if not login:
+            return
+        try:
             await self.ask(*login)
+        except SentinelError as error:
+            if "unknown command" in str(error):  # which repeats the password
+                raise SentinelError("it knows no AUTH") from None
+            raise
 
     @property
     def stands(self) -> bool:

@@ -174,13 +174,17 @@ class Watch:
     async def _one_is_enough(self, doubts: int) -> bool:
         """Whether one Sentinel has told all that there is to know. Where all is well one is asked,
         else the teller: it may know of a newer master than the rest does."""
-        known = self.sentinels.known
-        if self.naming is None or (self.trust is not Trust.NAMED and not self._tellers):
+        if self.naming is None:
+            self._tellers.clear()
             return False
-        one = self._tellers.pop(0) if self._tellers else known[-1]  # the longest without a word
+        if self.trust is not Trust.NAMED and not self._tellers:
+            return False
+        # The longest without a word, where nobody has told anything.
+        one = self._tellers.pop(0) if self._tellers else self.sentinels.known[-1]
         try:
             answer = await self.sentinels.ask(one)
         except OSError:
+            known = self.sentinels.known
             if one in known:  # it will be asked again, but not at each poll
                 known.remove(one)
                 known.insert(0, one)

@@ -105,6 +105,7 @@ def test_a_nil_is_kept_too_and_told_in_the_clients_words(
 
 def test_an_error_is_handed_on_and_nothing_is_kept(space: Space) -> None:
     queue, fill = Queue(), begun(space)
+    told(fill, OK, b":-2\r\n")
 
     feed(placed(queue, fill), b"-WRONGTYPE no\r\n")
 
@@ -116,6 +117,7 @@ def test_an_error_is_handed_on_and_nothing_is_kept(space: Space) -> None:
 
 def test_a_value_too_large_to_keep_is_handed_on_as_it_comes(space: Space) -> None:
     queue, fill = Queue(), begun(space)
+    told(fill, OK, b":-1\r\n")
     slot = placed(queue, fill)
     space.cache.value_max = 10
     large = b"$20\r\n%b\r\n" % bytes(20)
@@ -146,6 +148,7 @@ def test_what_a_write_made_void_is_handed_on_and_not_kept(space: Space) -> None:
 
 def test_a_fill_that_is_lost_in_a_value_passed_on_cuts_the_client(space: Space) -> None:
     queue, fill = Queue(), begun(space)
+    told(fill, OK, b":-1\r\n")
     slot = placed(queue, fill)
     space.cache.value_max = 10
     slot.feed(b"$20\r\n12345678")
@@ -158,6 +161,29 @@ def test_a_fill_that_is_lost_in_a_value_passed_on_cuts_the_client(space: Space) 
     assert not space.tickets
 
 
+def test_a_value_that_never_came_leaves_its_key_to_the_next_fill(space: Space) -> None:
+    queue, fill = Queue(), begun(space)
+    slot = placed(queue, fill)
+    slot.feed(OK + b":-1\r\n")
+
+    slot.fail(WHY, False)
+
+    assert not space.tickets
+    assert not fill.ticket.valid
+
+
+def test_a_fill_that_is_lost_before_its_value_fails_with_an_error_alone(space: Space) -> None:
+    queue, fill = Queue(), begun(space)
+    slot = placed(queue, fill)
+    slot.feed(OK + b":-")
+
+    slot.fail(WHY, True)
+
+    assert not queue.aborted
+    assert queue.took() == WHY.line
+    assert not space.tickets
+
+
 def test_a_fill_that_gave_out_nothing_fails_with_an_error_alone(space: Space) -> None:
     queue, fill = Queue(), begun(space)
 
@@ -165,6 +191,42 @@ def test_a_fill_that_gave_out_nothing_fails_with_an_error_alone(space: Space) ->
 
     assert not queue.aborted
     assert queue.took() == WHY.line
+
+
+@pytest.mark.parametrize(
+    ("replies", "kept"),
+    [
+        (OK + b":1500\r\n", True),
+        (OK + b":-1\r\n", True),
+        (OK + b":-2\r\n", False),
+        (b"-ERR no\r\n:5\r\n", False),
+        (OK + b"-ERR no\r\n", False),
+        (OK + b":5x\r\n", False),
+        (OK + b"$3\r\n\r\n5\r\n", False),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_all_three_replies_may_come_in_any_pieces(
+    space: Space, replies: bytes, kept: bool, large: bool
+) -> None:
+    if large:
+        space.cache.value_max = 3
+    stream = replies + VALUE
+    for cut in range(1, len(stream)):
+        queue, fill = Queue(), begun(space)
+        slot = placed(queue, fill)
+        assert (slot.want, slot.count) == (3, 1)
+
+        slot.want = 1
+        slot.feed(stream[:cut])
+        slot.want = 0
+        slot.feed(stream[cut:])
+
+        assert queue.took() == VALUE, cut
+        assert (b"k" in space.entries) is (kept and not large), cut
+        assert queue.turn.hits == 1
+        assert not space.tickets
+        space.written(b"k")
 
 
 # --- Writes

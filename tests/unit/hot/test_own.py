@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.errors import UpstreamLost
-from nearhit.proxy.hot.answers import RunSlot
+from nearhit.proxy.hot.answers import Answers, RunSlot
 from nearhit.proxy.hot.fills import Fill
-from nearhit.proxy.hot.own import GetOrSetSlot, TaskSlot
+from nearhit.proxy.hot.lane import LaneCore
+from nearhit.proxy.hot.own import GetOrSetRun, GetOrSetSlot, TaskSlot, run_of
 from nearhit.proxy.near.cache import NearCache, Space
 
 from tests.answering import Queue
@@ -129,3 +130,169 @@ def test_with_its_lane_a_read_is_lost(space: Space, part: bytes, cut: bool, fill
     assert asked.queue.took() == (part if cut else b"") + WHY.line
     assert asked.slot.want == 0
     assert not space.tickets
+
+
+# --- A slice of them
+
+
+class Asker:
+    """Who fills the places of what is not there, when the test says so."""
+
+    def __init__(self) -> None:
+        self.missed_keys: list[bytes] = []
+        self.places: list[TaskSlot] = []
+
+    def used(self, session: Answers) -> None:
+        raise NotImplementedError
+
+    def reads_through(self, session: Answers, key: bytes) -> bool:
+        raise NotImplementedError
+
+    def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
+        raise NotImplementedError
+
+    def missed(self, session: Answers, place: TaskSlot, key: bytes) -> None:
+        self.missed_keys.append(key)
+        self.places.append(place)
+
+
+def give(lane: LaneCore, run: GetOrSetRun, data: bytes) -> None:
+    """As a lane does."""
+    assert lane.cutter.cut(data, 0, run.want) == len(data)
+    run.want -= lane.cutter.done
+    run.feed(data)
+
+
+class Sliced:
+    """GETORSETs whose reads are on their way in one piece, and what is asked behind them."""
+
+    def __init__(self, *keys: bytes, muted: bool = False) -> None:
+        self.queue = Queue()
+        self.asker = Asker()
+        self.lane = LaneCore(self.queue.later.append)
+        self.run = run_of(self.queue, self.lane, [*keys], muted, self.asker)
+        self.queue.push_slot(self.run.place)
+        self.behind = RunSlot(self.queue, 1)
+        self.queue.push_slot(self.behind)
+
+    def feed(self, data: bytes) -> None:
+        give(self.lane, self.run, data)
+
+    def end(self) -> bytes:
+        """All that the client has got when what is behind is answered too."""
+        self.behind.want = 0
+        self.behind.feed(b"+behind\r\n")
+        assert self.queue.head is None
+        assert self.queue.tail is None
+        assert self.queue.owed == 0
+        return self.queue.took()
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        return self.queue.turn.hits, self.queue.turn.misses
+
+
+REPLIES = VALUE + b"_\r\n" + b"-WRONGTYPE no\r\n" + b"$-1\r\n" + b"$0\r\n\r\n"
+SLICED = VALUE + b"+1\r\n" + b"-WRONGTYPE no\r\n" + b"+2\r\n" + b"$0\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", range(len(REPLIES)))
+def test_of_a_slice_what_is_nil_is_loaded_in_its_place(cut: int) -> None:
+    asked = Sliced(b"a", b"b", b"c", b"d", b"e")
+
+    for part in (REPLIES[:cut], REPLIES[cut:]):
+        if part:
+            asked.feed(part)
+    assert asked.asker.missed_keys == [b"b", b"d"]
+    assert asked.queue.took() == VALUE
+    first, second = asked.asker.places
+    second.fill(b"+2\r\n")
+    first.fill(b"+1\r\n")
+
+    assert asked.end() == SLICED[len(VALUE) :] + b"+behind\r\n"
+    assert asked.counted == (2, 2)
+
+
+def test_a_slice_byte_by_byte() -> None:
+    asked = Sliced(b"a", b"b", b"c", b"d", b"e")
+
+    for at in range(len(REPLIES)):
+        asked.feed(REPLIES[at : at + 1])
+        for place in asked.asker.places:
+            place.fill(b"+%d\r\n" % len(asked.asker.missed_keys))
+        asked.asker.places.clear()
+
+    assert asked.end() == SLICED + b"+behind\r\n"
+    assert asked.counted == (2, 2)
+
+
+def test_a_slice_of_nothing_but_nil_is_loaded_each_in_its_place() -> None:
+    asked = Sliced(b"a", b"b", b"c")
+
+    asked.feed(b"_\r\n_\r\n_\r\n")
+    assert asked.asker.missed_keys == [b"a", b"b", b"c"]
+    for place in reversed(asked.asker.places):
+        place.fill(b":%d\r\n" % asked.asker.places.index(place))
+
+    assert asked.end() == b":0\r\n:1\r\n:2\r\n+behind\r\n"
+
+
+def test_behind_others_a_slice_waits_for_its_turn() -> None:
+    asked = Sliced(b"a")
+    run = run_of(asked.queue, asked.lane, [b"x", b"y", b"z"], False, asked.asker)
+    asked.queue.push_slot(run.place)
+
+    give(asked.lane, run, VALUE + b"_\r\n" + VALUE)
+    assert asked.queue.took() == b""
+    asked.feed(VALUE)
+    asked.asker.places[0].fill(b"+y\r\n")
+    asked.behind.want = 0
+    asked.behind.feed(b"+behind\r\n")
+
+    assert asked.queue.took() == VALUE + b"+behind\r\n" + VALUE + b"+y\r\n" + VALUE
+    assert asked.queue.owed == 0
+    assert asked.queue.tail is None
+
+
+def test_a_muted_slice_is_loaded_and_not_answered() -> None:
+    asked = Sliced(b"a", b"b", b"c", muted=True)
+
+    asked.feed(VALUE + b"_\r\n" + VALUE)
+    asked.asker.places[0].fill(b"+1\r\n")
+
+    assert asked.end() == b"+behind\r\n"
+    assert asked.asker.missed_keys == [b"b"]
+
+
+@pytest.mark.parametrize(
+    ("part", "got", "cut"),
+    [
+        (b"", b"", False),
+        (VALUE, VALUE, False),
+        (VALUE + b"$", VALUE, False),
+        (VALUE + b"$-", VALUE, False),
+        (VALUE + b"_", VALUE, False),
+        (VALUE + b"$5\r", VALUE + b"$5\r", True),
+    ],
+)
+def test_with_its_lane_the_rest_of_a_slice_is_lost(part: bytes, got: bytes, cut: bool) -> None:
+    asked = Sliced(b"a", b"b", b"c")
+    if part:
+        asked.feed(part)
+    left = asked.run.want
+
+    asked.run.fail(WHY, asked.lane.cutter.inside)
+
+    assert bool(asked.queue.aborted) is cut
+    assert asked.end() == got + WHY.line * left + b"+behind\r\n"
+    assert asked.run.want == 0
+
+
+def test_behind_what_is_loaded_the_rest_of_a_slice_is_lost() -> None:
+    asked = Sliced(b"a", b"b", b"c")
+    asked.feed(b"_\r\n")
+
+    asked.run.fail(WHY, False)
+    asked.asker.places[0].fill(b"+1\r\n")
+
+    assert asked.end() == b"+1\r\n" + WHY.line * 2 + b"+behind\r\n"

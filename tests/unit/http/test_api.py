@@ -773,12 +773,16 @@ async def test_beyond_the_bound_connections_are_refused(
         await first.answer()
         second = await Raw.to(port)
 
-        status, _, body = await second.answer()
+        try:
+            async with asyncio.timeout(5):
+                status, _, body = await second.answer()
+                closed = await second.closed()
+        finally:  # or the server would wait for them
+            await first.close()
+            await second.close()
 
         assert (status, json.loads(body)) == (503, {"error": "too many connections"})
-        assert await second.closed()
-        await first.close()
-        await second.close()
+        assert closed
 
 
 @pytest.mark.parametrize(

@@ -492,6 +492,22 @@ async def test_a_push_wakes_who_waits_for_anothers_load(key: bytes) -> None:
         assert await caller == b"filled"
 
 
+async def test_what_was_heard_before_a_later_attempt_counts_no_more() -> None:
+    async with air() as here:
+        caller = here.load()
+        await here.server.answer("take", HELD)
+        here.scope.push(KEY)
+        await here.server.answer("take", HELD)
+        assert here.server.quiet  # it waits for more, rather than ask all the time
+
+        here.scope.push(LEASE)
+        await here.server.answer("take", LEASED)
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await caller == b"v"
+
+
 async def test_a_push_in_one_read_with_the_reply_wakes_too() -> None:
     async with air() as here:
         caller = here.load()

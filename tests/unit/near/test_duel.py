@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from array import array
+from collections import OrderedDict
 
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.near.duel import EAGER_SHARE, WINDOW, Duel, Shadow
+
+from tests.bench.hit_ratio import UNDER, Near, moving, ratios
 
 ENTRIES = 64 * 200
 KEYS = 4000
@@ -80,3 +84,37 @@ def test_the_cache_treats_newcomers_as_the_duel_says() -> None:
     assert cache.small_max == cache.budget * EAGER_SHARE // 100
     assert space.admit(b"newer") is not None
     assert not cache.sketch.first_sight(12345 << 30 | 1 << 20)
+
+
+class Lru:
+    def __init__(self, entries: int) -> None:
+        self._entries = entries
+        self._keys: OrderedDict[int, None] = OrderedDict()
+
+    def read(self, key: int) -> bool:
+        hit = key in self._keys
+        self._keys[key] = None
+        self._keys.move_to_end(key)
+        if len(self._keys) > self._entries:
+            self._keys.popitem(last=False)
+        return hit
+
+    def invalidate(self, key: int) -> None:
+        self._keys.pop(key, None)
+
+
+def test_where_the_whole_hot_set_moves_no_more_is_lost_to_lru_than_promised() -> None:
+    # The quick form of tests.bench.hit_ratio --trace moving, where W-TinyLFU is behind LRU. Kept
+    # calmly all the time, it is 7 points behind.
+    keys, every = 20_000, 8_000
+    weights = list(itertools.accumulate(rank**-0.99 for rank in range(1, keys + 1)))
+    dice = random.Random(1)
+    halves = [array("l", dice.choices(range(keys), cum_weights=weights, k=150_000)) for _ in "12"]
+    trace = list(moving(iter(halves), keys, every))
+    near = Near(256 * 1024, 64, keys)
+
+    ours = ratios(near, trace)[1]
+
+    assert near.cache.duel.eager
+    assert near.most > 500
+    assert ours >= ratios(Lru(near.most), trace)[1] - UNDER

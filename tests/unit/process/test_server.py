@@ -202,21 +202,23 @@ async def test_readiness_is_told_while_the_start_waits_for_the_upstream(
     server = Server(settings(env="production", drain_timeout="0s"), f"unix://{path}")
     with listening([Tcp("127.0.0.1", 0)]) as http:
         starting = asyncio.create_task(server.start(Doors([door], http)))
-        await came.wait()
-        client = Client(*await asyncio.open_connection(*http[0].getsockname()))
+        try:
+            async with asyncio.timeout(5):
+                await came.wait()
+                client = Client(*await asyncio.open_connection(*http[0].getsockname()))
+                client.writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                line = await client.reader.readline()
+                client.leave()
 
-        client.writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        async with asyncio.timeout(5):
-            assert await client.reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
-
-        assert not starting.done()
-        client.leave()
-        server.hurry()
-        await starting
-        await server.stop()
-    mute.close()
-    for link in links:
-        link.close()
+            assert line == b"HTTP/1.1 503 Service Unavailable\r\n"
+            assert not starting.done()
+        finally:  # or nothing would end the start, and the test with it
+            server.hurry()
+            await starting
+            await server.stop()
+            mute.close()
+            for link in links:
+                link.close()
 
 
 # --- End --------------------------------------------------------------------------------------

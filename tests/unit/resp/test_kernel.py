@@ -960,3 +960,116 @@ def test_what_is_not_bytes_is_not_packed(kernel: Any, word: Any) -> None:
     for lists in (([word], [b"v"]), ([b"k"], [word])):
         with pytest.raises(TypeError, match="a word is bytes"):
             kernel.pack_sets(b"", *lists, [b""])
+
+
+# --- many
+
+
+MANY = {**NEARS, b"MGET": 34}
+
+
+def mget(*keys: bytes) -> bytes:
+    return encode([b"MGET", *keys])
+
+
+def looked_up(names: Any, near: Near, data: bytes, pos: int = 0, flat: bool = True) -> Any:
+    """(how many, the offset behind them), and where they are more than none what was found"""
+    count = names.many(data, pos, near.index, near.sketch, 5.0, flat)
+    if not count:
+        return count, names.end
+    found = names.told, names.nils, names.gaps, names.asked, names.doubts, names.sampled
+    return count, names.end, *found
+
+
+@pytest.mark.parametrize(("flat", "nil"), [(True, b"$-1\r\n"), (False, b"_\r\n")])
+def test_of_many_keys_what_is_there_is_told_in_one_piece(
+    kernel: Any, flat: bool, nil: bytes
+) -> None:
+    names, near = kernel.RouteMap(MANY), Near()
+    one, none = near.put(b"a", b"$1\r\n1\r\n"), near.put(b"none", None)
+    data = mget(b"a", b"none", b"a").replace(b"MGET", b"mGet")
+
+    told = b"*3\r\n$1\r\n1\r\n" + nil + b"$1\r\n1\r\n"
+    assert looked_up(names, near, b"12" + data + SET, 2, flat) == (
+        3, len(data) + 2, told, 1, [], None, [], [],
+    )  # fmt: skip
+    assert (one.freq, none.freq) == (2, 1)
+
+
+def test_of_many_keys_what_is_missing_is_asked_for_and_has_its_place(kernel: Any) -> None:
+    names, near = kernel.RouteMap(MANY), Near()
+    near.put(b"a", b"$1\r\n1\r\n")
+    near.put(b"old", b"$1\r\n0\r\n", deadline=5.0)  # its time is over: it may be kept again
+    data = mget(b"x", b"a", b"old", b"y", b"x")
+
+    assert looked_up(names, near, data)[2:] == (
+        b"*5\r\n$1\r\n1\r\n", 0, [4, 11, 11, 11], mget(b"x", b"old", b"y", b"x"),
+        [(1, b"old"), (3, b"x")], [],
+    )  # fmt: skip
+
+
+def test_of_many_keys_none_of_which_is_there_nothing_is_told(kernel: Any) -> None:
+    names, near = kernel.RouteMap(MANY), Near()
+    data = mget(b"x", b"y")
+
+    assert looked_up(names, near, data)[2] is None
+    # Seen before: the cache may keep them.
+    again = looked_up(names, near, data)
+    assert again[2:4] == (b"*2\r\n", 0)
+    assert again[5:7] == (data, [(0, b"x"), (1, b"y")])
+
+
+def test_of_many_keys_those_of_the_sample_are_told(kernel: Any) -> None:
+    names, near = kernel.RouteMap(MANY), Near(salt=hash(b"a") ^ 64 << 20)
+    near.put(b"a", b"$1\r\n1\r\n")
+    near.sketch.sampled = True
+
+    assert looked_up(names, near, mget(b"a", b"a"))[-1] == [64 << 20] * 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *[mget(b"a", b"b")[:end] for end in range(len(mget(b"a", b"b")))],
+        encode([b"MGET"]),
+        mget(*[b"a"] * 1025),
+        GET,
+        SET,
+        mget(b"a").replace(b"$1", b"$01"),
+        mget(b"a").replace(b"\na\r", b"\naa"),
+        mget(b"l" * 9, *[b"large"] * 5),
+    ],
+)
+def test_what_is_no_mget_or_too_much_is_not_looked_up(kernel: Any, data: bytes) -> None:
+    names, near = kernel.RouteMap(MANY), Near()
+    entry = near.put(b"large", b"$999991\r\n" + bytes(999991) + b"\r\n")
+
+    assert looked_up(names, near, data) == (0, 0)
+    assert not any(near.sketch.sights)
+    assert not entry.freq
+
+
+@needs_compiled
+@given(
+    asked=st.lists(st.lists(st.binary(max_size=2), min_size=1, max_size=12), max_size=9),
+    there=st.sets(st.binary(max_size=2), max_size=20),
+    salt=st.integers(-(2**60), 2**60),
+    sampled=st.booleans(),
+    flat=st.booleans(),
+)
+def test_both_kernels_look_up_many_alike(
+    asked: list[list[bytes]], there: set[bytes], salt: int, sampled: bool, flat: bool
+) -> None:
+    seen = []
+    for module in (compiled, twin):
+        assert module is not None
+        names, near = module.RouteMap(MANY), Near(salt)
+        near.sketch.sampled = sampled
+        entries = [
+            near.put(key, None if b"\0" in key else b"$1\r\n1\r\n", 5.0 if b"\1" in key else 10.0)
+            for key in sorted(there)
+        ]
+        steps = [looked_up(names, near, mget(*keys), 0, flat) for keys in asked]
+        seen.append((steps, list(near.sketch.sights), [entry.freq for entry in entries]))
+
+    assert seen[0] == seen[1]

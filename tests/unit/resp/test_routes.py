@@ -17,7 +17,7 @@ except ImportError:
 
 NUMBERS = {"MORE": MORE, "FULL": FULL, **{route.name: int(route) for route in Route}}
 # What the kernel itself walks or stops at for reasons of its own.
-WALKED = {"MORE", "FULL", "ODD", "PLAIN", "READ", "NEAR", "TELL"}
+WALKED = {"MORE", "FULL", "ODD", "PLAIN", "READ", "NEAR", "NEAR_MANY", "TELL", "FAR_ANY"}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_a_kernel_has_the_numbers_of_the_routes(kernel: ModuleType) -> None:
     assert dict(kernel.ROUTES) == {name: NUMBERS[name] for name in WALKED}
 
 
-@pytest.mark.parametrize("name", ["NEAR", "WRITE_ONE", "GETORSET"])
+@pytest.mark.parametrize("name", ["NEAR", "NEAR_ANY", "WRITE_ONE", "GETORSET"])
 def test_the_hot_path_has_them_too(name: str) -> None:
     number = getattr(nearhit.proxy.hot.session, name)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from nearhit.proxy.resp.routes import Route
 from nearhit.proxy.session import acts
+from nearhit.proxy.session.acts.own import Reads
 from nearhit.proxy.session.conducted import Acts, Conducted
 
 from tests.fakes import Client
@@ -60,6 +61,6 @@ def _sessions(tree: ast.Module) -> set[str]:
 
 
 def test_the_acts_of_a_session_are_a_table_and_shortcuts() -> None:
-    acts_of_a_test = Acts(lambda session, route, args: True, {Route.MULTI: lambda *_: 0})
+    acts_of_a_test = Acts(lambda session, route, args: True, {Route.MULTI: lambda *_: 0}, Reads())
 
     assert acts_of_a_test.shortcuts[10](None, b"", 0) == 0  # type: ignore[arg-type]  # not looked at

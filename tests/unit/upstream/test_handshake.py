@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.errors import NO_AUTH_COMMAND, NotMaster, UpstreamNotReady, UpstreamRefused
+from nearhit.proxy.errors import NO_AUTH_COMMAND, UpstreamDown, UpstreamNotReady, UpstreamRefused
 from nearhit.proxy.settings.address import Upstream
 from nearhit.proxy.upstream.handshake import Standing, again, judge, steps
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
@@ -68,7 +68,7 @@ def test_a_lane_without_login_asks_no_role() -> None:
 def test_who_is_no_master_is_not_ready(role: bytes) -> None:
     asked = steps(LaneKey(), MASTER)
 
-    with pytest.raises(NotMaster, match=role.decode()):
+    with pytest.raises(UpstreamDown, match=f"no master but a {role.decode()}"):
         judge(asked, [OK, HELLO2, PONG, ROLE % (len(role), role)])
 
 

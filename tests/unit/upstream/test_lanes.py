@@ -24,6 +24,7 @@ from nearhit.proxy.upstream.lanes import (
 )
 from nearhit.proxy.upstream.spare import FORGET_TICKS, SPARES
 from nearhit.proxy.upstream.subscriptions import Channels
+from nearhit.proxy.upstream.tracked import TrackedLane
 
 from tests.fakes import FakeDial, Tasks, Tray, settle
 
@@ -182,6 +183,39 @@ async def test_past_the_last_bound_whatever_nobody_uses_makes_room(
     bench.lanes.shared(LaneKey(db=1000))
 
     assert [lane.key.db for lane in lanes if lane.state is LaneState.READY] == [3]
+
+
+async def test_a_full_pool_is_not_looked_through_for_each_lane_that_comes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, evict = 0, bench.lanes._evict
+
+    def counted() -> None:
+        nonlocal looks
+        looks += 1
+        evict()
+
+    monkeypatch.setattr(bench.lanes, "_evict", counted)
+
+    for db in range(4 * SHARED_MAX):  # a client that goes round
+        bench.lanes.shared(LaneKey(db=db)).users = 1
+
+    assert looks == 3
+    bench.lanes.tick()
+    bench.lanes.shared(LaneKey(db=1000))
+    assert looks == 4
+
+
+async def test_a_lane_that_is_listened_to_is_not_made_again_each_time(bench: Bench) -> None:
+    lanes = [TrackedLane(bench.lanes, LaneKey(db=db)).lane() for db in range(SHARED_MAX)]
+
+    bench.lanes.shared(LaneKey(db=1000))
+    assert {lane.state for lane in lanes} == {LaneState.IDLE}
+    for _ in range(EVICT_TICKS):
+        bench.lanes.tick()
+
+    bench.lanes.shared(LaneKey(db=1001))
+    assert {lane.state for lane in lanes} == {LaneState.CLOSED}
 
 
 async def test_the_pool_is_locked_where_its_first_lane_is(bench: Bench) -> None:

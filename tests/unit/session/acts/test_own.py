@@ -224,6 +224,22 @@ async def test_its_like_may_follow_unanswered_and_others_may_not(own: Own, clien
     behind.expect(b"PING")
 
 
+async def test_it_waits_for_a_command_of_our_own_before_it(own: Own, client: Client) -> None:
+    client.send(b"PASS", b"k")
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    assert own.gate.started == 1
+    assert own.world.connections == 0
+
+    own.gate.open.set()
+    await own.world.settle()
+    tracked(own.world).expect(b"GET", b"k")
+    tracked(own.world).reply(A)
+    await own.world.settle()
+
+    assert client.took() == b"$7\r\nthrough\r\n" + A
+
+
 async def test_it_waits_for_what_was_asked_before_it(own: Own, client: Client) -> None:
     wire = await shared(own.world, client)
     client.send(b"HGET", b"h", b"f")
@@ -507,6 +523,46 @@ async def test_inside_multi_it_is_refused_by_name(own: Own, client: Client) -> N
 
 
 # --- GET and MGET where loaders answer
+
+
+async def test_reads_of_one_pipeline_are_asked_and_loaded_in_their_order(
+    own: Own, client: Client
+) -> None:
+    own.loads.values[b"m:2"] = b"b"
+    client.raw(b"".join(encode([b"GET", b"m:%d" % number]) for number in range(1, 4)))
+    await own.world.settle()
+    wire = tracked(own.world)
+    for number in range(1, 4):
+        wire.expect(b"GET", b"m:%d" % number)
+
+    wire.reply(A + NIL + b"-WRONGTYPE no\r\n")
+    await own.world.settle()
+
+    assert client.took() == A + b"$1\r\nb\r\n-WRONGTYPE no\r\n"
+    assert own.loads.asked == [b"m:2"]
+    assert client.session.last == b"*2\r\n$3\r\nGET\r\n"
+
+
+async def test_reads_of_strangers_keys_stand_in_order_with_those_that_are_loaded(
+    own: Own, client: Client
+) -> None:
+    own.loads.values[b"m:1"] = b"a"
+    client.raw(b"".join(encode([b"GET", key]) for key in (b"m:1", b"k", b"m:1")))
+    await own.world.settle()
+    tracked(own.world).expect(b"GET", b"m:1")
+    tracked(own.world).reply(NIL)
+    await own.world.settle()
+    (other,) = [one for one in own.world.dial.wires if one.written]
+    other.expect(b"GET", b"k")
+    assert own.world.connections == 2
+
+    other.reply(b"$1\r\nk\r\n")
+    await own.world.settle()
+    tracked(own.world).expect(b"GET", b"m:1")
+    tracked(own.world).reply(A)
+    await own.world.settle()
+
+    assert client.took() == A + b"$1\r\nk\r\n" + A
 
 
 async def test_a_get_of_a_loaders_key_loads_what_is_missing(own: Own, client: Client) -> None:

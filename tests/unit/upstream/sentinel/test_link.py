@@ -36,6 +36,23 @@ async def test_a_login_comes_first() -> None:
         link.close()
 
 
+@pytest.mark.parametrize(
+    ("refusal", "shown"),
+    [
+        (b"-ERR unknown command `AUTH`, with args beginning with: `p`\r\n", "it knows no AUTH"),
+        (b"-WRONGPASS no\r\n", "WRONGPASS no"),
+    ],
+)
+async def test_a_refused_login_is_told_without_the_password(refusal: bytes, shown: str) -> None:
+    async with sentinels(1) as (one,):
+        one.refusal = refusal
+
+        with pytest.raises(SentinelError) as caught:
+            await Link(one.address).open(login=(b"AUTH", b"p"))
+
+        assert str(caught.value) == shown
+
+
 async def test_an_error_is_told_and_the_connection_stays() -> None:
     async with sentinels(1) as (one,):
         link = await opened(one)

@@ -152,6 +152,9 @@ async def test_a_switch_before_the_first_answer_waits_for_it(bench: Bench) -> No
     bench.watch.told(bench.made[0].address, SWITCH)
 
     assert bench.watch.trust is Trust.SOUGHT
+    await bench.watch.look()
+    assert bench.watch.naming == Naming(OLD, 1)
+    assert not bench.watch._tellers
 
 
 @pytest.mark.parametrize("doubted", [False, True])

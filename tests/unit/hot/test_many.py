@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.hot.answers import WINDOW_BYTES
+from nearhit.proxy.hot.many import FILLS_MAX
+from nearhit.proxy.hot.reading import LAST_GET
 from nearhit.proxy.near.cache import NearCache
-from nearhit.proxy.session.acts.mget import FILLS_MAX, KEYS_MAX
+from nearhit.proxy.resp._kernel_py import MANY_MAX
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import Client, Upstream, World
 from tests.nearness import (
@@ -22,6 +25,7 @@ from tests.nearness import (
     push,
     seen_once,
     tracked,
+    well_known,
 )
 
 
@@ -103,6 +107,63 @@ async def test_the_ttls_of_its_misses_count_from_the_asking(world: World, client
     assert not await near(world, client, b"a")
 
 
+async def test_mgets_of_a_pipeline_are_read_at_once_and_in_order(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"a", bulk(b"A"))
+    well_known(client, b"MGET")
+
+    client.raw(
+        encode([b"MGET", b"a", b"a"]) + encode([b"MGET", b"x", b"a"]) + encode([b"MGET", b"y"])
+        + encode([b"GET", b"z"]) + encode([b"GET", b"a"])
+    )  # fmt: skip
+    await world.settle()
+    wire = tracked(world)
+    wire.expect(b"MGET", b"x")
+    wire.expect(b"MGET", b"y")
+    wire.expect(b"GET", b"z")
+    assert client.took() == b"*2\r\n" + 2 * bulk(b"A")
+    wire.reply(b"*1\r\n" + bulk(b"X") + b"*1\r\n" + NIL + bulk(b"Z"))
+    await world.settle()
+
+    assert client.took() == (
+        b"*2\r\n" + bulk(b"X") + bulk(b"A") + b"*1\r\n$-1\r\n" + bulk(b"Z") + bulk(b"A")
+    )
+    assert client.session.last == LAST_GET
+
+
+async def test_an_mget_of_what_is_over_fills_again(world: World, client: Client) -> None:
+    await cached(world, client, b"a", bulk(b"A"), pttl=100)
+    await cached(world, client, b"b", bulk(b"B"))
+    world.now += 1
+
+    client.send(b"MGET", b"b", b"a")
+    await world.settle()
+    wire = tracked(world)
+    wire.expect(*CACHING)
+    wire.expect(b"PTTL", b"a")
+    wire.expect(b"MGET", b"a")
+    wire.reply(OK + b":-1\r\n*1\r\n" + bulk(b"new"))
+    await world.settle()
+
+    assert client.took() == b"*2\r\n" + bulk(b"B") + bulk(b"new")
+    assert await near(world, client, b"a") == bulk(b"new")
+
+
+async def test_an_mget_behind_a_write_is_answered_by_the_server(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"a", bulk(b"A"))
+
+    client.send(b"SET", b"b", b"1")
+    client.send(b"MGET", b"a", b"b")
+    await world.settle()
+
+    plain(world).expect(b"SET", b"b", b"1")
+    plain(world).expect(b"MGET", b"a", b"b")
+    assert client.took() == b""
+
+
 # --- What is asked as it is
 
 
@@ -118,7 +179,7 @@ async def test_without_a_key_it_is_the_servers_to_refuse(world: World, client: C
 
 async def test_more_keys_than_the_bound_are_asked_as_they_are(world: World, client: Client) -> None:
     await cached(world, client)
-    keys = [b"k"] * (KEYS_MAX + 1)
+    keys = [b"k"] * (MANY_MAX + 1)
 
     client.send(b"MGET", *keys)
     await world.settle()
