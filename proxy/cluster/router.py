@@ -20,7 +20,9 @@ from typing import Any, Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import RunSlot, Slot
+from ..hot.fills import CACHING
 from ..hot.lane import LaneCore, LaneState
+from ..hot.many import ManySlot
 from ..hot.parts import Part, RouterCore, Weave
 from ..resp.kernel import Cutter, RouteMap, split
 from ..upstream.ask import AskSlot, Reply, drop
@@ -40,7 +42,8 @@ ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
 _SCRIPTS: Final = (b"EVAL", b"FCALL")  # and what begins so
-_CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
+# What stands for the two replies that would say how long a value may be kept.
+_NOT_KEPT: Final = b"-TRYAGAIN\r\n-TRYAGAIN\r\n"
 
 
 class Nodes(Protocol):
@@ -107,7 +110,7 @@ class Router(RouterCore):
         if words is None:  # sessions send whole canonical requests only
             end, words = len(data), [b""]
         request = data[pos:end]
-        if request == _CACHING:
+        if request == CACHING:
             self._caching = True
             self._say(b"+OK\r\n", place, weave)
             return end
@@ -179,7 +182,7 @@ class Router(RouterCore):
         part.lane = lane
         if self._caching:
             self._caching = False
-            lane.send(_CACHING, AskSlot(drop))
+            lane.send(CACHING, AskSlot(drop))
         lane.send(part.data, part)
 
     def _to_slot(self, slot: int, part: Part) -> None:
@@ -203,6 +206,15 @@ class Router(RouterCore):
             return
         self._turn = (self._turn + 1) % len(lanes)
         self._send(part, lanes[self._turn])
+
+    def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
+        cutter, pos = Cutter(True), 0
+        while place.want > 1:
+            pos = cutter.cut(data, pos, 2)
+            place.want -= 2
+            self.owing -= 2
+            place.feed(_NOT_KEPT)
+        return data[pos:]
 
     def choke(self, lane: LaneCore) -> None:
         self._front.choked = True
@@ -255,6 +267,11 @@ class Router(RouterCore):
     def _sort_out(self, part: Part, replies: Sequence[tuple[bytes, Redirect | None]]) -> None:
         """Hand on what is final, and ask again for the rest, each in its place."""
         part.errors = 0
+        if part.fill is not None and any(redirected for _, redirected in replies):
+            # What another node says is not told of by this one: it is not to be kept.
+            part.fill.ticket.valid = False
+            if part.count == 3:
+                replies = [(_NOT_KEPT[: len(_NOT_KEPT) // 2], None)] * 2 + [replies[2]]
         if not any(redirected for _, redirected in replies):
             part.finish(b"".join(reply for reply, _ in replies))
             return

@@ -3,8 +3,10 @@
 
 cimport cython
 from nearhit.proxy.hot.answers cimport RunSlot
-from nearhit.proxy.hot.fills cimport Fill
+from nearhit.proxy.hot.fills cimport Fill, FillSlot
 from nearhit.proxy.hot.lane cimport LaneCore, PartCore, Router
+from nearhit.proxy.hot.many cimport ManySlot
+from nearhit.proxy.hot.own cimport GetOrSetRun
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef Py_ssize_t _CACHING, _STREAM_AT
@@ -23,11 +25,16 @@ cdef class Part(PartCore):
     cdef public bint streams
     cdef public int tries
     cdef public double until
+    cdef public Fill fill
+    cdef public bint cuts
     cpdef feed(self, bytes chunk)
+    cdef bint _may_stream(self) except -1
     cdef bint _is_first(self) except -1
     cdef _stream(self, bytes chunk)
     @cython.locals(weave=Weave)
     cdef _finish(self)
+    @cython.locals(run=GetOrSetRun, chunk=bytes)
+    cdef _hand_on(self, object place)
 
 
 cdef class Weave:
@@ -47,9 +54,12 @@ cdef class RouterCore(Router):
     cdef public list lanes
     cdef public dict gates
     cdef public Py_ssize_t owing
+    cdef public Fill filling
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
     @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore)
     cdef _fill(self, bytes data, Fill place)
+    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore, part=Part, end=Py_ssize_t)
+    cdef _fill_slot(self, bytes data, FillSlot place)

@@ -21,15 +21,17 @@ from typing import Any
 from ..errors import ProxyError
 from ..resp.kernel import RouteMap
 from .answers import RunSlot, Slot
-from .fills import Fill
+from .fills import CACHING, Fill, FillSlot
 from .lane import LaneCore, PartCore, Router
+from .many import ManySlot
+from .own import GetOrSetRun
 
 # Who reads the replies to the proxy's own questions: no client.
 NOBODY: Any = None
 # One reply is passed on as it comes from this size on; smaller ones are looked at whole.
 STREAM_AT = 64 * 1024
 
-_CACHING = len(b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n")
+_CACHING = len(CACHING)
 _STREAM_AT = STREAM_AT
 
 
@@ -51,6 +53,8 @@ class Part(PartCore):
         self.streams = False
         self.tries = 0  # how often it was sent again
         self.until = 0.0  # to be given up then; 0: was never sent again
+        self.fill: Fill | None = None  # what its reply would be kept by, if it is not redirected
+        self.cuts = type(place) is GetOrSetRun
 
     def feed(self, chunk: bytes) -> None:
         if self.streams:
@@ -66,7 +70,7 @@ class Part(PartCore):
                 self.router.look(self)
             else:
                 self._finish()
-        elif self.size > _STREAM_AT and self.count == 1 and not self.errors and self._is_first():
+        elif self._may_stream() and self._is_first():
             self.streams = True
             chunk = b"".join(self.parts)
             self.parts = None
@@ -79,6 +83,11 @@ class Part(PartCore):
             self.place.fail(why, True)
         else:
             self.router.lost(self, why)
+
+    def _may_stream(self) -> bool:
+        """Whether it is one large reply that is an answer, and not whole yet."""
+        large = self.size > _STREAM_AT and self.count == 1 and not self.errors
+        return large and self.want > 0 and not self.cuts
 
     def _is_first(self) -> bool:
         return self.weave is None or self.weave.first is self
@@ -101,11 +110,18 @@ class Part(PartCore):
         weave, place = self.weave, self.place
         if weave is None:
             self.router.owing -= self.count
-            assert self.parts is not None
-            place.want -= self.count
-            place.feed(self.parts[0] if len(self.parts) == 1 else b"".join(self.parts))
+            self._hand_on(place)
         elif weave.first is self:
             weave._advance()
+
+    def _hand_on(self, place: Slot) -> None:
+        assert self.parts is not None
+        chunk = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        if isinstance(place, GetOrSetRun):  # it looks at what the lane's cutter has seen
+            run = place
+            run.lane.cutter.cut(chunk, 0, self.count)
+        place.want -= self.count
+        place.feed(chunk)
 
     # The same for callers outside of the compiled path.
 
@@ -146,16 +162,13 @@ class Weave:
             self.first = part.next
             self.router.owing -= part.count
             if not self.failed and part.count:
-                assert part.parts is not None
-                place.want -= part.count
-                place.feed(part.parts[0] if len(part.parts) == 1 else b"".join(part.parts))
+                part._hand_on(place)
             part = self.first
-        if part is not None and part.size > _STREAM_AT and part.count == 1 and not part.errors:
-            if part.want and part.parts is not None:
-                part.streams = True
-                chunk = b"".join(part.parts)
-                part.parts = None
-                part._stream(chunk)
+        if part is not None and part.parts is not None and part._may_stream():
+            part.streams = True
+            chunk = b"".join(part.parts)
+            part.parts = None
+            part._stream(chunk)
 
     def replace(self, part: Part, others: list[Part]) -> None:
         """Put these in the place of a part."""
@@ -184,6 +197,7 @@ class RouterCore(Router):
         self.lanes: list[LaneCore] = []
         self.gates: dict[int, Any] = {}  # by hash slot: what must wait
         self.owing = 0  # replies
+        self.filling: Fill | None = None  # its value is asked for next
 
     def _route(self, data: bytes, place: Slot) -> None:
         """Send whole requests, and have their place filled in order."""
@@ -191,6 +205,11 @@ class RouterCore(Router):
         if type(place) is Fill:
             self._fill(data, place)
             return
+        if type(place) is FillSlot and place.want == 3:
+            self._fill_slot(data, place)
+            return
+        if type(place) is ManySlot and place.want > 1:
+            data = self.refuse_fills(data, place)
         routes, lanes, gates = self.routes, self.lanes, self.gates
         end = len(data)
         pos = begin = count = before = 0
@@ -236,6 +255,8 @@ class RouterCore(Router):
         lane: LaneCore | None,
     ) -> None:
         part = Part(self, place, data, count)
+        if self.filling is not None:
+            part.fill, self.filling = self.filling, None
         if type(place) is RunSlot:
             run = place
             part.session = run.session
@@ -259,6 +280,7 @@ class RouterCore(Router):
         found = self.routes.hash_slot(data, _CACHING)
         owner = self.owners[found] if found >= 0 and found not in self.gates else -1
         self.owing -= 2
+        self.filling = place
         if owner < 0:
             place.want = 0
             place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
@@ -266,11 +288,36 @@ class RouterCore(Router):
             lane = self.lanes[owner]
             lane._send(data, place)
 
+    def _fill_slot(self, data: bytes, place: FillSlot) -> None:
+        """The same, and the request for the reply, in one piece."""
+        found = self.routes.hash_slot(data, _CACHING)
+        owner = self.owners[found] if found >= 0 and found not in self.gates else -1
+        if owner < 0:
+            self.routes.hash_slot(data, _CACHING)  # the offset behind PTTL
+            end = self.routes.end
+            self.owing -= 2
+            place.want = 1
+            place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
+            self.owing -= 1
+            self._route(self.routes.part(data, end, len(data)), place)
+            return
+        part = Part(self, place, data, 3)
+        part.fill = place.fill
+        part.lane = lane = self.lanes[owner]
+        lane._send(data, part)
+        if lane.choked:
+            self.choke(lane)
+
     # What cluster/ does.
 
     def special(self, data: bytes, pos: int, found: int, place: Slot, weave: Weave) -> int:
         """Add the request at ``pos`` to the weave, which is none of one key whose lane is known;
         the offset behind it. ``found`` is its hash slot, -1 where it was not looked for."""
+        raise NotImplementedError
+
+    def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
+        """An MGET with questions of how long its values may be kept: its keys are in many slots,
+        and nothing of it is kept. The MGET alone."""
         raise NotImplementedError
 
     def choke(self, lane: LaneCore) -> None:
