@@ -22,7 +22,9 @@ cdef class Part(PartCore):
     cdef public bint whole
     cdef public bint streams
     cdef public int tries
+    cdef public int hops
     cdef public double until
+    cdef public bint caching
     cpdef feed(self, bytes chunk)
     cdef bint _is_first(self) except -1
     cdef _stream(self, bytes chunk)

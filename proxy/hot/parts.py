@@ -50,7 +50,9 @@ class Part(PartCore):
         self.whole = False
         self.streams = False
         self.tries = 0  # how often it was sent again
+        self.hops = 0  # and of these, because a node named another
         self.until = 0.0  # to be given up then; 0: was never sent again
+        self.caching = False  # what it reads is to be remembered by its node
 
     def feed(self, chunk: bytes) -> None:
         if self.streams:
@@ -72,16 +74,29 @@ class Part(PartCore):
             self.parts = None
             self._stream(chunk)
 
+    def push(self, frame: bytes) -> None:
+        place: Any = self.place
+        if isinstance(place, RunSlot):
+            place.push(frame)
+
     def fail(self, why: ProxyError, inside: bool) -> None:
-        if self.streams:
-            self.want = 0
-            self.router.owing -= 1
-            self.place.fail(why, True)
-        else:
+        if not self.streams:
             self.router.lost(self, why)
+            return
+        self.want = 0
+        self.router.owing -= 1
+        weave = self.weave
+        if weave is None:
+            self.place.fail(why, True)
+            return
+        weave.failed = True  # what comes for the others is nobody's
+        weave.first = self.next
+        self.place.fail(why, True)
+        weave._advance()
 
     def _is_first(self) -> bool:
-        return self.weave is None or self.weave.first is self
+        weave = self.weave
+        return weave is None or (weave.first is self and not weave.failed)
 
     def _stream(self, chunk: bytes) -> None:
         place = self.place
@@ -150,12 +165,13 @@ class Weave:
                 place.want -= part.count
                 place.feed(part.parts[0] if len(part.parts) == 1 else b"".join(part.parts))
             part = self.first
-        if part is not None and part.size > _STREAM_AT and part.count == 1 and not part.errors:
-            if part.want and part.parts is not None:
-                part.streams = True
-                chunk = b"".join(part.parts)
-                part.parts = None
-                part._stream(chunk)
+        if self.failed or part is None or part.errors:
+            return
+        if part.size > _STREAM_AT and part.count == 1 and part.want and part.parts is not None:
+            part.streams = True
+            chunk = b"".join(part.parts)
+            part.parts = None
+            part._stream(chunk)
 
     def replace(self, part: Part, others: list[Part]) -> None:
         """Put these in the place of a part."""
@@ -179,6 +195,7 @@ class RouterCore(Router):
     """Sends each request to the lane that has its hash slot."""
 
     def __init__(self, routes: RouteMap, owners: array[int]) -> None:
+        super().__init__()
         self.routes = routes  # PLAIN: commands with one key, which stands behind the name
         self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
         self.lanes: list[LaneCore] = []
