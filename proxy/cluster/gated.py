@@ -15,11 +15,14 @@ from ..hot.lane import LaneCore
 from ..hot.parts import Part, RouterCore
 from ..resp.kernel import RouteMap
 from ..upstream.lane import Lane
+from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
 
 
 class Front(Protocol):
     """The virtual lane that the requests come from."""
+
+    canaries: Canaries
 
     def lane_writable(self, lane: Lane | None) -> None: ...
     def freshen(self) -> None: ...
@@ -29,7 +32,7 @@ class Gated(RouterCore):
     """``held_max``: bytes in gates beyond which who sends one thing more there waits."""
 
     def __init__(self, routes: RouteMap, owners: array[int], front: Front, held_max: int) -> None:
-        super().__init__(routes, owners)
+        super().__init__(routes, owners, front.canaries.sent)
         self._front = front
         self._loop = asyncio.get_running_loop()
         self._held = 0  # bytes in gates

@@ -22,8 +22,12 @@ from ..upstream.ask import Done, Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from ..upstream.tracked import STANDS
+from .canary import Canaries
 from .cluster import Cluster, NodesOfKey
 from .router import Router
+
+# Seconds after which the map is looked at while a node says nothing.
+SOONER = (0.0, 0.25, 0.5, 0.75)
 
 
 class Ear:
@@ -35,6 +39,8 @@ class Ear:
         self.asked = False  # whether it stands, and has not answered
 
     def pushed(self, frame: bytes) -> None:
+        if self._front.canaries.heard(self.lane, frame):
+            return
         if self._front.listener is not None:
             self._front.listener.pushed(frame)
 
@@ -42,6 +48,7 @@ class Ear:
         self._front.ears_changed()
 
     def dropped(self) -> None:
+        self._front.canaries.forget()
         self._front.ears_changed()
         if self._front.listener is not None:
             self._front.listener.dropped()
@@ -60,10 +67,12 @@ class ClusterLane(Lane):
     ) -> None:
         super().__init__(number, key, *args, **more)
         self._cluster = cluster
+        self.canaries = Canaries(self._slot_left)
         nodes = NodesOfKey(cluster, key, planner)
         self._ours = Router(nodes, routes, cluster.owners, self, more["offline_max"])
         self.router = self._ours
         self._ears: list[Ear] = []
+        self._heard: dict[Lane, int] = {}  # at the last tick
         self._asked = False  # whether all nodes still answer for what was sent
         cluster.mapped.add(self)
 
@@ -99,6 +108,12 @@ class ClusterLane(Lane):
         trouble = self._cluster.watch.trouble
         if self.state is LaneState.CONNECTING and trouble:
             self._fail_offline(_down(trouble))
+        for lane in self._real():
+            if lane.owes and self._heard.get(lane) == lane.heard:
+                # It may be frozen: whether it is still who it was is known sooner by asking.
+                for pause in SOONER:
+                    self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
+        self._heard = {lane: lane.heard for lane in self._real()}
 
     def map_known(self) -> None:
         if self.state is not LaneState.CONNECTING:
@@ -124,6 +139,7 @@ class ClusterLane(Lane):
             lost[at].update(slot for slot, owner in enumerate(owners) if owner == at)
         for at, slots in lost.items():
             self._ours.move(slots, before[at], gone=at in gone)
+        self.canaries.forget(set[int]().union(*lost.values()))
         if lost and self.key.use is Use.TRACKED and self.listener is not None:
             # What stands of these slots was told of by nodes that have them no more.
             self.listener.dropped()
@@ -147,6 +163,12 @@ class ClusterLane(Lane):
             for ear in self._ears:
                 ear.lane.listener = ear
             self.ears_changed()
+
+    def _slot_left(self, slot: int) -> None:
+        """A node has lost a slot, of which something may stand in the near cache."""
+        self._cluster.refresh("a slot has left its node")
+        if self.listener is not None:
+            self.listener.dropped()
 
     def ears_changed(self) -> None:
         lanes = [ear.lane for ear in self._ears]

@@ -238,6 +238,9 @@ class Router(Gated):
     def freshen(self) -> None:
         self._front.freshen()
 
+    def canary(self, slot: int, lane: LaneCore) -> None:
+        self._front.canaries.send(slot, cast(Lane, lane))
+
     # --- Redirections -----------------------------------------------------------------------------
 
     def look(self, part: Part) -> None:

@@ -49,6 +49,7 @@ cdef class RouterCore(Router):
     cdef public list lanes
     cdef public dict gates
     cdef public Py_ssize_t owing
+    cdef unsigned char[:] canaries
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
     @cython.locals(part=Part, run=RunSlot)

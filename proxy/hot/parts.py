@@ -194,13 +194,15 @@ class Weave:
 class RouterCore(Router):
     """Sends each request to the lane that has its hash slot."""
 
-    def __init__(self, routes: RouteMap, owners: array[int]) -> None:
+    def __init__(self, routes: RouteMap, owners: array[int], canaries: bytearray) -> None:
         super().__init__()
         self.routes = routes  # PLAIN: commands with one key, which stands behind the name
         self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
         self.lanes: list[LaneCore] = []
         self.gates: dict[int, Any] = {}  # by hash slot: what must wait
         self.owing = 0  # replies
+        # By hash slot, whether what is kept of it is known to be told of when it moves.
+        self.canaries = canaries
 
     def _route(self, data: bytes, place: Slot) -> None:
         """Send whole requests, and have their place filled in order."""
@@ -281,6 +283,8 @@ class RouterCore(Router):
             place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
         else:
             lane = self.lanes[owner]
+            if not self.canaries[found]:
+                self.canary(found, lane)
             lane._send(data, place)
 
     # What cluster/ does.
@@ -288,6 +292,10 @@ class RouterCore(Router):
     def special(self, data: bytes, pos: int, found: int, place: Slot, weave: Weave) -> int:
         """Add the request at ``pos`` to the weave, which is none of one key whose lane is known;
         the offset behind it. ``found`` is its hash slot, -1 where it was not looked for."""
+        raise NotImplementedError
+
+    def canary(self, slot: int, lane: LaneCore) -> None:
+        """The first reply of the slot is on its way into the near cache."""
         raise NotImplementedError
 
     def choke(self, lane: LaneCore) -> None:

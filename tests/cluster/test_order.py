@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clusters import Cluster, _tags
 from tests.cluster.load import load
+from tests.clusters import Cluster, _tags
 from tests.servers import Process, nearhit, wait_for
 
 pytestmark = pytest.mark.waits
