@@ -30,12 +30,13 @@ def proxy(cluster: Cluster) -> Iterator[Process]:
 
 # The same proxy without what is tested: slots are neither watched nor polled.
 DEAF = """
+import sys, time
 import nearhit.proxy.cluster.canary as canary, nearhit.proxy.cluster.watch as watch
 canary.Canaries.send = lambda self, slot, lane: None
 watch.POLL = 60.0
-watch.Watch.refresh = lambda self, why, avoid=None: None
+refresh, deaf = watch.Watch.refresh, time.monotonic() + 3.0
+watch.Watch.refresh = lambda *args: refresh(*args) if time.monotonic() < deaf else None
 from nearhit.proxy.cli.main import main
-import sys
 sys.exit(main())
 """
 
@@ -150,7 +151,9 @@ def test_what_was_asked_for_elsewhere_is_not_kept(cluster: Cluster, proxy: Proce
     source.ask("SET", key, "1")
     move = cluster.move(SLOTS[0], target).begin().keys()
     for number in range(1, 20):
-        wait_for(lambda n=number: link.ask("GET", key) == b"$%d\r\n%d\r\n" % (len(str(n)), n), 2, "new")  # type: ignore[misc]
+        wait_for(
+            lambda n=number: link.ask("GET", key) == b"$%d\r\n%d\r\n" % (len(str(n)), n), 2, "new"
+        )  # type: ignore[misc]
         asking = Link(target.port)
         asking.send(command("ASKING") + command("SET", key, number + 1))
         assert asking.read(2) == [b"+OK\r\n"] * 2
@@ -171,6 +174,7 @@ def test_without_canary_and_poll_a_nil_would_stay(cluster: Cluster) -> None:
         try:
             link = Link(port)
             nil = key_in(SLOTS[1], b"n0")
+            time.sleep(3.5)
             fill(link, cluster.nodes[0])
             cluster.move(SLOTS[1], cluster.nodes[1]).begin().keys().finish()
             cluster.nodes[1].ask("SET", nil, "new")

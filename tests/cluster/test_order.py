@@ -84,7 +84,7 @@ def test_a_killed_primary_costs_what_was_in_flight(cluster: Cluster, proxy: Proc
         clients.requests,
         f"requests; primary after {took:.2f} s, longest {clients.longest():.2f} s,"
         f" {len(clients.errors)} errors",
-        set(reply for _, reply in clients.errors),
+        {reply for _, reply in clients.errors},
     )
     assert all(b"lost" in reply for _, reply in clients.errors)
     assert len(clients.errors) <= 16 * len(clients.clients)
@@ -107,7 +107,7 @@ def test_a_frozen_primary_is_given_up(cluster: Cluster, proxy: Process) -> None:
         clients.requests,
         f"requests; primary after {took:.2f} s, longest {clients.longest():.2f} s,"
         f" {len(clients.errors)} errors",
-        set(reply for _, reply in clients.errors),
+        {reply for _, reply in clients.errors},
     )
     assert all(b"lost" in reply for _, reply in clients.errors)
     assert len(clients.errors) <= 16 * len(clients.clients)

@@ -67,7 +67,7 @@ def maps_told(node: FakeNode) -> int:
 def test_a_moved_request_is_asked_again_at_its_new_owner(
     scripted: FakeCluster, client: Link
 ) -> None:
-    first, second, _ = scripted.nodes
+    second = scripted.nodes[1]
     hand_over(scripted, second)
     second.data[KEY] = b"v"
 
