@@ -57,6 +57,7 @@ class Cluster:
         self.patience = patience
         self.commands = commands
         self.owners: array[int] = array("h", [UNCOVERED]) * SLOTS
+        self.owners_before = self.owners[:]  # of the map before this one
         self.watch = Watch(seeds, self._ask, self._changed)
         self.mapped: set[Mapped] = set()
         self._pool_of = pool_of
@@ -147,6 +148,7 @@ class Cluster:
         self._primaries = [
             self.pool(shard.primary.host, shard.primary.port) for shard in new.shards
         ]
+        self.owners_before = self.owners[:]
         self.owners[:] = new.owners
         for each in list(self.mapped):
             each.map_changed(moved)

@@ -21,8 +21,10 @@ from ..upstream.lane import Lane
 
 # What everybody may say: its reply marks that all before it has been answered.
 MARK: Final = (b"HELLO",)
-# Seconds for what is in flight at the old node: one that is stopped answers late, or never.
+# Seconds for what is in flight at the old node: one that is stopped answers late, or never. Of one
+# that is primary no more, little: what it does when it wakes up is lost.
 DRAIN_MAX: Final = 1.0
+DRAIN_GONE: Final = 0.25
 
 
 class Gate:
@@ -56,13 +58,20 @@ class Gate:
         """It comes behind all that is here."""
         self._front.append(part)
 
+    def forget(self, part: Part) -> None:
+        """It does not wait any more."""
+        for parts in (self._back, self._front):
+            if part in parts:
+                parts.remove(part)
+
     def pause(self, seconds: float) -> None:
         """Do not open earlier than this."""
         self._until = max(self._until, self._loop.time() + seconds)
         self._look()
 
-    def behind(self, lane: Lane) -> None:
-        """Do not open before what is in flight there has been answered."""
+    def behind(self, lane: Lane, patience: float = DRAIN_MAX) -> None:
+        """Do not open before what is in flight there has been answered; the lane is given up when
+        it has said nothing for so many seconds."""
         if lane.state is not LaneState.READY or not lane.owes:
             self._look()
             return
@@ -76,13 +85,18 @@ class Gate:
                 self._marks -= 1
                 self._look()
 
-        def late() -> None:
-            if not answered:
-                self._gave_up(lane)  # which answers the mark too, with an error
-                passed(None)
+        def late(heard: int) -> None:
+            if answered:
+                return
+            if lane.state is LaneState.READY and (lane.paused or lane.heard != heard):
+                # A client does not read, or the replies before it are long: it is alive.
+                self._loop.call_later(patience, late, lane.heard)
+                return
+            self._gave_up(lane)  # which answers the mark too, with an error
+            passed(None)
 
         lane.ask(passed, *MARK)
-        self._loop.call_later(DRAIN_MAX, late)
+        self._loop.call_later(patience, late, lane.heard)
 
     def _look(self) -> None:
         if self._marks or self.closed:

@@ -11,17 +11,24 @@ tells of changes: ``tracking``. Owns no socket, and no request either: router.py
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from ..errors import ProxyError
+from ..errors import ProxyError, UpstreamDown
+from ..hot.answers import Slot
 from ..hot.lane import LaneCore, LaneState
 from ..resp.kernel import RouteMap
-from ..upstream.ask import Reply
+from ..upstream.ask import Done, Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
+from ..upstream.tracked import STANDS
+from .canary import Canaries
 from .cluster import Cluster, NodesOfKey
 from .planner import Planner
 from .router import Router
+
+# Seconds after which the map is looked at while a node says nothing.
+SOONER = (0.0, 0.25, 0.5, 0.75)
 
 
 class Ear:
@@ -30,9 +37,11 @@ class Ear:
     def __init__(self, front: ClusterLane, lane: Lane) -> None:
         self._front = front
         self.lane = lane
-        self.heard = -1
+        self.asked = False  # whether it stands, and has not answered
 
     def pushed(self, frame: bytes) -> None:
+        if self._front.canaries.heard(self.lane, frame):
+            return
         if self._front.listener is not None:
             self._front.listener.pushed(frame)
 
@@ -40,6 +49,7 @@ class Ear:
         self._front.ears_changed()
 
     def dropped(self) -> None:
+        self._front.canaries.forget()
         self._front.ears_changed()
         if self._front.listener is not None:
             self._front.listener.dropped()
@@ -58,9 +68,12 @@ class ClusterLane(Lane):
     ) -> None:
         super().__init__(number, key, *args, **more)
         self._cluster = cluster
-        self._ours = Router(NodesOfKey(cluster, key, planner), routes, cluster.owners, self)
+        self.canaries = Canaries(self._slot_left)
+        nodes = NodesOfKey(cluster, key, planner)
+        self._ours = Router(nodes, routes, cluster.owners, self, more["offline_max"])
         self.router = self._ours
         self._ears: list[Ear] = []
+        self._heard: dict[Lane, int] = {}  # at the last tick
         self._asked = False  # whether all nodes still answer for what was sent
         cluster.mapped.add(self)
 
@@ -84,6 +97,25 @@ class ClusterLane(Lane):
             if self._cluster.topology is not None:
                 self.map_known()
 
+    def send_later(self, data: bytes, slot: Slot) -> None:
+        trouble = self._cluster.watch.trouble
+        if self.state is LaneState.CONNECTING and trouble:
+            slot.fail(_down(trouble), False)  # no node that was named answers
+        else:
+            super().send_later(data, slot)
+
+    def tick(self) -> None:
+        super().tick()
+        trouble = self._cluster.watch.trouble
+        if self.state is LaneState.CONNECTING and trouble:
+            self._fail_offline(_down(trouble))
+        for lane in self._real():
+            if lane.owes and self._heard.get(lane) == lane.heard:
+                # It may be frozen: whether it is still who it was is known sooner by asking.
+                for pause in SOONER:
+                    self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
+        self._heard = {lane: lane.heard for lane in self._real()}
+
     def map_known(self) -> None:
         if self.state is not LaneState.CONNECTING:
             return
@@ -97,13 +129,19 @@ class ClusterLane(Lane):
     def map_changed(self, moved: set[int]) -> None:
         if self.state is not LaneState.READY:
             return
-        before = list(self._ours.lanes)
+        before, owners = self._ours.lanes, self._cluster.owners_before
         self._take_lanes()
-        now = self._ours.lanes
-        for lane in before:
-            if lane not in now or moved:
-                self._ours.move(moved, lane)
-        if moved and self.key.use is Use.TRACKED and self.listener is not None:
+        gone = {at for at, lane in enumerate(before) if lane not in self._ours.lanes}
+        lost: dict[int, set[int]] = {at: set() for at in gone}  # slots, by the old owner
+        for slot in moved:
+            if owners[slot] >= 0:
+                lost.setdefault(owners[slot], set()).add(slot)
+        for at in gone:
+            lost[at].update(slot for slot, owner in enumerate(owners) if owner == at)
+        for at, slots in lost.items():
+            self._ours.move(slots, before[at], gone=at in gone)
+        self.canaries.forget(set[int]().union(*lost.values()))
+        if lost and self.key.use is Use.TRACKED and self.listener is not None:
             # What stands of these slots was told of by nodes that have them no more.
             self.listener.dropped()
 
@@ -118,10 +156,20 @@ class ClusterLane(Lane):
         self._ours.lanes = list[LaneCore](lanes)
         if self.key.use is Use.TRACKED:
             known = {id(ear.lane): ear for ear in self._ears}
-            self._ears = [known.get(id(lane)) or Ear(self, lane) for lane in lanes]
+            self._ears = [
+                known.pop(id(lane)) if id(lane) in known else Ear(self, lane) for lane in lanes
+            ]
+            for old_ear in known.values():
+                old_ear.lane.listener = None
             for ear in self._ears:
                 ear.lane.listener = ear
             self.ears_changed()
+
+    def _slot_left(self, slot: int) -> None:
+        """A node has lost a slot, of which something may stand in the near cache."""
+        self._cluster.refresh("a slot has left its node")
+        if self.listener is not None:
+            self.listener.dropped()
 
     def ears_changed(self) -> None:
         lanes = [ear.lane for ear in self._ears]
@@ -145,31 +193,44 @@ class ClusterLane(Lane):
     def lose(self, why: str) -> None:
         """There is no connection to give up; those of the nodes end by themselves."""
 
+    def ask(self, done: Done, *args: bytes) -> None:
+        if args != STANDS or not self._ears:
+            super().ask(done, *args)
+            return
+        # Whether the lane stands is for each of its nodes to say: all of them are heard, or none.
+        left = len(self._ears)
+
+        def stands(ear: Ear, reply: Reply) -> None:
+            nonlocal left
+            ear.asked = False
+            left -= 1
+            if not left:
+                self.heard += 1
+                done(reply)
+
+        for ear in list(self._ears):
+            ear.asked = True
+            ear.lane.ask(partial(stands, ear), *args)
+
     def suspect_silent(self, why: str) -> None:
         """Some node has said nothing, though it was asked."""
         for ear in self._ears:
-            if ear.lane.heard == ear.heard:
+            if ear.asked:
                 self._cluster.pool_of_lane(ear.lane).suspected(ear.lane, why, hasty=True)
-
-    def tick(self) -> None:
-        super().tick()
-        # As if it had heard something, where all of its nodes have: TrackedLane asks otherwise.
-        quiet = [ear for ear in self._ears if ear.lane.heard == ear.heard]
-        for ear in self._ears:
-            ear.heard = ear.lane.heard
-        if self._ears and not quiet:
-            self.heard += 1
 
     # --- Freshness ----------------------------------------------------------------------------
 
     def freshen(self) -> None:
         """Ask every primary something: when all have answered, what stands in the near cache is as
         new as anything that was told before the asking."""
-        if not self._asked and self.tracking:
+        if not self._asked and self.tracking and self._ours.lanes:
             self._asked = True
             self.call_soon(self._ask_all)
 
     def _ask_all(self) -> None:
+        if not self._ours.lanes:
+            self._asked = False
+            return
         self.sent += 1
         number, left, failed = self.sent, len(self._ours.lanes), False
 
@@ -188,9 +249,10 @@ class ClusterLane(Lane):
 
     # --- Flow control -------------------------------------------------------------------------
 
-    def lane_writable(self, lane: Lane) -> None:
-        if self.choked and not any(lane.choked for lane in self._ours.lanes):
-            self._unchoke()
+    def lane_writable(self, lane: Lane | None) -> None:
+        """Some node takes more, or a gate has opened; who waits for another one waits again after
+        its next request."""
+        self._unchoke()
 
     def _real(self) -> list[Lane]:
         return [lane for lane in self._ours.lanes if isinstance(lane, Lane)]
@@ -219,3 +281,9 @@ class ClusterLane(Lane):
 
     def carry_heavy(self) -> None:
         """Which of the nodes it is that brings them is not known here."""
+
+
+def _down(trouble: str) -> UpstreamDown:
+    """What is wrong with the last node asked, which may say so in these words already."""
+    where, _, why = trouble.partition(str(UpstreamDown("")))
+    return UpstreamDown(why or where)

@@ -38,6 +38,14 @@ class ClusterLanes(Lanes):
         return sum(map(len, self._cluster.pools))
 
     @property
+    def slots_told(self) -> int:
+        """How many slots have a canary; -1: some server refuses them."""
+        canaries = [
+            lane.canaries for lane in self._shared.values() if isinstance(lane, ClusterLane)
+        ]
+        return -1 if any(each.refused for each in canaries) else sum(map(len, canaries))
+
+    @property
     def silent(self) -> bool:
         return False
 

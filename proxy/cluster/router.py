@@ -1,7 +1,7 @@
 """Requests for a cluster, each to the node that has its keys, and what to do with redirections.
 
-    special ─ one key, slot on the move ─▶ Gate          look ─ MOVED ─▶ Gate, then the new owner
-              keys of one slot ─────────▶ its node              ASK ───▶ ASKING and the request, there
+    special ─ one key, slot on the move ─▶ Gate          look ─ MOVED ─▶ Gate, then new owner
+              keys of one slot ─────────▶ its node            ASK ──▶ ASKING and it, there
               keys of several ──────────▶ Gathering             TRYAGAIN, CLUSTERDOWN ... ─▶ later
               none ─────────────────────▶ where the table says
                                                         lost ─ not sent, or a read ─▶ again
@@ -13,24 +13,25 @@ them: any client can forge one with EVAL."""
 
 from __future__ import annotations
 
-import asyncio
+import random
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, cast
 
-from ..errors import ProxyError, UpstreamDown
+from ..errors import ProxyError, UpstreamDown, UpstreamRefused
 from ..hot.answers import RunSlot, Slot
-from ..hot.fills import CACHING
+from ..hot.fills import CACHING, NOT_TRACKED, FillSlot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.many import ManySlot
-from ..hot.parts import Part, RouterCore, Weave
-from ..resp.kernel import Cutter, RouteMap, split
+from ..hot.parts import Part, Weave
+from ..resp.kernel import Cutter, RouteMap, hash_slot, split
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
-from .gates import Gate
+from .gated import Front, Gated
+from .pieces import Gathering, cut, probe_of, requests_of
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
-from .topology import UNCOVERED
+from .topology import SLOTS, UNCOVERED
 
 # Seconds between two looks whether a cluster that cannot answer can.
 LATER_S: Final = 0.05
@@ -38,10 +39,12 @@ LATER_S: Final = 0.05
 HOPS_MAX: Final = 8
 HOP_S: Final = 0.002  # doubled for each hop
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
+# Part.hash_slot of what asks one node, which nobody else can answer for.
+THIS_NODE: Final = -2
+_HIDDEN: Final = (b"-MOVED", b"-ASK", b"-TRYAGAIN")
 # What a client gets where a slot is on its way for longer than anybody waits.
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
-_SCRIPTS: Final = (b"EVAL", b"FCALL")  # and what begins so
 # What stands for the two replies that would say how long a value may be kept.
 _NOT_KEPT: Final = b"-TRYAGAIN\r\n-TRYAGAIN\r\n"
 
@@ -75,25 +78,21 @@ class Nodes(Protocol):
         ...
 
 
-class Front(Protocol):
-    """The virtual lane that the requests come from."""
-
-    choked: bool
-
-    def lane_writable(self, lane: Lane) -> None: ...
-    def freshen(self) -> None: ...
-
-
-class Router(RouterCore):
+class Router(Gated):
     """The requests of one LaneKey. ``lanes`` are cluster.py's to set, in the order of the map."""
 
-    def __init__(self, nodes: Nodes, routes: RouteMap, owners: array[int], front: Front) -> None:
-        super().__init__(routes, owners)
-        self._front = front
+    def __init__(
+        self,
+        nodes: Nodes,
+        routes: RouteMap,
+        owners: array[int],
+        front: Front,
+        held_max: int = 1 << 24,
+    ) -> None:
+        super().__init__(routes, owners, front, held_max)
         self.nodes = nodes
         self._whose = owners
-        self._loop = asyncio.get_running_loop()
-        self._turn = 0  # whose turn it is to answer what anybody can
+        self._turn = random.randrange(SLOTS)  # who answers what anybody can
         self._caching = False  # what is asked next is to be remembered by its node
 
     def __repr__(self) -> str:
@@ -126,7 +125,9 @@ class Router(RouterCore):
             case Said(reply):
                 self._say(reply, place, weave)
             case Spread(pieces, merge):
-                gathering = Gathering(self, self._child(request, place, weave), len(pieces), merge)
+                gathering = Gathering(
+                    self, self, self._child(request, place, weave), len(pieces), merge
+                )
                 for at, (slot, piece) in enumerate(pieces):
                     self._to_slot(slot, gathering.part(at, piece))
             case Everywhere(replicas, merge):
@@ -141,9 +142,18 @@ class Router(RouterCore):
         if not lanes:
             self._give(part, _NOT_SERVED)
             return
-        gathering = Gathering(self, part, len(lanes), merge)
+        gathering = Gathering(self, self, part, len(lanes), merge)
         for at, lane in enumerate(lanes):
-            self._send(gathering.part(at, request), lane)
+            piece = gathering.part(at, request)
+            piece.hash_slot = self._slot_at(lane)
+            self._send(piece, lane)
+
+    def _slot_at(self, lane: LaneCore) -> int:
+        """A slot that its node has: whoever has that later answers for what the node had."""
+        try:
+            return self._whose.index(self.lanes.index(lane))
+        except ValueError:
+            return THIS_NODE
 
     def _child(self, request: bytes, place: Slot, weave: Weave) -> Part:
         part = Part(self, place, request, 1)
@@ -175,22 +185,31 @@ class Router(RouterCore):
         """All pieces of a request are answered."""
         self._give(whole, reply)
 
-    # --- Sending ------------------------------------------------------------------------------------
+    # --- Sending ----------------------------------------------------------------------------------
 
-    def _send(self, part: Part, lane: LaneCore) -> None:
+    def _send(self, part: Part, lane: LaneCore, *, asking: bool = False) -> None:
         part.want, part.errors, part.parts, part.size = 1, 0, None, 0
         part.lane = lane
         if self._caching:
             self._caching = False
+            part.caching = True
+        if part.caching and not asking:
             lane.send(CACHING, AskSlot(drop))
+        if asking:
+            lane.send(ASKING, AskSlot(drop))
         lane.send(part.data, part)
+        if lane.choked:
+            self.choke(lane)
 
     def _to_slot(self, slot: int, part: Part) -> None:
         part.hash_slot = slot
-        gate = self.gates.get(slot)
-        if gate is not None:
-            self._caching = False  # what is sent later is not to be kept
-            gate.wait(part)
+        if slot in self.gates:
+            part.caching = part.caching or self._caching
+            self._caching = False
+            self._wait(part)
+            return
+        if self._closed is not None:
+            self._fail(part, self._closed)
             return
         owner = self._whose[slot]
         if owner == UNCOVERED:
@@ -200,12 +219,17 @@ class Router(RouterCore):
             self._send(part, self.lanes[owner])
 
     def _anywhere(self, part: Part) -> None:
+        if self._closed is not None:
+            self._fail(part, self._closed)
+            return
         lanes = [lane for lane in self.lanes if lane.state is LaneState.READY] or self.lanes
         if not lanes:
             self._give(part, _NOT_SERVED)
             return
-        self._turn = (self._turn + 1) % len(lanes)
-        self._send(part, lanes[self._turn])
+        # By its first word: of two PUBLISH to one channel at two nodes, either may come first.
+        words, _ = split(part.data, 0)
+        turn = hash_slot(words[1]) if words is not None and len(words) > 1 else self._turn
+        self._send(part, lanes[turn % len(lanes)])
 
     def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
         cutter, pos = Cutter(True), 0
@@ -217,29 +241,70 @@ class Router(RouterCore):
         return data[pos:]
 
     def choke(self, lane: LaneCore) -> None:
-        self._front.choked = True
-        cast(Lane, lane).waiting_for_room.append(cast(Any, self._front))
+        self.choked = True
+        waiting: list[Any] = cast(Lane, lane).waiting_for_room
+        if self._front not in waiting:
+            waiting.append(self._front)
 
     def freshen(self) -> None:
         self._front.freshen()
 
-    # --- Redirections -------------------------------------------------------------------------------
+    def canary(self, slot: int, lane: LaneCore) -> None:
+        self._front.canaries.send(slot, cast(Lane, lane))
+
+    # --- Redirections -----------------------------------------------------------------------------
 
     def look(self, part: Part) -> None:
         assert part.parts is not None
-        replies = _cut(b"".join(part.parts), part.count)
-        self._sort_out(part, [(reply, redirect(reply)) for reply in replies])
+        replies = [(reply, redirect(reply)) for reply in cut(b"".join(part.parts), part.count)]
+        if part.count == 1 and replies[0][1] is not None:
+            probe = probe_of(part.data)
+            if probe is not None:
+                self._doubt(part, probe, replies[0][0])
+                return
+        self._sort_out(part, replies)
+
+    def _doubt(self, part: Part, probe: bytes, reply: bytes) -> None:
+        """A script has answered as a node does that does not have its keys. Where it is the script
+        that says so it has run, and is not run again."""
+        slot, lane = part.hash_slot, cast(Lane, part.lane)
+        if not probe or slot < 0:
+            self._give(part, reply)
+            return
+
+        def told(answer: Reply) -> None:
+            found = redirect(answer) if isinstance(answer, bytes) else None
+            if part.whole:  # the gate was closed
+                return
+            if found is not None and found.kind is not Kind.ASK:
+                self._retry(part, found, reply)
+                return
+            self._leave(part)
+            if found is not None:
+                self._later(part, found, reply)
+            elif isinstance(answer, bytes):
+                self._give(part, reply)
+            else:
+                self._fail(part, answer)
+
+        self._go_back(part)
+        lane.send(probe, AskSlot(told))
+        self._gate(slot).behind(lane)
 
     def lost(self, part: Part, why: ProxyError) -> None:
         text = b"".join(part.parts or ())
-        replies = [(reply, redirect(reply)) for reply in _cut(text, part.count - part.want)]
+        replies = [(reply, redirect(reply)) for reply in cut(text, part.count - part.want)]
         self.nodes.refresh("a connection was lost")
         part.want = 0
         if isinstance(why, UpstreamDown) and part.until and self._loop.time() > part.until:
             self._fail(part, why)  # it has waited for long enough
             return
-        requests = _requests(part)[len(replies) :]
-        again = [not why.outcome_unknown or self._asks_again(part, one) for one in requests]
+        requests = requests_of(part)[len(replies) :]
+        refused = isinstance(why, UpstreamRefused)  # nor would it be let in the next time
+        again = [
+            not refused and (not why.outcome_unknown or self._asks_again(part, one))
+            for one in requests
+        ]
         if not all(again) and (part.count == 1 or not isinstance(part.place, RunSlot)):
             self._fail(part, why)
             return
@@ -247,15 +312,21 @@ class Router(RouterCore):
         self._sort_out(part, replies)
 
     def _asks_again(self, part: Part, request: bytes) -> bool:
-        """Whether a request whose outcome is unknown changes nothing; once."""
+        """Whether a request whose outcome is unknown changes nothing."""
         words, _ = split(request, 0)
-        return part.tries == 0 and words is not None and self.nodes.reads(words[0].upper())
+        return words is not None and self.nodes.reads(words[0].upper())
 
     def _fail(self, part: Part, why: ProxyError) -> None:
         weave, place = part.weave, part.place
         if weave is None:
+            part.whole = True
             self.owing -= part.count
             place.fail(why, False)
+        elif weave.first is part and part.next is None and place.want == part.count:
+            # All that the place waits for: it may have words of its own for that.
+            weave.failed = True
+            place.fail(why, False)
+            part.finish(why.line)
         elif isinstance(place, RunSlot):
             part.finish(why.line)
         else:
@@ -287,12 +358,13 @@ class Router(RouterCore):
         pieces: list[Part] = []
         later: list[tuple[Part, Redirect, bytes]] = []
         for at, (request, (reply, redirected)) in enumerate(
-            zip(_requests(part), replies, strict=True)
+            zip(requests_of(part), replies, strict=True)
         ):
             piece = Part(self, part.place, request, 1)
             piece.session, piece.flat = part.session, part.flat
             piece.reads = part.reads and (part.marks is None or part.marks[at])
             piece.lane, piece.tries, piece.until = part.lane, part.tries, part.until
+            piece.hops = part.hops
             pieces.append(piece)
             if redirected is None:
                 piece.want, piece.parts, piece.whole = 0, [reply], True
@@ -304,137 +376,74 @@ class Router(RouterCore):
 
     def _later(self, part: Part, redirected: Redirect, reply: bytes) -> None:
         """Ask again for a single request, where and when the server's word says."""
+        if self._closed is not None:
+            self._fail(part, self._closed)
+            return
+        if type(part.place) is FillSlot:
+            # What comes by way of another node, or later, is not what the server tracks.
+            part.place.fill.ttl_ms = NOT_TRACKED
+        slot, was = self._slot_of(part), part.lane
+        if (
+            redirected.kind is Kind.ASK
+            and slot not in self.gates
+            and self._counts(part, redirected)
+        ):
+            lane = self.nodes.lane_at(self._host(redirected, was), redirected.port)
+            if lane is not None:
+                self._send(part, lane, asking=True)
+                return
+        if slot < 0:
+            if not self._counts(part, redirected):
+                self._give(part, reply)
+            elif slot == THIS_NODE and was is not None:
+                self._loop.call_later(LATER_S, self._send, part, was)
+            else:
+                self._loop.call_later(LATER_S, self._anywhere, part)
+            return
+        stands = slot in self.gates
+        self._go_back(part)
+        if not stands and was is not None:
+            self._gate(slot).behind(cast(Lane, was))
+        self._retry(part, redirected, reply)
+
+    def _retry(self, part: Part, redirected: Redirect, reply: bytes) -> None:
+        """It is in its slot's gate, which opens soon, or it is given up."""
+        slot, kind = part.hash_slot, redirected.kind
+        gate = self._gate(slot)
+        if kind is Kind.MOVED:
+            if redirected.slot != slot or not self.nodes.follow(
+                slot, self._host(redirected, part.lane), redirected.port
+            ):
+                self.nodes.refresh("MOVED to an unknown node")
+                kind, redirected = Kind.LATER, LATER
+        elif kind is Kind.ASK:
+            kind = Kind.AGAIN  # others wait before it, or nobody knows that node
+        else:
+            self.nodes.refresh(reply[:20].decode("latin-1").strip())
+        if not self._counts(part, redirected):
+            self._leave(part)
+            self._give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
+        gate.pause(_pause(kind, part.hops if kind is not Kind.LATER else 0))
+
+    def _counts(self, part: Part, redirected: Redirect) -> bool:
+        """Count a further try; whether there may be one."""
         now = self._loop.time()
         part.tries += 1
         part.until = part.until or now + self.nodes.patience
-        slot = self._slot_of(part)
-        hops = redirected.kind is not Kind.LATER
-        if now > part.until or (hops and part.tries > HOPS_MAX):
-            self._give(part, TRYAGAIN if hops else reply)
-            return
-        was = part.lane
-        if redirected.kind is Kind.ASK:
-            lane = self.nodes.lane_at(self._host(redirected, was), redirected.port)
-            if lane is not None:
-                lane.send(ASKING, AskSlot(drop))
-                self._send(part, lane)
-                return
-            self.nodes.refresh("ASK to an unknown node")
-        elif redirected.kind is Kind.MOVED:
-            if not self._believed(part, redirected, slot):
-                self.nodes.refresh("MOVED to an unknown node")
-                redirected = LATER
-        elif redirected.kind is Kind.LATER:
-            self.nodes.refresh(reply[:20].decode("latin-1").strip())
-        pause = _pause(redirected.kind, part.tries)
-        if slot < 0:
-            self._loop.call_later(pause, self._anywhere, part)
-            return
-        stands = slot in self.gates
-        gate = self._gate(slot)
-        gate.redirected(part)
-        if not stands and was is not None:
-            gate.behind(cast(Lane, was))
-        gate.pause(pause)
+        part.hops = 0 if redirected.kind is Kind.LATER else part.hops + 1
+        return now <= part.until and part.hops <= HOPS_MAX
 
     def _host(self, redirected: Redirect, was: LaneCore | None) -> str:
         return redirected.host or (cast(Lane, was).host if was is not None else "")
 
-    def _believed(self, part: Part, redirected: Redirect, slot: int) -> bool:
-        """Whether a MOVED is followed: never one that a script may have made up."""
-        words, _ = split(part.data, 0)
-        if redirected.slot != slot or words is None or words[0].upper().startswith(_SCRIPTS):
-            return False
-        return self.nodes.follow(slot, self._host(redirected, part.lane), redirected.port)
-
     def _slot_of(self, part: Part) -> int:
-        if part.hash_slot < 0:
+        if part.hash_slot == -1:
             part.hash_slot = self.routes.hash_slot(part.data, 0)
         return part.hash_slot
 
-    # --- Gates --------------------------------------------------------------------------------------
 
-    def _gate(self, slot: int) -> Gate:
-        gate: Gate | None = self.gates.get(slot)
-        if gate is None:
-            gate = self.gates[slot] = Gate([slot], self._opened, self._gave_up)
-        return gate
-
-    def move(self, slots: set[int], was: LaneCore) -> None:
-        """These slots have another owner; what is in flight at the old one is answered first."""
-        lane = cast(Lane, was)
-        slots = slots - self.gates.keys()
-        if slots and lane.owes:
-            gate = Gate(slots, self._opened, self._gave_up)
-            self.gates.update(dict.fromkeys(slots, gate))
-            gate.behind(lane)
-
-    def _opened(self, gate: Gate) -> None:
-        for slot in gate.slots:
-            del self.gates[slot]
-        for part in gate.taken():
-            self._to_slot(part.hash_slot, part)
-
-    def _gave_up(self, lane: Lane) -> None:
-        """What is in flight there is not answered: late replies are nobody's."""
-        lane.lose("the slot has moved, and its old node does not answer")
-
-    def close(self, why: ProxyError) -> None:
-        """Nothing is sent any more: what waits is failed."""
-        gates = {id(gate): gate for gate in self.gates.values()}
-        self.gates.clear()
-        for gate in gates.values():
-            for part in gate.close():
-                self._fail(part, why)
-
-
-class Gathering:
-    """Several requests that stand for one: when all are answered, the one has its answer."""
-
-    def __init__(self, router: Router, whole: Part, count: int, merge: Merge) -> None:
-        self._router = router
-        self._whole = whole
-        self._replies: list[bytes] = [b""] * count
-        self._left = count
-        self._merge = merge
-        router.owing += count
-
-    def part(self, at: int, request: bytes) -> Part:
-        """The place of one of them."""
-
-        def done(reply: Reply) -> None:
-            self._replies[at] = reply if isinstance(reply, bytes) else reply.line
-            self._left -= 1
-            if not self._left:
-                self._router.gathered(self._whole, self._merge(self._replies))
-
-        return Part(self._router, AskSlot(done), request, 1)
-
-
-def _pause(kind: Kind, tries: int) -> float:
+def _pause(kind: Kind, hops: int) -> float:
     """Seconds before a request is sent again; the first hop costs none."""
     if kind is Kind.LATER:
         return LATER_S
-    return HOP_S * (1 << max(0, tries - 2)) if tries > 1 or kind is Kind.AGAIN else 0.0
-
-
-def _cut(text: bytes, count: int) -> list[bytes]:
-    """So many whole replies."""
-    cutter, pos, replies = Cutter(), 0, list[bytes]()
-    for _ in range(count):
-        end = cutter.cut(text, pos, 1)
-        replies.append(text[pos:end])
-        pos = end
-    return replies
-
-
-def _requests(part: Part) -> list[bytes]:
-    """The requests of a part, one by one."""
-    if part.count == 1:
-        return [part.data]
-    cutter, pos, requests = Cutter(True), 0, list[bytes]()
-    for _ in range(part.count):
-        end = cutter.cut(part.data, pos, 1)
-        requests.append(part.data[pos:end])
-        pos = end
-    return requests
+    return HOP_S * (1 << max(0, hops - 2)) if hops > 1 or kind is Kind.AGAIN else 0.0

@@ -43,6 +43,9 @@ class PartCore(RunSlot):
 class Router:
     """What takes the requests of a lane that stands for the lanes of several servers (parts.py)."""
 
+    def __init__(self) -> None:
+        self.choked = False  # what was sent last met a lane that takes no more for now
+
     def _route(self, data: bytes, place: Slot) -> None:
         raise NotImplementedError
 
@@ -84,7 +87,10 @@ class LaneCore:
         if self.router is not None:
             if self.paused:
                 self.resume_reading()
+            self.router.choked = False
             self.router._route(data, slot)
+            # Its own sender waits, and nobody whose requests go to other nodes.
+            self.choked = self.router.choked
             return
         # One write per loop turn carries what all sessions sent: this is what cuts the upstream's
         # CPU to a third (tests.bench, upstream column at P=1).
@@ -187,6 +193,9 @@ class LaneCore:
         while pos < end and want:
             read = marks[count - want]
             pos = cutter.cut(data, pos, 1, False)
+            if cutter.errors and isinstance(run, PartCore):
+                part = run
+                part.errors += 1
             if read:
                 turn.hits += cutter.bulks
                 turn.misses += cutter.nulls

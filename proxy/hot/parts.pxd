@@ -24,9 +24,11 @@ cdef class Part(PartCore):
     cdef public bint whole
     cdef public bint streams
     cdef public int tries
+    cdef public int hops
     cdef public double until
     cdef public Fill fill
     cdef public bint cuts
+    cdef public bint caching
     cpdef feed(self, bytes chunk)
     cdef bint _may_stream(self) except -1
     cdef bint _is_first(self) except -1
@@ -55,6 +57,7 @@ cdef class RouterCore(Router):
     cdef public dict gates
     cdef public Py_ssize_t owing
     cdef public Fill filling
+    cdef unsigned char[:] canaries
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
     @cython.locals(part=Part, run=RunSlot)

@@ -52,9 +52,11 @@ class Part(PartCore):
         self.whole = False
         self.streams = False
         self.tries = 0  # how often it was sent again
+        self.hops = 0  # and of these, because a node named another
         self.until = 0.0  # to be given up then; 0: was never sent again
         self.fill: Fill | None = None  # what its reply would be kept by, if it is not redirected
         self.cuts = type(place) is GetOrSetRun
+        self.caching = False  # what it reads is to be remembered by its node
 
     def feed(self, chunk: bytes) -> None:
         if self.streams:
@@ -76,13 +78,25 @@ class Part(PartCore):
             self.parts = None
             self._stream(chunk)
 
+    def push(self, frame: bytes) -> None:
+        place: Any = self.place
+        if isinstance(place, RunSlot):
+            place.push(frame)
+
     def fail(self, why: ProxyError, inside: bool) -> None:
-        if self.streams:
-            self.want = 0
-            self.router.owing -= 1
-            self.place.fail(why, True)
-        else:
+        if not self.streams:
             self.router.lost(self, why)
+            return
+        self.want = 0
+        self.router.owing -= 1
+        weave = self.weave
+        if weave is None:
+            self.place.fail(why, True)
+            return
+        weave.failed = True  # what comes for the others is nobody's
+        weave.first = self.next
+        self.place.fail(why, True)
+        weave._advance()
 
     def _may_stream(self) -> bool:
         """Whether it is one large reply that is an answer, and not whole yet."""
@@ -90,7 +104,8 @@ class Part(PartCore):
         return large and self.want > 0 and not self.cuts
 
     def _is_first(self) -> bool:
-        return self.weave is None or self.weave.first is self
+        weave = self.weave
+        return weave is None or (weave.first is self and not weave.failed)
 
     def _stream(self, chunk: bytes) -> None:
         place = self.place
@@ -164,7 +179,9 @@ class Weave:
             if not self.failed and part.count:
                 part._hand_on(place)
             part = self.first
-        if part is not None and part.parts is not None and part._may_stream():
+        if self.failed or part is None or part.errors:
+            return
+        if part.parts is not None and part._may_stream():
             part.streams = True
             chunk = b"".join(part.parts)
             part.parts = None
@@ -191,13 +208,16 @@ class Weave:
 class RouterCore(Router):
     """Sends each request to the lane that has its hash slot."""
 
-    def __init__(self, routes: RouteMap, owners: array[int]) -> None:
+    def __init__(self, routes: RouteMap, owners: array[int], canaries: bytearray) -> None:
+        super().__init__()
         self.routes = routes  # PLAIN: commands with one key, which stands behind the name
         self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
         self.lanes: list[LaneCore] = []
         self.gates: dict[int, Any] = {}  # by hash slot: what must wait
         self.owing = 0  # replies
         self.filling: Fill | None = None  # its value is asked for next
+        # By hash slot, whether what is kept of it is known to be told of when it moves.
+        self.canaries = canaries
 
     def _route(self, data: bytes, place: Slot) -> None:
         """Send whole requests, and have their place filled in order."""
@@ -286,6 +306,8 @@ class RouterCore(Router):
             place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
         else:
             lane = self.lanes[owner]
+            if not self.canaries[found]:
+                self.canary(found, lane)
             lane._send(data, place)
 
     def _fill_slot(self, data: bytes, place: FillSlot) -> None:
@@ -304,6 +326,8 @@ class RouterCore(Router):
         part = Part(self, place, data, 3)
         part.fill = place.fill
         part.lane = lane = self.lanes[owner]
+        if not self.canaries[found]:
+            self.canary(found, lane)
         lane._send(data, part)
         if lane.choked:
             self.choke(lane)
@@ -318,6 +342,10 @@ class RouterCore(Router):
     def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
         """An MGET with questions of how long its values may be kept: its keys are in many slots,
         and nothing of it is kept. The MGET alone."""
+        raise NotImplementedError
+
+    def canary(self, slot: int, lane: LaneCore) -> None:
+        """The first reply of the slot is on its way into the near cache."""
         raise NotImplementedError
 
     def choke(self, lane: LaneCore) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sized
 
 from ..bounds import WaitingRoom
+from ..cluster.lanes import ClusterLanes
 from ..hot.answers import Turn
 from ..near.cache import NearCache
 from ..resp.kernel import COMPILED
@@ -65,6 +66,11 @@ def read_master(stats: Stats, master: Master) -> None:
     """What Sentinels tell."""
     stats.gauge("sentinels", lambda: master.listening.hearing)
     stats.counter("master_moves", lambda: master.dial.moves)
+
+
+def read_cluster(stats: Stats, lanes: ClusterLanes) -> None:
+    """What is known of the slots that stand in the near cache."""
+    stats.gauge("near_slots", lambda: lanes.slots_told)
 
 
 def read_rooms(stats: Stats, *, loads: WaitingRoom, locks: WaitingRoom) -> None:

@@ -229,6 +229,8 @@ def wire(
     context.holding.seconds = config.hold_writes_on_failover
     if master is not None:
         _follow(master, context, stats)
+    if isinstance(lanes, ClusterLanes):
+        gauges.read_cluster(stats, lanes)
     parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts

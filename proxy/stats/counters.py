@@ -78,6 +78,11 @@ ROWS: Final = (
     Row("near_bypass_fills", Kind.COUNTER, "Times reads began to pass: what is kept changes."),
     Row("sentinels", Kind.GAUGE, "Sentinels whose events are heard."),
     Row("master_moves", Kind.COUNTER, "Times the master became another."),
+    Row(
+        "near_slots",
+        Kind.GAUGE,
+        "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
+    ),
 )
 
 # What a gauge says that nobody has been given yet.

@@ -65,6 +65,11 @@ class FakeNode(Fake):
         in upper case."""
         self._script[key_or_command].extend(said)
 
+    @property
+    def script_left(self) -> int:
+        """Answers that were not given yet."""
+        return sum(map(len, self._script.values()))
+
     def owner(self, slot: int) -> FakeNode:
         return next(node for end, node in self.owners if slot < end)
 
@@ -79,8 +84,9 @@ class FakeNode(Fake):
     def _answer(self, connection: Connection, words: list[bytes]) -> bytes | None:
         name = words[0].upper()
         if name == b"HELLO":
-            connection.state["resp"] = int(words[1])
-            return reply({"id": 7, "proto": int(words[1])}, int(words[1]))
+            resp = int(words[1]) if len(words) > 1 else connection.state.get("resp", 2)
+            connection.state["resp"] = resp
+            return reply({"id": 7, "proto": resp}, resp)
         resp = 3 if connection.state.get("resp") == 3 else 2
         if name == b"CLUSTER":
             return self._about(words[1].upper(), resp)

@@ -1,0 +1,115 @@
+"""The gates of a router: which slots are on the move, what waits for them, and how much that is.
+
+A gate stands from the first redirection of a slot, or from the change of its owner, until what was
+in flight at the old node is answered (gates.py). Where what opens a gate goes is router.py's."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from typing import Protocol, cast
+
+from ..errors import ProxyError, UpstreamDown
+from ..hot.answers import Slot
+from ..hot.lane import LaneCore
+from ..hot.parts import Part, RouterCore
+from ..resp.kernel import RouteMap
+from ..upstream.lane import Lane
+from .canary import Canaries
+from .gates import DRAIN_GONE, DRAIN_MAX, Gate
+
+
+class Front(Protocol):
+    """The virtual lane that the requests come from."""
+
+    canaries: Canaries
+
+    def lane_writable(self, lane: Lane | None) -> None: ...
+    def freshen(self) -> None: ...
+
+
+class Gated(RouterCore):
+    """``held_max``: bytes in gates beyond which who sends one thing more there waits."""
+
+    def __init__(self, routes: RouteMap, owners: array[int], front: Front, held_max: int) -> None:
+        super().__init__(routes, owners, front.canaries.sent)
+        self._front = front
+        self._loop = asyncio.get_running_loop()
+        self._held = 0  # bytes in gates
+        self._held_max = held_max
+        self._closed: ProxyError | None = None
+
+    def _gate(self, slot: int) -> Gate:
+        gate: Gate | None = self.gates.get(slot)
+        if gate is None:
+            gate = self.gates[slot] = Gate([slot], self._opened, self._gave_up)
+        return gate
+
+    def _wait(self, part: Part) -> None:
+        """Its slot is on the move: behind all that is there."""
+        self._gate(part.hash_slot).wait(part)
+        self._held += len(part.data)
+        if self._held > self._held_max:
+            self.choked = True
+
+    def _go_back(self, part: Part) -> None:
+        """It was sent before its slot's gate stood: before what came since."""
+        self._gate(part.hash_slot).redirected(part)
+        self._held += len(part.data)
+
+    def _leave(self, part: Part) -> None:
+        """It waits no more."""
+        self._gate(part.hash_slot).forget(part)
+        self._held -= len(part.data)
+
+    def move(self, slots: set[int], was: LaneCore, *, gone: bool = False) -> None:
+        """These slots, which were this lane's, have another owner; what is in flight at the old one
+        is answered first, and what waits for its connection waits for the new one instead.
+        ``gone``: the old one has no slots any more."""
+        lane = cast(Lane, was)
+        unsent = lane.offline.take()
+        lane.offline.put_back([one for one in unsent if not self._is_ours(one[1])])
+        for _, slot in unsent:
+            if self._is_ours(slot):
+                slot.fail(UpstreamDown("its slots have moved"), False)
+        slots = slots - self.gates.keys()
+        if slots and lane.owes:
+            gate = Gate(slots, self._opened, self._gave_up)
+            self.gates.update(dict.fromkeys(slots, gate))
+            gate.behind(lane, DRAIN_GONE if gone else DRAIN_MAX)
+
+    def _is_ours(self, slot: Slot) -> bool:
+        return isinstance(slot, Part) and slot.router is self
+
+    def _opened(self, gate: Gate) -> None:
+        for slot in gate.slots:
+            del self.gates[slot]
+        parts = gate.taken()
+        self._held -= sum(len(part.data) for part in parts)
+        for part in parts:
+            self._to_slot(part.hash_slot, part)
+        if self._held <= self._held_max:
+            self._front.lane_writable(None)
+
+    def _gave_up(self, lane: Lane) -> None:
+        """What is in flight there is not answered: late replies are nobody's."""
+        lane.lose("the slot has moved, and its old node does not answer")
+
+    def close(self, why: ProxyError) -> None:
+        """Nothing is sent any more: what waits is failed."""
+        self._closed = why
+        self._held = 0
+        gates = {id(gate): gate for gate in self.gates.values()}
+        self.gates.clear()
+        for gate in gates.values():
+            for part in gate.close():
+                self._fail(part, why)
+
+    # What router.py does.
+
+    def _to_slot(self, slot: int, part: Part) -> None:
+        """Send it to whoever has the slot now."""
+        raise NotImplementedError
+
+    def _fail(self, part: Part, why: ProxyError) -> None:
+        raise NotImplementedError

@@ -1,0 +1,327 @@
+"""Requests for three nodes: who gets which, and what becomes of redirections and lost replies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from nearhit.proxy.cluster.plans import Everywhere, Said, Spread
+from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN
+from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.hot.fills import NOT_TRACKED, Fill, FillSlot
+from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.resp.kernel import hash_slot
+from nearhit.proxy.resp.requests import encode
+
+from tests.unit.cluster.bench import A, B, Bench, C, get, later, set_
+
+OK = b"+OK\r\n"
+ASKING = encode([b"ASKING"])
+MARK = encode([b"HELLO"])
+EVAL = encode([b"EVAL", b"s", b"1", A])
+EXISTS = encode([b"EXISTS", A])
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = await Bench().open()
+    yield made
+    await made.close()
+
+
+def took(bench: Bench, at: int) -> bytes:
+    """What the node was sent since it was last looked at."""
+    node = bench.node(at)
+    data, node.written = node.written, b""
+    return data
+
+
+async def test_answers_come_in_the_order_of_asking_whoever_is_first(bench: Bench) -> None:
+    tray = bench.send(get(A), get(B), get(B), get(C))
+    await later(0)
+    assert [took(bench, at) for at in range(3)] == [get(A), get(B) * 2, get(C)]
+
+    bench.node(2).reply(b":3\r\n")
+    bench.node(1).reply(b":2\r\n:2\r\n")
+    assert tray.got == b""
+    bench.node(0).reply(b":1\r\n")
+
+    assert tray.got == b":1\r\n:2\r\n:2\r\n:3\r\n"
+    assert bench.router.owing == 0
+
+
+async def test_a_moved_request_goes_to_its_new_owner_before_what_came_later(bench: Bench) -> None:
+    first = bench.send(set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    second = bench.send(set_(A, b"2"))
+    await later(0)
+    assert took(bench, 1) == b"", "it waits for what is in flight at the old owner"
+    assert took(bench, 0) == set_(A, b"1") + MARK
+
+    bench.node(0).reply(bench.moved(A, 1), b"*0\r\n")
+    await later()
+
+    assert took(bench, 1) == set_(A, b"1") + set_(A, b"2")
+    bench.node(1).reply(OK, OK)
+    assert (first.got, second.got) == (OK, OK)
+    assert not bench.router.gates
+
+
+async def test_only_the_old_owner_of_a_slot_is_waited_for(bench: Bench) -> None:
+    """Another node that owes replies says nothing of what was in flight for the slot."""
+    bench.send(get(B))
+    bench.send(set_(A, b"1"))
+    await later(0)
+
+    bench.own(A, 2)
+    await later(0)
+
+    assert MARK in took(bench, 0)
+    assert MARK not in took(bench, 1)
+
+
+async def test_what_waits_for_a_lost_owner_is_not_overtaken(bench: Bench) -> None:
+    bench.dials[0].refuse = 100
+    bench.node(0).lose()
+    first = bench.send(set_(A, b"1"))
+    bench.own(A, 1)
+    second = bench.send(set_(A, b"2"))
+    await later(0.08)
+
+    assert took(bench, 1) == set_(A, b"1") + set_(A, b"2")
+    bench.node(1).reply(OK, OK)
+    assert (first.got, second.got) == (OK, OK)
+
+
+async def test_ask_is_followed_with_asking_alone(bench: Bench) -> None:
+    tray = bench.send(get(A))
+    await later(0)
+    bench.node(0).reply(bench.asks(A, 2))
+    await later(0)
+
+    assert took(bench, 2) == ASKING + get(A)
+    bench.node(2).reply(OK, b"$-1\r\n")
+    assert tray.got == b"$-1\r\n"
+    assert bench.owners[hash_slot(A)] == 0
+
+
+async def test_behind_a_request_that_is_tried_again_ask_waits_too(bench: Bench) -> None:
+    bench.send(set_(A, b"1"), set_(A, b"2"))
+    await later(0)
+    took(bench, 0)
+    bench.node(0).reply(b"-TRYAGAIN x\r\n", bench.asks(A, 2))
+    await later(0)
+
+    assert took(bench, 2) == b""
+    await later(0.01)
+    bench.node(0).reply(b"*0\r\n")
+    await later(0.02)
+    assert took(bench, 0).endswith(set_(A, b"1") + set_(A, b"2"))
+
+
+async def test_two_that_name_each_other_are_given_up(bench: Bench) -> None:
+    tray = bench.send(get(A))
+    for hop in range(2 * HOPS_MAX):
+        await later(0.001 * (1 << min(hop, 8)))
+        for at in (0, 1):
+            data = took(bench, at)
+            if get(A) in data:
+                bench.node(at).reply(bench.moved(A, 1 - at))
+            if MARK in data:
+                bench.node(at).reply(b"*0\r\n")
+        if tray.filled:
+            break
+
+    assert tray.got == TRYAGAIN
+    assert bench.router.owing == 0
+
+
+async def test_a_host_that_is_not_known_is_no_target(bench: Bench) -> None:
+    tray = bench.send(get(A))
+    await later(0)
+    bench.node(0).reply(bench.moved(A, 9))
+    await later(0.07)
+
+    assert took(bench, 0) == get(A) * 2
+    bench.node(0).reply(b"$-1\r\n")
+    assert tray.got == b"$-1\r\n"
+    assert "MOVED to an unknown node" in bench.refreshed
+
+
+async def test_a_script_that_makes_up_a_redirection_is_not_run_again(bench: Bench) -> None:
+    tray = bench.send(EVAL)
+    await later(0)
+    assert took(bench, 0) == EVAL
+    bench.node(0).reply(bench.moved(A, 1))
+    await later(0)
+    assert took(bench, 0) == EXISTS + MARK
+    bench.node(0).reply(b":1\r\n*0\r\n")
+    await later()
+
+    assert tray.got == bench.moved(A, 1)
+    assert took(bench, 0) == took(bench, 1) == b""
+    assert not bench.router.gates
+    assert bench.router.owing == 0
+
+
+async def test_a_script_whose_keys_have_moved_runs_where_they_are_in_its_place(
+    bench: Bench,
+) -> None:
+    bench.send(EVAL, set_(A, b"2"))
+    await later(0)
+    bench.node(0).reply(bench.moved(A, 1) * 2)
+    await later(0)
+    bench.node(0).reply(bench.moved(A, 1) + b"*0\r\n")
+    await later()
+
+    assert took(bench, 1) == EVAL + set_(A, b"2")
+
+
+async def test_reads_are_asked_again_and_writes_are_not(bench: Bench) -> None:
+    read, write = bench.send(get(A)), bench.send(set_(A, b"1"))
+    await later(0)
+    bench.node(0).lose()
+    await later(0.08)
+
+    assert b"may or may not have been executed" in write.error
+    assert took(bench, 0) == get(A)
+    bench.node(0).reply(b"$-1\r\n")
+    assert read.got == b"$-1\r\n"
+    assert bench.router.owing == 0
+
+
+async def test_a_streamed_reply_that_breaks_off_ends_its_place_once(bench: Bench) -> None:
+    tray = bench.send(get(A), get(B))
+    await later(0)
+    bench.node(0).reply(b"$200000\r\n" + b"x" * 100000)
+    assert len(tray.got) > 100000
+    bench.node(0).lose()
+    assert tray.inside
+    bench.node(1).reply(b"$-1\r\n")
+    await later(0)
+
+    assert tray.filled == 1
+    assert bench.router.owing == 0
+
+
+async def test_a_large_reply_streams_once_it_is_its_turn(bench: Bench) -> None:
+    tray = bench.send(get(A), get(B))
+    await later(0)
+    bench.node(1).reply(b"$200000\r\n" + b"x" * 100000)
+    assert tray.got == b""
+    bench.node(0).reply(b"$-1\r\n")
+    assert len(tray.got) > 100000
+    bench.node(1).reply(b"x" * 100000 + b"\r\n")
+    assert tray.filled == 1
+    assert bench.router.owing == 0
+
+
+async def test_a_fill_that_was_redirected_is_not_kept(bench: Bench) -> None:
+    cache = NearCache(1 << 20, ttl_max=10)
+    space = cache.space(0, None)
+    ticket = space.reserve(A)
+    assert ticket is not None
+    fill = Fill(space, ticket, 0.0)
+    fill.ttl_ms = -1
+    slot = FillSlot(None, fill, True)  # type: ignore[arg-type]  # nobody is told in this test
+    bench.front.send(get(A), slot)
+    await later(0)
+    bench.node(0).reply(bench.asks(A, 1))
+
+    assert fill.ttl_ms == NOT_TRACKED
+
+
+async def test_what_waits_in_gates_is_bounded() -> None:
+    bench = await Bench(held_max=100).open()
+    bench.send(set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    bench.send(set_(A, b"2"))
+    assert not bench.front.choked
+    bench.send(set_(A, b"x" * 100))
+    assert bench.front.choked
+    bench.send(get(B))
+    assert not bench.front.choked, "whoever asks others does not wait"
+
+    bench.node(0).reply(OK, b"*0\r\n")
+    await later()
+
+    assert bench.room == 1
+    await bench.close()
+
+
+async def test_a_choked_node_stops_those_alone_who_ask_it(bench: Bench) -> None:
+    bench.lanes[0].pause_writing()
+    bench.send(get(A))
+    assert bench.front.choked
+    bench.send(get(A))
+    bench.send(get(B))
+    assert not bench.front.choked
+
+    bench.lanes[0].resume_writing()
+
+    assert bench.room == 1
+
+
+async def test_pieces_and_everywhere_are_merged(bench: Bench) -> None:
+    def count(replies: object) -> bytes:
+        return b":%d\r\n" % len(list(replies))  # type: ignore[call-overload]
+
+    bench.plans = {
+        b"MGET": Spread([(hash_slot(A), get(A)), (hash_slot(B), get(B))], count),
+        b"DBSIZE": Everywhere(False, count),
+        b"PING": Said(b"+PONG\r\n"),
+    }
+    tray = bench.send(encode([b"MGET", A, B]), encode([b"DBSIZE"]), encode([b"PING"]))
+    await later(0)
+    for at, number in enumerate((2, 2, 1)):
+        bench.node(at).reply(*[b":1\r\n"] * number)
+
+    assert tray.got == b":2\r\n:3\r\n+PONG\r\n"
+    assert bench.router.owing == 0
+
+
+async def test_a_part_for_every_node_is_asked_again_of_the_heir_of_its_node(bench: Bench) -> None:
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    tray = bench.send(encode([b"FLUSHALL"]))
+    await later(0)
+    for at in range(3):
+        took(bench, at)
+    bench.node(0).reply(b"-READONLY x\r\n")
+    bench.node(1).reply(OK)
+    bench.node(2).reply(OK)
+    await later(0)
+    bench.node(0).reply(b"*0\r\n")
+    await later(0.07)
+
+    assert took(bench, 0).endswith(encode([b"FLUSHALL"]))
+    assert took(bench, 1) == took(bench, 2) == b""
+    bench.node(0).reply(OK)
+    assert tray.got == OK
+
+
+async def test_what_waits_is_failed_as_the_router_is_closed(bench: Bench) -> None:
+    first = bench.send(set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    waits = bench.send(set_(A, b"2"))
+
+    bench.router.close(UpstreamLost("stopped"))
+    bench.node(0).reply(bench.moved(A, 1), b"*0\r\n")
+    await later(0)
+
+    assert b"stopped" in waits.error
+    assert b"stopped" in first.error
+    assert bench.router.owing == 0
+
+
+async def test_an_uncovered_slot_is_waited_for_and_then_given_up() -> None:
+    bench = await Bench(patience=0.1).open()
+    bench.owners[hash_slot(A)] = -1
+    tray = bench.send(get(A))
+    await later(0.25)
+
+    assert tray.got.startswith(b"-CLUSTERDOWN")
+    assert bench.refreshed
+    await bench.close()
