@@ -182,6 +182,9 @@ class NodesOfKey:
     def plan(self, words: Sequence[bytes]) -> Any:
         return self._planner.plan(words)
 
+    def commands(self) -> Mapping[bytes, Command]:
+        return self._cluster.commands()
+
     def reads(self, name: bytes) -> bool:
         command = self._cluster.commands().get(name)
         return command is not None and b"readonly" in command.flags

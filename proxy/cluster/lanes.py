@@ -1,6 +1,6 @@
 """The lanes of a cluster, as sessions borrow and share them: those of one server, but virtual.
 
-shared(key) ─▶ ClusterLane        borrow(key, owner) ─▶ a lane to a Front of its own
+shared(key) ─▶ ClusterLane        borrow(key, owner) ─▶ a lane to a Connection of its own
 asking()    ─▶ a node's           tick, close ─▶ of the nodes too"""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.ports import Home, Owner
 from .cluster import Cluster
+from .dial import VirtualDial
 from .lane import ClusterLane
 from .planner import Planner
 
@@ -32,7 +33,8 @@ class ClusterLanes(Lanes):
         self._cluster = cluster
         self._planner = planner
         self._routes = routes
-        super().__init__(dial, *args, **more)
+        virtual = VirtualDial(dial.upstream, dial.retry, cluster, self.shared, planner.plan)
+        super().__init__(virtual, *args, **more)
 
     def __len__(self) -> int:
         return sum(map(len, self._cluster.pools))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown
@@ -23,12 +23,14 @@ from ..hot.answers import RunSlot, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.parts import Part, RouterCore, Weave
 from ..resp.kernel import Cutter, RouteMap, split
+from ..table.table import Command
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .gates import Gate
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import UNCOVERED
+from .transaction import EXECABORT, MULTI, Block, Transaction, block, redirected
 
 # Seconds between two looks whether a cluster that cannot answer can.
 LATER_S: Final = 0.05
@@ -38,7 +40,7 @@ HOP_S: Final = 0.002  # doubled for each hop
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 # What a client gets where a slot is on its way for longer than anybody waits.
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
-_NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
+NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
 _SCRIPTS: Final = (b"EVAL", b"FCALL")  # and what begins so
 _CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 
@@ -50,6 +52,10 @@ class Nodes(Protocol):
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""
+        ...
+
+    def commands(self) -> Mapping[bytes, Command]:
+        """What the servers know."""
         ...
 
     def reads(self, name: bytes) -> bool:
@@ -111,7 +117,22 @@ class Router(RouterCore):
             self._caching = True
             self._say(b"+OK\r\n", place, weave)
             return end
+        whole = block(self, place, data, pos) if request.upper() == MULTI else None
+        if whole is not None:
+            return self._block(*whole, weave)
         self._carry_out(self.nodes.plan(words), request, place, weave)
+        return end
+
+    def _block(self, part: Block, requests: Sequence[bytes], end: int, weave: Weave) -> int:
+        weave.add(part)
+        queued = Transaction(self.nodes.commands(), self.nodes.plan)
+        replies = [b"+OK\r\n", *map(queued.queue, requests), EXECABORT]
+        if queued.dirty:
+            part.finish(b"".join(replies))
+        elif queued.slot is None:
+            self._anywhere(part)
+        else:
+            self._to_slot(queued.slot, part)
         return end
 
     def _carry_out(self, plan: Plan, request: bytes, place: Slot, weave: Weave) -> None:
@@ -136,7 +157,7 @@ class Router(RouterCore):
 
     def _to_all(self, lanes: Sequence[LaneCore], request: bytes, merge: Merge, part: Part) -> None:
         if not lanes:
-            self._give(part, _NOT_SERVED)
+            self._give(part, NOT_SERVED)
             return
         gathering = Gathering(self, part, len(lanes), merge)
         for at, lane in enumerate(lanes):
@@ -175,7 +196,7 @@ class Router(RouterCore):
     # --- Sending ------------------------------------------------------------------------------------
 
     def _send(self, part: Part, lane: LaneCore) -> None:
-        part.want, part.errors, part.parts, part.size = 1, 0, None, 0
+        part.want, part.errors, part.parts, part.size = part.count, 0, None, 0
         part.lane = lane
         if self._caching:
             self._caching = False
@@ -192,14 +213,14 @@ class Router(RouterCore):
         owner = self._whose[slot]
         if owner == UNCOVERED:
             self.nodes.refresh("a slot is not covered")
-            self._later(part, LATER, _NOT_SERVED)
+            self._later(part, LATER, NOT_SERVED)
         else:
             self._send(part, self.lanes[owner])
 
     def _anywhere(self, part: Part) -> None:
         lanes = [lane for lane in self.lanes if lane.state is LaneState.READY] or self.lanes
         if not lanes:
-            self._give(part, _NOT_SERVED)
+            self._give(part, NOT_SERVED)
             return
         self._turn = (self._turn + 1) % len(lanes)
         self._send(part, lanes[self._turn])
@@ -216,6 +237,14 @@ class Router(RouterCore):
     def look(self, part: Part) -> None:
         assert part.parts is not None
         replies = _cut(b"".join(part.parts), part.count)
+        if isinstance(part, Block):
+            found = redirected(replies)
+            if found is None:
+                part.errors = 0
+                part.finish(b"".join(replies))
+            else:
+                self._later(part, *found)
+            return
         self._sort_out(part, [(reply, redirect(reply)) for reply in replies])
 
     def lost(self, part: Part, why: ProxyError) -> None:
@@ -225,6 +254,12 @@ class Router(RouterCore):
         part.want = 0
         if isinstance(why, UpstreamDown) and part.until and self._loop.time() > part.until:
             self._fail(part, why)  # it has waited for long enough
+            return
+        if isinstance(part, Block):
+            if why.outcome_unknown:
+                self._fail(part, why)
+            else:
+                self._later(part, LATER, why.line)
             return
         requests = _requests(part)[len(replies) :]
         again = [not why.outcome_unknown or self._asks_again(part, one) for one in requests]
