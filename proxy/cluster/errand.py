@@ -21,8 +21,8 @@ from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from .cluster import Cluster
 from .loan import Loan
-from .redirects import LATER, Kind, Redirect, redirect
-from .router import ASKING, NOT_SERVED, TRYAGAIN
+from .redirects import LATER, NOT_SERVED, Kind, Redirect, redirect
+from .router import ASKING, TRYAGAIN
 
 # Seconds between two attempts where nobody can answer; hops come sooner.
 LATER_S: Final = 0.05

@@ -17,7 +17,7 @@ from ..upstream.handshake import login
 from ..upstream.lane_key import LaneKey, User
 from ..upstream.lanes import Lanes
 from .connection import Answer, Connection
-from .router import NOT_SERVED
+from .redirects import NOT_SERVED
 from .transaction import HARMLESS
 
 _MODE: Final = re.compile(rb"\$4\r\nmode\r\n\$7\r\ncluster\r\n")

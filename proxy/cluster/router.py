@@ -30,7 +30,7 @@ from .gates import Gate
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import UNCOVERED
-from .transaction import EXECABORT, MULTI, Block, Transaction, block, redirected
+from .transaction import MULTI, Block, block
 
 # Seconds between two looks whether a cluster that cannot answer can.
 LATER_S: Final = 0.05
@@ -40,7 +40,7 @@ HOP_S: Final = 0.002  # doubled for each hop
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 # What a client gets where a slot is on its way for longer than anybody waits.
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
-NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
+_NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
 _SCRIPTS: Final = (b"EVAL", b"FCALL")  # and what begins so
 _CACHING: Final = b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n"
 
@@ -119,20 +119,10 @@ class Router(RouterCore):
             return end
         whole = block(self, place, data, pos) if request.upper() == MULTI else None
         if whole is not None:
-            return self._block(*whole, weave)
+            weave.add(whole)
+            whole.begin(self.nodes, self._to_slot, self._anywhere)
+            return pos + len(whole.data)
         self._carry_out(self.nodes.plan(words), request, place, weave)
-        return end
-
-    def _block(self, part: Block, requests: Sequence[bytes], end: int, weave: Weave) -> int:
-        weave.add(part)
-        queued = Transaction(self.nodes.commands(), self.nodes.plan)
-        replies = [b"+OK\r\n", *map(queued.queue, requests), EXECABORT]
-        if queued.dirty:
-            part.finish(b"".join(replies))
-        elif queued.slot is None:
-            self._anywhere(part)
-        else:
-            self._to_slot(queued.slot, part)
         return end
 
     def _carry_out(self, plan: Plan, request: bytes, place: Slot, weave: Weave) -> None:
@@ -157,7 +147,7 @@ class Router(RouterCore):
 
     def _to_all(self, lanes: Sequence[LaneCore], request: bytes, merge: Merge, part: Part) -> None:
         if not lanes:
-            self._give(part, NOT_SERVED)
+            self._give(part, _NOT_SERVED)
             return
         gathering = Gathering(self, part, len(lanes), merge)
         for at, lane in enumerate(lanes):
@@ -213,14 +203,14 @@ class Router(RouterCore):
         owner = self._whose[slot]
         if owner == UNCOVERED:
             self.nodes.refresh("a slot is not covered")
-            self._later(part, LATER, NOT_SERVED)
+            self._later(part, LATER, _NOT_SERVED)
         else:
             self._send(part, self.lanes[owner])
 
     def _anywhere(self, part: Part) -> None:
         lanes = [lane for lane in self.lanes if lane.state is LaneState.READY] or self.lanes
         if not lanes:
-            self._give(part, NOT_SERVED)
+            self._give(part, _NOT_SERVED)
             return
         self._turn = (self._turn + 1) % len(lanes)
         self._send(part, lanes[self._turn])
@@ -238,12 +228,7 @@ class Router(RouterCore):
         assert part.parts is not None
         replies = _cut(b"".join(part.parts), part.count)
         if isinstance(part, Block):
-            found = redirected(replies)
-            if found is None:
-                part.errors = 0
-                part.finish(b"".join(replies))
-            else:
-                self._later(part, *found)
+            part.looked_at(replies, self._later)
             return
         self._sort_out(part, [(reply, redirect(reply)) for reply in replies])
 
@@ -256,10 +241,7 @@ class Router(RouterCore):
             self._fail(part, why)  # it has waited for long enough
             return
         if isinstance(part, Block):
-            if why.outcome_unknown:
-                self._fail(part, why)
-            else:
-                self._later(part, LATER, why.line)
+            part.lost(why, self._later, self._fail)
             return
         requests = _requests(part)[len(replies) :]
         again = [not why.outcome_unknown or self._asks_again(part, one) for one in requests]

@@ -12,15 +12,15 @@ that runs it, for others share it. Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from ..errors import BadInput, WrongArity, one_line, shown
+from ..errors import BadInput, ProxyError, WrongArity, one_line, shown
 from ..hot.answers import Slot
 from ..hot.parts import Part, RouterCore
 from ..resp.kernel import Cutter, split
 from ..table.table import Command
 from .plans import Anywhere, One, Plan, Said, Spread
-from .redirects import Redirect, redirect
+from .redirects import LATER, Redirect, redirect
 
 MULTI: Final = b"*1\r\n$5\r\nMULTI\r\n"
 EXEC: Final = b"*1\r\n$4\r\nEXEC\r\n"
@@ -146,8 +146,52 @@ def _not_here(words: Sequence[bytes]) -> BadInput:
     return BadInput(f"{one_line(shown(name))} {NOT_HERE}")
 
 
+class Facts(Protocol):
+    """What is known of requests (router.Nodes)."""
+
+    def commands(self) -> Mapping[bytes, Command]: ...
+    def plan(self, words: Sequence[bytes]) -> Plan: ...
+
+
+Later = Callable[[Part, Redirect, bytes], None]
+
+
 class Block(Part):
-    """A whole transaction on its way: redirected as one, answered as one."""
+    """A whole transaction on its way: sent as one, redirected as one, answered as one."""
+
+    def begin(
+        self, facts: Facts, to_slot: Callable[[int, Part], None], anywhere: Callable[[Part], None]
+    ) -> None:
+        """Send it where it belongs, or answer it where a server would not run it."""
+        queued = Transaction(facts.commands(), facts.plan)
+        replies = [b"+OK\r\n", *map(queued.queue, _requests(self.data)[1:-1]), EXECABORT]
+        if queued.dirty:
+            self.finish(b"".join(replies))
+        elif queued.slot is None:
+            anywhere(self)
+        else:
+            to_slot(queued.slot, self)
+
+    def looked_at(self, replies: Sequence[bytes], later: Later) -> None:
+        """All is answered, some of it by errors. Where MULTI itself was refused the rest has run
+        one by one; else a redirection of any says that none has."""
+        self.errors = 0
+        if replies[0].startswith(b"+"):
+            for reply in replies[1:]:
+                found = redirect(reply)
+                if found is not None:
+                    later(self, found, reply)
+                    return
+        self.finish(b"".join(replies))
+
+    def lost(
+        self, why: ProxyError, later: Later, failed: Callable[[Part, ProxyError], None]
+    ) -> None:
+        """Not all of it will be answered."""
+        if why.outcome_unknown:
+            failed(self, why)
+        else:
+            later(self, LATER, why.line)
 
     def finish(self, reply: bytes) -> None:
         # One error stands for all that it would have answered.
@@ -156,30 +200,24 @@ class Block(Part):
         super().finish(reply)
 
 
-def block(
-    router: RouterCore, place: Slot, data: bytes, pos: int
-) -> tuple[Block, list[bytes], int] | None:
-    """The part for what stands at ``pos``, from MULTI to EXEC, the requests between, and the offset
-    behind it. None where there is no EXEC: MULTI alone would be for all who share the lane."""
-    cutter, at, requests = Cutter(True), pos, list[bytes]()
+def block(router: RouterCore, place: Slot, data: bytes, pos: int) -> Block | None:
+    """What stands at ``pos``, from MULTI to EXEC. None where there is no EXEC: MULTI alone would be
+    for all who share the lane."""
+    cutter, at, count = Cutter(True), pos, 0
     while at < len(data):
         begin, at = at, cutter.cut(data, at, 1)
-        requests.append(data[begin:at])
-        if requests[-1].upper() == EXEC:
-            return Block(router, place, data[pos:at], len(requests)), requests[1:-1], at
+        count += 1
+        if at - begin == len(EXEC) and data[begin:at].upper() == EXEC:
+            return Block(router, place, data[pos:at], count)
     return None
 
 
-def redirected(replies: Sequence[bytes]) -> tuple[Redirect, bytes] | None:
-    """The redirection of a whole block, with the reply that says so; None: its answers are final.
-    Where MULTI itself was refused the rest ran one by one."""
-    if not replies[0].startswith(b"+"):
-        return None
-    for reply in replies[1:]:
-        found = redirect(reply)
-        if found is not None:
-            return found, reply
-    return None
+def _requests(data: bytes) -> list[bytes]:
+    cutter, at, found = Cutter(True), 0, list[bytes]()
+    while at < len(data):
+        begin, at = at, cutter.cut(data, at, 1)
+        found.append(data[begin:at])
+    return found
 
 
 def last_of(text: bytes, count: int) -> bytes:

@@ -16,7 +16,7 @@ from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .connection import Answer, Connection
 from .loan import Loan
-from .router import NOT_SERVED
+from .redirects import NOT_SERVED
 
 _PING: Final = b"*1\r\n$4\r\nPING\r\n"
 _NUMBERS: Final = re.compile(rb":(\d+)\r\n")
