@@ -14,7 +14,8 @@ from typing import Final
 from ..errors import ProxyError
 from ..resp.requests import encode, integer_of
 from ..table.table import Command
-from ..upstream.ask import Reply, drop
+from ..upstream.ask import Reply
+from ..upstream.lane import Lane
 from .connection import Answer, Connection
 from .errand import Errand
 from .loan import Loan
@@ -116,14 +117,10 @@ class Blocked:
             loan.give_back(clean=True)
         self._answer(reply)
 
-    def unblock(self, how: bytes) -> bool:
-        """CLIENT UNBLOCK for this one; False: it is on its way, and waits nowhere."""
-        lane = self._errand.lane if self._errand is not None else None
-        if lane is None or not lane.client_id or self._errand is None:
-            return False
-        ask = self._connection.cluster.pool_of_lane(lane).shared(self._connection.key)
-        ask.ask(drop, b"CLIENT", b"UNBLOCK", b"%d" % lane.client_id, how)
-        return True
+    @property
+    def lane(self) -> Lane | None:
+        """Where it waits now."""
+        return self._errand.lane if self._errand is not None else None
 
     def end(self) -> None:
         if self._errand is not None:

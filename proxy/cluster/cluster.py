@@ -64,6 +64,7 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         self._start = start
         self._running = False
+        self._maxclients = 0  # of a node; 0: not known
 
     def __repr__(self) -> str:
         return f"<Cluster {self.watch!r} pools={len(self._pools)}>"
@@ -93,8 +94,16 @@ class Cluster:
         pool = self._pools.get((host, port))
         if pool is None:
             pool = self._pools[host, port] = self._pool_of(host, port)
+            if self._maxclients:
+                pool.take_maxclients(self._maxclients)
         self._leaving.pop((host, port), None)
         return pool
+
+    def take_maxclients(self, count: int) -> None:
+        """Each node takes so many connections."""
+        self._maxclients = count
+        for pool in self._pools.values():
+            pool.take_maxclients(count)
 
     def any_pool(self) -> Lanes | None:
         """Of a primary whose connection stands; of any, where none does; None: none is known."""

@@ -53,8 +53,10 @@ class Virtual(Protocol):
     """What the connections of a cluster share (dial.py)."""
 
     cluster: Cluster
+    hellos: dict[int, bytes]
 
     def next_id(self) -> int: ...
+    def ended(self, connection: Connection) -> None: ...
     def shared(self, key: LaneKey) -> Lane: ...
     def plan(self, words: Sequence[bytes]) -> Plan: ...
 
@@ -261,6 +263,7 @@ class Connection(asyncio.Transport):
             return
         self._ended = True
         self._waiting.clear()
+        self.virtual.ended(self)
         self.drop_states()
         if self._lane is not None:
             self._lane.resume_reading(self)

@@ -24,7 +24,10 @@ FIRST_ID: Final = 1 << 60
 
 
 class VirtualDial(Dial):
-    """``shared`` gives the virtual lane that all share, ``plan`` says where a request goes."""
+    """``shared`` gives the virtual lane that all share, ``plan`` says where a request goes.
+
+    ``open_``: the connections that stand, by number. ``hellos``: what a node said last to HELLO, by
+    RESP version."""
 
     def __init__(
         self,
@@ -38,11 +41,16 @@ class VirtualDial(Dial):
         self.cluster = cluster
         self.shared = shared
         self.plan = plan
+        self.open_: dict[int, Connection] = {}
+        self.hellos: dict[int, bytes] = {}
         self._acts = Table()
         self._ids = count(FIRST_ID)
 
     def next_id(self) -> int:
         return next(self._ids)
+
+    def ended(self, connection: Connection) -> None:
+        self.open_.pop(connection.id, None)
 
     async def open(
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]
@@ -53,5 +61,6 @@ class VirtualDial(Dial):
             raise ConnectionRefusedError(f"no node of the cluster: {why}")
         made = protocol()
         connection = Connection(made, self, self._acts)
+        self.open_[connection.id] = connection
         made.connection_made(connection)
         return connection

@@ -49,19 +49,29 @@ def hello(connection: Connection, words: list[bytes], request: bytes) -> None:
 
 
 def _say_hello(connection: Connection, key: LaneKey, answer: Answer) -> None:
-    def told(reply: Reply) -> None:
-        if isinstance(reply, ProxyError):
-            answer(reply.line)
-            return
-        if not reply.startswith(b"-"):
-            connection.key = key
-        answer(patch_id(_MODE.sub(_STANDALONE, reply, count=1), connection.id))
+    """As a node says it. Nobody waits for one that has said it before: what a node says now is for
+    the next time, and a node that hangs must not keep new connections waiting."""
+    pool, hellos = connection.cluster.any_pool(), connection.virtual.hellos
+    before = hellos.get(key.resp)
 
-    pool = connection.cluster.any_pool()
-    if pool is None:
+    def told(reply: Reply) -> None:
+        line = reply.line if isinstance(reply, ProxyError) else reply
+        if not line.startswith(b"-"):
+            hellos[key.resp] = line
+        if before is None:
+            tell(line)
+
+    def tell(line: bytes) -> None:
+        if not line.startswith(b"-"):
+            connection.key = key
+        answer(patch_id(_MODE.sub(_STANDALONE, line, count=1), connection.id))
+
+    if before is not None:
+        tell(before)
+    if pool is not None:
+        pool.shared(LaneKey(resp=key.resp)).ask(told, b"HELLO")
+    elif before is None:
         answer(NOT_SERVED)
-    else:
-        pool.shared(key).ask(told, b"HELLO")
 
 
 def auth(connection: Connection, words: list[bytes], request: bytes) -> None:

@@ -18,6 +18,7 @@ from .cluster import Cluster
 from .dial import VirtualDial
 from .lane import ClusterLane
 from .planner import Planner
+from .unblocking import Unblocking
 
 
 class ClusterLanes(Lanes):
@@ -31,9 +32,9 @@ class ClusterLanes(Lanes):
         **more: Any,
     ) -> None:
         self._cluster = cluster
-        self._planner = planner
         self._routes = routes
         virtual = VirtualDial(dial.upstream, dial.retry, cluster, self.shared, planner.plan)
+        self._planner = Unblocking(planner, cluster, virtual.open_)
         super().__init__(virtual, *args, **more)
 
     def __len__(self) -> int:
@@ -71,11 +72,15 @@ class ClusterLanes(Lanes):
         return super().asking() if pool is None else pool.asking()
 
     def suspected(self, lane: Lane, why: str, *, hasty: bool = False) -> None:
-        """The lanes of the nodes are suspected by their own pools."""
+        """The lanes of the nodes are suspected by their own pools; what is lent has only those."""
         if isinstance(lane, ClusterLane):
             lane.suspect_silent(why)
-        else:
+        elif not lane.lent:
             super().suspected(lane, why, hasty=hasty)
+
+    def take_maxclients(self, count: int) -> None:
+        super().take_maxclients(count)
+        self._cluster.take_maxclients(count)
 
     def tick(self) -> None:
         super().tick()

@@ -191,6 +191,23 @@ def test_who_leaves_pops_nothing(cluster: Cluster, proxy: Process, client: Any) 
     assert client.llen(key) == 1
 
 
+@pytest.mark.parametrize(("how", "told"), [("TIMEOUT", b"*-1"), ("ERROR", b"-UNBLOCKED")])
+def test_a_pop_is_unblocked_by_another_client(
+    cluster: Cluster, proxy: Process, link: Link, how: str, told: bytes
+) -> None:
+    key = key_in(OTHER, b"list")
+    number = int(link.ask("CLIENT", "ID")[1:])
+    link.send(b"*3\r\n$5\r\nBLPOP\r\n$%d\r\n%b\r\n$1\r\n0\r\n" % (len(key), key))
+    wait_for(lambda: blocked(cluster) == 1, 5, "the pop waits")
+    other = Link(proxy.port)
+
+    assert other.ask("CLIENT", "UNBLOCK", number, how) == b":1\r\n"
+
+    assert link.read(1, 5)[0].startswith(told)
+    assert other.ask("CLIENT", "UNBLOCK", number, how) == b":0\r\n"
+    other.close()
+
+
 def test_a_stream_is_read_from_the_moment_of_asking(cluster: Cluster, client: Any) -> None:
     key = key_in(SLOT, b"stream")
     client.xadd(key, {"f": "old"})
