@@ -52,6 +52,7 @@ class Subscriptions:
         self._cluster = connection.cluster
         self._posts: dict[Address, Post] = {}
         self._bus: Address | None = None
+        self._shunned = set[Address]()  # lost as the bus, since all others were
         self._request: Asked | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -132,6 +133,8 @@ class Subscriptions:
         shards = topology.shards if topology is not None else ()
         primaries = [(shard.primary.host, shard.primary.port) for shard in shards]
         if self._bus not in primaries:
+            if self._shunned.issuperset(primaries):
+                self._shunned.clear()
             self._bus = next(iter(sorted(primaries, key=self._is_away)), None)
         wanted: dict[Address, set[Name]] = {}
         homeless = False
@@ -143,10 +146,10 @@ class Subscriptions:
                     wanted.setdefault(home, set()).add((kind, name))
         return wanted, homeless
 
-    def _is_away(self, address: Address) -> tuple[bool, int]:
+    def _is_away(self, address: Address) -> tuple[bool, bool, int]:
         pool = self._cluster.pool(*address)
         # Not all at the same node.
-        return not len(pool), hash((self._connection.id, address))
+        return address in self._shunned, not len(pool), hash((self._connection.id, address))
 
     def _homes(self, kind: Kind, name: bytes, primaries: Sequence[Address]) -> Sequence[Address]:
         if kind is Kind.SHARD:
@@ -220,6 +223,7 @@ class Subscriptions:
                 del self._posts[address]
                 if address == self._bus:
                     self._bus = None
+                    self._shunned.add(address)
                 self._cluster.refresh("a connection was lost", self._cluster.pool(*address))
         post.close()
         self._settle_later()
