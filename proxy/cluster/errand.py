@@ -4,8 +4,8 @@
                 ▲                              │
                 └── MOVED, ASK, not there yet ─┘ sent again: the server has refused it
 
-The request is made anew each time: what waits may wait only for what is left of its time. Whatever
-was sent and not answered is never sent again. Owns the way; whose errand it is keeps the loan, or
+The request is made anew each time: what waits may wait only for what is left of its time. What was
+sent and not answered is sent again only where that changes nothing (``twice``). Owns the way; whose errand it is keeps the loan, or
 gives it back."""
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Errand:
         lost: Callable[[ProxyError], None],
         *,
         patient: bool = False,
+        twice: bool = False,
     ) -> None:
         self.asking = False  # the slot was still on its way: what follows needs ASKING too
         self.slot = slot
@@ -60,6 +61,7 @@ class Errand:
         self._done = done
         self._lost_later = lost
         self._patient = patient
+        self._twice = twice
         self._loop = asyncio.get_running_loop()
         self._loan: Loan | None = None
         self._until = 0.0
@@ -121,7 +123,7 @@ class Errand:
             loan, self._loan = self._loan, None
             if loan is not None:
                 loan.give_back(clean=False)
-            if reply.outcome_unknown:
+            if reply.outcome_unknown and not self._twice:
                 self._cluster.refresh("a connection was lost")
                 self._finish(reply.line, None)
             else:

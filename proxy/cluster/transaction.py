@@ -20,7 +20,7 @@ from ..hot.parts import Part, RouterCore
 from ..resp.kernel import Cutter, split
 from ..table.table import Command
 from .plans import Anywhere, One, Plan, Said, Spread
-from .redirects import LATER, Redirect, redirect
+from .redirects import LATER, Kind, Redirect, redirect
 
 MULTI: Final = b"*1\r\n$5\r\nMULTI\r\n"
 EXEC: Final = b"*1\r\n$4\r\nEXEC\r\n"
@@ -180,6 +180,9 @@ class Block(Part):
             for reply in replies[1:]:
                 found = redirect(reply)
                 if found is not None:
+                    if found.kind is Kind.AGAIN:
+                        # It cannot be cut: as long as anybody waits for a node, not for some hops.
+                        found, self.tries = LATER, 0
                     later(self, found, reply)
                     return
         self.finish(b"".join(replies))

@@ -72,8 +72,9 @@ class Watch:
             self._say(request, AskSlot(more))
             return
         key = self._connection.key
+        cluster = self._connection.cluster
         self._errand = Errand(
-            self._connection.cluster, key, self.slot, lambda: request, told, self._lost
+            cluster, key, self.slot, lambda: request, told, self._lost, twice=True
         )
         self._errand.begin()
 

@@ -77,11 +77,11 @@ BLOCK = MULTI + words(b"SET", A, b"1") + EXEC
 DONE = b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"
 
 
-async def whole(world: World, data: bytes = BLOCK, want: int = 3) -> bytes:
+async def whole(world: World, data: bytes = BLOCK, want: int = 3, seconds: float = 0.1) -> bytes:
     """What a session gets that sends all of it in one piece."""
     tray = Tray(want)
     world.lanes.shared(LaneKey()).send(data, tray)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(seconds)
     return tray.got or tray.error
 
 
@@ -115,6 +115,18 @@ async def test_it_is_redirected_as_one_as_it_is_executed(world: World) -> None:
 
     assert await whole(world) == DONE
     assert world.nodes[1].seen == [b"ASKING", b"MULTI", b"SET %b 1" % A, b"EXEC"]
+
+
+@clustered
+async def test_keys_at_two_nodes_are_waited_for(world: World) -> None:
+    again = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
+    world.nodes[0].say(b"SET", b"+QUEUED\r\n")
+    world.nodes[0].say(b"EXEC", *[b"-ASK 100 n:2\r\n"] * 15, b"*1\r\n+OK\r\n")
+    world.nodes[1].say(b"SET", b"+QUEUED\r\n")
+    world.nodes[1].say(b"EXEC", again)
+
+    assert await whole(world, seconds=1.5) == DONE
+    assert world.nodes[1].seen.count(b"EXEC") == 15
 
 
 @clustered

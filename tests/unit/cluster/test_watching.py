@@ -107,6 +107,16 @@ async def test_a_watch_goes_to_where_the_slot_is(world: World) -> None:
 
 
 @clustered
+async def test_a_watch_that_nobody_answered_is_asked_again(world: World) -> None:
+    line = await world.connect()
+    world.nodes[0].say(b"WATCH", None, b"+OK\r\n")
+    await line.ask(b"WATCH " + A)
+    world.nodes[0].lose()
+
+    assert await line.heard(0.5) == b"+OK\r\n"
+
+
+@clustered
 async def test_keys_of_two_slots_are_not_watched(world: World) -> None:
     line = await world.connect()
 
