@@ -11,8 +11,9 @@ from typing import Final
 
 from . import identity, pubsub, watching
 from .blocking import block, blocks
-from .connection import Act, Connection
+from .connection import Act, Connection, Passing
 from .pubsub import Subscriptions
+from .uploading import upload
 from .waits import wait
 from .watching import Multi, Watch
 
@@ -73,3 +74,7 @@ class Table:
         if blocks(words, connection.commands):
             return block, True
         return None, False
+
+    def upload(self, connection: Connection, pieces: Sequence[bytes]) -> Passing | None:
+        busy = connection.state(Multi) is not None or connection.state(Subscriptions) is not None
+        return None if busy or connection.state(Watch) is not None else upload(connection, pieces)

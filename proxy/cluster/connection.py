@@ -48,6 +48,17 @@ class Acts(Protocol):
         """What is done with a request, and whether it is done alone; None: it is ordinary."""
         ...
 
+    def upload(self, connection: Connection, pieces: Sequence[bytes]) -> Passing | None:
+        """Have a request pass that begins so, and is too large to be kept; None: it cannot."""
+        ...
+
+
+class Passing(Protocol):
+    """A request that passes (uploading.py)."""
+
+    def more(self, piece: bytes) -> None: ...
+    def whole(self) -> None: ...
+
 
 class Virtual(Protocol):
     """What the connections of a cluster share (dial.py)."""
@@ -81,11 +92,13 @@ class Connection(asyncio.Transport):
         self._loop = asyncio.get_running_loop()
         self._cutter = Cutter(True)
         self._pieces: list[bytes] = []  # of the request that is not whole
-        self._size = 0  # of them
+        self._size = 0  # of all of it that has come
+        self._passing: Passing | None = None  # it is not kept
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._alone = False  # one runs, and all others wait
         self._choked = False
+        self._held = False  # what passes through waits
         self._full = False  # the lane was told to write no more
         self._paused = False  # nothing is taken from us
         self._large = False  # it was so while answers were to come
@@ -122,16 +135,26 @@ class Connection(asyncio.Transport):
         self.go_on()
 
     def _gather(self, piece: bytes) -> None:
+        whole = self._cutter.stop == DONE
         self._size += len(piece)
-        self._pieces.append(piece)
-        if self._size > REQUEST_MAX:
+        if self._passing is not None:
+            self._passing.more(piece)
+            if whole:
+                self._passing.whole()
+        elif self._size <= REQUEST_MAX:
+            self._pieces.append(piece)
+        elif self._pieces:
+            self._pieces.append(piece)
+            idle = not (self._waiting or self._alone or self.replies.owing or self._choked)
+            self._passing = self._acts.upload(self, self._pieces) if idle and not whole else None
             self._pieces.clear()
-        if self._cutter.stop == DONE:
-            whole = _CUT if self._size > REQUEST_MAX else b"".join(self._pieces)
+        if whole:
+            if self._passing is None:
+                request = b"".join(self._pieces) if self._size <= REQUEST_MAX else _CUT
+                self._waiting.append(request)
+                self._waiting_bytes += len(request)
             self._pieces.clear()
-            self._size = 0
-            self._waiting.append(whole)
-            self._waiting_bytes += len(whole)
+            self._size, self._passing = 0, None
 
     def go_on(self) -> None:
         """Do what waits, as far as it may be done now."""
@@ -203,8 +226,13 @@ class Connection(asyncio.Transport):
         self._choked = False
         self.go_on()
 
+    def hold(self, held: bool) -> None:
+        """Whether what passes through has to wait."""
+        self._held = held
+        self._tell_room()
+
     def _tell_room(self) -> None:
-        full = self._waiting_bytes > WAITING_MAX
+        full = self._held or self._waiting_bytes > WAITING_MAX
         if full != self._full and not self._ended:
             self._full = full
             (self._protocol.pause_writing if full else self._protocol.resume_writing)()
@@ -280,7 +308,7 @@ class Connection(asyncio.Transport):
         """Its own bound holds: WAITING_MAX."""
 
     def get_write_buffer_size(self) -> int:
-        return self._waiting_bytes + self._size
+        return self._waiting_bytes + sum(map(len, self._pieces))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """It has no socket."""

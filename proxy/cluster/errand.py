@@ -5,8 +5,8 @@
                 └── MOVED, ASK, not there yet ─┘ sent again: the server has refused it
 
 The request is made anew each time: what waits may wait only for what is left of its time. What was
-sent and not answered is sent again only where that changes nothing (``twice``). Owns the way; whose errand it is keeps the loan, or
-gives it back."""
+sent and not answered is sent again only where that changes nothing (``twice``). Owns the way; whose
+errand it is keeps the loan, or gives it back."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from ..upstream.lanes import Lanes
 
 class Loan:
     """``lost``: the lane is gone, and its slots have been failed. ``pushed``: it said what nobody
-    asked for."""
+    asked for. ``writable``: it takes more, after it was choked."""
 
     def __init__(
         self,
@@ -26,12 +26,14 @@ class Loan:
         key: LaneKey,
         lost: Callable[[ProxyError], None],
         pushed: Callable[[bytes], None] | None = None,
+        writable: Callable[[], None] = lambda: None,
     ) -> None:
         self.lane: Lane | None = None
         self.pool = pool
         self._key = key
         self._lost = lost
         self._pushed = pushed
+        self._writable = writable
         self._taken: Callable[[Lane], None] | None = None
         self._refused: Callable[[ProxyError], None] | None = None
 
@@ -90,4 +92,5 @@ class Loan:
             self._lost(why)
 
     def lane_writable(self, lane: Lane) -> None:
-        """What is sent here is small."""
+        if lane is self.lane:
+            self._writable()

@@ -64,7 +64,7 @@ async def test_a_request_may_come_in_pieces(world: World) -> None:
 async def test_a_request_that_is_too_large_is_refused_and_no_other(world: World) -> None:
     line = await world.connect()
     half = b"x" * (connection.REQUEST_MAX // 2)
-    line.connection.write(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n" % (3 * len(half)))
+    line.connection.write(b"*3\r\n$4\r\nMSET\r\n$1\r\nk\r\n$%d\r\n" % (3 * len(half)))
     for _ in range(3):
         line.connection.write(half)
     line.connection.write(b"\r\n")
