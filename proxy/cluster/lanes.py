@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..hot.lane import LaneState
 from ..resp.kernel import RouteMap
 from ..upstream.dial import Dial
 from ..upstream.lane import Lane
@@ -102,6 +103,13 @@ class NodeLanes(Lanes):
     def lane_ready(self, lane: Lane) -> None:
         self._stood.add(lane)
         super().lane_ready(lane)
+
+    def give_back(self, lane: Lane) -> None:
+        stood = lane in self._stood
+        self._stood.discard(lane)  # where it is closed, that is by ourselves
+        super().give_back(lane)
+        if stood and lane.state is LaneState.READY:
+            self._stood.add(lane)
 
     def lane_moved(self, lane: Lane) -> None:
         super().lane_moved(lane)

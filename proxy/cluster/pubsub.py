@@ -30,7 +30,7 @@ from .watch import Address
 
 # Seconds between two looks while something is not held where it has to be.
 AGAIN_S: Final = 0.05
-_OF_KEYS: Final = (b"__keyspace@", b"__keyevent@", b"__key*@", b"__key*__")
+_OF_KEYS: Final = (b"__keyspace", b"__keyevent", b"__key*")
 _KINDS: Final[Mapping[bytes, Kind]] = {
     word.upper(): kind for kind, word in zip(Kind, WORDS, strict=True)
 }

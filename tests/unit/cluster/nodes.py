@@ -13,7 +13,7 @@ from typing import Any
 
 from nearhit.proxy.cluster.cluster import Cluster
 from nearhit.proxy.cluster.connection import Connection
-from nearhit.proxy.cluster.lanes import ClusterLanes
+from nearhit.proxy.cluster.lanes import ClusterLanes, NodeLanes
 from nearhit.proxy.cluster.planner import Planner, one_key
 from nearhit.proxy.cluster.topology import Topology, parse_slots
 from nearhit.proxy.resp.kernel import RouteMap
@@ -98,6 +98,7 @@ class Protocol(asyncio.Protocol):
 class World:
     def __init__(self) -> None:
         self.tasks = Tasks()
+        self.trouble: list[Lanes] = []
         self.nodes = [Node(port) for port in (1, 2, 3)]
         self.cluster = Cluster(
             [("seed", 1)],
@@ -121,7 +122,8 @@ class World:
         )
 
     def _pool(self, host: str, port: int) -> Lanes:
-        return Lanes(
+        return NodeLanes(
+            self.trouble.append,
             self.nodes[port - 1].dial,
             self.tasks.start,
             timeout_s=30,

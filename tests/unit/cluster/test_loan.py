@@ -94,3 +94,18 @@ async def test_pushes_and_the_end_are_told(world: World) -> None:
     assert taker.pushed == [b">1\r\n$1\r\nx\r\n"]
     assert len(taker.lost) == 1
     assert taker.loan.lane is None
+
+
+@clustered
+async def test_only_a_lane_that_is_lost_says_that_the_map_may_be_old(world: World) -> None:
+    taker = Taker(world)
+    for clean in (False, True):
+        await taker.take()
+        taker.loan.give_back(clean=clean)
+    assert world.trouble == []
+
+    await taker.take()
+    world.nodes[0].lose()
+    await asyncio.sleep(0.01)
+
+    assert world.trouble == [taker.pool]
