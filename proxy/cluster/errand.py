@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import ProxyError
+from ..errors import ProxyError, UpstreamRefused
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
@@ -123,7 +123,9 @@ class Errand:
             loan, self._loan = self._loan, None
             if loan is not None:
                 loan.give_back(clean=False)
-            if reply.outcome_unknown and not self._twice:
+            if isinstance(reply, UpstreamRefused):
+                self._finish(reply.line, None)  # nor would it be let in the next time
+            elif reply.outcome_unknown and not self._twice:
                 self._cluster.refresh("a connection was lost")
                 self._finish(reply.line, None)
             else:

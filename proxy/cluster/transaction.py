@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from ..errors import BadInput, ProxyError, WrongArity, one_line, shown
+from ..errors import BadInput, ProxyError, UpstreamRefused, WrongArity, one_line, shown
 from ..hot.answers import Slot
 from ..hot.parts import Part, RouterCore
 from ..resp.kernel import Cutter, split
@@ -191,7 +191,7 @@ class Block(Part):
         self, why: ProxyError, later: Later, failed: Callable[[Part, ProxyError], None]
     ) -> None:
         """Not all of it will be answered."""
-        if why.outcome_unknown:
+        if why.outcome_unknown or isinstance(why, UpstreamRefused):
             failed(self, why)
         else:
             later(self, LATER, why.line)

@@ -91,3 +91,16 @@ async def test_nobody_who_ended_it_hears_of_it(world: World) -> None:
 
     assert sent.replies == []
     assert len(world.nodes[0].seen) == asked
+
+
+@clustered
+async def test_who_is_not_let_in_is_told_at_once(world: World) -> None:
+    world.nodes[0].dial.handshake[b"SELECT"] = b"-ERR DB index is out of range\r\n"
+    replies: list[bytes] = []
+    in_db = key().with_db(9)
+    Errand(
+        world.cluster, in_db, 100, lambda: GET, lambda told, _: replies.append(told), print
+    ).begin()
+    await asyncio.sleep(0.1)
+
+    assert replies == [b"-ERR DB index is out of range\r\n"]
