@@ -67,6 +67,7 @@ class Cluster:
         self._loop = asyncio.get_running_loop()
         self._start = start
         self._running = False
+        self._maxclients = 0  # of a node; 0: not known
 
     def __repr__(self) -> str:
         return f"<Cluster {self.watch!r} pools={len(self._pools)}>"
@@ -96,8 +97,16 @@ class Cluster:
         pool = self._pools.get((host, port))
         if pool is None:
             pool = self._pools[host, port] = self._pool_of(host, port)
+            if self._maxclients:
+                pool.take_maxclients(self._maxclients)
         self._leaving.pop((host, port), None)
         return pool
+
+    def take_maxclients(self, count: int) -> None:
+        """Each node takes so many connections."""
+        self._maxclients = count
+        for pool in self._pools.values():
+            pool.take_maxclients(count)
 
     def any_pool(self) -> Lanes | None:
         """Of a primary whose connection stands; of any, where none does; None: none is known."""
@@ -186,6 +195,9 @@ class NodesOfKey:
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         return self._planner.plan(words, self._resp)
+
+    def commands(self) -> Mapping[bytes, Command]:
+        return self._cluster.commands()
 
     def reads(self, name: bytes) -> bool:
         command = self._cluster.commands().get(name)

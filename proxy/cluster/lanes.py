@@ -1,6 +1,6 @@
 """The lanes of a cluster, as sessions borrow and share them: those of one server, but virtual.
 
-shared(key) ─▶ ClusterLane        borrow(key, owner) ─▶ a lane to a Front of its own
+shared(key) ─▶ ClusterLane        borrow(key, owner) ─▶ a lane to a Connection of its own
 asking()    ─▶ a node's           tick, close ─▶ of the nodes too"""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..hot.lane import LaneState
 from ..resp.kernel import RouteMap
 from ..upstream.dial import Dial
 from ..upstream.lane import Lane
@@ -15,8 +16,10 @@ from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.ports import Home, Owner
 from .cluster import Cluster
+from .dial import VirtualDial
 from .lane import ClusterLane
 from .planner import Planner
+from .unblocking import Unblocking
 
 
 class ClusterLanes(Lanes):
@@ -30,9 +33,10 @@ class ClusterLanes(Lanes):
         **more: Any,
     ) -> None:
         self._cluster = cluster
-        self._planner = planner
         self._routes = routes
-        super().__init__(dial, *args, **more)
+        virtual = VirtualDial(dial.upstream, dial.retry, cluster, self.shared, planner.plan)
+        self._planner = Unblocking(planner, cluster, virtual.open_)
+        super().__init__(virtual, *args, **more)
 
     def __len__(self) -> int:
         return sum(map(len, self._cluster.pools))
@@ -77,11 +81,15 @@ class ClusterLanes(Lanes):
         return super().asking() if pool is None else pool.asking()
 
     def suspected(self, lane: Lane, why: str, *, hasty: bool = False) -> None:
-        """The lanes of the nodes are suspected by their own pools."""
+        """The lanes of the nodes are suspected by their own pools; what is lent has only those."""
         if isinstance(lane, ClusterLane):
             lane.suspect_silent(why)
-        else:
+        elif not lane.lent:
             super().suspected(lane, why, hasty=hasty)
+
+    def take_maxclients(self, count: int) -> None:
+        super().take_maxclients(count)
+        self._cluster.take_maxclients(count)
 
     def tick(self) -> None:
         super().tick()
@@ -103,6 +111,13 @@ class NodeLanes(Lanes):
     def lane_ready(self, lane: Lane) -> None:
         self._stood.add(lane)
         super().lane_ready(lane)
+
+    def give_back(self, lane: Lane) -> None:
+        stood = lane in self._stood
+        self._stood.discard(lane)  # where it is closed, that is by ourselves
+        super().give_back(lane)
+        if stood and lane.state is LaneState.READY:
+            self._stood.add(lane)
 
     def lane_moved(self, lane: Lane) -> None:
         super().lane_moved(lane)

@@ -30,6 +30,8 @@ class Redirect:
     port: int = 0
 
 
+# What a server says of a slot that nobody has.
+NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
 AGAIN: Final = Redirect(Kind.AGAIN)
 LATER: Final = Redirect(Kind.LATER)
 _WORDS: Final = {

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown, UpstreamRefused
@@ -25,6 +25,7 @@ from ..hot.lane import LaneCore, LaneState
 from ..hot.many import ManySlot
 from ..hot.parts import Part, Weave
 from ..resp.kernel import Cutter, RouteMap, hash_slot, split
+from ..table.table import Command
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .gated import Front, Gated
@@ -32,6 +33,7 @@ from .pieces import Gathering, cut, probe_of, requests_of
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import SLOTS, UNCOVERED
+from .transaction import MULTI, Block, block
 
 # Seconds between two looks whether a cluster that cannot answer can.
 LATER_S: Final = 0.05
@@ -56,6 +58,10 @@ class Nodes(Protocol):
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""
+        ...
+
+    def commands(self) -> Mapping[bytes, Command]:
+        """What the servers know."""
         ...
 
     def reads(self, name: bytes) -> bool:
@@ -113,6 +119,11 @@ class Router(Gated):
             self._caching = True
             self._say(b"+OK\r\n", place, weave)
             return end
+        whole = block(self, place, data, pos) if request.upper() == MULTI else None
+        if whole is not None:
+            weave.add(whole)
+            whole.begin(self.nodes, self._to_slot, self._anywhere)
+            return pos + len(whole.data)
         self._carry_out(self.nodes.plan(words), request, place, weave)
         return end
 
@@ -188,7 +199,7 @@ class Router(Gated):
     # --- Sending ----------------------------------------------------------------------------------
 
     def _send(self, part: Part, lane: LaneCore, *, asking: bool = False) -> None:
-        part.want, part.errors, part.parts, part.size = 1, 0, None, 0
+        part.want, part.errors, part.parts, part.size = part.count, 0, None, 0
         part.lane = lane
         if self._caching:
             self._caching = False
@@ -256,7 +267,11 @@ class Router(Gated):
 
     def look(self, part: Part) -> None:
         assert part.parts is not None
-        replies = [(reply, redirect(reply)) for reply in cut(b"".join(part.parts), part.count)]
+        cuttings = cut(b"".join(part.parts), part.count)
+        if isinstance(part, Block):
+            part.looked_at(cuttings, self._later)
+            return
+        replies = [(reply, redirect(reply)) for reply in cuttings]
         if part.count == 1 and replies[0][1] is not None:
             probe = probe_of(part.data)
             if probe is not None:
@@ -298,6 +313,9 @@ class Router(Gated):
         part.want = 0
         if isinstance(why, UpstreamDown) and part.until and self._loop.time() > part.until:
             self._fail(part, why)  # it has waited for long enough
+            return
+        if isinstance(part, Block):
+            part.lost(why, self._later, self._fail)
             return
         requests = requests_of(part)[len(replies) :]
         refused = isinstance(why, UpstreamRefused)  # nor would it be let in the next time
