@@ -21,8 +21,7 @@ from ..upstream.asker import Asker
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
-from .planner import Planner
-from .plans import Plan
+from .plans import Plan, Planning
 from .topology import SLOTS, UNCOVERED, Node, Topology
 from .watch import QUESTION, Address, Watch
 
@@ -186,7 +185,7 @@ class Cluster:
 class NodesOfKey:
     """The cluster as the router of one LaneKey knows it (router.Nodes)."""
 
-    def __init__(self, cluster: Cluster, key: LaneKey, planner: Planner) -> None:
+    def __init__(self, cluster: Cluster, key: LaneKey, planner: Planning) -> None:
         self._cluster = cluster
         self._key = key
         self._planner = planner

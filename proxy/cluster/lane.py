@@ -24,7 +24,7 @@ from ..upstream.lane_key import LaneKey, Use
 from ..upstream.tracked import STANDS
 from .canary import Canaries
 from .cluster import Cluster, NodesOfKey
-from .planner import Planner
+from .plans import Planning
 from .router import Router
 
 # Seconds after which the map is looked at while a node says nothing.
@@ -59,7 +59,7 @@ class ClusterLane(Lane):
     def __init__(
         self,
         cluster: Cluster,
-        planner: Planner,
+        planner: Planning,
         routes: RouteMap,
         number: int,
         key: LaneKey,

@@ -107,7 +107,7 @@ class Planner:
             return Said(local.time(time.time_ns() // 1000))
         return Anywhere()
 
-    # --- SCAN ---------------------------------------------------------------------------------------
+    # --- SCAN -------------------------------------------------------------------------------------
 
     def _scan(self, words: Sequence[bytes]) -> Plan:
         topology = self._topology()

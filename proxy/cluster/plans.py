@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 # The replies, in the order of what was asked, as one.
 Merge = Callable[[Sequence[bytes]], bytes]
@@ -55,3 +56,11 @@ class Said:
 
 
 Plan = One | Anywhere | Spread | Everywhere | At | Said
+
+
+class Planning(Protocol):
+    """Who knows what to do (planner.py)."""
+
+    def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
+        """What is to be done with a request, whose replies are in that protocol."""
+        ...

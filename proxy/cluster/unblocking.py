@@ -7,28 +7,28 @@ The server is asked as whoever asks, so that its ACL decides. Anything else is t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..resp.requests import encode, integer_of
 from .blocking import Blocked
 from .cluster import Cluster
 from .connection import Connection
-from .planner import Planner
-from .plans import At, Plan
+from .plans import At, Plan, Planning
 
 
 class Unblocking:
-    """A planner, and what it does not know. ``open_``: the connections by their numbers."""
+    """A planner, and what it does not know. ``open_``: the connections by their number."""
 
-    def __init__(self, planner: Planner, cluster: Cluster, open_: Mapping[int, Connection]) -> None:
+    def __init__(
+        self, planner: Planning, cluster: Cluster, open_: Mapping[int, Connection]
+    ) -> None:
         self._planner = planner
         self._cluster = cluster
         self._open = open_
 
-    def plan(self, words: Sequence[bytes], *more: Any) -> Plan:
+    def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
         if len(words) > 2 and words[0].upper() == b"CLIENT" and words[1].upper() == b"UNBLOCK":
-            return self._unblock(words) or self._planner.plan(words, *more)
-        return self._planner.plan(words, *more)
+            return self._unblock(words) or self._planner.plan(words, resp)
+        return self._planner.plan(words, resp)
 
     def _unblock(self, words: Sequence[bytes]) -> Plan | None:
         connection = self._open.get(integer_of(words[2]) or 0)
