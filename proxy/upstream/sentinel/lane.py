@@ -17,9 +17,11 @@ from typing import Any, Final
 from ...errors import ProtocolError, UpstreamLost
 from ...hot.answers import Slot
 from ...hot.lane import LaneState
-from ...resp.requests import Partial, parse_request
-from ..ask import AskSlot
+from ...resp.requests import Partial, encode, parse_request
+from ..ask import AskSlot, drop
+from ..asker import CACHING
 from ..lane import Lane
+from ..lane_key import Use
 
 REFUSAL: Final = b"-READONLY "
 SCRIPTS: Final = frozenset({b"EVAL", b"EVALSHA", b"FCALL", b"EXEC"})
@@ -41,7 +43,9 @@ def requests_in(data: bytes) -> list[tuple[int, bytes]] | None:
             return None
         if isinstance(request, Partial) or not request.args:
             return None
-        found.append((pos, request.args[0].upper()))
+        name = request.args[0].upper()
+        caching = name == b"CLIENT" and request.args[1:2] == [b"CACHING"]  # ours
+        found.append((pos, b"CLIENT|CACHING" if caching else name))
         pos = request.end
     return found
 
@@ -109,6 +113,10 @@ class MasterLane(Lane):
         if name in SCRIPTS and not isinstance(slot, AskSlot):  # our own say what they met
             return False
         self._sent[0] = (slot, data[begin:])
+        if name in SCRIPTS and self.key.use is Use.TRACKED:
+            # What is read next shall be remembered: that was for the script, and is answered.
+            self._sent.appendleft((AskSlot(drop), encode(CACHING)))
+            self.waiting.appendleft(self._sent[0][0])
         self._leave()
         return True
 

@@ -10,7 +10,7 @@ from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.ask import Reply
 from nearhit.proxy.upstream.lane import Lane
-from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.lane_key import LaneKey, Use
 from nearhit.proxy.upstream.sentinel.lane import MasterLane, requests_in
 
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
@@ -41,10 +41,10 @@ class Bench:
         self.owner = Owner()
         self.lanes: list[MasterLane] = []
 
-    async def ready(self, *, lent: bool = False) -> MasterLane:
+    async def ready(self, *, lent: bool = False, use: Use = Use.REQUESTS) -> MasterLane:
         lane = MasterLane(
             1,
-            LaneKey(),
+            LaneKey(use=use),
             self.dial,
             self.home,
             offline_max=10_000,
@@ -167,6 +167,25 @@ async def test_a_script_of_our_own_is_asked_again(bench: Bench) -> None:
     bench.wire.expect(b"EVALSHA", b"sha", b"0")
     bench.wire.reply(b":1\r\n")
     assert replies == [b":1\r\n"]
+
+
+async def test_on_the_tracked_lane_what_such_a_script_reads_is_remembered_again(
+    bench: Bench,
+) -> None:
+    lane = await bench.ready(use=Use.TRACKED)
+    replies: list[Reply] = []
+    lane.ask(replies.append, b"CLIENT", b"CACHING", b"YES")
+    lane.ask(replies.append, b"EVALSHA", b"sha", b"0")
+    await settle()
+    bench.wire.take()
+
+    bench.wire.reply(b"+OK\r\n" + NO)
+    await settle()
+
+    bench.wire.expect(b"CLIENT", b"CACHING", b"YES")
+    bench.wire.expect(b"EVALSHA", b"sha", b"0")
+    bench.wire.reply(b"+OK\r\n:1\r\n")
+    assert replies == [b"+OK\r\n", b":1\r\n"]
 
 
 async def test_what_a_replica_has_done_too_is_not_done_twice(bench: Bench) -> None:
