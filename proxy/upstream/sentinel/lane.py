@@ -6,7 +6,8 @@
 
 Sent again is only what the server refused before it ran, and what it answered as a replica. Not so
 where a script was asked: its reply may say anything, and one that we believed on a master would
-have what follows done twice. For the same reason not what works on replicas too (NOT_TWICE)."""
+have what follows done twice. The server is asked ROLE then. For the same reason not what works on
+replicas too (NOT_TWICE)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ from ...errors import ProtocolError, UpstreamLost
 from ...hot.answers import Slot
 from ...hot.lane import LaneState
 from ...resp.requests import Partial, encode, parse_request
-from ..ask import AskSlot, drop
+from ..ask import AskSlot, Reply, drop
 from ..asker import CACHING
+from ..handshake import MASTER, role_of
 from ..lane import Lane
 from ..lane_key import Use
 
@@ -55,6 +57,7 @@ class MasterLane(Lane):
         super().__init__(*args, **options)
         self._sent: deque[tuple[Slot, bytes]] = deque()  # what is not answered, oldest first
         self._tail = b""  # what may be how a refusal begins
+        self._asked = False  # its role
 
     def flush(self) -> None:
         pieces = list(self.out)
@@ -111,6 +114,7 @@ class MasterLane(Lane):
             return False
         begin, name = asked[len(asked) - slot.want]
         if name in SCRIPTS and not isinstance(slot, AskSlot):  # our own say what they met
+            self._ask_role()
             return False
         self._sent[0] = (slot, data[begin:])
         if name in SCRIPTS and self.key.use is Use.TRACKED:
@@ -119,6 +123,18 @@ class MasterLane(Lane):
             self.waiting.appendleft(self._sent[0][0])
         self._leave()
         return True
+
+    def _ask_role(self) -> None:
+        """A script says so, or has met it: the server itself is to tell. A user's lane asks nothing
+        that the user may not."""
+        if not self._asked and self.key.user is None:
+            self._asked = True
+            self.ask(self._take_role, b"ROLE")
+
+    def _take_role(self, reply: Reply) -> None:
+        self._asked = False
+        if isinstance(reply, bytes) and (role_of(reply) or MASTER) != MASTER:
+            self.lose("the server has become a replica")
 
     def _leave(self) -> None:
         """Take back what is not answered, and connect anew."""

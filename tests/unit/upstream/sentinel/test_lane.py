@@ -151,7 +151,25 @@ async def test_a_script_may_say_what_it_likes(bench: Bench, request_: bytes) -> 
     bench.wire.reply(NO, b":1\r\n")
 
     assert (script.got, write.got) == (NO, b":1\r\n")
+    await settle()
+    assert bench.wire.take().endswith(encode([b"ROLE"]))
+    bench.wire.reply(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
     assert len(bench.dial.wires) == 1
+
+
+async def test_where_the_server_says_so_too_the_lane_is_lost(bench: Bench) -> None:
+    lane = await bench.ready()
+    script, other, later = await sent(lane, EVAL, EVAL, GET)
+    bench.wire.reply(NO + NO)
+    await settle()
+    assert bench.wire.take().endswith(GET + encode([b"ROLE"]))
+
+    bench.wire.reply(b"+1\r\n*5\r\n$5\r\nslave\r\n")
+    bench.wire.reply(b"$1\r\nh\r\n:1\r\n$1\r\nx\r\n:0\r\n")
+    await settle()
+
+    assert (script.got, other.got, later.got) == (NO, NO, b"+1\r\n")
+    assert len(bench.dial.wires) == 2
 
 
 async def test_a_script_of_our_own_is_asked_again(bench: Bench) -> None:
