@@ -112,7 +112,8 @@ class MasterLane(Lane):
         asked = requests_in(data)
         if asked is None or len(asked) < slot.want:
             return False
-        begin, name = asked[len(asked) - slot.want]
+        answered = len(asked) - slot.want
+        begin, name = asked[answered]
         if name in SCRIPTS and not isinstance(slot, AskSlot):  # our own say what they met
             self._ask_role()
             return False
@@ -121,7 +122,9 @@ class MasterLane(Lane):
             # What is read next shall be remembered: that was for the script, and is answered.
             self._sent.appendleft((AskSlot(drop), encode(CACHING)))
             self.waiting.appendleft(self._sent[0][0])
-        self._leave()
+        queued = [name for _, name in asked[:answered] if name in (b"MULTI", b"EXEC", b"DISCARD")]
+        # Of a transaction whose MULTI has been answered the rest must not run alone.
+        self._leave(lost=slot if queued[-1:] == [b"MULTI"] else None)
         return True
 
     def _ask_role(self) -> None:
@@ -136,16 +139,17 @@ class MasterLane(Lane):
         if isinstance(reply, bytes) and (role_of(reply) or MASTER) != MASTER:
             self.lose("the server has become a replica")
 
-    def _leave(self) -> None:
-        """Take back what is not answered, and connect anew."""
-        unsent = list(zip(islice(self.waiting, len(self._sent), None), self.out, strict=True))
+    def _leave(self, lost: Slot | None) -> None:
+        """Take back what is not answered, but for the slot that is lost, and connect anew."""
+        unsent = zip(self.out, islice(self.waiting, len(self._sent), None), strict=True)
         again, never = list[tuple[bytes, Slot]](), list[Slot]()
-        for slot, data in [*self._sent, *unsent]:
-            asked = requests_in(data) if (slot, data) not in unsent else []
-            if asked is None or any(name in NOT_TWICE for _, name in asked):
+        for slot, data in self._sent:
+            asked = requests_in(data)
+            if slot is lost or asked is None or any(name in NOT_TWICE for _, name in asked):
                 never.append(slot)
             else:
                 again.append((data, slot))
+        again += unsent
         self.out.clear()
         self.waiting = deque()
         self._why = UpstreamLost("the server has become a replica")

@@ -219,6 +219,37 @@ async def test_what_a_replica_has_done_too_is_not_done_twice(bench: Bench) -> No
     assert not later.filled
 
 
+async def test_the_rest_of_a_transaction_is_not_run_alone(bench: Bench) -> None:
+    lane = await bench.ready()
+    multi, end = encode([b"MULTI"]), encode([b"EXEC"])
+    whole, other = Tray(4), Tray(4)
+    lane.send(multi + INCR + GET + end, whole)
+    lane.send(multi + INCR + GET + end, other)
+    await settle()
+    bench.wire.take()
+
+    bench.wire.reply(b"+OK\r\n" + NO + b"+QUEUED\r\n-EXECABORT no\r\n")
+    await settle()
+
+    assert whole.got == b"+OK\r\n"
+    assert whole.error.count(b"the server has become a replica") == 1
+    assert bench.wire.take() == multi + INCR + GET + end  # the other one, which is whole
+    assert not other.filled
+
+
+async def test_behind_a_transaction_that_is_over_all_is_asked_again(bench: Bench) -> None:
+    lane = await bench.ready()
+    over = encode([b"MULTI"]) + GET + encode([b"EXEC"])
+    (run,) = await sent(lane, over + INCR, want=4)
+    bench.wire.take()
+
+    bench.wire.reply(b"+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n" + NO)
+    await settle()
+
+    assert bench.wire.take() == INCR
+    assert not run.error
+
+
 async def test_a_lent_lane_is_over(bench: Bench) -> None:
     lane = await bench.ready(lent=True)
     write, later = await sent(lane, INCR, GET)
