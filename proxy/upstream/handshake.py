@@ -29,6 +29,7 @@ from .lane_key import LaneKey, Use
 
 _ROLE: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n([a-z]+)\r\n")
 _ID: Final = re.compile(rb"\$2\r\nid\r\n:(\d{1,19})\r\n")
+MASTER: Final = "master"
 # A server that says one of these in the handshake is not ready yet.
 NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
 
@@ -94,6 +95,12 @@ def _role(key: LaneKey, upstream: Upstream) -> list[Step]:
     return [*(Step(step.words, Purpose.AS_US) for step in login(LaneKey(), upstream)), ask]
 
 
+def role_of(reply: bytes) -> str | None:
+    """What an answer to ROLE says; None: nothing."""
+    found = _ROLE.match(reply)
+    return None if found is None else found[1].decode()
+
+
 def again(asked: Sequence[Step], replies: Sequence[bytes]) -> list[Step]:
     """What the user has to be asked, since nobody could do it before AUTH."""
     return [
@@ -126,9 +133,9 @@ def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
     for step, reply in zip(asked, replies, strict=True):
         if reply.startswith(NOT_READY):
             raise UpstreamNotReady(reply)
-        role = _ROLE.match(reply) if step.purpose is Purpose.ROLE else None
-        if role is not None and role[1] != b"master":
-            raise UpstreamDown(f"Sentinel names it, and it is no master but a {role[1].decode()}")
+        role = role_of(reply) if step.purpose is Purpose.ROLE else None
+        if role is not None and role != MASTER:
+            raise UpstreamDown(f"Sentinel names it, and it is no master but a {role}")
     client_id, locked, tracking = 0, False, any(s.purpose is Purpose.TRACKING for s in asked)
     for step, reply in zip(asked, replies, strict=True):
         failed = reply.startswith(b"-")

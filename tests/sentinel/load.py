@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests.sentinel.trio import Link, link
 
@@ -31,7 +31,8 @@ class Count:
                 client.incr(self.key)
             except (RedisError, OSError) as error:
                 self.errors.append(str(error))
-                client = link(port)
+                if not isinstance(error, ResponseError):
+                    client = link(port)
                 continue
             self.acked += 1
             self.times.append(time.monotonic())

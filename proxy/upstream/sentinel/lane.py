@@ -6,7 +6,8 @@
 
 Sent again is only what the server refused before it ran, and what it answered as a replica. Not so
 where a script was asked: its reply may say anything, and one that we believed on a master would
-have what follows done twice. For the same reason not what works on replicas too (NOT_TWICE)."""
+have what follows done twice. The server is asked ROLE then. For the same reason not what works on
+replicas too (NOT_TWICE)."""
 
 from __future__ import annotations
 
@@ -17,9 +18,12 @@ from typing import Any, Final
 from ...errors import ProtocolError, UpstreamLost
 from ...hot.answers import Slot
 from ...hot.lane import LaneState
-from ...resp.requests import Partial, parse_request
-from ..ask import AskSlot
+from ...resp.requests import Partial, encode, parse_request
+from ..ask import AskSlot, Reply, drop
+from ..asker import CACHING
+from ..handshake import MASTER, role_of
 from ..lane import Lane
+from ..lane_key import Use
 
 REFUSAL: Final = b"-READONLY "
 SCRIPTS: Final = frozenset({b"EVAL", b"EVALSHA", b"FCALL", b"EXEC"})
@@ -41,7 +45,9 @@ def requests_in(data: bytes) -> list[tuple[int, bytes]] | None:
             return None
         if isinstance(request, Partial) or not request.args:
             return None
-        found.append((pos, request.args[0].upper()))
+        name = request.args[0].upper()
+        caching = name == b"CLIENT" and request.args[1:2] == [b"CACHING"]  # ours
+        found.append((pos, b"CLIENT|CACHING" if caching else name))
         pos = request.end
     return found
 
@@ -51,6 +57,7 @@ class MasterLane(Lane):
         super().__init__(*args, **options)
         self._sent: deque[tuple[Slot, bytes]] = deque()  # what is not answered, oldest first
         self._tail = b""  # what may be how a refusal begins
+        self._asked = False  # its role
 
     def flush(self) -> None:
         pieces = list(self.out)
@@ -105,23 +112,44 @@ class MasterLane(Lane):
         asked = requests_in(data)
         if asked is None or len(asked) < slot.want:
             return False
-        begin, name = asked[len(asked) - slot.want]
+        answered = len(asked) - slot.want
+        begin, name = asked[answered]
         if name in SCRIPTS and not isinstance(slot, AskSlot):  # our own say what they met
+            self._ask_role()
             return False
         self._sent[0] = (slot, data[begin:])
-        self._leave()
+        if name in SCRIPTS and self.key.use is Use.TRACKED:
+            # What is read next shall be remembered: that was for the script, and is answered.
+            self._sent.appendleft((AskSlot(drop), encode(CACHING)))
+            self.waiting.appendleft(self._sent[0][0])
+        queued = [name for _, name in asked[:answered] if name in (b"MULTI", b"EXEC", b"DISCARD")]
+        # Of a transaction whose MULTI has been answered the rest must not run alone.
+        self._leave(lost=slot if queued[-1:] == [b"MULTI"] else None)
         return True
 
-    def _leave(self) -> None:
-        """Take back what is not answered, and connect anew."""
-        unsent = list(zip(islice(self.waiting, len(self._sent), None), self.out, strict=True))
+    def _ask_role(self) -> None:
+        """A script says so, or has met it: the server itself is to tell. A user's lane asks nothing
+        that the user may not."""
+        if not self._asked and self.key.user is None:
+            self._asked = True
+            self.ask(self._take_role, b"ROLE")
+
+    def _take_role(self, reply: Reply) -> None:
+        self._asked = False
+        if isinstance(reply, bytes) and (role_of(reply) or MASTER) != MASTER:
+            self.lose("the server has become a replica")
+
+    def _leave(self, lost: Slot | None) -> None:
+        """Take back what is not answered, but for the slot that is lost, and connect anew."""
+        unsent = zip(self.out, islice(self.waiting, len(self._sent), None), strict=True)
         again, never = list[tuple[bytes, Slot]](), list[Slot]()
-        for slot, data in [*self._sent, *unsent]:
-            asked = requests_in(data) if (slot, data) not in unsent else []
-            if asked is None or any(name in NOT_TWICE for _, name in asked):
+        for slot, data in self._sent:
+            asked = requests_in(data)
+            if slot is lost or asked is None or any(name in NOT_TWICE for _, name in asked):
                 never.append(slot)
             else:
                 again.append((data, slot))
+        again += unsent
         self.out.clear()
         self.waiting = deque()
         self._why = UpstreamLost("the server has become a replica")

@@ -10,7 +10,7 @@ from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.ask import Reply
 from nearhit.proxy.upstream.lane import Lane
-from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.lane_key import LaneKey, Use
 from nearhit.proxy.upstream.sentinel.lane import MasterLane, requests_in
 
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
@@ -41,10 +41,10 @@ class Bench:
         self.owner = Owner()
         self.lanes: list[MasterLane] = []
 
-    async def ready(self, *, lent: bool = False) -> MasterLane:
+    async def ready(self, *, lent: bool = False, use: Use = Use.REQUESTS) -> MasterLane:
         lane = MasterLane(
             1,
-            LaneKey(),
+            LaneKey(use=use),
             self.dial,
             self.home,
             offline_max=10_000,
@@ -151,7 +151,25 @@ async def test_a_script_may_say_what_it_likes(bench: Bench, request_: bytes) -> 
     bench.wire.reply(NO, b":1\r\n")
 
     assert (script.got, write.got) == (NO, b":1\r\n")
+    await settle()
+    assert bench.wire.take().endswith(encode([b"ROLE"]))
+    bench.wire.reply(b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")
     assert len(bench.dial.wires) == 1
+
+
+async def test_where_the_server_says_so_too_the_lane_is_lost(bench: Bench) -> None:
+    lane = await bench.ready()
+    script, other, later = await sent(lane, EVAL, EVAL, GET)
+    bench.wire.reply(NO + NO)
+    await settle()
+    assert bench.wire.take().endswith(GET + encode([b"ROLE"]))
+
+    bench.wire.reply(b"+1\r\n*5\r\n$5\r\nslave\r\n")
+    bench.wire.reply(b"$1\r\nh\r\n:1\r\n$1\r\nx\r\n:0\r\n")
+    await settle()
+
+    assert (script.got, other.got, later.got) == (NO, NO, b"+1\r\n")
+    assert len(bench.dial.wires) == 2
 
 
 async def test_a_script_of_our_own_is_asked_again(bench: Bench) -> None:
@@ -169,6 +187,25 @@ async def test_a_script_of_our_own_is_asked_again(bench: Bench) -> None:
     assert replies == [b":1\r\n"]
 
 
+async def test_on_the_tracked_lane_what_such_a_script_reads_is_remembered_again(
+    bench: Bench,
+) -> None:
+    lane = await bench.ready(use=Use.TRACKED)
+    replies: list[Reply] = []
+    lane.ask(replies.append, b"CLIENT", b"CACHING", b"YES")
+    lane.ask(replies.append, b"EVALSHA", b"sha", b"0")
+    await settle()
+    bench.wire.take()
+
+    bench.wire.reply(b"+OK\r\n" + NO)
+    await settle()
+
+    bench.wire.expect(b"CLIENT", b"CACHING", b"YES")
+    bench.wire.expect(b"EVALSHA", b"sha", b"0")
+    bench.wire.reply(b"+OK\r\n:1\r\n")
+    assert replies == [b"+OK\r\n", b":1\r\n"]
+
+
 async def test_what_a_replica_has_done_too_is_not_done_twice(bench: Bench) -> None:
     lane = await bench.ready()
     write, publish, later = await sent(lane, INCR, PUBLISH, GET)
@@ -180,6 +217,37 @@ async def test_what_a_replica_has_done_too_is_not_done_twice(bench: Bench) -> No
     assert b"the server has become a replica" in publish.error
     assert not write.filled
     assert not later.filled
+
+
+async def test_the_rest_of_a_transaction_is_not_run_alone(bench: Bench) -> None:
+    lane = await bench.ready()
+    multi, end = encode([b"MULTI"]), encode([b"EXEC"])
+    whole, other = Tray(4), Tray(4)
+    lane.send(multi + INCR + GET + end, whole)
+    lane.send(multi + INCR + GET + end, other)
+    await settle()
+    bench.wire.take()
+
+    bench.wire.reply(b"+OK\r\n" + NO + b"+QUEUED\r\n-EXECABORT no\r\n")
+    await settle()
+
+    assert whole.got == b"+OK\r\n"
+    assert whole.error.count(b"the server has become a replica") == 1
+    assert bench.wire.take() == multi + INCR + GET + end  # the other one, which is whole
+    assert not other.filled
+
+
+async def test_behind_a_transaction_that_is_over_all_is_asked_again(bench: Bench) -> None:
+    lane = await bench.ready()
+    over = encode([b"MULTI"]) + GET + encode([b"EXEC"])
+    (run,) = await sent(lane, over + INCR, want=4)
+    bench.wire.take()
+
+    bench.wire.reply(b"+OK\r\n+QUEUED\r\n*1\r\n$1\r\nv\r\n" + NO)
+    await settle()
+
+    assert bench.wire.take() == INCR
+    assert not run.error
 
 
 async def test_a_lent_lane_is_over(bench: Bench) -> None:
