@@ -7,7 +7,7 @@ from nearhit.proxy.hot.fills cimport Fill, FillSlot
 from nearhit.proxy.hot.lane cimport LaneCore, PartCore, Router
 from nearhit.proxy.hot.many cimport ManySlot
 from nearhit.proxy.hot.own cimport GetOrSetRun
-from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap
 
 cdef Py_ssize_t _CACHING, _STREAM_AT
 
@@ -50,6 +50,22 @@ cdef class Weave:
     cdef _advance(self)
 
 
+cdef class Strand(RunSlot):
+    cdef public Braid braid
+    cdef public bytes text
+    cdef public Py_ssize_t at
+    cpdef feed(self, bytes chunk)
+
+
+cdef class Braid:
+    cdef public RunSlot place
+    cdef public list order
+    cdef public dict strands
+    cdef public Py_ssize_t left
+    @cython.locals(cutter=CCutter, order=list, replies=list, at=Py_ssize_t, end=Py_ssize_t, strand=Strand, text=bytes, begin=Py_ssize_t, stop=Py_ssize_t, place=RunSlot)
+    cdef _strand_done(self)
+
+
 cdef class RouterCore(Router):
     cdef public CRouteMap routes
     cdef short[:] owners
@@ -60,6 +76,9 @@ cdef class RouterCore(Router):
     cdef unsigned char[:] canaries
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
+    @cython.locals(routes=CRouteMap, lanes=list, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, last=int, order=list, pieces=dict, found=Py_ssize_t, owner=int, braid=Braid, strands=dict, at=Py_ssize_t, strand=Strand, texts=list, part=Part, lane=LaneCore)
+    cdef bint _braid(self, bytes data, RunSlot place) except -1
+    cdef _gather(self, dict pieces, int owner, bytes text)
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
     @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore)

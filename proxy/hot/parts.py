@@ -19,9 +19,9 @@ from array import array
 from typing import Any
 
 from ..errors import ProxyError
-from ..resp.kernel import RouteMap
+from ..resp.kernel import Cutter, RouteMap
 from .answers import RunSlot, Slot
-from .fills import CACHING, Fill, FillSlot
+from .fills import CACHING, Fill, FillSlot, WriteSlot
 from .lane import LaneCore, PartCore, Router
 from .many import ManySlot
 from .own import GetOrSetRun
@@ -205,6 +205,62 @@ class Weave:
         self._advance()
 
 
+class Strand(RunSlot):
+    """The replies of one node to its requests in a run. As the place of a part."""
+
+    def __init__(self, braid: Braid, want: int) -> None:
+        super().__init__(braid.place.session, want)
+        self.braid = braid
+        self.text = b""
+        self.at = 0  # so much of it has been handed on
+
+    def feed(self, chunk: bytes) -> None:
+        if self.parts is None:
+            self.parts = [chunk]
+        else:
+            self.parts.append(chunk)
+        if not self.want:
+            self.text = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+            self.braid._strand_done()
+
+    def fail(self, why: ProxyError, inside: bool) -> None:
+        if inside:
+            self.session.abort("the server went away in the middle of a reply")
+            self.parts, self.want = None, self.count  # nobody gets any of them
+        want = self.want
+        self.want = 0
+        self.feed(why.line * want)
+
+
+class Braid:
+    """A run whose requests go to several nodes in turn: each node gets its own in one piece, and
+    the replies are put in order when all are there."""
+
+    def __init__(self, place: RunSlot) -> None:
+        self.place = place
+        self.order: list[int] = []  # whose requests, and how many: in turn
+        self.strands: dict[int, Strand] = {}
+        self.left = 0
+
+    def _strand_done(self) -> None:
+        self.left -= 1
+        if self.left:
+            return
+        cutter, order, replies = Cutter(), self.order, list[bytes]()
+        at, end = 0, len(self.order)
+        while at < end:
+            strand = self.strands[order[at]]
+            text = strand.text
+            begin = strand.at
+            stop = cutter.cut(text, begin, order[at + 1], False)
+            strand.at = stop
+            replies.append(cutter.part(text, begin, stop))
+            at += 2
+        place = self.place
+        place.want = 0
+        place.feed(b"".join(replies))
+
+
 class RouterCore(Router):
     """Sends each request to the lane that has its hash slot."""
 
@@ -231,6 +287,13 @@ class RouterCore(Router):
         if type(place) is ManySlot and place.want > 1:
             data = self.refuse_fills(data, place)
         routes, lanes, gates = self.routes, self.lanes, self.gates
+        if (
+            not gates
+            and place.want > 2
+            and (type(place) is RunSlot or type(place) is WriteSlot)
+            and self._braid(data, place)
+        ):
+            return
         end = len(data)
         pos = begin = count = before = 0
         lane: LaneCore | None = None
@@ -264,6 +327,63 @@ class RouterCore(Router):
         if count:
             run = data if not begin else routes.part(data, begin, end)
             self._send_part(weave, place, run, before, count, lane)
+
+    def _braid(self, data: bytes, place: RunSlot) -> bool:
+        """Send a run, each node's requests in one piece; False: that is not for all of them, and
+        nothing was sent."""
+        routes, lanes = self.routes, self.lanes
+        pos = begin = count = 0
+        end, last = len(data), -1
+        order: list[int] = []
+        pieces: dict[int, list[bytes]] = {}
+        while pos < end:
+            found = routes.hash_slot(data, pos)
+            owner = self.owners[found] if found >= 0 else -1
+            if owner < 0:
+                return False
+            if owner != last:
+                if count:
+                    order += (last, count)
+                    self._gather(pieces, last, routes.part(data, begin, pos))
+                begin, count, last = pos, 0, owner
+            count += 1
+            pos = routes.end
+        if not order:
+            self._send_part(None, place, data, 0, count, lanes[last])
+            return True
+        order += (last, count)
+        self._gather(pieces, last, routes.part(data, begin, end))
+        braid = Braid(place)
+        braid.order = order
+        braid.left = len(pieces)
+        braid.strands = strands = {owner: Strand(braid, 0) for owner in pieces}
+        for at in range(0, len(order), 2):
+            strand = strands[order[at]]
+            strand.want += order[at + 1]
+        marks = _marks(place, order) if place.marks is not None else None
+        for owner, texts in pieces.items():
+            strand = strands[owner]
+            strand.count = strand.want
+            part = Part(self, strand, texts[0] if len(texts) == 1 else b"".join(texts), strand.want)
+            part.session = place.session
+            part.flat = place.flat
+            if place.reads and type(place) is RunSlot:
+                part.reads = strand.want
+                if marks is not None:
+                    part.marks = bytes(marks[owner])
+            lane = lanes[owner]
+            part.lane = lane
+            lane._send(part.data, part)
+            if lane.choked:
+                self.choke(lane)
+        return True
+
+    def _gather(self, pieces: dict[int, list[bytes]], owner: int, text: bytes) -> None:
+        texts = pieces.get(owner)
+        if texts is None:
+            pieces[owner] = [text]
+        else:
+            texts.append(text)
 
     def _send_part(
         self,
@@ -359,3 +479,15 @@ class RouterCore(Router):
     def lost(self, part: Part, why: ProxyError) -> None:
         """Replies of a part will not come."""
         raise NotImplementedError
+
+
+def _marks(run: RunSlot, order: list[int]) -> dict[int, bytearray]:
+    """Which of each node's requests are reads of strings."""
+    assert run.marks is not None
+    found: dict[int, bytearray] = {}
+    at = 0
+    for turn in range(0, len(order), 2):
+        count = order[turn + 1]
+        found.setdefault(order[turn], bytearray()).extend(run.marks[at : at + count])
+        at += count
+    return found

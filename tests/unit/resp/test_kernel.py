@@ -1073,3 +1073,42 @@ def test_both_kernels_look_up_many_alike(
         seen.append((steps, list(near.sketch.sights), [entry.freq for entry in entries]))
 
     assert seen[0] == seen[1]
+
+
+# --- hash slots, errors
+
+
+@pytest.mark.parametrize(
+    ("key", "slot"),
+    [
+        (b"", 0),
+        (b"foo", 12182),
+        (b"123456789", 12739),
+        (b"{user1000}.following", 3443),
+        (b"{user1000}.followers", 3443),
+        (b"foo{}{bar}", 8363),
+        (b"foo{{bar}}zap", 4015),
+        (b"foo{bar}{zap}", 5061),
+        (b"{", 4092),
+    ],
+)
+def test_keys_hash_as_servers_hash_them(kernel: Any, key: bytes, slot: int) -> None:
+    assert kernel.hash_slot(key) == slot
+    routes = kernel.RouteMap({b"GET": PLAIN})
+    request = get(key)
+    assert routes.hash_slot(b"x" + request, 1) == slot
+    assert routes.end == 1 + len(request)
+
+
+@pytest.mark.parametrize("data", [MULTI, b"*2\r\n$4\r\nEVAL\r\n$1\r\ns\r\n", get(b"k")[:-3]])
+def test_other_requests_have_no_slot_here(kernel: Any, data: bytes) -> None:
+    assert kernel.RouteMap({b"GET": PLAIN}).hash_slot(data, 0) < 0
+
+
+def test_replies_that_are_errors_are_counted_where_they_are_whole(kernel: Any) -> None:
+    cutter = kernel.Cutter()
+    data = b"+OK\r\n-ERR a\r\n*2\r\n-ERR inside\r\n:1\r\n-MOVED 1 x:1\r\n"
+    assert cutter.cut(data, 0, 4, False) == len(data)
+    assert cutter.errors == 2
+    cutter.cut(b":1\r\n", 0, 1, False)
+    assert cutter.errors == 0
