@@ -115,6 +115,11 @@ class Connection(asyncio.Transport):
     def commands(self) -> Mapping[bytes, Command]:
         return self.cluster.commands()
 
+    @property
+    def valkey(self) -> bool:
+        """Whether the nodes have said that they are Valkey."""
+        return any(b"$6\r\nvalkey" in told for told in self.virtual.hellos.values())
+
     def state(self, kind: type) -> Any:
         """What of this kind is held; None: nothing."""
         return self.states.get(kind)

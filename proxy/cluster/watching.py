@@ -25,6 +25,9 @@ from .transaction import CROSSSLOT, EXECABORT, Transaction, last_of
 NESTED: Final = b"-ERR MULTI calls can not be nested\r\n"
 NO_MULTI: Final = b"-ERR %b without MULTI\r\n"
 WATCH_IN_MULTI: Final = b"-ERR WATCH inside MULTI is not allowed\r\n"
+EXEC_ARITY: Final = (
+    b"-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n"
+)
 UNWATCH: Final = b"*1\r\n$7\r\nUNWATCH\r\n"
 ARITY: Final = b"-ERR wrong number of arguments for '%b' command\r\n"
 
@@ -133,13 +136,22 @@ def multi(connection: Connection, words: list[bytes], request: bytes) -> None:
     if len(words) != 1:
         connection.say(ARITY % b"multi")
     elif connection.state(Multi) is not None:
-        connection.say(NESTED)
+        _not_inside(connection, b"multi", NESTED)
     else:
         watch: Watch | None = connection.state(Watch)
         slot = watch.slot if watch is not None else None
         queued = Transaction(connection.commands, connection.virtual.plan, slot)
         connection.states[Multi] = Multi(queued)
         connection.say(OK)
+
+
+def _not_inside(connection: Connection, name: bytes, redis: bytes) -> None:
+    """Refused as each server does: with Valkey the transaction is lost by it."""
+    if connection.valkey:
+        open_: Multi = connection.state(Multi)
+        open_.queued.dirty = True
+        redis = b"-ERR Command '%b' not allowed inside a transaction\r\n" % name
+    connection.say(redis)
 
 
 def queue(connection: Connection, words: list[bytes], request: bytes) -> None:
@@ -158,7 +170,7 @@ def execute(connection: Connection, words: list[bytes], request: bytes) -> None:
     if queued.dirty or len(words) != 1:
         if watch is not None:
             watch.release()
-        connection.say(EXECABORT)
+        connection.say(EXECABORT if len(words) == 1 else EXEC_ARITY)
     elif watch is not None:
         watch.execute(queued, connection.alone())
     elif not queued.count:
@@ -188,7 +200,7 @@ def watch(connection: Connection, words: list[bytes], request: bytes) -> None:
         connection.say(ARITY % b"watch")
         return
     if connection.state(Multi) is not None:
-        connection.say(WATCH_IN_MULTI)
+        _not_inside(connection, b"watch", WATCH_IN_MULTI)
         return
     slots = set(map(hash_slot, words[1:]))
     held: Watch | None = connection.state(Watch)
