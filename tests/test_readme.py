@@ -32,6 +32,7 @@ from nearhit.proxy.stats.counters import Stats
 from nearhit.proxy.stats.prometheus import Metrics
 from redis import Redis
 
+from tests import clusters
 from tests.bench import __main__ as bench
 from tests.clients import conftest as clients
 from tests.sentinel.trio import trio
@@ -90,7 +91,11 @@ COMMANDS = [
     if re.search(r"(^|[ /])nearhit($| --)", line) and line not in (START, *DOCKERS)
 ]
 WITH_SENTINELS = sorted({line for line in COMMANDS if "redis-sentinel://" in line})
-COMMANDS = [line for line in COMMANDS if line not in WITH_SENTINELS]
+WITH_CLUSTER = sorted({line for line in COMMANDS if "redis-cluster://" in line})
+OWN_CLUSTER = sorted({line for line in COMMANDS if "--embedded-cluster" in line})
+COMMANDS = [
+    line for line in COMMANDS if line not in (*WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER)
+]
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
@@ -107,7 +112,8 @@ JAVASCRIPT = [fence for fence in fences() if fence.kind == "javascript"]
 def test_every_fence_is_of_a_kind_that_is_tested() -> None:
     kinds = {"sh", "console", "toml", "python", "javascript", "text"}
     assert {fence.kind for fence in fences()} <= kinds
-    tested = {START, TESTS, *COMMANDS, *WITH_SENTINELS, *CHECKS, *BENCHES, *DOCKERS, *PINGS}
+    tested = {START, TESTS, *COMMANDS, *WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER}
+    tested |= {*CHECKS, *BENCHES, *DOCKERS, *PINGS}
     assert set(lines()) == tested
 
 
@@ -167,9 +173,10 @@ def folder(tmp_path: Path, server: Process) -> Path:
     return tmp_path
 
 
-def here(line: str, server: Process) -> str:
+def here(line: str, server: Process | None = None) -> str:
     """The line as it runs in the tests."""
-    line = line.replace(f"{HOST}:6379", f"{HOST}:{server.port}")
+    if server is not None:
+        line = line.replace(f"{HOST}:6379", f"{HOST}:{server.port}")
     return re.sub(r"(^| )(?:\.venv/bin/)?nearhit( |$)", rf"\1exec {BIN}/nearhit\2", line, count=1)
 
 
@@ -190,6 +197,37 @@ def test_a_command_line_serves_what_sentinels_name(line: str, tmp_path: Path) ->
             process.terminate()
             process.communicate(timeout=15)
         assert process.returncode == 0
+
+
+def serves_a_cluster(line: str, folder: Path, shown: str) -> None:
+    port = free_port()
+    script = f"cd {folder} && {here(line)} 2>log"
+
+    with started(["sh", "-c", script], PORT=str(port)) as process:
+        *_, ready = until_ready(process, folder / "log")
+        assert f"redis://{HOST}:{port} -> {shown}" in ready
+        assert ping((HOST, port)) == b"+PONG\r\n"
+        with Redis(HOST, port) as client:
+            assert client.mset({"a": 1, "b": 2, "c": 3})
+            assert client.mget("a", "b", "c") == [b"1", b"2", b"3"]
+        process.terminate()
+        process.communicate(timeout=15)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("line", WITH_CLUSTER)
+def test_a_command_line_serves_a_cluster(line: str, tmp_path: Path) -> None:
+    with clusters.cluster("valkey", 3, 0) as cluster:
+        for shown, node in zip((7001, 7002, 7003), cluster.nodes, strict=True):
+            assert f"{HOST}:{shown}" in line
+            line = line.replace(f"{HOST}:{shown}", f"{HOST}:{node.port}")
+
+        serves_a_cluster(line, tmp_path, "redis-cluster://")
+
+
+@pytest.mark.parametrize("line", OWN_CLUSTER)
+def test_a_command_line_starts_a_cluster(line: str, tmp_path: Path) -> None:
+    serves_a_cluster(line, tmp_path, "embedded cluster of 3 (Valkey ")
 
 
 @pytest.mark.parametrize("line", COMMANDS)
