@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ..errors import ProxyError, UpstreamRefused
@@ -157,7 +158,7 @@ class Errand:
             node = topology.find(host, found.port)
             if node is not None and self._patience_left():
                 self._tries += 1
-                self._pause(self._at_asking, self._cluster.pool(node.host, node.port))
+                self._pause(partial(self._at_asking, self._cluster.pool(node.host, node.port)))
                 return
         elif found.kind is not Kind.AGAIN:
             found = LATER
@@ -183,11 +184,11 @@ class Errand:
         if found.kind is Kind.LATER:
             self._timer = self._loop.call_later(LATER_S, self._retry)
         else:
-            self._pause(lambda _: self._retry(), None)
+            self._pause(self._retry)
 
-    def _pause(self, then: Callable[..., None], what: object) -> None:
+    def _pause(self, then: Callable[[], None]) -> None:
         pause = min(HOP_MAX_S, HOP_S * (1 << min(self._tries - 1, 8))) if self._tries > 1 else 0.0
-        self._timer = self._loop.call_later(pause, then, what)
+        self._timer = self._loop.call_later(pause, then)
 
     def _retry(self) -> None:
         if not self._over:

@@ -43,7 +43,7 @@ SCRIPTS = {
     "UNSUBSCRIBE a|PUNSUBSCRIBE|SUNSUBSCRIBE|UNSUBSCRIBE|GET {k}a|PING",
     "not while subscribed": "SUBSCRIBE a|GET {k}a|PING x|MULTI",
     "none to leave": "UNSUBSCRIBE|PUNSUBSCRIBE x|SUNSUBSCRIBE|SUBSCRIBE|PING",
-    "waits": "SET {k}a 1|WAIT 0 10|WAIT 0|WAIT no 1",
+    "waits": "SET {k}a 1|WAIT 0|WAIT no 1",
 }  # fmt: skip
 
 
