@@ -4,8 +4,8 @@
                            sunsubscribe, unasked ◀─ as the slot leaves: what stands of it is old
 
 A nil that is kept is invalidated by nobody when its slot moves: the server invalidates the keys
-that it deletes, and the nil's key is not there. Without permission for the channels (&nh{*) the
-map's poll is what tells, within a second or so."""
+that it deletes, and that of the nil is not there. Without permission for the channels (&nh{*) the
+poll of the map is what tells, within a second or so."""
 
 from __future__ import annotations
 

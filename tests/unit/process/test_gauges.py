@@ -71,6 +71,7 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         "near_bypass": 13,
         "near_bypass_misses": 14,
         "near_bypass_fills": 15,
+        "near_slots": 0,
     }
 
 
@@ -124,3 +125,13 @@ def test_what_sentinels_tell_is_shown() -> None:
     gauges.read_master(stats, master)
 
     assert shown(stats, "sentinels", "master_moves") == [3, 2]
+
+
+def test_slots_of_a_cluster_are_counted() -> None:
+    class Lanes:
+        slots_told = -1
+
+    stats = Stats()
+    gauges.read_cluster(stats, Lanes())  # type: ignore[arg-type]  # nothing else is asked of it
+
+    assert shown(stats, "near_slots") == [-1]

@@ -1,0 +1,84 @@
+"""A virtual lane: which nodes it listens to, and which clients it makes wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from nearhit.proxy.upstream.lane import Lane
+
+from tests.fakes import Tray, settle
+from tests.unit.cluster.bench import A, get
+from tests.unit.cluster.test_cluster import TRACKED, Listener, Town
+
+
+@pytest.fixture
+async def town() -> AsyncIterator[Town]:
+    made = Town()
+    yield made
+    made.lanes.close()
+    await made.tasks.stop()
+
+
+async def test_pushes_of_every_node_are_heard(town: Town) -> None:
+    lane = town.lane(TRACKED)
+    listener = lane.listener = Listener()
+    await town.become(1, 2)
+    for port in (1, 2):
+        town.node(port).reply(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n")
+
+    assert listener.heard == ["pushed"] * 2
+
+
+async def test_nodes_that_left_are_listened_to_no_more(town: Town) -> None:
+    lane = town.lane(TRACKED)
+    listener = lane.listener = Listener()
+    await town.become(1, 2)
+    old = town.node(2)
+    await town.become(1, 3)
+    listener.heard.clear()
+    old.reply(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n")
+    old.lose()
+
+    assert listener.heard == []
+
+
+async def test_a_slot_that_leaves_is_told_by_its_canary(town: Town) -> None:
+    lane = town.lane(TRACKED)
+    listener = lane.listener = Listener()
+    await town.become(1, 2)
+    town.node(1).reply(b">3\r\n$12\r\nsunsubscribe\r\n$5\r\nnh{a}\r\n:0\r\n")
+
+    assert listener.heard == ["dropped"]
+
+
+async def test_the_silent_node_alone_is_suspected(town: Town) -> None:
+    suspected: list[Lane] = []
+    lane = town.lane(TRACKED)
+    await town.become(1, 2)
+    for pool in town.cluster.pools:
+        pool.suspected = lambda lane, why, hasty=False: suspected.append(lane)  # type: ignore[method-assign]
+    lane.ask(lambda _: None, b"HELLO")
+    await settle()
+    town.node(1).reply(b"*0\r\n")
+    lane.suspect_silent("no answer")
+
+    assert [each.port for each in suspected] == [2]
+
+
+async def test_a_choked_node_is_waited_for_by_who_asks_it(town: Town) -> None:
+    lane, told = town.lane(), list[object]()
+    await town.become(1, 2)
+
+    class Owner:
+        def lane_writable(self, lane: Lane) -> None:
+            told.append(lane)
+
+    real = lane._real()[0]
+    real.pause_writing()
+    lane.send(get(A), Tray())
+    assert lane.choked
+    lane.waiting_for_room.append(Owner())  # type: ignore[arg-type]  # nothing else is asked of it
+    real.resume_writing()
+
+    assert (told, lane.choked) == ([lane], False)

@@ -1,0 +1,43 @@
+"""The lanes of a cluster as sessions borrow and share them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from nearhit.proxy.cluster.lane import ClusterLane
+from nearhit.proxy.upstream.lane_key import LaneKey, Use
+
+from tests.unit.cluster.test_cluster import TRACKED, Town
+
+
+@pytest.fixture
+async def town() -> AsyncIterator[Town]:
+    made = Town()
+    yield made
+    made.lanes.close()
+    await made.tasks.stop()
+
+
+async def test_shared_lanes_are_virtual_and_count_the_real_ones(town: Town) -> None:
+    lane = town.lanes.shared(LaneKey())
+    assert isinstance(lane, ClusterLane)
+    assert town.lanes.shared(LaneKey()) is lane
+    lane.open()
+    await town.become(1, 2, 3)
+
+    assert len(town.lanes) == 3
+
+
+async def test_slots_that_are_told_of_are_counted(town: Town) -> None:
+    lane = town.lane(TRACKED)
+    lane.canaries.sent[7] = 1
+    assert town.lanes.slots_told == 1
+    lane.canaries.refused = True
+    assert town.lanes.slots_told == -1
+
+
+async def test_asking_is_a_nodes(town: Town) -> None:
+    await town.become(1, 2)
+    assert town.lanes.asking() is town.cluster.pools[0].asking()
+    assert Use.REQUESTS is LaneKey().use
