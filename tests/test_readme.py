@@ -93,9 +93,7 @@ COMMANDS = [
 WITH_SENTINELS = sorted({line for line in COMMANDS if "redis-sentinel://" in line})
 WITH_CLUSTER = sorted({line for line in COMMANDS if "redis-cluster://" in line})
 OWN_CLUSTER = sorted({line for line in COMMANDS if "--embedded-cluster" in line})
-COMMANDS = [
-    line for line in COMMANDS if line not in (*WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER)
-]
+COMMANDS = [line for line in COMMANDS if line not in (*WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER)]
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]

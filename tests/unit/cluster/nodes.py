@@ -14,7 +14,8 @@ from typing import Any
 from nearhit.proxy.cluster.cluster import Cluster
 from nearhit.proxy.cluster.connection import Connection
 from nearhit.proxy.cluster.lanes import ClusterLanes, NodeLanes
-from nearhit.proxy.cluster.planner import Planner, one_key
+from nearhit.proxy.cluster.planner import Planner
+from nearhit.proxy.cluster.table import one_key
 from nearhit.proxy.cluster.topology import Topology, parse_slots
 from nearhit.proxy.resp.kernel import RouteMap
 from nearhit.proxy.resp.requests import encode
@@ -111,7 +112,7 @@ class World:
         self.cluster.open = lambda: None  # type: ignore[method-assign]
         self.lanes = ClusterLanes(
             self.cluster,
-            Planner(lambda: TABLE.commands),
+            Planner(lambda: TABLE.commands, lambda: None),
             RouteMap(dict.fromkeys(one_key(TABLE.commands), int(Route.PLAIN))),
             FakeDial(),
             self.tasks.start,

@@ -9,7 +9,8 @@ import pytest
 from nearhit.proxy.cluster.cluster import LEAVE_S, Cluster
 from nearhit.proxy.cluster.lane import ClusterLane
 from nearhit.proxy.cluster.lanes import ClusterLanes, NodeLanes
-from nearhit.proxy.cluster.planner import Planner, one_key
+from nearhit.proxy.cluster.planner import Planner
+from nearhit.proxy.cluster.table import one_key
 from nearhit.proxy.cluster.topology import Topology, parse_slots
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.kernel import RouteMap, hash_slot
@@ -67,7 +68,7 @@ class Town:
         routes = RouteMap(dict.fromkeys(one_key(TABLE.commands), int(Route.PLAIN)))
         self.lanes = ClusterLanes(
             self.cluster,
-            Planner(lambda: TABLE.commands),
+            Planner(lambda: TABLE.commands, lambda: None),
             routes,
             FakeDial(),
             self.tasks.start,

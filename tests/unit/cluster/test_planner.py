@@ -1,20 +1,106 @@
-"""Where requests go by the command table."""
+"""Where requests go by the command table, as plans."""
 
-from nearhit.proxy.cluster.planner import Planner, one_key
-from nearhit.proxy.cluster.plans import Anywhere, One
+import pytest
+from nearhit.proxy.cluster.planner import Planner
+from nearhit.proxy.cluster.plans import Anywhere, At, Everywhere, One, Said, Spread
+from nearhit.proxy.cluster.topology import Node, Shard, Topology
 from nearhit.proxy.resp.kernel import hash_slot
+from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import TABLE
 
 
-def test_requests_go_where_their_first_key_is() -> None:
-    planner = Planner(lambda: TABLE.commands)
-    assert planner.plan([b"mget", b"a", b"b"]) == One(hash_slot(b"a"))
+def node(name: str, port: int) -> Node:
+    return Node(name.encode(), "127.0.0.1", port, frozenset({"127.0.0.1"}))
+
+
+TOPOLOGY = Topology(
+    (
+        Shard(node("a", 1), (), ((0, 8191),)),
+        Shard(node("b", 2), (), ((8192, 16383),)),
+    )
+)
+A, B = b"{a}1", b"b"
+
+
+@pytest.fixture
+def planner() -> Planner:
+    return Planner(lambda: TABLE.commands, lambda: TOPOLOGY)
+
+
+def said(planner: Planner, *words: bytes) -> bytes:
+    plan = planner.plan(words)
+    assert isinstance(plan, Said)
+    return plan.reply
+
+
+def test_keys_of_one_slot_go_to_its_owner_in_one_piece(planner: Planner) -> None:
+    assert planner.plan([b"mget", A, b"{a}2"]) == One(hash_slot(b"a"))
     assert planner.plan([b"EVAL", b"s", b"1", b"k"]) == One(hash_slot(b"k"))
+
+
+def test_keys_of_several_slots_go_in_pieces_and_come_back_in_order(planner: Planner) -> None:
+    plan = planner.plan([b"MGET", A, B, b"{a}2"])
+
+    assert isinstance(plan, Spread)
+    assert list(plan.pieces) == [
+        (hash_slot(b"a"), encode([b"MGET", A, b"{a}2"])),
+        (hash_slot(B), encode([b"MGET", B])),
+    ]
+    merged = plan.merge([b"*2\r\n$1\r\n1\r\n$-1\r\n", b"*1\r\n$1\r\n2\r\n"])
+    assert merged == b"*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n"
+
+
+def test_what_cannot_be_cut_is_refused_as_by_a_node(planner: Planner) -> None:
+    assert said(planner, b"RENAME", A, B).startswith(b"-CROSSSLOT ")
+
+
+def test_what_is_of_no_key_goes_anywhere_or_everywhere(planner: Planner) -> None:
     assert planner.plan([b"PUBLISH", b"c", b"m"]) == Anywhere()
+    assert planner.plan([b"EVAL", b"s", b"0"]) == Anywhere()
+    everywhere = planner.plan([b"DBSIZE"])
+    assert isinstance(everywhere, Everywhere)
+    assert everywhere.merge([b":1\r\n", b":2\r\n"]) == b":3\r\n"
 
 
-def test_commands_of_one_key_are_found() -> None:
-    names = one_key(TABLE.commands)
-    assert {b"GET", b"SET", b"RPUSH"} <= names
-    assert not {b"MGET", b"EVAL", b"PING", b"BLPOP"} & names
+def test_odd_replies_of_pieces_are_an_error(planner: Planner) -> None:
+    everywhere = planner.plan([b"DBSIZE"])
+
+    assert isinstance(everywhere, Everywhere)
+    assert everywhere.merge([b":1\r\n", b"+OK\r\n"]).startswith(b"-UPSTREAM ")
+
+
+def test_what_is_of_one_node_is_refused_by_name(planner: Planner) -> None:
+    assert b"SWAPDB" in said(planner, b"SWAPDB", b"0", b"1")
+    assert b"cluster support disabled" in said(planner, b"CLUSTER", b"INFO")
+
+
+def test_time_is_told_by_the_proxy(planner: Planner) -> None:
+    assert said(planner, b"TIME").startswith(b"*2\r\n")
+
+
+def test_a_scan_walks_one_shard_after_the_other(planner: Planner) -> None:
+    first = planner.plan([b"SCAN", b"0", b"COUNT", b"5"])
+    assert isinstance(first, At)
+    assert (first.shard, first.request) == (0, encode([b"SCAN", b"0", b"COUNT", b"5"]))
+
+    page = first.merge([b"*2\r\n$1\r\n0\r\n*0\r\n"])
+    cursor = page.split(b"\r\n")[2]
+    behind = planner.plan([b"SCAN", cursor])
+    assert isinstance(behind, At)
+    assert (behind.shard, behind.request) == (1, encode([b"SCAN", b"0"]))
+    assert behind.merge([b"*2\r\n$1\r\n0\r\n*0\r\n"]).startswith(b"*2\r\n$1\r\n0\r\n")
+
+
+@pytest.mark.parametrize("page", [b"-ERR no\r\n", b"+OK\r\n", b"*2\r\n:1\r\n*0\r\n"])
+def test_an_odd_page_is_an_error(planner: Planner, page: bytes) -> None:
+    plan = planner.plan([b"SCAN", b"0"])
+
+    assert isinstance(plan, At)
+    assert plan.merge([page]).startswith(b"-")
+
+
+def test_no_scan_without_a_map() -> None:
+    planner = Planner(lambda: TABLE.commands, lambda: None)
+
+    assert said(planner, b"SCAN", b"0").startswith(b"-CLUSTERDOWN ")

@@ -223,7 +223,7 @@ async def test_a_fill_that_was_redirected_is_not_kept(bench: Bench) -> None:
     ticket = space.reserve(A)
     assert ticket is not None
     fill = Fill(space, ticket, 0.0)
-    fill.ttl_ms = -1
+    fill.want, fill.ttl_ms = 0, -1
     slot = FillSlot(None, fill, True)  # type: ignore[arg-type]  # nobody is told in this test
     bench.front.send(get(A), slot)
     await later(0)

@@ -19,7 +19,7 @@ COMMANDS = TABLE.commands
 
 
 def transaction(bound: int | None = None) -> Transaction:
-    return Transaction(COMMANDS, Planner(lambda: COMMANDS).plan, bound)
+    return Transaction(COMMANDS, Planner(lambda: COMMANDS, lambda: None).plan, bound)
 
 
 def words(*given: bytes) -> bytes:
