@@ -61,13 +61,6 @@ class UpstreamNotReady(ProxyError):
         super().__init__(SERVER_FULL if line == MAX_CLIENTS else line.rstrip(b"\r\n"))
 
 
-class NotMaster(UpstreamDown):
-    """Sentinels name this server the master, and it says itself that it is none: for now."""
-
-    def __init__(self, role: str) -> None:
-        super().__init__(f"the server that Sentinel names is no master but a {role}")
-
-
 class NoPlace(ProxyError):
     """A command that needs a connection of its own got none in time; it was not sent."""
 

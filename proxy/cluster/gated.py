@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import Slot
 from ..hot.lane import LaneCore
-from ..hot.parts import Part, RouterCore
+from ..hot.parts import Part
+from ..hot.router import RouterCore
 from ..resp.kernel import RouteMap
+from ..table.table import Command
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
+from .plans import Plan
 
 
 class Front(Protocol):
@@ -26,6 +30,39 @@ class Front(Protocol):
 
     def lane_writable(self, lane: Lane | None) -> None: ...
     def freshen(self) -> None: ...
+
+
+class Nodes(Protocol):
+    """The cluster, as the router of one LaneKey knows it (cluster.py)."""
+
+    patience: float  # seconds that a request may wait until a node can answer it
+
+    def plan(self, words: Sequence[bytes]) -> Plan:
+        """What is to be done with a request."""
+        ...
+
+    def commands(self) -> Mapping[bytes, Command]:
+        """What the servers know."""
+        ...
+
+    def reads(self, name: bytes) -> bool:
+        """Whether a command changes nothing, so that it may be asked twice."""
+        ...
+
+    def refresh(self, why: str) -> None:
+        """The map may be old."""
+
+    def follow(self, slot: int, host: str, port: int) -> bool:
+        """Take what MOVED says for true; False: its target is no primary that is known."""
+        ...
+
+    def lane_at(self, host: str, port: int) -> Lane | None:
+        """The lane of the router's key to a known node; None: it is not known."""
+        ...
+
+    def replica_lanes(self) -> Sequence[Lane]:
+        """The lanes of the router's key to all known replicas."""
+        ...
 
 
 class Gated(RouterCore):

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..hot.parts import Part, RouterCore
+from ..hot.parts import Part
+from ..hot.router import RouterCore
 from ..resp.kernel import Cutter, split
 from ..resp.requests import encode
 from ..upstream.ask import AskSlot, Reply

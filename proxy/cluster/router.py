@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from ..errors import ProxyError, UpstreamDown, UpstreamRefused
 from ..hot.answers import RunSlot, Slot
@@ -25,10 +25,9 @@ from ..hot.lane import LaneCore, LaneState
 from ..hot.many import ManySlot
 from ..hot.parts import Part, Weave
 from ..resp.kernel import Cutter, RouteMap, hash_slot, split
-from ..table.table import Command
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
-from .gated import Front, Gated
+from .gated import Front, Gated, Nodes
 from .pieces import Gathering, cut, probe_of, requests_of
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
@@ -49,39 +48,6 @@ TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
 # What stands for the two replies that would say how long a value may be kept.
 _NOT_KEPT: Final = b"-TRYAGAIN\r\n-TRYAGAIN\r\n"
-
-
-class Nodes(Protocol):
-    """The cluster, as the router of one LaneKey knows it (cluster.py)."""
-
-    patience: float  # seconds that a request may wait until a node can answer it
-
-    def plan(self, words: Sequence[bytes]) -> Plan:
-        """What is to be done with a request."""
-        ...
-
-    def commands(self) -> Mapping[bytes, Command]:
-        """What the servers know."""
-        ...
-
-    def reads(self, name: bytes) -> bool:
-        """Whether a command changes nothing, so that it may be asked twice."""
-        ...
-
-    def refresh(self, why: str) -> None:
-        """The map may be old."""
-
-    def follow(self, slot: int, host: str, port: int) -> bool:
-        """Take what MOVED says for true; False: its target is no primary that is known."""
-        ...
-
-    def lane_at(self, host: str, port: int) -> Lane | None:
-        """The lane of the router's key to a known node; None: it is not known."""
-        ...
-
-    def replica_lanes(self) -> Sequence[Lane]:
-        """The lanes of the router's key to all known replicas."""
-        ...
 
 
 class Router(Gated):

@@ -16,7 +16,8 @@ from typing import Final, Protocol
 
 from ..errors import BadInput, ProxyError, UpstreamRefused, WrongArity, one_line, shown
 from ..hot.answers import Slot
-from ..hot.parts import Part, RouterCore
+from ..hot.parts import Part
+from ..hot.router import RouterCore
 from ..resp.kernel import Cutter, split
 from ..table.table import Command
 from .plans import Anywhere, One, Plan, Said, Spread

@@ -14,6 +14,7 @@ cdef class PartCore(RunSlot):
 
 cdef class Router:
     cdef public bint choked
+    cdef public Py_ssize_t owing
     cdef _route(self, bytes data, object place)
 
 

@@ -6,11 +6,15 @@ from LaneCore, and methods that raise NotImplementedError are its."""
 
 from __future__ import annotations
 
+# Names with _ are C functions, which the other files of this room call too.
+# pyright: reportPrivateUsage=false
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Any
 
+from ..errors import ProxyError
 from ..resp.kernel import BROKEN, PUSH, Cutter
 from .answers import Answers, RunSlot, Slot
 
@@ -45,8 +49,18 @@ class Router:
 
     def __init__(self) -> None:
         self.choked = False  # what was sent last met a lane that takes no more for now
+        self.owing = 0  # replies
 
     def _route(self, data: bytes, place: Slot) -> None:
+        """Send whole requests, and have their place filled in order."""
+        raise NotImplementedError
+
+    def look(self, part: Any) -> None:
+        """Some replies of a Part (parts.py), which are all here, are errors."""
+        raise NotImplementedError
+
+    def lost(self, part: Any, why: ProxyError) -> None:
+        """Replies of a Part will not come."""
         raise NotImplementedError
 
     def freshen(self) -> None:

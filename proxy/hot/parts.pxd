@@ -3,17 +3,16 @@
 
 cimport cython
 from nearhit.proxy.hot.answers cimport RunSlot
-from nearhit.proxy.hot.fills cimport Fill, FillSlot
+from nearhit.proxy.hot.fills cimport Fill
 from nearhit.proxy.hot.lane cimport LaneCore, PartCore, Router
-from nearhit.proxy.hot.many cimport ManySlot
 from nearhit.proxy.hot.own cimport GetOrSetRun
-from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter
 
-cdef Py_ssize_t _CACHING, _STREAM_AT
+cdef Py_ssize_t _STREAM_AT
 
 
 cdef class Part(PartCore):
-    cdef public RouterCore router
+    cdef public Router router
     cdef public object place
     cdef public bytes data
     cdef public Weave weave
@@ -40,7 +39,7 @@ cdef class Part(PartCore):
 
 
 cdef class Weave:
-    cdef public RouterCore router
+    cdef public Router router
     cdef public object place
     cdef public Part first
     cdef public Part last
@@ -64,24 +63,3 @@ cdef class Braid:
     cdef public Py_ssize_t left
     @cython.locals(cutter=CCutter, order=list, replies=list, at=Py_ssize_t, end=Py_ssize_t, strand=Strand, text=bytes, begin=Py_ssize_t, stop=Py_ssize_t, place=RunSlot)
     cdef _strand_done(self)
-
-
-cdef class RouterCore(Router):
-    cdef public CRouteMap routes
-    cdef short[:] owners
-    cdef public list lanes
-    cdef public dict gates
-    cdef public Py_ssize_t owing
-    cdef public Fill filling
-    cdef unsigned char[:] canaries
-    @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
-    cdef _route(self, bytes data, object place)
-    @cython.locals(routes=CRouteMap, lanes=list, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, last=int, order=list, pieces=dict, found=Py_ssize_t, owner=int, braid=Braid, strands=dict, at=Py_ssize_t, strand=Strand, texts=list, part=Part, lane=LaneCore)
-    cdef bint _braid(self, bytes data, RunSlot place) except -1
-    cdef _gather(self, dict pieces, int owner, bytes text)
-    @cython.locals(part=Part, run=RunSlot)
-    cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
-    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore)
-    cdef _fill(self, bytes data, Fill place)
-    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore, part=Part, end=Py_ssize_t)
-    cdef _fill_slot(self, bytes data, FillSlot place)

@@ -284,6 +284,10 @@ def _lanes(
     )
 
 
+def _of_a_node(_lane: Lane) -> None:
+    """A connection to one node stands: what it means for the whole is cluster/'s."""
+
+
 def _cluster_lanes(
     config: Config, upstream: Upstream, start: Start, told: Told, bounds: dict[str, Any]
 ) -> Lanes:
@@ -297,7 +301,7 @@ def _cluster_lanes(
             lambda pool: cluster.refresh("a connection was lost", pool),
             dial,
             start,
-            on_ready=lambda _: None,
+            on_ready=_of_a_node,
             **bounds,
         )
 

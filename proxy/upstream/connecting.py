@@ -67,6 +67,25 @@ class Connecting(LaneCore):
         self._short = 0  # connections in a row that did not last
         self._opened_at = math.inf
 
+    @property
+    def host(self) -> str:
+        """Of its server; empty where that is a socket file."""
+        return self._dial.upstream.host
+
+    @property
+    def port(self) -> int:
+        return self._dial.upstream.port
+
+    @property
+    def owes(self) -> bool:
+        """Whether replies are to come."""
+        return bool(self.waiting)
+
+    @property
+    def can_track(self) -> bool:
+        """Whether the server tells of changes here, as far as is known."""
+        return self.tracking or self.state is not LaneState.READY
+
     def _become(self, state: LaneState) -> None:
         assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
         self.state = state

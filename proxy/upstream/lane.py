@@ -80,25 +80,6 @@ class Lane(Connecting):
         where = f"{self.number} {kind} {self.state.name} db={self.key.db}"
         return f"<Lane {where} waiting={len(self.waiting)}>"
 
-    @property
-    def host(self) -> str:
-        """Of its server; empty where that is a socket file."""
-        return self._dial.upstream.host
-
-    @property
-    def port(self) -> int:
-        return self._dial.upstream.port
-
-    @property
-    def owes(self) -> bool:
-        """Whether replies are to come."""
-        return bool(self.waiting)
-
-    @property
-    def can_track(self) -> bool:
-        """Whether the server tells of changes here, as far as is known."""
-        return self.tracking or self.state is not LaneState.READY
-
     # --- Sending ------------------------------------------------------------------------------
 
     def send_later(self, data: bytes, slot: Slot) -> None:

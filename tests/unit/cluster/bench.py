@@ -12,7 +12,7 @@ from nearhit.proxy.cluster.plans import Anywhere, One, Plan
 from nearhit.proxy.cluster.router import Router
 from nearhit.proxy.cluster.topology import SLOTS
 from nearhit.proxy.errors import ProxyError
-from nearhit.proxy.hot.answers import Slot
+from nearhit.proxy.hot.answers import Answers, RunSlot, Slot, Turn
 from nearhit.proxy.hot.lane import LaneCore, LaneState
 from nearhit.proxy.resp.kernel import RouteMap, hash_slot
 from nearhit.proxy.resp.requests import encode
@@ -21,7 +21,7 @@ from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.clusters import key_in
-from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
+from tests.fakes import FakeDial, FakeHome, Tray, Upstream, Wire, settle
 
 A, B, C = key_in(0), key_in(6000), key_in(12000)
 PLAIN = dict.fromkeys((b"GET", b"SET", b"INCR"), int(Route.PLAIN))
@@ -135,3 +135,35 @@ async def later(seconds: float = 0.01) -> None:
 
 
 __all__ = ["A", "B", "Bench", "C", "ProxyError", "get", "later", "set_"]
+
+
+class Reader(Answers):
+    """A client's queue of answers."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(Turn(loop.call_soon, 0.0, loop.time))
+        self.socket = Wire(asyncio.Protocol())
+        self.wire = self.socket
+        self.aborted = ""
+
+    def run(self, bench: Bench, *requests: bytes, reads: int = 0, marks: bytes = b"") -> RunSlot:
+        slot = RunSlot(self, len(requests))
+        slot.reads, slot.marks = reads, marks or None
+        self.push_slot(slot)
+        bench.front.send(b"".join(requests), slot)
+        return slot
+
+    @property
+    def took(self) -> bytes:
+        self.flush()
+        data, self.socket.written = self.socket.written, b""
+        return data
+
+    def abort(self, why: str) -> None:
+        self.aborted = why
+
+    def resume(self, reason: int) -> None: ...
+
+    def pushed(self, frame: bytes) -> None:
+        self.write(frame)

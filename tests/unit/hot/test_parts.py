@@ -2,46 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.hot.answers import Answers, RunSlot, Turn
 
-from tests.fakes import Wire
-from tests.unit.cluster.bench import A, B, Bench, C, get, later, set_
-
-
-class Session(Answers):
-    """A client's queue of answers."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(Turn(loop.call_soon, 0.0, loop.time))
-        self.socket = Wire(asyncio.Protocol())
-        self.wire = self.socket
-        self.aborted = ""
-
-    def run(self, bench: Bench, *requests: bytes, reads: int = 0, marks: bytes = b"") -> RunSlot:
-        slot = RunSlot(self, len(requests))
-        slot.reads, slot.marks = reads, marks or None
-        self.push_slot(slot)
-        bench.front.send(b"".join(requests), slot)
-        return slot
-
-    @property
-    def took(self) -> bytes:
-        self.flush()
-        data, self.socket.written = self.socket.written, b""
-        return data
-
-    def abort(self, why: str) -> None:
-        self.aborted = why
-
-    def resume(self, reason: int) -> None: ...
-
-    def pushed(self, frame: bytes) -> None:
-        self.write(frame)
+from tests.unit.cluster.bench import A, B, Bench, C, Reader, get, later, set_
 
 
 @pytest.fixture
@@ -52,32 +17,14 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-async def session() -> Session:
-    return Session()
+async def session() -> Reader:
+    return Reader()
 
 
 RUN = [get(A), get(B), get(A), get(C), get(C), get(B)]
 
 
-async def test_each_node_gets_its_requests_in_one_piece(bench: Bench, session: Session) -> None:
-    session.run(bench, *RUN, reads=6)
-    await later(0)
-
-    assert [bench.node(at).written for at in range(3)] == [get(A) * 2, get(B) * 2, get(C) * 2]
-    assert len(bench.lanes[0].waiting) == 1
-    bench.node(2).reply(b"$1\r\n4\r\n$1\r\n5\r\n")
-    bench.node(0).reply(b"$1\r\n1\r\n")
-    assert session.took == b""
-    bench.node(1).reply(b"$1\r\n2\r\n$-1\r\n")
-    bench.node(0).reply(b"$1\r\n3\r\n")
-
-    values = [b"$1\r\n1\r\n", b"$1\r\n2\r\n", b"$1\r\n3\r\n", b"$1\r\n4\r\n", b"$1\r\n5\r\n"]
-    assert session.took == b"".join(values) + b"$-1\r\n"
-    assert (session.turn.hits, session.turn.misses) == (5, 1)
-    assert bench.router.owing == session.owed == 0
-
-
-async def test_only_marked_replies_are_counted_as_reads(bench: Bench, session: Session) -> None:
+async def test_only_marked_replies_are_counted_as_reads(bench: Bench, session: Reader) -> None:
     run = [get(A), set_(B, b"x"), set_(A, b"y"), get(B)]
     session.run(bench, *run, reads=1, marks=b"\1\0\0\1")
     await later(0)
@@ -90,7 +37,7 @@ async def test_only_marked_replies_are_counted_as_reads(bench: Bench, session: S
 
 @pytest.mark.parametrize("marks", [b"", b"\1\0\0\1\0\0"], ids=["all reads", "some reads"])
 async def test_a_redirection_in_a_run_is_followed_in_its_place(
-    bench: Bench, session: Session, marks: bytes
+    bench: Bench, session: Reader, marks: bytes
 ) -> None:
     session.run(bench, *RUN, reads=1, marks=marks)
     await later(0)
@@ -105,7 +52,7 @@ async def test_a_redirection_in_a_run_is_followed_in_its_place(
     assert bench.router.owing == 0
 
 
-async def test_a_lost_node_costs_its_own_writes_alone(bench: Bench, session: Session) -> None:
+async def test_a_lost_node_costs_its_own_writes_alone(bench: Bench, session: Reader) -> None:
     session.run(bench, *[set_(key, b"v") for key in (A, B, A, C)])
     await later(0)
     bench.node(0).reply(b"+OK\r\n")
@@ -121,7 +68,7 @@ async def test_a_lost_node_costs_its_own_writes_alone(bench: Bench, session: Ses
 
 
 async def test_runs_stay_in_order_where_a_slot_moves_between_them(
-    bench: Bench, session: Session
+    bench: Bench, session: Reader
 ) -> None:
     session.run(bench, *[set_(key, b"1") for key in (A, B, A, C)])
     await later(0)
@@ -139,20 +86,10 @@ async def test_runs_stay_in_order_where_a_slot_moves_between_them(
     assert session.took == b"+OK\r\n" * 8
 
 
-async def test_a_push_belongs_to_the_reply_behind_it(bench: Bench, session: Session) -> None:
+async def test_a_push_belongs_to_the_reply_behind_it(bench: Bench, session: Reader) -> None:
     session.run(bench, *RUN, reads=6)
     await later(0)
 
     bench.node(0).reply(b">1\r\n+debug\r\n")
 
     assert session.took == b">1\r\n+debug\r\n"
-
-
-async def test_a_run_for_one_node_is_one_part(bench: Bench, session: Session) -> None:
-    session.run(bench, get(A), get(A), get(A), reads=3)
-    await later(0)
-    bench.node(0).reply(b"$-1\r\n" * 2)
-    assert session.took == b""
-    bench.node(0).reply(b"$-1\r\n")
-
-    assert session.took == b"$-1\r\n" * 3
