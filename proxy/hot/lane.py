@@ -49,7 +49,7 @@ class Router:
 
     def __init__(self) -> None:
         self.choked = False  # what was sent last met a lane that takes no more for now
-        self.owing = 0  # replies
+        self.owing: int = 0  # replies
 
     def _route(self, data: bytes, place: Slot) -> None:
         """Send whole requests, and have their place filled in order."""
