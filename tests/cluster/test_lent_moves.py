@@ -15,7 +15,8 @@ from tests.clusters import Cluster, key_in, slot_of
 from tests.servers import HOST, Process, nearhit, wait_for
 from tests.wire.link import Link, command
 
-pytestmark = pytest.mark.waits
+# On demand: under load and moves for long.
+pytestmark = [pytest.mark.waits, pytest.mark.soak]
 SLOTS = (100, 101, 102)
 POPS = 50
 

@@ -12,7 +12,8 @@ from tests.cluster.load import load
 from tests.clusters import Cluster, _tags
 from tests.servers import Process, nearhit, wait_for
 
-pytestmark = pytest.mark.waits
+# On demand: under load and moves for long.
+pytestmark = [pytest.mark.waits, pytest.mark.soak]
 SLOTS = range(100, 112)
 ROUNDS = int(os.environ.get("NEARHIT_CLUSTER_ROUNDS", "2"))
 

@@ -32,11 +32,13 @@ class Count:
             except (RedisError, OSError) as error:
                 self.errors.append(str(error))
                 if not isinstance(error, ResponseError):
+                    client.close()
                     client = link(port)
                 continue
             self.acked += 1
             self.times.append(time.monotonic())
             over.wait(0.001)
+        client.close()
 
 
 @dataclass
