@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-from binascii import crc_hqx
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -37,7 +36,7 @@ def tags() -> tuple[bytes, ...]:
     found: dict[int, bytes] = {}
     for number in itertools.count():
         tag = b"%x" % number
-        found.setdefault(crc_hqx(tag, 0) % SLOTS, tag)
+        found.setdefault(hash_slot(tag), tag)
         if len(found) == SLOTS:
             break
     return tuple(found[slot] for slot in range(SLOTS))

@@ -18,9 +18,8 @@ from ..hot.lane import LaneState
 from ..hot.parts import Part
 from ..upstream.ask import Reply
 from ..upstream.lane import Lane
+from ..upstream.tracked import STANDS
 
-# What everybody may say: its reply marks that all before it has been answered.
-MARK: Final = (b"HELLO",)
 # Seconds for what is in flight at the old node: one that is stopped answers late, or never. Of one
 # that is primary no more, little: what it does when it wakes up is lost.
 DRAIN_MAX: Final = 1.0
@@ -95,7 +94,7 @@ class Gate:
             self._gave_up(lane)  # which answers the mark too, with an error
             passed(None)
 
-        lane.ask(passed, *MARK)
+        lane.ask(passed, *STANDS)  # its reply marks that all before it has been answered
         self._loop.call_later(patience, late, lane.heard)
 
     def _look(self) -> None:

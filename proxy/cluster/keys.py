@@ -7,20 +7,12 @@ Source: https://redis.io/docs/latest/develop/reference/key-specs/"""
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
 from ..table.keyspecs import Counted, KeySpec, Range
 from ..table.table import Command, snapshot
-
-
-def slot_of(key: bytes) -> int:
-    """The slot of a key: of what is between its first ``{`` and the next ``}``, if anything is."""
-    _, _, behind = key.partition(b"{")
-    tag, closed, _ = behind.partition(b"}")
-    return crc_hqx(tag if tag and closed else key, 0) & 16383
 
 
 def keys_of(words: Sequence[bytes], command: Command) -> list[bytes] | None:

@@ -245,7 +245,7 @@ class ClusterLane(Lane):
 
         for lane in list(self._ours.lanes):
             assert isinstance(lane, Lane)
-            lane.ask(answered, b"HELLO")
+            lane.ask(answered, *STANDS)
 
     # --- Flow control -------------------------------------------------------------------------
 

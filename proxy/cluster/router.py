@@ -24,6 +24,7 @@ from ..hot.fills import CACHING, NOT_TRACKED, FillSlot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.many import ManySlot
 from ..hot.parts import Part, Weave
+from ..hot.router import NOT_KEPT, REFUSED
 from ..resp.kernel import Cutter, RouteMap, hash_slot, split
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
@@ -46,8 +47,6 @@ _HIDDEN: Final = (b"-MOVED", b"-ASK", b"-TRYAGAIN")
 # What a client gets where a slot is on its way for longer than anybody waits.
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
-# What stands for the two replies that would say how long a value may be kept.
-_NOT_KEPT: Final = b"-TRYAGAIN\r\n-TRYAGAIN\r\n"
 
 
 class Router(Gated):
@@ -134,6 +133,7 @@ class Router(Gated):
 
     def _child(self, request: bytes, place: Slot, weave: Weave) -> Part:
         part = Part(self, place, request, 1)
+        part.fill, self.filling = self.filling, None
         if type(place) is RunSlot:
             part.session = place.session
             part.flat = place.flat
@@ -214,7 +214,7 @@ class Router(Gated):
             pos = cutter.cut(data, pos, 2)
             place.want -= 2
             self.owing -= 2
-            place.feed(_NOT_KEPT)
+            place.feed(NOT_KEPT)
         return data[pos:]
 
     def choke(self, lane: LaneCore) -> None:
@@ -326,7 +326,7 @@ class Router(Gated):
             # What another node says is not told of by this one: it is not to be kept.
             part.fill.ticket.valid = False
             if part.count == 3:
-                replies = [(_NOT_KEPT[: len(_NOT_KEPT) // 2], None)] * 2 + [replies[2]]
+                replies = [(REFUSED, None), (REFUSED, None), replies[2]]
         if not any(redirected for _, redirected in replies):
             part.finish(b"".join(reply for reply, _ in replies))
             return

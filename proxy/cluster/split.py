@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import ServerError
-from .keys import slot_of
+from ..resp.kernel import hash_slot
 from .table import Row, Splitter
 
 # As the servers word it.
@@ -30,7 +30,7 @@ class Piece:
 
 def one_slot(keys: Sequence[bytes]) -> int | None:
     """The slot of all of the keys; None: there are none. ServerError where they are in several."""
-    slots = set(map(slot_of, keys))
+    slots = set(map(hash_slot, keys))
     if len(slots) > 1:
         raise ServerError(CROSSSLOT)
     return slots.pop() if slots else None
@@ -73,7 +73,7 @@ def _cut(
 ) -> list[Piece]:
     places: dict[int, list[int]] = {}
     for place in range(len(words) // step):
-        places.setdefault(slot_of(words[place * step]), []).append(place)
+        places.setdefault(hash_slot(words[place * step]), []).append(place)
     return [
         Piece(
             slot,
@@ -91,4 +91,4 @@ def _cut(
 
 def _whole(words: Sequence[bytes]) -> Piece:
     """The request as it is. Where it goes does not matter: no node executes it."""
-    return Piece(slot_of(words[1]) if len(words) > 1 else 0, tuple(words), ())
+    return Piece(hash_slot(words[1]) if len(words) > 1 else 0, tuple(words), ())

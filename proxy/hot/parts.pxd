@@ -26,7 +26,6 @@ cdef class Part(PartCore):
     cdef public int hops
     cdef public double until
     cdef public Fill fill
-    cdef public bint cuts
     cdef public bint caching
     cpdef feed(self, bytes chunk)
     cdef bint _may_stream(self) except -1

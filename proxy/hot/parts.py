@@ -50,7 +50,6 @@ class Part(PartCore):
         self.hops = 0  # and of these, because a node named another
         self.until = 0.0  # to be given up then; 0: was never sent again
         self.fill: Fill | None = None  # what its reply would be kept by, if it is not redirected
-        self.cuts = type(place) is GetOrSetRun
         self.caching = False  # what it reads is to be remembered by its node
 
     def feed(self, chunk: bytes) -> None:
@@ -96,7 +95,7 @@ class Part(PartCore):
     def _may_stream(self) -> bool:
         """Whether it is one large reply that is an answer, and not whole yet."""
         large = self.size > _STREAM_AT and self.count == 1 and not self.errors
-        return large and self.want > 0 and not self.cuts
+        return large and self.want > 0 and not isinstance(self.place, GetOrSetRun)
 
     def _is_first(self) -> bool:
         weave = self.weave

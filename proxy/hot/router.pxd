@@ -10,6 +10,7 @@ from nearhit.proxy.hot.parts cimport Braid, Part, Strand, Weave
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
 
 cdef Py_ssize_t _CACHING
+cdef bytes _NOT_KEPT
 
 
 cdef class RouterCore(Router):
@@ -26,7 +27,9 @@ cdef class RouterCore(Router):
     cdef _gather(self, dict pieces, int owner, bytes text)
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
-    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore)
+    @cython.locals(lane=LaneCore)
     cdef _fill(self, bytes data, Fill place)
-    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore, part=Part, end=Py_ssize_t)
+    @cython.locals(found=Py_ssize_t, owner=int, lane=LaneCore)
+    cdef LaneCore _filling_lane(self, bytes data)
+    @cython.locals(lane=LaneCore, part=Part, behind=Py_ssize_t)
     cdef _fill_slot(self, bytes data, FillSlot place)

@@ -23,7 +23,12 @@ from .lane import LaneCore, Router
 from .many import ManySlot
 from .parts import Braid, Part, Strand, Weave
 
+# What stands for each of the two replies that would say how long a value may be kept: it may not.
+REFUSED = b"-TRYAGAIN\r\n"
+NOT_KEPT = 2 * REFUSED
+
 _CACHING = len(CACHING)
+_NOT_KEPT = NOT_KEPT
 
 
 class RouterCore(Router):
@@ -180,40 +185,43 @@ class RouterCore(Router):
 
     def _fill(self, data: bytes, place: Fill) -> None:
         """The two requests before the reply that is to be kept: they go nowhere else."""
-        found = self.routes.hash_slot(data, _CACHING)
-        owner = self.owners[found] if found >= 0 and found not in self.gates else -1
+        lane = self._filling_lane(data)
         self.owing -= 2
-        self.filling = place
-        if owner < 0:
+        if lane is None:
             place.want = 0
-            place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
+            place.feed(_NOT_KEPT)
         else:
-            lane = self.lanes[owner]
-            if not self.canaries[found]:
-                self.canary(found, lane)
+            self.filling = place
             lane._send(data, place)
 
     def _fill_slot(self, data: bytes, place: FillSlot) -> None:
         """The same, and the request for the reply, in one piece."""
-        found = self.routes.hash_slot(data, _CACHING)
-        owner = self.owners[found] if found >= 0 and found not in self.gates else -1
-        if owner < 0:
-            self.routes.hash_slot(data, _CACHING)  # the offset behind PTTL
-            end = self.routes.end
-            self.owing -= 2
+        lane = self._filling_lane(data)
+        if lane is None:
+            behind = self.routes.end  # PTTL
+            self.owing -= 3
             place.want = 1
-            place.feed(b"-TRYAGAIN\r\n-TRYAGAIN\r\n")
-            self.owing -= 1
-            self._route(self.routes.part(data, end, len(data)), place)
+            place.feed(_NOT_KEPT)
+            self._route(self.routes.part(data, behind, len(data)), place)
             return
         part = Part(self, place, data, 3)
         part.fill = place.fill
-        part.lane = lane = self.lanes[owner]
-        if not self.canaries[found]:
-            self.canary(found, lane)
+        part.lane = lane
         lane._send(data, part)
         if lane.choked:
             self.choke(lane)
+
+    def _filling_lane(self, data: bytes) -> LaneCore | None:
+        """Where PTTL behind CLIENT CACHING goes, and tells when its slot leaves; None: the slot is
+        on the move, or nobody's."""
+        found = self.routes.hash_slot(data, _CACHING)
+        owner = self.owners[found] if found >= 0 and found not in self.gates else -1
+        if owner < 0:
+            return None
+        lane = self.lanes[owner]
+        if not self.canaries[found]:
+            self.canary(found, lane)
+        return lane
 
     # What cluster/ does.
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 import redis
-from nearhit.proxy.cluster.keys import keys_of, shipped_specs, slot_of
+from nearhit.proxy.cluster.keys import keys_of, shipped_specs
 from nearhit.proxy.cluster.table import facts
+from nearhit.proxy.resp.kernel import hash_slot as slot_of
 from nearhit.proxy.table.keyspecs import KeySpec, Range
 from nearhit.proxy.table.table import Command, snapshot, table_from_reply
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nearhit.proxy.cluster.keys import slot_of
 from nearhit.proxy.cluster.split import CROSSSLOT, Piece, one_slot, split
 from nearhit.proxy.cluster.table import row
 from nearhit.proxy.errors import ServerError
+from nearhit.proxy.resp.kernel import hash_slot as slot_of
 from nearhit.proxy.table.table import snapshot
 
 SHIPPED = snapshot().commands
