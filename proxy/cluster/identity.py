@@ -5,24 +5,21 @@ Acts of acts.py."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 from ..errors import BadInput, ProxyError
-from ..resp.replies import OK, bulk, patch_id
+from ..resp.replies import OK, bulk
 from ..resp.requests import integer_of, parse_hello
 from ..upstream.ask import Reply
 from ..upstream.handshake import login
 from ..upstream.lane_key import LaneKey, User
 from ..upstream.lanes import Lanes
+from . import local
 from .connection import Answer, Connection
 from .redirects import NOT_SERVED
 from .transaction import HARMLESS
 
-_MODE: Final = re.compile(rb"\$4\r\nmode\r\n\$7\r\ncluster\r\n")
-_STANDALONE: Final = b"$4\r\nmode\r\n$10\r\nstandalone\r\n"
-NO_CLUSTER: Final = b"-ERR This instance has cluster support disabled\r\n"
 # Hints to the server about one connection, which is none.
 _HINTS: Final = frozenset({b"CAPA", b"NO-EVICT", b"NO-TOUCH", b"SETINFO", b"SETNAME"})
 
@@ -64,7 +61,7 @@ def _say_hello(connection: Connection, key: LaneKey, answer: Answer) -> None:
     def tell(line: bytes) -> None:
         if not line.startswith(b"-"):
             connection.key = key
-        answer(patch_id(_MODE.sub(_STANDALONE, line, count=1), connection.id))
+        answer(local.hello(line, connection.id))
 
     if before is not None:
         tell(before)
@@ -166,4 +163,4 @@ def refuse(connection: Connection, words: list[bytes], request: bytes) -> None:
 
 
 def no_cluster(connection: Connection, words: list[bytes], request: bytes) -> None:
-    connection.say(NO_CLUSTER)
+    connection.say(local.NO_CLUSTER)

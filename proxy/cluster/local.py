@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import WrongArity
-from ..resp.replies import OK, bulk, integer, reply
+from ..resp.replies import OK, bulk, integer, patch_id, reply
 
 # CLUSTER and its subcommands, and ASKING: as a server says it that is no cluster.
 NO_CLUSTER: Final = b"-ERR This instance has cluster support disabled\r\n"
@@ -22,6 +22,8 @@ _SINGLE: Final = (
     (re.compile(rb"^cluster_enabled:1\b", re.MULTILINE), rb"cluster_enabled:0"),
 )
 _HEAD: Final = b"# Keyspace\r\n"
+_MODE: Final = re.compile(rb"\$4\r\nmode\r\n\$7\r\ncluster\r\n")
+_STANDALONE: Final = b"$4\r\nmode\r\n$10\r\nstandalone\r\n"
 
 
 def no_cluster(name: bytes, valkey: bool) -> bytes:
@@ -29,6 +31,11 @@ def no_cluster(name: bytes, valkey: bool) -> bytes:
     8.0: of a single server too."""
     granted = valkey and name.upper() in (b"READONLY", b"READWRITE")
     return OK if granted else NO_CLUSTER
+
+
+def hello(reply: bytes, number: int) -> bytes:
+    """A node's answer to HELLO as a single server's, with our own number of the client."""
+    return patch_id(_MODE.sub(_STANDALONE, reply, count=1), number)
 
 
 def ping(words: Sequence[bytes]) -> bytes:

@@ -13,16 +13,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ...commands import COMMANDS
 from ..bounds import WaitingRoom
-from ..cluster.cluster import Cluster
-from ..cluster.lanes import ClusterLanes, NodeLanes
-from ..cluster.planner import Planner
-from ..cluster.table import one_key
+from ..cluster import local
+from ..cluster.lanes import ClusterLanes
 from ..custom.spec import Call
 from ..errors import (
     NOAUTH,
@@ -43,9 +41,8 @@ from ..loading.loaders import Loaders
 from ..loading.writes import Voidable, Writes
 from ..locking.locks import Locks
 from ..near.cache import NearCache
-from ..resp.kernel import BUILD, RouteMap
+from ..resp.kernel import BUILD
 from ..resp.replies import Value
-from ..resp.routes import Route
 from ..session.acts.conduct import ALL_ACTS
 from ..session.acts.permits import newcomers_changed
 from ..session.clients import Clients
@@ -70,6 +67,7 @@ from ..upstream.sentinel.lane import MasterLane
 from ..upstream.sentinel.master import Master
 from ..upstream.tracked import TrackedLane
 from . import gauges
+from .clustered import cluster_lanes
 from .swaps import Swaps
 
 if TYPE_CHECKING:
@@ -231,6 +229,7 @@ def wire(
         _follow(master, context, stats)
     if isinstance(lanes, ClusterLanes):
         gauges.read_cluster(stats, lanes)
+        context.hello = local.hello
     parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts
@@ -274,52 +273,12 @@ def _lanes(
         "on_refused": told.lane_refused,
     }
     if upstream.kind is UpstreamKind.CLUSTER:
-        return _cluster_lanes(config, upstream, start, told, bounds)
+        retry = Retry(ATTEMPTS[config.env])
+        return cluster_lanes(upstream, retry, start, on_ready=told.lane_ready, **bounds)
     return Lanes(
         Dial(upstream, Retry(ATTEMPTS[config.env])) if master is None else master.dial,
         start,
         lane=Lane if master is None else MasterLane,
-        on_ready=told.lane_ready,
-        **bounds,
-    )
-
-
-def _of_a_node(_lane: Lane) -> None:
-    """A connection to one node stands: what it means for the whole is cluster/'s."""
-
-
-def _cluster_lanes(
-    config: Config, upstream: Upstream, start: Start, told: Told, bounds: dict[str, Any]
-) -> Lanes:
-    """The lanes of a cluster, over those of its nodes."""
-    retry = Retry(ATTEMPTS[config.env])
-    table = snapshot()
-
-    def pool_of(host: str, port: int) -> Lanes:
-        dial = Dial(replace(upstream, host=host, port=port), retry)
-        return NodeLanes(
-            lambda pool: cluster.refresh("a connection was lost", pool),
-            dial,
-            start,
-            on_ready=_of_a_node,
-            **bounds,
-        )
-
-    planner = Planner(lambda: table.commands, lambda: cluster.topology)
-    cluster = Cluster(
-        [(seed.host, seed.port) for seed in upstream.seeds],
-        pool_of,
-        start,
-        patience=config.upstream_timeout,
-        commands=lambda: table.commands,
-    )
-    routes = RouteMap(dict.fromkeys(one_key(table.commands), int(Route.PLAIN)))
-    return ClusterLanes(
-        cluster,
-        planner,
-        routes,
-        Dial(upstream, retry),
-        start,
         on_ready=told.lane_ready,
         **bounds,
     )

@@ -11,6 +11,7 @@ from ..custom.spec import CommandSpec, LoaderKeys
 from ..hot.answers import Turn
 from ..near.cache import NearCache
 from ..resp.inline import Dialect
+from ..resp.replies import patch_id
 from ..table.table import Table
 from ..upstream.lanes import Lanes
 from .clients import Clients
@@ -37,6 +38,8 @@ class Context:
         default_factory=dict[bytes, CommandSpec]
     )  # ours, by upper-case name
     info: Callable[[], bytes] = lambda: b""  # our section of INFO
+    # The server's answer to HELLO as a client gets it, with our number of the client.
+    hello: Callable[[bytes, int], bytes] = patch_id
     near: NearCache | None = None
     swapping: Swapping = field(default_factory=Swapping)
     holding: Holding = field(default_factory=Holding)

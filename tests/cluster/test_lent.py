@@ -38,6 +38,17 @@ def link(proxy: Process) -> Iterator[Link]:
     made.close()
 
 
+@pytest.mark.parametrize(
+    "words", [("HELLO",), ("HELLO", "2"), ("HELLO", "3"), ("HELLO", "3", "AUTH", "default", "x")]
+)
+def test_hello_tells_of_no_cluster(link: Link, words: tuple[str, ...]) -> None:
+    told = link.ask(*words)
+
+    assert b"mode\r\n$10\r\nstandalone\r\n" in told
+    number = told.partition(b"$2\r\nid\r\n:")[2].partition(b"\r\n")[0]
+    assert link.ask("CLIENT", "ID") == b":%b\r\n" % number
+
+
 def test_a_transaction_of_one_slot_runs(client: Any) -> None:
     a, b = key_in(SLOT, b"a"), key_in(SLOT, b"b")
     with client.pipeline(transaction=True) as pipe:

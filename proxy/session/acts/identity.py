@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ...errors import ProxyError
 from ...hot.sending import MUTE_SKIP
-from ...resp.replies import OK, patch_id
+from ...resp.replies import OK
 from ...resp.requests import integer_of, parse_hello
 from ...upstream.lane import Lane
 from ...upstream.lane_key import User
@@ -57,7 +57,7 @@ def hello(session: Conducted, args: list[bytes]) -> bool:
     if not session.berth.idle():
         return False
     if len(args) == 1:
-        ask(session, args, lambda reply: patch_id(reply, session.client.identity.id))
+        ask(session, args, lambda reply: session.context.hello(reply, session.client.identity.id))
         return True
     lanes = session.context.lanes
     wanted = parse_hello(args)
@@ -77,7 +77,7 @@ def hello(session: Conducted, args: list[bytes]) -> bool:
         if wanted.name is not None:
             session.client.identity.name = wanted.name
         session.berth.rekey(session.berth.lane_key.with_resp(wanted.resp).with_user(user))
-        return patch_id(reply, session.client.identity.id)
+        return session.context.hello(reply, session.client.identity.id)
 
     ask(session, wanted.without_name, seen, lane)
     return True

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ...resp.replies import patch_id
 from ...resp.requests import integer_of, parse_hello
 from ...resp.routes import Route
 from ...upstream.lane_key import User
@@ -47,7 +46,7 @@ def queued(session: Conducted, route: Route, args: list[bytes]) -> Queued | None
 def _hello(session: Conducted, args: list[bytes]) -> Queued:
     wanted = parse_hello(args) if len(args) > 1 else None
     if wanted is None:  # it asks, or is refused
-        return args, lambda reply: patch_id(reply, session.client.identity.id)
+        return args, lambda reply: session.context.hello(reply, session.client.identity.id)
 
     def patch(reply: bytes) -> bytes:
         if reply.startswith(b"-"):
@@ -56,7 +55,7 @@ def _hello(session: Conducted, args: list[bytes]) -> Queued:
             session.client.identity.name = wanted.name
         key = session.berth.lane_key.with_resp(wanted.resp)
         session.berth.rekey(key.with_user(User(*wanted.login)) if wanted.login else key)
-        return patch_id(reply, session.client.identity.id)
+        return session.context.hello(reply, session.client.identity.id)
 
     return wanted.without_name, patch
 

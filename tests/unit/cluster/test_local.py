@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.cluster.local import merged_info, no_cluster, ping, role, time, wait, wait_aof
+from nearhit.proxy.cluster.local import (
+    hello,
+    merged_info,
+    no_cluster,
+    ping,
+    role,
+    time,
+    wait,
+    wait_aof,
+)
 from nearhit.proxy.errors import WrongArity
 
 from tests.servers import Kind, upstream
@@ -78,3 +87,12 @@ def test_sections_behind_the_keyspace_stay() -> None:
 
 def test_info_of_another_section_has_no_keyspace() -> None:
     assert merged_info([b"# CPU\r\nx:1\r\n"] * 2) == b"# CPU\r\nx:1\r\n"
+
+
+def test_hello_is_a_single_servers_with_our_number_and_nothing_else_changed() -> None:
+    told = b"*6\r\n$2\r\nid\r\n:5\r\n$4\r\nmode\r\n$7\r\ncluster\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+
+    assert hello(told, 7) == (
+        b"*6\r\n$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+    )
+    assert hello(b"-NOAUTH x\r\n", 7) == b"-NOAUTH x\r\n"
