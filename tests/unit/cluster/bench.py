@@ -24,7 +24,7 @@ from tests.clusters import key_in
 from tests.fakes import FakeDial, FakeHome, Tray, Upstream, Wire, settle
 
 A, B, C = key_in(0), key_in(6000), key_in(12000)
-PLAIN = dict.fromkeys((b"GET", b"SET", b"INCR"), int(Route.PLAIN))
+PLAIN = dict.fromkeys((b"GET", b"SET", b"INCR", b"PTTL"), int(Route.PLAIN))
 
 
 def get(key: bytes) -> bytes:

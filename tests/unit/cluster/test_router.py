@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.cluster.plans import Everywhere, Said, Spread
+from nearhit.proxy.cluster.plans import Everywhere, One, Said, Spread
 from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN
 from nearhit.proxy.errors import UpstreamLost
-from nearhit.proxy.hot.fills import NOT_TRACKED, Fill, FillSlot
+from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.kernel import hash_slot
 from nearhit.proxy.resp.requests import encode
 
+from tests.fakes import Tray
 from tests.unit.cluster.bench import A, B, Bench, C, get, later, set_
 
 OK = b"+OK\r\n"
@@ -230,6 +231,26 @@ async def test_a_fill_that_was_redirected_is_not_kept(bench: Bench) -> None:
     bench.node(0).reply(bench.asks(A, 1))
 
     assert fill.ttl_ms == NOT_TRACKED
+
+
+@pytest.mark.parametrize("read", [[b"GET", A], [b"TYPE", A]], ids=["one-key", "planned"])
+async def test_a_value_of_another_node_than_its_fill_is_not_kept(
+    bench: Bench, read: list[bytes]
+) -> None:
+    space = NearCache(1 << 20, ttl_max=10).space(0, None)
+    ticket = space.reserve(A)
+    assert ticket is not None
+    fill = Fill(space, ticket, 0.0)
+    bench.canaries.sent[hash_slot(A)] = 1  # its node tells already when it leaves
+    bench.plans[b"TYPE"] = One(hash_slot(A))
+    bench.front.send(FILL + b"$%d\r\n%b\r\n" % (len(A), A), fill)
+    bench.front.send(encode(read), Tray(1))
+    await later(0)
+    bench.node(0).reply(b"+OK\r\n:-1\r\n")
+    assert fill.ttl_ms == -1
+    bench.node(0).reply(bench.asks(A, 1))
+
+    assert not fill.ticket.valid
 
 
 async def test_what_waits_in_gates_is_bounded() -> None:
