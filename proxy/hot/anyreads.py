@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import ProxyError
+from ..resp.kernel import split
 from .answers import Answers, RunSlot
 from .fills import NIL2, NIL3, Fill
 
@@ -97,13 +98,8 @@ def flat_for(words: list[bytes]) -> Flat | None:
 
 def words_of(request: bytes) -> list[bytes]:
     """The words of a whole canonical request, the name in capitals."""
-    words: list[bytes] = []
-    at = request.index(b"\r\n") + 2
-    while at < len(request):
-        behind = request.index(b"\r\n", at)
-        size = int(request[at + 1 : behind])
-        words.append(request[behind + 2 : behind + 2 + size])
-        at = behind + 4 + size
+    words, _ = split(request, 0)
+    assert words is not None
     words[0] = words[0].upper()
     return words
 
