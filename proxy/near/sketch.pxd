@@ -8,6 +8,7 @@ cimport cython
 cdef class Sketch:
     cdef public unsigned short[::1] sights
     cdef Py_hash_t sights_mask
+    cdef unsigned int dice
     cdef public bint eager
     cdef public bint sampled
     @cython.locals(at=Py_hash_t, mark=int, held=int, count=int)

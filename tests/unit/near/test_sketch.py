@@ -36,6 +36,16 @@ def test_who_was_seen_once_gives_way_to_another(sketch: Any) -> None:
     assert sketch.see(OTHER | 5) == 1
 
 
+def test_two_that_are_read_in_turns_are_both_seen_twice_before_long(sketch: Any) -> None:
+    keys, rounds = [OTHER | 5, 2 * OTHER | 5], 0
+
+    while keys and rounds < 200:  # who is seen twice is kept, and looked for here no more
+        rounds += 1
+        keys = [key for key in keys if sketch.see(key) < 2]
+
+    assert not keys
+
+
 def test_who_was_seen_more_often_loses_one_sight_to_another(sketch: Any) -> None:
     for _ in range(3):
         sketch.see(OTHER | 5)
