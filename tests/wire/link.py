@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+import weakref
 from collections.abc import Iterable
 
 from tests.servers import HOST, wait_for
@@ -29,6 +30,8 @@ class Link:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection((HOST, port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Else what a failed test leaves open is a warning, and so an error, in some later one.
+        weakref.finalize(self, self.socket.close)
         self.buffer = bytearray()
         self.ended = False
 
