@@ -60,7 +60,11 @@ def fill(link: Link, primary: Member) -> None:
             assert len(link.read(len(KEYS))) == len(KEYS)
         return told(link, b"near_entries") >= len(KEYS)
 
-    wait_for(all_stand, 5, "all stand in the near cache")
+    try:
+        wait_for(all_stand, 5, "all stand in the near cache")
+    except AssertionError:
+        print(link.ask("INFO", "nearhit").decode())
+        raise
 
 
 def stale_for(link: Link, target: Member) -> float:

@@ -40,7 +40,7 @@ def ordered_failover(three: Trio, proxy: Process) -> tuple[Load, int, float]:
         three.failover()
         wait_for(lambda: seen, 20, "+switch-master")
         event = seen[0]
-        time.sleep(max(0.0, event + 0.02 - time.monotonic()))  # what it had taken before
+        wait_for(lambda: told(proxy)["master_moves"], 1, "the news at the proxy")
         before = done.stored(link(old.port))
         wait_for(lambda: time.monotonic() > event + 1, what="a second")
         # It is still a master, for ten seconds more.
