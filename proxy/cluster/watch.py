@@ -165,14 +165,15 @@ class Watch:
     async def _views(self) -> list[View]:
         """Of two nodes, or of one where there are no more that answer, or of a seed."""
         views: list[View] = []
+        before = self.trouble
         for some, wanted, patience in self._whom():
             while some and len(views) < wanted:
                 asked = [some.pop() for _ in range(min(wanted - len(views), len(some)))]
                 answers = await asyncio.gather(*(self._view(each, patience) for each in asked))
                 views += [answer for answer in answers if answer is not None]
             if views:
-                if self.trouble:
-                    self.trouble = ""
+                self.trouble = ""
+                if before:
                     event(log, logging.INFO, "cluster answers again")
                 break
         return views

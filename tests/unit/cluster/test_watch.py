@@ -4,11 +4,12 @@ time of our own."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import logging
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -113,6 +114,23 @@ def clustered(test: Callable[[Cluster], Coroutine[Any, Any, None]]) -> Callable[
 
 
 # At start
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """What the watch logs meanwhile."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    log = logging.getLogger("nearhit.proxy.cluster.watch")
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield records
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 @clustered
@@ -321,6 +339,25 @@ async def test_a_silent_node_holds_a_round_up_once_and_is_then_left_alone(cluste
 
 
 @clustered
+async def test_that_it_answers_again_is_told_when_nobody_had_answered(cluster: Cluster) -> None:
+    await cluster.known()
+    with logged() as records:
+        for port in PORTS:
+            cluster.says["n", port] = OSError("refused")
+        await asyncio.sleep(10)  # their seeds answer all the time
+        assert [record.getMessage() for record in records] == []
+
+        for seed in SEEDS:
+            cluster.says[seed] = OSError("refused")
+        await asyncio.sleep(10)
+        cluster.says[SEEDS[0]] = (THIRDS, 6)
+        await asyncio.sleep(10)
+
+    (told,) = records
+    assert "cluster answers again" in told.getMessage()
+
+
+@clustered
 async def test_with_all_nodes_gone_their_seeds_are_asked(cluster: Cluster) -> None:
     await cluster.known()
     for port in PORTS:
@@ -523,16 +560,11 @@ async def test_an_answer_from_before_a_redirection_does_not_undo_it(cluster: Clu
 @clustered
 async def test_a_defect_of_who_is_told_is_logged_and_told_again(cluster: Cluster) -> None:
     await cluster.known()
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
-    log = logging.getLogger("nearhit.proxy.cluster.watch")
-    log.addHandler(handler)
     cluster.every(FAILED_OVER, 7)
     cluster.defect = KeyError("ours")
 
-    await asyncio.sleep(3)
-    log.removeHandler(handler)
+    with logged() as records:
+        await asyncio.sleep(3)
 
     assert [record.exc_info is not None for record in records if record.levelname == "ERROR"] == [
         True
