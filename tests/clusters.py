@@ -71,10 +71,12 @@ def key_in(slot: int, name: bytes = b"k") -> bytes:
 
 
 class Member(Process):
-    """A node of a cluster. ``bus``: the port on which nodes talk to each other."""
+    """A node of a cluster. ``bus``: the port on which nodes talk to each other; ``tls_port``: 0 is
+    none."""
 
     id: bytes
     bus: int
+    tls_port: int
 
     def ask(self, *words: bytes | str | int, seconds: float = 4.0) -> Value:
         """The reply to a request on a connection of its own. ServerError: an error reply."""
@@ -177,9 +179,17 @@ class Cluster:
     same order."""
 
     def __init__(
-        self, kind: Kind, primaries: int = PRIMARIES, replicas: int = PRIMARIES, **options: str
+        self,
+        kind: Kind,
+        primaries: int = PRIMARIES,
+        replicas: int = PRIMARIES,
+        *,
+        tls: Path | None = None,
+        **options: str,
     ) -> None:
-        """``options`` as the server's, with _ for -: ``cluster_node_timeout="2000"``."""
+        """``options`` as the server's, with _ for -: ``cluster_node_timeout="2000"``. ``tls``: a
+        folder with cert.pem and key.pem, for a second port of each node, and between nodes (the
+        values of a slot do not move then: MIGRATE would need that port)."""
         assert replicas in (0, primaries)
         binary = server_binary(kind)
         if binary is None:
@@ -192,9 +202,20 @@ class Cluster:
         for number in range(primaries + replicas):
             port, bus, folder = free_port(), free_port(), self._folder / str(number)
             own = {"--port": str(port), "--cluster-port": str(bus), "--dir": str(folder)}
+            if tls is not None:
+                own |= {
+                    "--tls-port": str(free_port()),
+                    "--tls-cert-file": str(tls / "cert.pem"),
+                    "--tls-key-file": str(tls / "key.pem"),
+                    "--tls-ca-cert-file": str(tls / "cert.pem"),
+                    "--tls-auth-clients": "no",
+                    # Else the map that a client with TLS gets names the ports without.
+                    "--tls-cluster": "yes",
+                }
             words = {**OPTIONS, **OPTIONS_OF[kind], **more, **own}.items()
             member = Member(port, [binary, *itertools.chain(*words)], folder)
             member.bus = bus
+            member.tls_port = int(own.get("--tls-port", 0))
             self.nodes.append(member)
         try:
             self._form()
@@ -411,10 +432,15 @@ def _bytes(value: Value) -> bytes:
 
 @contextlib.contextmanager
 def cluster(
-    kind: Kind, primaries: int = PRIMARIES, replicas: int = PRIMARIES, **options: str
+    kind: Kind,
+    primaries: int = PRIMARIES,
+    replicas: int = PRIMARIES,
+    *,
+    tls: Path | None = None,
+    **options: str,
 ) -> Iterator[Cluster]:
     """A cluster for as long as the block; skipped where there is no such server."""
-    made = Cluster(kind, primaries, replicas, **options)
+    made = Cluster(kind, primaries, replicas, tls=tls, **options)
     try:
         yield made
     finally:
