@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
 from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.settings.address import Upstream
 from nearhit.proxy.upstream.tls import context_of
+
+from tests.certificates import openssl, self_signed
 
 
 def context(options: str) -> ssl.SSLContext:
@@ -39,19 +39,11 @@ def test_the_options_of_the_url_set_the_checks(
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cert.pem with key.pem, other.pem of another key, locked.pem: key.pem encrypted, by "pw"."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on this machine")
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    for certificate, key in (("cert.pem", "key.pem"), ("stranger.pem", "other.pem")):
-        openssl(
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=h"),
-            *("-keyout", key, "-out", certificate),
-        )
-    openssl("rsa", "-aes128", "-passout", "pass:pw", "-in", "key.pem", "-out", "locked.pem")
+    folder = self_signed(tmp_path_factory.mktemp("tls"))
+    self_signed(folder, "stranger.pem", "other.pem")
+    openssl(
+        folder, *("rsa", "-aes128", "-passout", "pass:pw", "-in", "key.pem"), "-out", "locked.pem"
+    )
     (folder / "garbage.pem").write_text("garbage")
     return folder
 
