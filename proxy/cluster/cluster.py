@@ -42,7 +42,8 @@ class Mapped(Protocol):
 
 
 class Cluster:
-    """``pool_of`` makes the lanes to an address, ``commands`` has what the servers know."""
+    """``pool_of`` makes the lanes to an address, ``commands`` has what the servers know, and
+    ``valkey`` whether they are Valkeys."""
 
     def __init__(
         self,
@@ -52,9 +53,11 @@ class Cluster:
         *,
         patience: float,
         commands: Callable[[], Mapping[bytes, Command]],
+        valkey: Callable[[], bool],
     ) -> None:
         self.patience = patience
         self.commands = commands
+        self.valkey = valkey
         self.owners: array[int] = array("h", [UNCOVERED]) * SLOTS
         self.owners_before = self.owners[:]  # of the map before this one
         self.watch = Watch(seeds, self._ask, self._changed)

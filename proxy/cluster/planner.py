@@ -4,6 +4,9 @@
                          ALL_* ─▶ Everywhere       SCAN ─▶ At       LOCAL ─▶ Said
                          ANY_PRIMARY ─▶ Anywhere   REFUSE ─▶ Said
 
+The table is that of the servers (their COMMAND), as the rest of the proxy has it. Where they are of
+several versions it is that of one of them: what it lacks goes to any node, which redirects it.
+
 Owns no socket and sends nothing. Errors become the client's answer here."""
 
 from __future__ import annotations
@@ -14,14 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ..errors import OddReply, ProxyError, ServerError
+from ..errors import OddReply, ProxyError
 from ..resp.replies import bulk, parsed
 from ..resp.requests import encode
 from ..table.table import Command
 from . import local, scan
 from .keys import keys_of
 from .merge import items, merge
-from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
+from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unplaced
 from .split import one_slot, split
 from .table import Row, Splitter, Target, facts, refusal, row
 from .topology import Topology
@@ -38,7 +41,7 @@ class Planner:
         self,
         commands: Callable[[], Mapping[bytes, Command]],
         topology: Callable[[], Topology | None],
-        valkey: Callable[[], bool] = lambda: False,
+        valkey: Callable[[], bool],
     ) -> None:
         self._commands = commands
         self._topology = topology
@@ -88,7 +91,7 @@ class Planner:
             return Anywhere()  # whose words say that there is no such command
         keys = keys_of(words, command)
         if keys is None:
-            raise ServerError(b"-ERR only the server can tell this command's keys")
+            return Unplaced()
         if found.splitter is Splitter.NONE:
             slot = one_slot(keys)
             return Anywhere() if slot is None else One(slot)

@@ -24,6 +24,11 @@ class Anywhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Unplaced:
+    """The request as it is, to any primary: only a server can tell its keys, and it redirects."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """A request for each slot."""
 
@@ -55,7 +60,7 @@ class Said:
     reply: bytes
 
 
-Plan = One | Anywhere | Spread | Everywhere | At | Said
+Plan = One | Anywhere | Unplaced | Spread | Everywhere | At | Said
 
 
 class Planning(Protocol):

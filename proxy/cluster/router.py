@@ -30,7 +30,7 @@ from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .gated import Front, Gated, Nodes
 from .pieces import Gathering, cut, probe_of, requests_of
-from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
+from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unplaced
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
@@ -96,7 +96,7 @@ class Router(Gated):
         match plan:
             case One(slot):
                 self._to_slot(slot, self._child(request, place, weave))
-            case Anywhere():
+            case Anywhere() | Unplaced():
                 self._anywhere(self._child(request, place, weave))
             case Said(reply):
                 self._say(reply, place, weave)
@@ -367,6 +367,8 @@ class Router(Gated):
             # What comes by way of another node, or later, is not what the server tracks.
             part.place.fill.ttl_ms = NOT_TRACKED
         slot, was = self._slot_of(part), part.lane
+        if slot == -1 and redirected.slot >= 0:
+            slot = part.hash_slot = redirected.slot  # it is the server that has found its keys
         if (
             redirected.kind is Kind.ASK
             and slot not in self.gates

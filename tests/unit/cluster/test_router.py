@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.cluster.plans import Everywhere, One, Said, Spread
+from nearhit.proxy.cluster.plans import Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
@@ -346,3 +346,20 @@ async def test_an_uncovered_slot_is_waited_for_and_then_given_up() -> None:
     assert tray.got.startswith(b"-CLUSTERDOWN")
     assert bench.refreshed
     await bench.close()
+
+
+async def test_the_server_says_where_the_keys_are_that_only_it_can_tell(bench: Bench) -> None:
+    request = encode([b"ODD", A])
+    bench.plans[b"ODD"] = Unplaced()
+    tray = bench.send(request)
+    await later(0)
+    at = next(at for at in range(3) if request in bench.node(at).written)
+    took(bench, at)
+
+    bench.node(at).reply(bench.moved(A, (at + 1) % 3))
+    await later()
+    assert took(bench, (at + 1) % 3) == request
+
+    bench.node((at + 1) % 3).reply(OK)
+    assert tray.got == OK
+    assert not bench.router.gates
