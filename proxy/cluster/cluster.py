@@ -21,7 +21,7 @@ from ..upstream.asker import Asker
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
-from .plans import Plan, Planning
+from .plans import Plan, Planning, Spread
 from .topology import SLOTS, UNCOVERED, Node, Topology
 from .watch import QUESTION, Address, Watch
 
@@ -197,6 +197,9 @@ class NodesOfKey:
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         return self._planner.plan(words, self._resp)
+
+    def by_key(self, words: Sequence[bytes]) -> Spread | None:
+        return self._planner.by_key(words, self._resp)
 
     def commands(self) -> Mapping[bytes, Command]:
         return self._cluster.commands()

@@ -20,7 +20,7 @@ from ..table.table import Command
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
-from .plans import Plan
+from .plans import Plan, Spread
 
 
 class Front(Protocol):
@@ -39,6 +39,10 @@ class Nodes(Protocol):
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""
+        ...
+
+    def by_key(self, words: Sequence[bytes]) -> Spread | None:
+        """A request for each key of it; None: it cannot be cut so."""
         ...
 
     def commands(self) -> Mapping[bytes, Command]:
@@ -93,6 +97,11 @@ class Gated(RouterCore):
         """It was sent before its slot's gate stood: before what came since."""
         self._gate(part.hash_slot).redirected(part)
         self._held += len(part.data)
+
+    def _replace(self, part: Part, pieces: Sequence[Part]) -> None:
+        """These wait in its place."""
+        self._gate(part.hash_slot).replace(part, pieces)
+        self._held += sum(len(piece.data) for piece in pieces) - len(part.data)
 
     def _leave(self, part: Part) -> None:
         """It waits no more."""

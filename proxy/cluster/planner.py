@@ -25,7 +25,7 @@ from . import local, scan
 from .keys import keys_of
 from .merge import items, merge
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unplaced
-from .split import one_slot, split
+from .split import by_key, one_slot, split
 from .table import Row, Splitter, Target, facts, refusal, row
 from .topology import Topology
 
@@ -71,8 +71,23 @@ class Planner:
             case _:
                 return Anywhere()
 
-    def _merge(self, found: Row, resp: int, places: Sequence[Sequence[int]] = ()) -> Merge:
-        parts = b"slots" if places else b"nodes"
+    def by_key(self, words: Sequence[bytes], resp: int = 2) -> Spread | None:
+        """A request in pieces of one key each; None: it cannot be cut so."""
+        found = row(words, self._commands())
+        pieces = by_key(words, found)
+        if not pieces:
+            return None
+        requests = [(piece.slot, encode(piece.words)) for piece in pieces]
+        places = [piece.places for piece in pieces]
+        return Spread(requests, self._merge(found, resp, places, b"keys"))
+
+    def _merge(
+        self,
+        found: Row,
+        resp: int,
+        places: Sequence[Sequence[int]] = (),
+        parts: bytes = b"nodes",
+    ) -> Merge:
         whole = partial(
             merge, found.merger, resp=resp, places=places, pick=random.randrange, parts=parts
         )
@@ -100,7 +115,7 @@ class Planner:
             return One(pieces[0].slot)
         places = [piece.places for piece in pieces]
         requests = [(piece.slot, encode(piece.words)) for piece in pieces]
-        return Spread(requests, self._merge(found, resp, places))
+        return Spread(requests, self._merge(found, resp, places, b"slots"))
 
     def _local(self, words: Sequence[bytes]) -> Plan:
         name = words[0].upper()

@@ -69,3 +69,8 @@ class Planning(Protocol):
     def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
         """What is to be done with a request, whose replies are in that protocol."""
         ...
+
+    def by_key(self, words: Sequence[bytes], resp: int = 2) -> Spread | None:
+        """The request for each of its keys, where those of one slot are at two nodes; None: it
+        cannot be cut so."""
+        ...

@@ -29,21 +29,22 @@ from ..resp.kernel import Cutter, RouteMap, hash_slot, split
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .gated import Front, Gated, Nodes
+from .gates import LATER_S, pause_of
 from .pieces import Gathering, cut, probe_of, requests_of
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unplaced
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
 
-# Seconds between two looks whether a cluster that cannot answer can.
-LATER_S: Final = 0.05
 # Hops of one request: under atomic migration source and target disagree for a moment.
 HOPS_MAX: Final = 8
-HOP_S: Final = 0.002  # doubled for each hop
+# Of these, how many with all keys at once; then one by one.
+WHOLE_MAX: Final = 6
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 # Part.hash_slot of what asks one node, which nobody else can answer for.
 THIS_NODE: Final = -2
-_HIDDEN: Final = (b"-MOVED", b"-ASK", b"-TRYAGAIN")
+_TRYAGAIN: Final = b"-TRYAGAIN"
+_HIDDEN: Final = (b"-MOVED", b"-ASK", _TRYAGAIN)
 # What a client gets where a slot is on its way for longer than anybody waits.
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
@@ -409,7 +410,22 @@ class Router(Gated):
         if not self._counts(part, redirected):
             self._leave(part)
             self._give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
-        gate.pause(_pause(kind, part.hops if kind is not Kind.LATER else 0))
+        elif part.hops > WHOLE_MAX and reply.startswith(_TRYAGAIN):
+            self._cut_by_key(part)
+        gate.pause(pause_of(kind, part.hops))
+
+    def _cut_by_key(self, part: Part) -> None:
+        """Its keys stay at two nodes: each for itself is at one of them. In their order, and before
+        what waits behind it. What cannot be cut is asked for as a whole once more."""
+        words, _ = split(part.data, 0)
+        plan = self.nodes.by_key(words) if words is not None and part.count == 1 else None
+        if plan is None:
+            return
+        gathering = Gathering(self, self, part, len(plan.pieces), plan.merge)
+        pieces = [gathering.part(at, piece) for at, (_, piece) in enumerate(plan.pieces)]
+        for piece in pieces:
+            piece.hash_slot, piece.until = part.hash_slot, part.until
+        self._replace(part, pieces)
 
     def _counts(self, part: Part, redirected: Redirect) -> bool:
         """Count a further try; whether there may be one."""
@@ -426,10 +442,3 @@ class Router(Gated):
         if part.hash_slot == -1:
             part.hash_slot = self.routes.hash_slot(part.data, 0)
         return part.hash_slot
-
-
-def _pause(kind: Kind, hops: int) -> float:
-    """Seconds before a request is sent again; the first hop costs none."""
-    if kind is Kind.LATER:
-        return LATER_S
-    return HOP_S * (1 << max(0, hops - 2)) if hops > 1 or kind is Kind.AGAIN else 0.0

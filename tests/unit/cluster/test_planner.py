@@ -147,3 +147,27 @@ def test_no_scan_without_a_map() -> None:
     planner = Planner(lambda: TABLE.commands, lambda: None, lambda: False)
 
     assert said(planner, b"SCAN", b"0").startswith(b"-CLUSTERDOWN ")
+
+
+def test_a_request_of_one_slot_may_be_cut_by_its_keys(planner: Planner) -> None:
+    plan = planner.by_key([b"MGET", A, b"{a}2", A])
+
+    assert plan is not None
+    assert [piece for _, piece in plan.pieces] == [
+        encode([b"MGET", key]) for key in (A, b"{a}2", A)
+    ]
+    assert plan.merge([b"*1\r\n$1\r\n1\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$1\r\n1\r\n"]) == (
+        b"*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n1\r\n"
+    )
+    pairs = planner.by_key([b"MSET", A, b"1", b"{a}2", b"2"])
+    assert pairs is not None
+    assert [piece for _, piece in pairs.pieces] == [
+        encode([b"MSET", A, b"1"]),
+        encode([b"MSET", b"{a}2", b"2"]),
+    ]
+    assert b"(1 of 2 keys done)" in pairs.merge([b"+OK\r\n", b"-OOM no\r\n"])
+
+
+@pytest.mark.parametrize("line", [b"MGET a", b"MSET a 1 b", b"SINTER a b", b"MSETEX 1 a 1", b"GET"])
+def test_others_are_not_cut_by_keys(planner: Planner, line: bytes) -> None:
+    assert planner.by_key(line.split()) is None

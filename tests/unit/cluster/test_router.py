@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.cluster.plans import Everywhere, One, Said, Spread, Unplaced
-from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN
+from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN, WHOLE_MAX
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.kernel import hash_slot
 from nearhit.proxy.resp.requests import encode
 
+from tests.clusters import key_in
 from tests.fakes import Tray
 from tests.unit.cluster.bench import A, B, Bench, C, get, later, set_
 
@@ -363,3 +364,39 @@ async def test_the_server_says_where_the_keys_are_that_only_it_can_tell(bench: B
     bench.node((at + 1) % 3).reply(OK)
     assert tray.got == OK
     assert not bench.router.gates
+
+
+async def test_keys_that_stay_at_two_nodes_are_asked_for_one_by_one(bench: Bench) -> None:
+    """Each where it is, and before what was sent behind them."""
+    one, two = key_in(0, b"one"), key_in(0, b"two")
+    whole = encode([b"DEL", one, two])
+    bench.plans[b"DEL"] = One(0)
+    tray = bench.send(whole)
+    for _ in range(WHOLE_MAX + 1):
+        await later(0.1)
+        assert took(bench, 0) == whole
+        bench.node(0).reply(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
+    behind = bench.send(set_(two, b"v"))
+    await later(0.2)
+    assert took(bench, 0) == encode([b"DEL", one]) + encode([b"DEL", two]) + set_(two, b"v")
+
+    bench.node(0).reply(b":1\r\n", bench.asks(two, 1), bench.asks(two, 1))
+    await later()
+    asking = encode([b"ASKING"])
+    assert took(bench, 1) == asking + encode([b"DEL", two]) + asking + set_(two, b"v")
+    bench.node(1).reply(OK, b":1\r\n", OK, OK)
+
+    assert (tray.got, behind.got) == (b":1\r\n,:1\r\n", OK)
+    assert bench.router.owing == 0
+    assert not bench.router.gates
+
+
+async def test_what_cannot_be_cut_says_that_its_slot_moves(bench: Bench) -> None:
+    bench.plans[b"SINTER"] = One(0)
+    tray = bench.send(encode([b"SINTER", A, A]))
+    for _ in range(HOPS_MAX + 1):
+        await later(0.2)
+        bench.node(0).reply(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
+
+    assert tray.got == TRYAGAIN
+    assert bench.router.owing == 0
