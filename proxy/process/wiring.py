@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -171,7 +171,7 @@ class ScopeMaker:
 
     def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
         """What commands are handed, but for their request."""
-        return Call(
+        call = Call(
             request=None,
             upstream=tracked.upstream,
             bulk=tracked.bulk,
@@ -184,6 +184,8 @@ class ScopeMaker:
             now=time.monotonic,  # uvloop's time is of whole milliseconds
             sleep=asyncio.sleep,
         )
+        lanes = self.lanes
+        return replace(call, walks=lanes.walks) if isinstance(lanes, ClusterLanes) else call
 
 
 def wire(
