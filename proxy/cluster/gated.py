@@ -1,12 +1,18 @@
 """The gates of a router: which slots are on the move, what waits for them, and how much that is.
 
 A gate stands from the first redirection of a slot, or from the change of its owner, until what was
-in flight at the old node is answered (gates.py). Where what opens a gate goes is router.py's."""
+in flight at the old node is answered (gates.py). What is of all nodes, or of none, waits until
+nothing of its client is in a gate, and all that the client sends behind it waits too:
+
+    SET k, in a gate ◀── FLUSHALL ◀── SET other ... held_up[client], sent in order as gates open
+
+Where what opens a gate goes is router.py's."""
 
 from __future__ import annotations
 
 import asyncio
 from array import array
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
@@ -20,6 +26,7 @@ from ..table.table import Command
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
+from .pieces import client_of
 from .plans import Plan, Spread
 
 
@@ -134,6 +141,7 @@ class Gated(RouterCore):
         self._held -= sum(len(part.data) for part in parts)
         for part in parts:
             self._to_slot(part.hash_slot, part)
+        self._go_on()
         if self._held <= self._held_max:
             self._front.lane_writable(None)
 
@@ -150,8 +158,37 @@ class Gated(RouterCore):
         for gate in gates.values():
             for part in gate.close():
                 self._fail(part, why)
+        held_up = [part for parts in self.held_up.values() for part in parts]
+        self.held_up.clear()
+        for part in held_up:
+            self._fail(part, why)
+
+    # --- Requests that wait for gates of other slots ----------------------------------------------
+
+    def _must_wait(self, client: object) -> bool:
+        gates = {id(gate): gate for gate in self.gates.values()}
+        return client is not None and any(gate.holds(client) for gate in gates.values())
+
+    def _hold(self, part: Part) -> None:
+        """It waits until nothing of its client is in a gate."""
+        self.held_up.setdefault(client_of(part.place), deque()).append(part)
+        self._held += len(part.data)
+        if self._held > self._held_max:
+            self.choked = True
+
+    def _go_on(self) -> None:
+        """A gate has opened: send what waited for that, up to what still has to wait."""
+        for client, parts in list(self.held_up.items()):
+            while parts and self._dispatch(parts[0]):
+                self._held -= len(parts.popleft().data)
+            if not parts:
+                del self.held_up[client]
 
     # What router.py does.
+
+    def _dispatch(self, part: Part) -> bool:
+        """Send a request that stands by itself; False: it has to wait still."""
+        raise NotImplementedError
 
     def _to_slot(self, slot: int, part: Part) -> None:
         """Send it to whoever has the slot now."""

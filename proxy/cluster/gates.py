@@ -19,6 +19,7 @@ from ..hot.parts import Part
 from ..upstream.ask import Reply
 from ..upstream.lane import Lane
 from ..upstream.tracked import STANDS
+from .pieces import client_of
 from .redirects import Kind
 
 # Seconds for what is in flight at the old node: one that is stopped answers late, or never. Of one
@@ -59,6 +60,10 @@ class Gate:
 
     def __len__(self) -> int:
         return len(self._back) + len(self._front)
+
+    def holds(self, client: object) -> bool:
+        """Whether anything of the client waits here."""
+        return any(client_of(part.place) is client for part in (*self._back, *self._front))
 
     def redirected(self, part: Part) -> None:
         """It was sent before the gate stood, and has to be sent again."""

@@ -15,7 +15,7 @@ from nearhit.proxy.resp.requests import encode
 
 from tests.clusters import key_in
 from tests.fakes import Tray
-from tests.unit.cluster.bench import A, B, Bench, C, get, later, set_
+from tests.unit.cluster.bench import A, B, Bench, C, Reader, get, later, set_
 
 OK = b"+OK\r\n"
 ASKING = encode([b"ASKING"])
@@ -399,4 +399,63 @@ async def test_what_cannot_be_cut_says_that_its_slot_moves(bench: Bench) -> None
         bench.node(0).reply(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
 
     assert tray.got == TRYAGAIN
+    assert bench.router.owing == 0
+
+
+FLUSH = encode([b"FLUSHALL"])
+
+
+async def test_what_is_of_all_nodes_waits_for_what_its_client_has_in_a_gate(bench: Bench) -> None:
+    """And all that the client sends behind it waits too; others do not."""
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    reader, other = Reader(), Reader()
+    reader.run(bench, set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    reader.run(bench, set_(A, b"2"))
+    reader.run(bench, FLUSH, set_(C, b"3"))
+    reader.run(bench, set_(C, b"4"))
+    other.run(bench, set_(C, b"5"))
+    await later(0)
+    assert [took(bench, at) for at in range(3)] == [set_(A, b"1") + MARK, b"", set_(C, b"5")]
+
+    bench.node(0).reply(bench.moved(A, 1), b"*0\r\n")
+    await later()
+
+    assert took(bench, 1) == set_(A, b"1") + set_(A, b"2") + FLUSH
+    assert took(bench, 0) == FLUSH
+    assert took(bench, 2) == FLUSH + set_(C, b"3") + set_(C, b"4")
+    for at, count in enumerate((1, 3, 4)):
+        bench.node(at).reply(*[OK] * count)
+    assert (reader.took, other.took) == (OK * 5, OK)
+    assert bench.router.owing == 0
+    assert not bench.router.held_up
+
+
+async def test_a_transaction_behind_it_waits_as_one(bench: Bench) -> None:
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    reader = Reader()
+    reader.run(bench, set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    reader.run(bench, set_(A, b"2"))
+    reader.run(bench, FLUSH)
+    reader.run(bench, encode([b"MULTI"]), encode([b"PING"]), encode([b"EXEC"]))
+
+    assert [len(parts) for parts in bench.router.held_up.values()] == [2]
+
+
+async def test_what_is_held_up_is_failed_as_the_router_is_closed(bench: Bench) -> None:
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    reader = Reader()
+    reader.run(bench, set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    reader.run(bench, set_(A, b"2"))
+    reader.run(bench, FLUSH, get(B))
+
+    bench.router.close(UpstreamLost("closed"))
+    bench.node(0).reply(OK)
+
+    assert reader.took.count(b"-UPSTREAM") == 3
     assert bench.router.owing == 0
