@@ -22,6 +22,7 @@ from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
 from .plans import Plan, Planning, Spread
+from .scripts import Scripts
 from .topology import SLOTS, UNCOVERED, Node, Topology
 from .watch import QUESTION, Address, Watch
 
@@ -62,6 +63,7 @@ class Cluster:
         self.owners_before = self.owners[:]  # of the map before this one
         self.watch = Watch(seeds, self._ask, self._changed)
         self.mapped: set[Mapped] = set()
+        self.scripts = Scripts()
         self._pool_of = pool_of
         self._pools: dict[Address, Lanes] = {}
         self._leaving: dict[Address, float] = {}  # and when they are closed
@@ -194,6 +196,7 @@ class NodesOfKey:
         self._planner = planner
         self._resp = 3 if key.use is Use.TRACKED else key.resp
         self.patience = cluster.patience
+        self.scripts = cluster.scripts
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         return self._planner.plan(words, self._resp)

@@ -14,20 +14,25 @@ import asyncio
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import Slot
-from ..hot.lane import LaneCore
+from ..hot.lane import LaneCore, LaneState
 from ..hot.parts import Part
 from ..hot.router import RouterCore
 from ..resp.kernel import RouteMap
 from ..table.table import Command
+from ..upstream.ask import AskSlot, drop
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
 from .pieces import client_of
 from .plans import Plan, Spread
+from .scripts import Scripts
+
+# How often a script is loaded for one request: somebody may flush them meanwhile, or forbid it.
+LOADS_MAX: Final = 3
 
 
 class Front(Protocol):
@@ -43,6 +48,7 @@ class Nodes(Protocol):
     """The cluster, as the router of one LaneKey knows it (cluster.py)."""
 
     patience: float  # seconds that a request may wait until a node can answer it
+    scripts: Scripts  # that clients have loaded
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""
@@ -163,6 +169,26 @@ class Gated(RouterCore):
         for part in held_up:
             self._fail(part, why)
 
+    # --- Scripts that a node does not know --------------------------------------------------------
+
+    def _load_script(self, part: Part, scripts: Scripts) -> bool:
+        """A node has said NOSCRIPT: load the script there, and ask again behind that, before what
+        comes for the slot from now on; False: it is not known here either, or does not help."""
+        load = scripts.load_for(part.data) if part.count == 1 else None
+        lane = cast(Lane, part.lane)
+        if load is None or part.hops >= LOADS_MAX or lane.state is not LaneState.READY:
+            return False
+        part.hops += 1
+        lane.send(load, AskSlot(drop))
+        if part.hash_slot < 0:
+            self._send(part, lane)
+            return True
+        self._go_back(part)
+        gate = self._gate(part.hash_slot)
+        gate.behind(lane)
+        gate.pause(0)
+        return True
+
     # --- Requests that wait for gates of other slots ----------------------------------------------
 
     def _must_wait(self, client: object) -> bool:
@@ -185,6 +211,10 @@ class Gated(RouterCore):
                 del self.held_up[client]
 
     # What router.py does.
+
+    def _send(self, part: Part, lane: LaneCore) -> None:
+        """Send it there."""
+        raise NotImplementedError
 
     def _dispatch(self, part: Part) -> bool:
         """Send a request that stands by itself; False: it has to wait still."""

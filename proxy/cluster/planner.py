@@ -35,17 +35,20 @@ _NO_TOPOLOGY: Final = b"-CLUSTERDOWN the cluster's map is not known yet\r\n"
 
 
 class Planner:
-    """``resp`` is that of the replies; ``valkey`` tells whether the servers are."""
+    """``resp`` is that of the replies; ``valkey`` tells whether the servers are. ``refresh`` is
+    called where the map may be old."""
 
     def __init__(
         self,
         commands: Callable[[], Mapping[bytes, Command]],
         topology: Callable[[], Topology | None],
         valkey: Callable[[], bool],
+        refresh: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._commands = commands
         self._topology = topology
         self._valkey = valkey
+        self._refresh = refresh
 
     def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
         """What is to be done with a request."""
@@ -135,6 +138,8 @@ class Planner:
             return Anywhere()  # whose words say how many there should be
         shards, fingerprint = len(topology.shards), topology.fingerprint
         place = scan.decode(words[1], fingerprint, shards)
+        if place.restarted:  # another proxy may know better: with two maps a walk never ends
+            self._refresh("a cursor of another map")
         request = encode([words[0], b"%d" % place.cursor, *words[2:]])
         return At(place.shard, request, partial(_page, place, fingerprint, shards))
 

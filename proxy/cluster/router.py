@@ -131,6 +131,7 @@ class Router(Gated):
             case _ if self.gates and self._must_wait(client_of(part.place)):
                 return False
             case Everywhere(replicas, merge):
+                self.nodes.scripts.saw(words or ())
                 lanes = [*self.lanes, *(self.nodes.replica_lanes() if replicas else ())]
                 self._to_all(lanes, part.data, merge, part)
             case At(shard, other, merge):
@@ -247,6 +248,8 @@ class Router(Gated):
         cuttings = cut(b"".join(part.parts), part.count)
         if isinstance(part, Block):
             part.looked_at(cuttings, self._later)
+            return
+        if cuttings[0].startswith(b"-NOSCRIPT") and self._load_script(part, self.nodes.scripts):
             return
         replies = [(reply, redirect(reply)) for reply in cuttings]
         if part.count == 1 and replies[0][1] is not None:

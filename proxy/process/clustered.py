@@ -64,7 +64,7 @@ def cluster_lanes(
     )
     return ClusterLanes(
         cluster,
-        Planner(commands, lambda: cluster.topology, valkey),
+        Planner(commands, lambda: cluster.topology, valkey, cluster.refresh),
         # Of the table that ships with us: what else a server knows takes the planner's way.
         RouteMap(dict.fromkeys(one_key(snapshot().commands), int(Route.PLAIN))),
         Dial(upstream, retry),

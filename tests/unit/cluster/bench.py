@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from nearhit.proxy.cluster.canary import Canaries
 from nearhit.proxy.cluster.plans import Anywhere, One, Plan, Spread
 from nearhit.proxy.cluster.router import Router
+from nearhit.proxy.cluster.scripts import Scripts
 from nearhit.proxy.cluster.topology import SLOTS
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.hot.answers import Answers, RunSlot, Slot, Turn
@@ -40,6 +41,7 @@ class Bench:
 
     def __init__(self, *, held_max: int = 1 << 20, patience: float = 30.0) -> None:
         self.patience = patience
+        self.scripts = Scripts()
         self.refreshed: list[str] = []
         self.freshened = self.room = 0
         self.left: list[int] = []

@@ -1,6 +1,7 @@
 """Where requests go by the command table, as plans."""
 
 import pytest
+from nearhit.proxy.cluster import scan
 from nearhit.proxy.cluster.planner import Planner
 from nearhit.proxy.cluster.plans import Anywhere, At, Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.topology import Node, Shard, Topology
@@ -171,3 +172,16 @@ def test_a_request_of_one_slot_may_be_cut_by_its_keys(planner: Planner) -> None:
 @pytest.mark.parametrize("line", [b"MGET a", b"MSET a 1 b", b"SINTER a b", b"MSETEX 1 a 1", b"GET"])
 def test_others_are_not_cut_by_keys(planner: Planner, line: bytes) -> None:
     assert planner.by_key(line.split()) is None
+
+
+def test_a_cursor_of_another_map_has_ours_looked_at() -> None:
+    told: list[str] = []
+    planner = Planner(lambda: TABLE.commands, lambda: TOPOLOGY, lambda: False, told.append)
+    planner.plan([b"SCAN", b"0"])
+    assert told == []
+
+    plan = planner.plan([b"SCAN", b"%d" % scan.encode(scan.Place(1, 5), TOPOLOGY.fingerprint + 1)])
+
+    assert isinstance(plan, At)
+    assert plan.shard == 0
+    assert told == ["a cursor of another map"]

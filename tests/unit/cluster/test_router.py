@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from hashlib import sha1
 
 import pytest
-from nearhit.proxy.cluster.plans import Everywhere, One, Said, Spread, Unplaced
+from nearhit.proxy.cluster.gated import LOADS_MAX
+from nearhit.proxy.cluster.plans import Anywhere, Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN, WHOLE_MAX
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
@@ -459,3 +461,53 @@ async def test_what_is_held_up_is_failed_as_the_router_is_closed(bench: Bench) -
 
     assert reader.took.count(b"-UPSTREAM") == 3
     assert bench.router.owing == 0
+
+
+SHA = sha1(b"return 1").hexdigest().encode()
+LOAD = encode([b"SCRIPT", b"LOAD", b"return 1"])
+NOSCRIPT = b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
+
+
+@pytest.mark.parametrize("keys", [(), (A,)])
+async def test_a_node_that_lacks_a_script_gets_it(bench: Bench, keys: tuple[bytes, ...]) -> None:
+    call = encode([b"EVALSHA", SHA, b"%d" % len(keys), *keys])
+    bench.plans[b"EVALSHA"] = One(hash_slot(A)) if keys else Anywhere()
+    bench.scripts.saw([b"SCRIPT", b"LOAD", b"return 1"])
+    tray = bench.send(call)
+    await later(0)
+    at = next(at for at in range(3) if bench.node(at).written == call)
+    took(bench, at)
+
+    bench.node(at).reply(NOSCRIPT)
+    await later(0)
+    marked = took(bench, at)
+    assert marked == (LOAD + MARK if keys else LOAD + call)
+    bench.node(at).reply(b"$40\r\n%b\r\n" % SHA, *[b"*0\r\n"] * len(keys))
+    await later()
+    assert took(bench, at) == call * len(keys)
+    bench.node(at).reply(b":1\r\n")
+
+    assert tray.got == b":1\r\n"
+    assert bench.router.owing == 0
+    assert not bench.router.gates
+
+
+async def test_a_script_that_cannot_be_loaded_is_the_clients_to_send(bench: Bench) -> None:
+    bench.plans[b"EVALSHA"] = One(hash_slot(A))
+    calls = encode([b"EVALSHA", SHA, b"1", A])
+    unknown = bench.send(calls)
+    await later(0)
+    bench.node(0).reply(NOSCRIPT)
+    assert unknown.got == NOSCRIPT
+
+    bench.scripts.saw([b"SCRIPT", b"LOAD", b"return 1"])
+    forbidden = bench.send(calls)
+    await later(0)
+    for _ in range(LOADS_MAX):
+        bench.node(0).reply(NOSCRIPT)
+        await later(0)
+        bench.node(0).reply(b"-NOPERM no\r\n", b"*0\r\n")
+        await later()
+    bench.node(0).reply(NOSCRIPT)
+
+    assert forbidden.got == NOSCRIPT
