@@ -7,13 +7,14 @@
 The order is what counts. Loads that run here are voided first, so that nobody joins them any more.
 Then the leases go, so that no load anywhere may store what it read before, and only then the
 values: the other way round, a load could store between the two. For a pattern that takes two
-scans, one for the leases, one for the keys."""
+scans, one for the leases, one for the keys; each of all nodes of a cluster side by side."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec
@@ -25,6 +26,7 @@ from ..proxy.resp.replies import Value, items, number
 from ..proxy.resp.requests import encode
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
+END: Final = b"0"  # the last cursor of any walk
 
 Choice = Callable[[Sequence[bytes]], list[bytes]]
 
@@ -99,22 +101,50 @@ async def _pattern(call: Call, glob: bytes) -> int:
     pattern, removed = compile_glob(glob), 0
     call.writes.passed_matching(pattern)
     try:
-        pace = Pace()
-        async for _ in _sweep(call, pace, b"DEL", lease_key(closed(glob)), list):
-            pass  # what counts as removed are the keys
-        async for gone in _sweep(call, pace, b"UNLINK", glob, _wanted(glob, call.ours)):
-            call.stats.add("invalidated", gone)
-            removed += gone
+        # Each ends where the next one begins.
+        begins = call.walks()
+        walks = [Walk(*ends) for ends in zip(begins, [*begins[1:], END], strict=True)]
+        leases = Removal(b"DEL", lease_key(closed(glob)), list)
+        await _side_by_side([_sweep(call, walk, leases) for walk in walks])
+        keys = Removal(b"UNLINK", glob, _wanted(glob, call.ours), counted=True)
+        removed = sum(await _side_by_side([_sweep(call, walk, keys) for walk in walks]))
     finally:
         call.writes.passed_matching(compile_glob(lease_key(closed(glob))))
         call.writes.passed_matching(pattern)
     return removed
 
 
-async def _sweep(
-    call: Call, pace: Pace, remove: bytes, glob: bytes, wanted: Choice
-) -> AsyncIterator[int]:
-    """Scan once around and remove what is found; how many went, page by page.
+async def _side_by_side(sweeps: Sequence[Coroutine[None, None, int]]) -> list[int]:
+    """What each comes to; the first error, and then the others are given up."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(sweep) for sweep in sweeps]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What goes, and how."""
+
+    command: bytes
+    glob: bytes
+    wanted: Choice
+    counted: bool = False  # in the statistics
+
+
+@dataclass(slots=True)
+class Walk:
+    """One node's keys, or all, from cursor to cursor, at a pace of its own."""
+
+    begin: bytes
+    end: bytes
+    pace: Pace = field(default_factory=lambda: Pace())
+
+
+async def _sweep(call: Call, walk: Walk, removal: Removal) -> int:
+    """Scan once and remove what is found; how many went.
 
         here    SCAN 0 ─▶      SCAN 17, UNLINK 1 ─▶         SCAN 5, UNLINK 2 ─▶         ... 0
         server        page 1 ─▶           page 2 ─▶ gone 1 ─▶       page 3 ─▶ gone 2 ─▶
@@ -122,24 +152,29 @@ async def _sweep(
     The next page is asked for before the last one is removed, so that the server has always
     something to do, and others a turn between the two. The removals of a page are answered before
     the page behind the next one: no more than those of two are ever under way. An empty page is
-    nothing special; the end is cursor 0 and nothing else."""
+    nothing special; the end is the walk's or cursor 0, and nothing else. Where the map of a cluster
+    changes SCAN begins anew with cursors of that map: then each walk is of all nodes."""
     removals = deque[Awaitable[Sequence[Value]]]()
-    cursor, more = b"0", True
-    asked, page = call.now(), _scan(call, cursor, glob, pace.count)
+    pace, cursor, more, removed = walk.pace, walk.begin, True, 0
+    asked, page = call.now(), _scan(call, cursor, removal.glob, pace.count)
     while more:
         (answer,) = _checked(await page)
         pace.felt(call.now() - asked, behind=bool(removals))
         cursor, keys = items(answer, "SCAN", bytes, list)
-        more = cursor != b"0"
+        more = cursor not in (walk.end, END)
         if more:
-            asked, page = call.now(), _scan(call, cursor, glob, pace.count)
+            asked, page = call.now(), _scan(call, cursor, removal.glob, pace.count)
             await call.sleep(0)  # sent by itself: in one piece both would be one to the server
-        found = wanted(keys)
+        found = removal.wanted(keys)
         if found:
-            requests = _removals(remove, found)
+            requests = _removals(removal.command, found)
             removals.append(call.bulk.begin(requests, len(requests)))
         while len(removals) > more:
-            yield sum(_integers(await removals.popleft()))
+            gone = sum(_integers(await removals.popleft()))
+            removed += gone
+            if removal.counted:
+                call.stats.add("invalidated", gone)
+    return removed
 
 
 def _scan(call: Call, cursor: bytes, glob: bytes, count: int) -> Awaitable[Sequence[Value]]:

@@ -169,10 +169,12 @@ class Desk:
         self.ours = OurKeys(b"nearhit:stats")
         self.stats = FakeCounts()
         self.slept: list[float] = []
+        self.walks: Sequence[bytes] = [b"0"]
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.shelf.clock += seconds
+        await asyncio.sleep(0)  # whoever else runs has a turn
 
     async def run(self, module: Any, *words: bytes) -> Any:
         """What a client gets for these words: a value, or a ProxyError raised."""
@@ -189,6 +191,7 @@ class Desk:
                 stats=self.stats,  # type: ignore[arg-type]
                 now=lambda: self.shelf.clock,
                 sleep=self.sleep,
+                walks=lambda: self.walks,
             )
         )
 

@@ -19,7 +19,7 @@ from ..upstream.lane import Lane
 from .connection import Answer, Connection
 from .errand import Errand
 from .loan import Loan
-from .plans import Anywhere, One, Said, Spread
+from .plans import Anywhere, One, Said, Spread, Unplaced
 from .transaction import CROSSSLOT
 
 # Their timeout stands behind the name, in seconds; that of the others is the last word.
@@ -131,7 +131,7 @@ def block(connection: Connection, words: list[bytes], request: bytes) -> None:
     match connection.virtual.plan(words):
         case One(at):
             slot: int | None = at
-        case Anywhere():
+        case Anywhere() | Unplaced():
             slot = None
         case Spread():
             connection.say(CROSSSLOT)

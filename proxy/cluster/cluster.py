@@ -21,7 +21,8 @@ from ..upstream.asker import Asker
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
-from .plans import Plan, Planning
+from .plans import Plan, Planning, Spread
+from .scripts import Scripts
 from .topology import SLOTS, UNCOVERED, Node, Topology
 from .watch import QUESTION, Address, Watch
 
@@ -42,7 +43,8 @@ class Mapped(Protocol):
 
 
 class Cluster:
-    """``pool_of`` makes the lanes to an address, ``commands`` has what the servers know."""
+    """``pool_of`` makes the lanes to an address, ``commands`` has what the servers know, and
+    ``valkey`` whether they are Valkeys."""
 
     def __init__(
         self,
@@ -52,13 +54,16 @@ class Cluster:
         *,
         patience: float,
         commands: Callable[[], Mapping[bytes, Command]],
+        valkey: Callable[[], bool],
     ) -> None:
         self.patience = patience
         self.commands = commands
+        self.valkey = valkey
         self.owners: array[int] = array("h", [UNCOVERED]) * SLOTS
         self.owners_before = self.owners[:]  # of the map before this one
         self.watch = Watch(seeds, self._ask, self._changed)
         self.mapped: set[Mapped] = set()
+        self.scripts = Scripts()
         self._pool_of = pool_of
         self._pools: dict[Address, Lanes] = {}
         self._leaving: dict[Address, float] = {}  # and when they are closed
@@ -191,9 +196,13 @@ class NodesOfKey:
         self._planner = planner
         self._resp = 3 if key.use is Use.TRACKED else key.resp
         self.patience = cluster.patience
+        self.scripts = cluster.scripts
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         return self._planner.plan(words, self._resp)
+
+    def by_key(self, words: Sequence[bytes]) -> Spread | None:
+        return self._planner.by_key(words, self._resp)
 
     def commands(self) -> Mapping[bytes, Command]:
         return self._cluster.commands()

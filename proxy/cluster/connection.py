@@ -119,8 +119,8 @@ class Connection(asyncio.Transport):
 
     @property
     def valkey(self) -> bool:
-        """Whether the nodes have said that they are Valkey."""
-        return any(b"$6\r\nvalkey" in told for told in self.virtual.hellos.values())
+        """Whether the nodes are Valkeys."""
+        return self.cluster.valkey()
 
     def state(self, kind: type) -> Any:
         """What of this kind is held; None: nothing."""

@@ -1,26 +1,38 @@
 """The gates of a router: which slots are on the move, what waits for them, and how much that is.
 
 A gate stands from the first redirection of a slot, or from the change of its owner, until what was
-in flight at the old node is answered (gates.py). Where what opens a gate goes is router.py's."""
+in flight at the old node is answered (gates.py). What is of all nodes, or of none, waits until
+nothing of its client is in a gate, and all that the client sends behind it waits too:
+
+    SET k, in a gate ◀── FLUSHALL ◀── SET other ... held_up[client], sent in order as gates open
+
+Where what opens a gate goes is router.py's."""
 
 from __future__ import annotations
 
 import asyncio
 from array import array
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import Slot
-from ..hot.lane import LaneCore
+from ..hot.lane import LaneCore, LaneState
 from ..hot.parts import Part
 from ..hot.router import RouterCore
 from ..resp.kernel import RouteMap
 from ..table.table import Command
+from ..upstream.ask import AskSlot, drop
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
-from .plans import Plan
+from .pieces import client_of
+from .plans import Plan, Spread
+from .scripts import Scripts
+
+# How often a script is loaded for one request: somebody may flush them meanwhile, or forbid it.
+LOADS_MAX: Final = 3
 
 
 class Front(Protocol):
@@ -36,9 +48,14 @@ class Nodes(Protocol):
     """The cluster, as the router of one LaneKey knows it (cluster.py)."""
 
     patience: float  # seconds that a request may wait until a node can answer it
+    scripts: Scripts  # that clients have loaded
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""
+        ...
+
+    def by_key(self, words: Sequence[bytes]) -> Spread | None:
+        """A request for each key of it; None: it cannot be cut so."""
         ...
 
     def commands(self) -> Mapping[bytes, Command]:
@@ -94,6 +111,11 @@ class Gated(RouterCore):
         self._gate(part.hash_slot).redirected(part)
         self._held += len(part.data)
 
+    def _replace(self, part: Part, pieces: Sequence[Part]) -> None:
+        """These wait in its place."""
+        self._gate(part.hash_slot).replace(part, pieces)
+        self._held += sum(len(piece.data) for piece in pieces) - len(part.data)
+
     def _leave(self, part: Part) -> None:
         """It waits no more."""
         self._gate(part.hash_slot).forget(part)
@@ -125,6 +147,7 @@ class Gated(RouterCore):
         self._held -= sum(len(part.data) for part in parts)
         for part in parts:
             self._to_slot(part.hash_slot, part)
+        self._go_on()
         if self._held <= self._held_max:
             self._front.lane_writable(None)
 
@@ -141,8 +164,61 @@ class Gated(RouterCore):
         for gate in gates.values():
             for part in gate.close():
                 self._fail(part, why)
+        held_up = [part for parts in self.held_up.values() for part in parts]
+        self.held_up.clear()
+        for part in held_up:
+            self._fail(part, why)
+
+    # --- Scripts that a node does not know --------------------------------------------------------
+
+    def _load_script(self, part: Part, scripts: Scripts) -> bool:
+        """A node has said NOSCRIPT: load the script there, and ask again behind that, before what
+        comes for the slot from now on; False: it is not known here either, or does not help."""
+        load = scripts.load_for(part.data) if part.count == 1 else None
+        lane = cast(Lane, part.lane)
+        if load is None or part.hops >= LOADS_MAX or lane.state is not LaneState.READY:
+            return False
+        part.hops += 1
+        lane.send(load, AskSlot(drop))
+        if part.hash_slot < 0:
+            self._send(part, lane)
+            return True
+        self._go_back(part)
+        gate = self._gate(part.hash_slot)
+        gate.behind(lane)
+        gate.pause(0)
+        return True
+
+    # --- Requests that wait for gates of other slots ----------------------------------------------
+
+    def _must_wait(self, client: object) -> bool:
+        gates = {id(gate): gate for gate in self.gates.values()}
+        return client is not None and any(gate.holds(client) for gate in gates.values())
+
+    def _hold(self, part: Part) -> None:
+        """It waits until nothing of its client is in a gate."""
+        self.held_up.setdefault(client_of(part.place), deque()).append(part)
+        self._held += len(part.data)
+        if self._held > self._held_max:
+            self.choked = True
+
+    def _go_on(self) -> None:
+        """A gate has opened: send what waited for that, up to what still has to wait."""
+        for client, parts in list(self.held_up.items()):
+            while parts and self._dispatch(parts[0]):
+                self._held -= len(parts.popleft().data)
+            if not parts:
+                del self.held_up[client]
 
     # What router.py does.
+
+    def _send(self, part: Part, lane: LaneCore) -> None:
+        """Send it there."""
+        raise NotImplementedError
+
+    def _dispatch(self, part: Part) -> bool:
+        """Send a request that stands by itself; False: it has to wait still."""
+        raise NotImplementedError
 
     def _to_slot(self, slot: int, part: Part) -> None:
         """Send it to whoever has the slot now."""

@@ -11,7 +11,7 @@ where to: router.py does."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ..hot.lane import LaneState
@@ -19,11 +19,23 @@ from ..hot.parts import Part
 from ..upstream.ask import Reply
 from ..upstream.lane import Lane
 from ..upstream.tracked import STANDS
+from .pieces import client_of
+from .redirects import Kind
 
 # Seconds for what is in flight at the old node: one that is stopped answers late, or never. Of one
 # that is primary no more, little: what it does when it wakes up is lost.
 DRAIN_MAX: Final = 1.0
 DRAIN_GONE: Final = 0.25
+# Seconds between two looks whether a cluster that cannot answer can.
+LATER_S: Final = 0.05
+HOP_S: Final = 0.002  # doubled for each hop
+
+
+def pause_of(kind: Kind, hops: int) -> float:
+    """Seconds before a request is sent again; the first hop costs none."""
+    if kind is Kind.LATER:
+        return LATER_S
+    return HOP_S * (1 << max(0, hops - 2)) if hops > 1 or kind is Kind.AGAIN else 0.0
 
 
 class Gate:
@@ -49,6 +61,10 @@ class Gate:
     def __len__(self) -> int:
         return len(self._back) + len(self._front)
 
+    def holds(self, client: object) -> bool:
+        """Whether anything of the client waits here."""
+        return any(client_of(part.place) is client for part in (*self._back, *self._front))
+
     def redirected(self, part: Part) -> None:
         """It was sent before the gate stood, and has to be sent again."""
         self._back.append(part)
@@ -59,9 +75,14 @@ class Gate:
 
     def forget(self, part: Part) -> None:
         """It does not wait any more."""
+        self.replace(part, ())
+
+    def replace(self, part: Part, others: Sequence[Part]) -> None:
+        """These wait in its place."""
         for parts in (self._back, self._front):
             if part in parts:
-                parts.remove(part)
+                at = parts.index(part)
+                parts[at : at + 1] = others
 
     def pause(self, seconds: float) -> None:
         """Do not open earlier than this."""

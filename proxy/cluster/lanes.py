@@ -5,7 +5,7 @@ asking()    ─▶ a node's           tick, close ─▶ of the nodes too"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..hot.lane import LaneState
@@ -15,6 +15,7 @@ from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.ports import Home, Owner
+from . import scan
 from .cluster import Cluster
 from .dial import VirtualDial
 from .lane import ClusterLane
@@ -40,6 +41,13 @@ class ClusterLanes(Lanes):
 
     def __len__(self) -> int:
         return sum(map(len, self._cluster.pools))
+
+    def walks(self) -> Sequence[bytes]:
+        """Cursors of SCAN at the beginning of each shard."""
+        topology = self._cluster.topology
+        if topology is None:
+            return scan.starts(0, 1)
+        return scan.starts(topology.fingerprint, len(topology.shards))
 
     @property
     def slots_told(self) -> int:

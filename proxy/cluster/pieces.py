@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..hot.answers import Slot
 from ..hot.parts import Part
 from ..hot.router import RouterCore
 from ..resp.kernel import Cutter, split
 from ..resp.requests import encode
-from ..upstream.ask import AskSlot, Reply
+from ..upstream.ask import AskSlot, Done, Reply
 from .plans import Merge
 
 _SCRIPTS = (b"EVAL", b"FCALL")  # and what begins so
@@ -19,6 +20,21 @@ class Gatherer(Protocol):
     """Who hands on what several replies come to."""
 
     def gathered(self, whole: Part, reply: bytes) -> None: ...
+
+
+class PieceSlot(AskSlot):
+    """The place of one of several requests. ``session``: whose they are."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, done: Done, session: object) -> None:
+        super().__init__(done)
+        self.session = session
+
+
+def client_of(place: Slot) -> object:
+    """Who asked; None: the proxy itself."""
+    return getattr(place, "session", None)
 
 
 class Gathering:
@@ -44,7 +60,8 @@ class Gathering:
             if not self._left:
                 self._gatherer.gathered(self._whole, self._merge(self._replies))
 
-        return Part(self._router, AskSlot(done), request, 1)
+        place = PieceSlot(done, client_of(self._whole.place))
+        return Part(self._router, place, request, 1)
 
 
 def cut(text: bytes, count: int) -> list[bytes]:
@@ -67,6 +84,39 @@ def requests_of(part: Part) -> list[bytes]:
         requests.append(part.data[pos:end])
         pos = end
     return requests
+
+
+def singles(router: RouterCore, part: Part) -> list[Part]:
+    """The requests of a part, each as a part that has been through the same."""
+    made: list[Part] = []
+    for at, request in enumerate(requests_of(part)):
+        piece = Part(router, part.place, request, 1)
+        piece.session, piece.flat = part.session, part.flat
+        piece.reads = part.reads and (part.marks is None or part.marks[at])
+        piece.lane, piece.tries, piece.until = part.lane, part.tries, part.until
+        piece.hops = part.hops
+        made.append(piece)
+    return made
+
+
+def give(part: Part, reply: bytes) -> None:
+    """The answer that a part gets, where no lane has fed it."""
+    if part.flat or part.reads:
+        cutter = Cutter()
+        cutter.places = []
+        cutter.cut(reply, 0, 1)
+        if part.reads:
+            part.session.turn.hits += cutter.bulks
+            part.session.turn.misses += cutter.nulls
+        if part.flat and cutter.places:
+            reply = cutter.flat(reply, 0, len(reply))
+    part.errors = 0
+    part.finish(reply)
+
+
+def end_of(data: bytes, pos: int) -> int:
+    """The offset behind the request that begins there."""
+    return Cutter(True).cut(data, pos, 1)
 
 
 def probe_of(request: bytes) -> bytes | None:

@@ -4,6 +4,9 @@
                          ALL_* ─▶ Everywhere       SCAN ─▶ At       LOCAL ─▶ Said
                          ANY_PRIMARY ─▶ Anywhere   REFUSE ─▶ Said
 
+The table is that of the servers (their COMMAND), as the rest of the proxy has it. Where they are of
+several versions it is that of one of them: what it lacks goes to any node, which redirects it.
+
 Owns no socket and sends nothing. Errors become the client's answer here."""
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ..errors import OddReply, ProxyError, ServerError
+from ..errors import OddReply, ProxyError
 from ..resp.replies import bulk, parsed
 from ..resp.requests import encode
 from ..table.table import Command
 from . import local, scan
 from .keys import keys_of
 from .merge import items, merge
-from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
-from .split import one_slot, split
+from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unplaced
+from .split import by_key, one_slot, split
 from .table import Row, Splitter, Target, facts, refusal, row
 from .topology import Topology
 
@@ -32,17 +35,20 @@ _NO_TOPOLOGY: Final = b"-CLUSTERDOWN the cluster's map is not known yet\r\n"
 
 
 class Planner:
-    """``resp`` is that of the replies; ``valkey`` tells whether the servers are."""
+    """``resp`` is that of the replies; ``valkey`` tells whether the servers are. ``refresh`` is
+    called where the map may be old."""
 
     def __init__(
         self,
         commands: Callable[[], Mapping[bytes, Command]],
         topology: Callable[[], Topology | None],
-        valkey: Callable[[], bool] = lambda: False,
+        valkey: Callable[[], bool],
+        refresh: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._commands = commands
         self._topology = topology
         self._valkey = valkey
+        self._refresh = refresh
 
     def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
         """What is to be done with a request."""
@@ -68,8 +74,23 @@ class Planner:
             case _:
                 return Anywhere()
 
-    def _merge(self, found: Row, resp: int, places: Sequence[Sequence[int]] = ()) -> Merge:
-        parts = b"slots" if places else b"nodes"
+    def by_key(self, words: Sequence[bytes], resp: int = 2) -> Spread | None:
+        """A request in pieces of one key each; None: it cannot be cut so."""
+        found = row(words, self._commands())
+        pieces = by_key(words, found)
+        if not pieces:
+            return None
+        requests = [(piece.slot, encode(piece.words)) for piece in pieces]
+        places = [piece.places for piece in pieces]
+        return Spread(requests, self._merge(found, resp, places, b"keys"))
+
+    def _merge(
+        self,
+        found: Row,
+        resp: int,
+        places: Sequence[Sequence[int]] = (),
+        parts: bytes = b"nodes",
+    ) -> Merge:
         whole = partial(
             merge, found.merger, resp=resp, places=places, pick=random.randrange, parts=parts
         )
@@ -88,7 +109,7 @@ class Planner:
             return Anywhere()  # whose words say that there is no such command
         keys = keys_of(words, command)
         if keys is None:
-            raise ServerError(b"-ERR only the server can tell this command's keys")
+            return Unplaced()
         if found.splitter is Splitter.NONE:
             slot = one_slot(keys)
             return Anywhere() if slot is None else One(slot)
@@ -97,7 +118,7 @@ class Planner:
             return One(pieces[0].slot)
         places = [piece.places for piece in pieces]
         requests = [(piece.slot, encode(piece.words)) for piece in pieces]
-        return Spread(requests, self._merge(found, resp, places))
+        return Spread(requests, self._merge(found, resp, places, b"slots"))
 
     def _local(self, words: Sequence[bytes]) -> Plan:
         name = words[0].upper()
@@ -117,6 +138,8 @@ class Planner:
             return Anywhere()  # whose words say how many there should be
         shards, fingerprint = len(topology.shards), topology.fingerprint
         place = scan.decode(words[1], fingerprint, shards)
+        if place.restarted:  # another proxy may know better: with two maps a walk never ends
+            self._refresh("a cursor of another map")
         request = encode([words[0], b"%d" % place.cursor, *words[2:]])
         return At(place.shard, request, partial(_page, place, fingerprint, shards))
 

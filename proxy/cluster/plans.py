@@ -24,6 +24,11 @@ class Anywhere:
 
 
 @dataclass(frozen=True, slots=True)
+class Unplaced:
+    """The request as it is, to any primary: only a server can tell its keys, and it redirects."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """A request for each slot."""
 
@@ -55,7 +60,7 @@ class Said:
     reply: bytes
 
 
-Plan = One | Anywhere | Spread | Everywhere | At | Said
+Plan = One | Anywhere | Unplaced | Spread | Everywhere | At | Said
 
 
 class Planning(Protocol):
@@ -63,4 +68,9 @@ class Planning(Protocol):
 
     def plan(self, words: Sequence[bytes], resp: int = 2) -> Plan:
         """What is to be done with a request, whose replies are in that protocol."""
+        ...
+
+    def by_key(self, words: Sequence[bytes], resp: int = 2) -> Spread | None:
+        """The request for each of its keys, where those of one slot are at two nodes; None: it
+        cannot be cut so."""
         ...

@@ -29,21 +29,22 @@ from ..resp.kernel import Cutter, RouteMap, hash_slot, split
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .gated import Front, Gated, Nodes
-from .pieces import Gathering, cut, probe_of, requests_of
-from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
+from .gates import LATER_S, pause_of
+from .pieces import Gathering, client_of, cut, end_of, give, probe_of, requests_of, singles
+from .plans import Anywhere, At, Everywhere, Merge, One, Said, Spread, Unplaced
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
 
-# Seconds between two looks whether a cluster that cannot answer can.
-LATER_S: Final = 0.05
 # Hops of one request: under atomic migration source and target disagree for a moment.
 HOPS_MAX: Final = 8
-HOP_S: Final = 0.002  # doubled for each hop
+# Of these, how many with all keys at once; then one by one.
+WHOLE_MAX: Final = 6
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 # Part.hash_slot of what asks one node, which nobody else can answer for.
 THIS_NODE: Final = -2
-_HIDDEN: Final = (b"-MOVED", b"-ASK", b"-TRYAGAIN")
+_TRYAGAIN: Final = b"-TRYAGAIN"
+_HIDDEN: Final = (b"-MOVED", b"-ASK", _TRYAGAIN)
 # What a client gets where a slot is on its way for longer than anybody waits.
 TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
@@ -84,39 +85,64 @@ class Router(Gated):
             self._caching = True
             self._say(b"+OK\r\n", place, weave)
             return end
-        whole = block(self, place, data, pos) if request.upper() == MULTI else None
-        if whole is not None:
-            weave.add(whole)
-            whole.begin(self.nodes, self._to_slot, self._anywhere)
-            return pos + len(whole.data)
-        self._carry_out(self.nodes.plan(words), request, place, weave)
+        part, end = self._next(data, pos, end, place, weave)
+        if not self._dispatch(part):
+            self._hold(part)
+            while end < len(data):  # nothing of its client comes before it
+                part, end = self._next(data, end, end_of(data, end), place, weave)
+                self._hold(part)
         return end
 
-    def _carry_out(self, plan: Plan, request: bytes, place: Slot, weave: Weave) -> None:
-        match plan:
+    def hold_up(self, data: bytes, place: Slot) -> bool:
+        if client_of(place) not in self.held_up:
+            return False
+        weave, pos = Weave(self, place), 0
+        while pos < len(data):
+            part, pos = self._next(data, pos, end_of(data, pos), place, weave)
+            self._hold(part)
+        return True
+
+    def _next(self, data: bytes, pos: int, end: int, place: Slot, weave: Weave) -> tuple[Part, int]:
+        """The request from ``pos`` to ``end``, of a transaction all of it; the offset behind it."""
+        request = data[pos:end]
+        whole = block(self, place, data, pos) if request.upper() == MULTI else None
+        if whole is None:
+            return self._child(request, place, weave), end
+        weave.add(whole)
+        return whole, pos + len(whole.data)
+
+    def _dispatch(self, part: Part) -> bool:
+        if isinstance(part, Block):
+            part.begin(self.nodes, self._to_slot, self._anywhere)
+            return True
+        if self._slot_of(part) >= 0:
+            self._to_slot(part.hash_slot, part)
+            return True
+        words, _ = split(part.data, 0)
+        match self.nodes.plan(words if words is not None else [b""]):
             case One(slot):
-                self._to_slot(slot, self._child(request, place, weave))
-            case Anywhere():
-                self._anywhere(self._child(request, place, weave))
+                self._to_slot(slot, part)
             case Said(reply):
-                self._say(reply, place, weave)
+                give(part, reply)
             case Spread(pieces, merge):
-                gathering = Gathering(
-                    self, self, self._child(request, place, weave), len(pieces), merge
-                )
+                gathering = Gathering(self, self, part, len(pieces), merge)
                 for at, (slot, piece) in enumerate(pieces):
                     self._to_slot(slot, gathering.part(at, piece))
+            case _ if self.gates and self._must_wait(client_of(part.place)):
+                return False
             case Everywhere(replicas, merge):
+                self.nodes.scripts.saw(words or ())
                 lanes = [*self.lanes, *(self.nodes.replica_lanes() if replicas else ())]
-                self._to_all(lanes, request, merge, self._child(request, place, weave))
+                self._to_all(lanes, part.data, merge, part)
             case At(shard, other, merge):
-                self._to_all(
-                    self.lanes[shard : shard + 1], other, merge, self._child(request, place, weave)
-                )
+                self._to_all(self.lanes[shard : shard + 1], other, merge, part)
+            case Anywhere() | Unplaced():
+                self._anywhere(part)
+        return True
 
     def _to_all(self, lanes: Sequence[LaneCore], request: bytes, merge: Merge, part: Part) -> None:
         if not lanes:
-            self._give(part, _NOT_SERVED)
+            give(part, _NOT_SERVED)
             return
         gathering = Gathering(self, self, part, len(lanes), merge)
         for at, lane in enumerate(lanes):
@@ -144,23 +170,9 @@ class Router(Gated):
     def _say(self, reply: bytes, place: Slot, weave: Weave) -> None:
         self._child(b"", place, weave).finish(reply)
 
-    def _give(self, part: Part, reply: bytes) -> None:
-        """The answer that a part gets, where no lane has fed it."""
-        if part.flat or part.reads:
-            cutter = Cutter()
-            cutter.places = []
-            cutter.cut(reply, 0, 1)
-            if part.reads:
-                part.session.turn.hits += cutter.bulks
-                part.session.turn.misses += cutter.nulls
-            if part.flat and cutter.places:
-                reply = cutter.flat(reply, 0, len(reply))
-        part.errors = 0
-        part.finish(reply)
-
     def gathered(self, whole: Part, reply: bytes) -> None:
         """All pieces of a request are answered."""
-        self._give(whole, reply)
+        give(whole, reply)
 
     # --- Sending ----------------------------------------------------------------------------------
 
@@ -201,7 +213,7 @@ class Router(Gated):
             return
         lanes = [lane for lane in self.lanes if lane.state is LaneState.READY] or self.lanes
         if not lanes:
-            self._give(part, _NOT_SERVED)
+            give(part, _NOT_SERVED)
             return
         # By its first word: of two PUBLISH to one channel at two nodes, either may come first.
         words, _ = split(part.data, 0)
@@ -237,6 +249,8 @@ class Router(Gated):
         if isinstance(part, Block):
             part.looked_at(cuttings, self._later)
             return
+        if cuttings[0].startswith(b"-NOSCRIPT") and self._load_script(part, self.nodes.scripts):
+            return
         replies = [(reply, redirect(reply)) for reply in cuttings]
         if part.count == 1 and replies[0][1] is not None:
             probe = probe_of(part.data)
@@ -250,7 +264,7 @@ class Router(Gated):
         that says so it has run, and is not run again."""
         slot, lane = part.hash_slot, cast(Lane, part.lane)
         if not probe or slot < 0:
-            self._give(part, reply)
+            give(part, reply)
             return
 
         def told(answer: Reply) -> None:
@@ -264,7 +278,7 @@ class Router(Gated):
             if found is not None:
                 self._later(part, found, reply)
             elif isinstance(answer, bytes):
-                self._give(part, reply)
+                give(part, reply)
             else:
                 self._fail(part, answer)
 
@@ -339,17 +353,9 @@ class Router(Gated):
         if weave is None:
             weave = Weave(self, part.place)
             weave.add(part)
-        pieces: list[Part] = []
         later: list[tuple[Part, Redirect, bytes]] = []
-        for at, (request, (reply, redirected)) in enumerate(
-            zip(requests_of(part), replies, strict=True)
-        ):
-            piece = Part(self, part.place, request, 1)
-            piece.session, piece.flat = part.session, part.flat
-            piece.reads = part.reads and (part.marks is None or part.marks[at])
-            piece.lane, piece.tries, piece.until = part.lane, part.tries, part.until
-            piece.hops = part.hops
-            pieces.append(piece)
+        pieces = singles(self, part)
+        for piece, (reply, redirected) in zip(pieces, replies, strict=True):
             if redirected is None:
                 piece.want, piece.parts, piece.whole = 0, [reply], True
             else:
@@ -367,6 +373,8 @@ class Router(Gated):
             # What comes by way of another node, or later, is not what the server tracks.
             part.place.fill.ttl_ms = NOT_TRACKED
         slot, was = self._slot_of(part), part.lane
+        if slot == -1 and redirected.slot >= 0:
+            slot = part.hash_slot = redirected.slot  # it is the server that has found its keys
         if (
             redirected.kind is Kind.ASK
             and slot not in self.gates
@@ -378,7 +386,7 @@ class Router(Gated):
                 return
         if slot < 0:
             if not self._counts(part, redirected):
-                self._give(part, reply)
+                give(part, reply)
             elif slot == THIS_NODE and was is not None:
                 self._loop.call_later(LATER_S, self._send, part, was)
             else:
@@ -406,8 +414,23 @@ class Router(Gated):
             self.nodes.refresh(reply[:20].decode("latin-1").strip())
         if not self._counts(part, redirected):
             self._leave(part)
-            self._give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
-        gate.pause(_pause(kind, part.hops if kind is not Kind.LATER else 0))
+            give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
+        elif part.hops > WHOLE_MAX and reply.startswith(_TRYAGAIN):
+            self._cut_by_key(part)
+        gate.pause(pause_of(kind, part.hops))
+
+    def _cut_by_key(self, part: Part) -> None:
+        """Its keys stay at two nodes: each for itself is at one of them. In their order, and before
+        what waits behind it. What cannot be cut is asked for as a whole once more."""
+        words, _ = split(part.data, 0)
+        plan = self.nodes.by_key(words) if words is not None and part.count == 1 else None
+        if plan is None:
+            return
+        gathering = Gathering(self, self, part, len(plan.pieces), plan.merge)
+        pieces = [gathering.part(at, piece) for at, (_, piece) in enumerate(plan.pieces)]
+        for piece in pieces:
+            piece.hash_slot, piece.until = part.hash_slot, part.until
+        self._replace(part, pieces)
 
     def _counts(self, part: Part, redirected: Redirect) -> bool:
         """Count a further try; whether there may be one."""
@@ -424,10 +447,3 @@ class Router(Gated):
         if part.hash_slot == -1:
             part.hash_slot = self.routes.hash_slot(part.data, 0)
         return part.hash_slot
-
-
-def _pause(kind: Kind, hops: int) -> float:
-    """Seconds before a request is sent again; the first hop costs none."""
-    if kind is Kind.LATER:
-        return LATER_S
-    return HOP_S * (1 << max(0, hops - 2)) if hops > 1 or kind is Kind.AGAIN else 0.0

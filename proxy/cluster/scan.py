@@ -63,6 +63,11 @@ def decode(cursor: bytes, fingerprint: int, shards: int) -> Place:
     return Place(shard, number & _CURSOR_MASK)
 
 
+def starts(fingerprint: int, shards: int) -> list[bytes]:
+    """Where each shard's walk begins, which is where that of the shard before it has ended."""
+    return [b"0", *(b"%d" % encode(Place(at, 0), fingerprint) for at in range(1, shards))]
+
+
 def following(place: Place, cursor: int, fingerprint: int, shards: int) -> int:
     """The client's next cursor, by the one that the shard's server gave; 0: all is walked. A shard
     that is at its end leads to the next one's beginning. BadInput as with ``encode``."""

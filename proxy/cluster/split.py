@@ -1,7 +1,8 @@
 """A request whose keys are in several slots, cut into requests of one slot each.
 
 Owns the cutting of MGET, MSET, DEL, EXISTS, TOUCH, UNLINK and MSETEX. By slot, not by node: two
-slots of one node are CROSSSLOT to it too. Refuses what would not do as a whole what it says:
+slots of one node are CROSSSLOT to it too. By key, while those of one slot are at two nodes and stay
+there (TRYAGAIN). Refuses what would not do as a whole what it says:
 its replies cannot be made one (PFCOUNT), or it must be one step (MSETNX). Pure."""
 
 from __future__ import annotations
@@ -49,6 +50,18 @@ def split(words: Sequence[bytes], row: Row) -> list[Piece]:
             return [_whole(words[:2])]
         return _cut(words[:1], words[1:], 2, ())
     return _counted_pairs(words)
+
+
+def by_key(words: Sequence[bytes], row: Row) -> list[Piece]:
+    """The request in pieces of one key each, in their order; none where it has one key only, or
+    where it is to be executed as it is."""
+    step = {Splitter.KEYS: 1, Splitter.PAIRS: 2}.get(row.splitter, 0)
+    if not step or len(words) < 1 + 2 * step or (len(words) - 1) % step:
+        return []
+    return [
+        Piece(hash_slot(words[at]), (words[0], *words[at : at + step]), ((at - 1) // step,))
+        for at in range(1, len(words), step)
+    ]
 
 
 def _counted_pairs(words: Sequence[bytes]) -> list[Piece]:

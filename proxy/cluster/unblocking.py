@@ -12,7 +12,7 @@ from ..resp.requests import encode, integer_of
 from .blocking import Blocked
 from .cluster import Cluster
 from .connection import Connection
-from .plans import At, Plan, Planning
+from .plans import At, Plan, Planning, Spread
 
 
 class Unblocking:
@@ -29,6 +29,9 @@ class Unblocking:
         if len(words) > 2 and words[0].upper() == b"CLIENT" and words[1].upper() == b"UNBLOCK":
             return self._unblock(words) or self._planner.plan(words, resp)
         return self._planner.plan(words, resp)
+
+    def by_key(self, words: Sequence[bytes], resp: int = 2) -> Spread | None:
+        return self._planner.by_key(words, resp)
 
     def _unblock(self, words: Sequence[bytes]) -> Plan | None:
         connection = self._open.get(integer_of(words[2]) or 0)

@@ -273,3 +273,6 @@ class Call:
     ours: OurKeys  # which keys are the proxy's own
     now: Callable[[], float]  # seconds, monotonic
     sleep: Callable[[float], Awaitable[None]]
+    # Cursors at which SCAN begins: walks side by side, each up to where the next one begins, and
+    # the last to 0, see every key. Several only where there are several nodes.
+    walks: Callable[[], Sequence[bytes]] = lambda: (b"0",)

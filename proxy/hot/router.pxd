@@ -18,6 +18,7 @@ cdef class RouterCore(Router):
     cdef short[:] owners
     cdef public list lanes
     cdef public dict gates
+    cdef public dict held_up
     cdef public Fill filling
     cdef unsigned char[:] canaries
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)

@@ -40,6 +40,7 @@ class RouterCore(Router):
         self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
         self.lanes: list[LaneCore] = []
         self.gates: dict[int, Any] = {}  # by hash slot: what must wait
+        self.held_up: dict[object, Any] = {}  # by client: the same, of any slot or none
         self.filling: Fill | None = None  # its value is asked for next
         # By hash slot, whether what is kept of it is known to be told of when it moves.
         self.canaries = canaries
@@ -54,6 +55,8 @@ class RouterCore(Router):
             return
         if type(place) is ManySlot and place.want > 1:
             data = self.refuse_fills(data, place)
+        if self.held_up and self.hold_up(data, place):
+            return
         routes, lanes, gates = self.routes, self.lanes, self.gates
         if (
             not gates
@@ -213,10 +216,10 @@ class RouterCore(Router):
 
     def _filling_lane(self, data: bytes) -> LaneCore | None:
         """Where PTTL behind CLIENT CACHING goes, and tells when its slot leaves; None: the slot is
-        on the move, or nobody's."""
+        on the move, or nobody's, or some client waits for one that is."""
         found = self.routes.hash_slot(data, _CACHING)
         owner = self.owners[found] if found >= 0 and found not in self.gates else -1
-        if owner < 0:
+        if owner < 0 or self.held_up:
             return None
         lane = self.lanes[owner]
         if not self.canaries[found]:
@@ -233,6 +236,11 @@ class RouterCore(Router):
     def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
         """An MGET with questions of how long its values may be kept: its keys are in many slots,
         and nothing of it is kept. The MGET alone."""
+        raise NotImplementedError
+
+    def hold_up(self, data: bytes, place: Slot) -> bool:
+        """Whether the place's client has to wait before anything else of it is sent: then these
+        requests are kept."""
         raise NotImplementedError
 
     def canary(self, slot: int, lane: LaneCore) -> None:

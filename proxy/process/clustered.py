@@ -4,7 +4,7 @@ A part of the wiring, which hands in what the Config says. Starts nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..cluster.table import one_key
 from ..resp.kernel import RouteMap
 from ..resp.routes import Route
 from ..settings.address import Upstream
-from ..table.table import snapshot
+from ..table.table import Command, snapshot
 from ..upstream.dial import Dial, Retry
 from ..upstream.lane import Lane
 from ..upstream.lanes import Lanes
@@ -28,20 +28,28 @@ def cluster_lanes(
     retry: Retry,
     start: Start,
     *,
+    commands: Callable[[], Mapping[bytes, Command]],
+    valkey: Callable[[], bool],
+    node_ready: Callable[[], None],
     on_ready: Callable[[Lane], None],
     timeout_s: float,
     **bounds: Any,
 ) -> ClusterLanes:
-    """The lanes of the cluster that the upstream's seeds belong to. ``timeout_s``, in seconds, is
-    also for how long a request waits until a node can answer it; ``bounds`` are those of Lanes."""
-    table = snapshot()
+    """The lanes of the cluster that the upstream's seeds belong to. ``commands`` and ``valkey``
+    tell what its servers have said of themselves; ``node_ready`` is called when a connection stands
+    that all share, for its node may be another version by now. ``timeout_s``, in seconds, is also
+    for how long a request waits until a node can answer it; ``bounds`` are those of Lanes."""
+
+    def of_a_node(lane: Lane) -> None:
+        if not lane.lent:
+            node_ready()
 
     def pool_of(host: str, port: int) -> Lanes:
         return NodeLanes(
             lambda pool: cluster.refresh("a connection was lost", pool),
             Dial(replace(upstream, host=host, port=port), retry),
             start,
-            on_ready=_of_a_node,
+            on_ready=of_a_node,
             timeout_s=timeout_s,
             **bounds,
         )
@@ -51,19 +59,17 @@ def cluster_lanes(
         pool_of,
         start,
         patience=timeout_s,
-        commands=lambda: table.commands,
+        commands=commands,
+        valkey=valkey,
     )
     return ClusterLanes(
         cluster,
-        Planner(lambda: table.commands, lambda: cluster.topology),
-        RouteMap(dict.fromkeys(one_key(table.commands), int(Route.PLAIN))),
+        Planner(commands, lambda: cluster.topology, valkey, cluster.refresh),
+        # Of the table that ships with us: what else a server knows takes the planner's way.
+        RouteMap(dict.fromkeys(one_key(snapshot().commands), int(Route.PLAIN))),
         Dial(upstream, retry),
         start,
         on_ready=on_ready,
         timeout_s=timeout_s,
         **bounds,
     )
-
-
-def _of_a_node(_lane: Lane) -> None:
-    """A connection to one node stands: what it means for the whole is cluster/'s."""

@@ -7,7 +7,8 @@
 
 The functions read replies and are pure; ``UpstreamFacts`` asks, and writes what they return into
 the context that all sessions share. server.py says when to ask: at the start, with every new
-primary connection, and when a client knew a command that the table does not know."""
+primary connection, when a client knew a command that the table does not know, and when a node of a
+cluster has been connected to."""
 
 from __future__ import annotations
 
@@ -139,7 +140,8 @@ class UpstreamFacts:
             self._ask(partial(answered, take), *words)
 
     def learn_again(self) -> None:
-        """Ask because a client knew a command that the table does not know: not at every one."""
+        """Ask because the table may lack something: a client knew a command that it does not know,
+        or a node of the cluster is another version. Not at every one."""
         if self._clock() - self._asked_at > LEARN_EVERY:
             self.learn()
 
@@ -153,6 +155,7 @@ class UpstreamFacts:
             return
         self.version = str(version)
         self._context.dialect = version.dialect
+        self._context.valkey = version.server == "Valkey"
         # In force with the table that COMMAND gives next.
         self._ours = replace(self._ours, near=self._near and version.can_near)
         if self._near and not version.can_near:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -83,7 +83,7 @@ class Told:
     client_left: Callable[[], None]
     lane_ready: Callable[[Lane], None]
     lane_refused: Callable[[Lane, UpstreamRefused], None]
-    unknown_command: Callable[[], None]  # a client knew a command that the table does not know
+    unknown_command: Callable[[], None]  # the table may not have all that the server knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class ScopeMaker:
 
     def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
         """What commands are handed, but for their request."""
-        return Call(
+        call = Call(
             request=None,
             upstream=tracked.upstream,
             bulk=tracked.bulk,
@@ -184,6 +184,8 @@ class ScopeMaker:
             now=time.monotonic,  # uvloop's time is of whole milliseconds
             sleep=asyncio.sleep,
         )
+        lanes = self.lanes
+        return replace(call, walks=lanes.walks) if isinstance(lanes, ClusterLanes) else call
 
 
 def wire(
@@ -199,7 +201,7 @@ def wire(
     StartError: a function that a loader calls is not there."""
     address = Upstream.parse(upstream)
     master = _master(address)
-    lanes = _lanes(config, address, master, start, told)
+    lanes = _lanes(config, address, master, start, told, lambda: context)
     loaders = Loaders(config.loaders, demo=config.env == "development")
     stats = Stats()
     fleet = _fleet(config, lanes, stats)
@@ -262,7 +264,12 @@ def _follow(master: Master, context: Context, stats: Stats) -> None:
 
 
 def _lanes(
-    config: Config, upstream: Upstream, master: Master | None, start: Start, told: Told
+    config: Config,
+    upstream: Upstream,
+    master: Master | None,
+    start: Start,
+    told: Told,
+    context: Callable[[], Context],
 ) -> Lanes:
     bounds: dict[str, Any] = {
         "timeout_s": config.upstream_timeout,
@@ -274,7 +281,16 @@ def _lanes(
     }
     if upstream.kind is UpstreamKind.CLUSTER:
         retry = Retry(ATTEMPTS[config.env])
-        return cluster_lanes(upstream, retry, start, on_ready=told.lane_ready, **bounds)
+        return cluster_lanes(
+            upstream,
+            retry,
+            start,
+            commands=lambda: context().table.commands,
+            valkey=lambda: context().valkey,
+            node_ready=told.unknown_command,
+            on_ready=told.lane_ready,
+            **bounds,
+        )
     return Lanes(
         Dial(upstream, Retry(ATTEMPTS[config.env])) if master is None else master.dial,
         start,

@@ -33,6 +33,7 @@ class Context:
     # A command that the table does not know has worked: read COMMAND again.
     learn: Callable[[], None]
     dialect: Dialect = Dialect.REDIS
+    valkey: bool = False  # the upstream has said that it is one
     fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
     customs: Mapping[bytes, CommandSpec] = field(
         default_factory=dict[bytes, CommandSpec]

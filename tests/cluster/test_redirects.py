@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from nearhit.proxy.resp.replies import reply
 
 from tests.cluster.fake import FakeCluster, FakeNode, fake_cluster, ping_pong
 from tests.clusters import key_in, slot_of
@@ -124,6 +125,33 @@ def test_what_cannot_be_answered_now_is_asked_again(
     client.send(GET + command("SET", KEY, "w") + GET)
 
     assert client.read(3) == [b"$1\r\nv\r\n", b"+OK\r\n", b"$1\r\nw\r\n"]
+
+
+def test_what_only_the_servers_know_goes_where_they_say(scripted: FakeCluster) -> None:
+    """A module's commands: of the one COMMAND tells the keys, of the other a redirection does."""
+    rows = [
+        [b"mod.set", -2, [b"write"], 1, 1, 1, [], [], [], []],
+        [b"mod.odd", -2, [b"write", b"movablekeys"], 0, 0, 0, [], [], [], []],
+    ]
+    for node in scripted.nodes:
+        node.own[b"COMMAND"] = reply(rows, 2)
+        node.say(b"MOD.SET", b"+OK\r\n")
+    first, *others = scripted.nodes
+    for node in others:
+        node.say(b"MOD.ODD", *[first.moved(1)] * 3)
+    first.say(b"MOD.ODD", *[b"+OK\r\n"] * 3)
+    with nearhit(scripted.url, "--near-cache", "off") as proxy:
+        client = Link(proxy.port)
+        keys = [key_in(slot) for slot in (1, 8000, 16000)]
+
+        for key in keys:
+            assert client.ask("MOD.SET", key) == b"+OK\r\n"
+        for _ in range(3):
+            assert client.ask("MOD.ODD", KEY) == b"+OK\r\n"
+        client.close()
+
+    sets = [[words[1] for words in node.asked if words[0] == b"MOD.SET"] for node in scripted.nodes]
+    assert sets == [[key] for key in keys]
 
 
 def test_nodes_that_name_each_other_are_given_up(scripted: FakeCluster, client: Link) -> None:

@@ -8,8 +8,9 @@ from array import array
 from collections.abc import Sequence
 
 from nearhit.proxy.cluster.canary import Canaries
-from nearhit.proxy.cluster.plans import Anywhere, One, Plan
+from nearhit.proxy.cluster.plans import Anywhere, One, Plan, Spread
 from nearhit.proxy.cluster.router import Router
+from nearhit.proxy.cluster.scripts import Scripts
 from nearhit.proxy.cluster.topology import SLOTS
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.hot.answers import Answers, RunSlot, Slot, Turn
@@ -40,6 +41,7 @@ class Bench:
 
     def __init__(self, *, held_max: int = 1 << 20, patience: float = 30.0) -> None:
         self.patience = patience
+        self.scripts = Scripts()
         self.refreshed: list[str] = []
         self.freshened = self.room = 0
         self.left: list[int] = []
@@ -97,6 +99,12 @@ class Bench:
         if words[0] in self.plans:
             return self.plans[words[0]]
         return One(hash_slot(words[3])) if words[0] == b"EVAL" else Anywhere()
+
+    def by_key(self, words: Sequence[bytes]) -> Spread | None:
+        if words[0] != b"DEL":
+            return None
+        pieces = [(hash_slot(key), encode([b"DEL", key])) for key in words[1:]]
+        return Spread(pieces, lambda replies: b",".join(replies))
 
     def reads(self, name: bytes) -> bool:
         return name == b"GET"

@@ -100,6 +100,7 @@ class World:
     def __init__(self) -> None:
         self.tasks = Tasks()
         self.trouble: list[Lanes] = []
+        self.valkey = False
         self.nodes = [Node(port) for port in (1, 2, 3)]
         self.cluster = Cluster(
             [("seed", 1)],
@@ -107,12 +108,13 @@ class World:
             self.tasks.start,
             patience=PATIENCE,
             commands=lambda: TABLE.commands,
+            valkey=lambda: self.valkey,
         )
         self.cluster.watch.refresh = lambda why, avoid=None: None  # type: ignore[method-assign]
         self.cluster.open = lambda: None  # type: ignore[method-assign]
         self.lanes = ClusterLanes(
             self.cluster,
-            Planner(lambda: TABLE.commands, lambda: None),
+            Planner(lambda: TABLE.commands, lambda: None, lambda: False),
             RouteMap(dict.fromkeys(one_key(TABLE.commands), int(Route.PLAIN))),
             FakeDial(),
             self.tasks.start,

@@ -64,11 +64,12 @@ class Town:
             lambda work: work.close(),  # nobody watches: the test says what is
             patience=5.0,
             commands=lambda: TABLE.commands,
+            valkey=lambda: False,
         )
         routes = RouteMap(dict.fromkeys(one_key(TABLE.commands), int(Route.PLAIN)))
         self.lanes = ClusterLanes(
             self.cluster,
-            Planner(lambda: TABLE.commands, lambda: None),
+            Planner(lambda: TABLE.commands, lambda: None, lambda: False),
             routes,
             FakeDial(),
             self.tasks.start,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.cluster import gates
-from nearhit.proxy.cluster.gates import Gate
+from nearhit.proxy.cluster.gates import Gate, pause_of
+from nearhit.proxy.cluster.redirects import Kind
 from nearhit.proxy.upstream.lane import Lane
 
 from tests.fakes import Tray
@@ -103,3 +104,9 @@ async def test_a_closed_gate_hands_over_what_waits(bench: Bench) -> None:
     await later()
     assert watcher.opened == []
     assert gates.DRAIN_GONE < gates.DRAIN_MAX
+
+
+def test_pauses_grow_with_each_hop_and_the_first_redirection_has_none() -> None:
+    assert [pause_of(Kind.MOVED, hops) for hops in (1, 2, 3, 4)] == [0, 0.002, 0.004, 0.008]
+    assert pause_of(Kind.AGAIN, 1) == 0.002
+    assert pause_of(Kind.LATER, 7) == pause_of(Kind.LATER, 0) == 0.05

@@ -1,11 +1,13 @@
 """Where requests go by the command table, as plans."""
 
 import pytest
+from nearhit.proxy.cluster import scan
 from nearhit.proxy.cluster.planner import Planner
-from nearhit.proxy.cluster.plans import Anywhere, At, Everywhere, One, Said, Spread
+from nearhit.proxy.cluster.plans import Anywhere, At, Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.topology import Node, Shard, Topology
 from nearhit.proxy.resp.kernel import hash_slot
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.table.table import Command
 
 from tests.fakes import TABLE
 
@@ -25,7 +27,7 @@ A, B = b"{a}1", b"b"
 
 @pytest.fixture
 def planner() -> Planner:
-    return Planner(lambda: TABLE.commands, lambda: TOPOLOGY)
+    return Planner(lambda: TABLE.commands, lambda: TOPOLOGY, lambda: False)
 
 
 def said(planner: Planner, *words: bytes) -> bytes:
@@ -70,6 +72,48 @@ def test_odd_replies_of_pieces_are_an_error(planner: Planner) -> None:
     assert everywhere.merge([b":1\r\n", b"+OK\r\n"]).startswith(b"-UPSTREAM ")
 
 
+MODULE = {
+    command.name: command
+    for command in (
+        Command(b"MOD.SET", -2, frozenset({b"write"}), (1, 1, 1)),
+        Command(b"MOD.BOTH", -3, frozenset({b"write"}), (2, 3, 1)),
+        Command(b"MOD.ODD", -2, frozenset({b"write", b"movablekeys"}), (0, 0, 0)),
+        Command(b"MOD.LIST", 1, frozenset({b"readonly"}), (0, 0, 0)),
+        Command(b"MOD.RUN", 1, frozenset({b"write"}), (0, 0, 0)),
+    )
+}
+
+
+def test_commands_that_only_this_server_has_go_by_what_it_says_of_them() -> None:
+    planner = Planner(lambda: MODULE, lambda: TOPOLOGY, lambda: False)
+
+    assert planner.plan([b"mod.set", A, b"v"]) == One(hash_slot(b"a"))
+    assert planner.plan([b"MOD.BOTH", b"x", A, b"{a}2"]) == One(hash_slot(b"a"))
+    assert said(planner, b"MOD.BOTH", b"x", A, B).startswith(b"-CROSSSLOT ")
+    assert planner.plan([b"MOD.ODD", A]) == Unplaced(), "only a server can tell its keys"
+    assert planner.plan([b"MOD.LIST"]) == Anywhere()
+    assert b"MOD.RUN is not possible" in said(planner, b"MOD.RUN")
+    assert planner.plan([b"MOD.NEW", A]) == Anywhere(), "whose words say that there is none"
+
+
+def test_the_table_may_change_at_any_time() -> None:
+    commands = dict(MODULE)
+    planner = Planner(lambda: commands, lambda: TOPOLOGY, lambda: False)
+
+    commands[b"MOD.NEW"] = Command(b"MOD.NEW", -2, frozenset({b"write"}), (1, 1, 1))
+
+    assert planner.plan([b"MOD.NEW", B]) == One(hash_slot(B))
+
+
+def test_readonly_is_granted_by_valkeys_alone() -> None:
+    granted = [
+        said(Planner(lambda: TABLE.commands, lambda: TOPOLOGY, valkey), b"READONLY")
+        for valkey in (lambda: True, lambda: False)
+    ]
+
+    assert granted == [b"+OK\r\n", b"-ERR This instance has cluster support disabled\r\n"]
+
+
 def test_what_is_of_one_node_is_refused_by_name(planner: Planner) -> None:
     assert b"SWAPDB" in said(planner, b"SWAPDB", b"0", b"1")
     assert b"cluster support disabled" in said(planner, b"CLUSTER", b"INFO")
@@ -101,6 +145,43 @@ def test_an_odd_page_is_an_error(planner: Planner, page: bytes) -> None:
 
 
 def test_no_scan_without_a_map() -> None:
-    planner = Planner(lambda: TABLE.commands, lambda: None)
+    planner = Planner(lambda: TABLE.commands, lambda: None, lambda: False)
 
     assert said(planner, b"SCAN", b"0").startswith(b"-CLUSTERDOWN ")
+
+
+def test_a_request_of_one_slot_may_be_cut_by_its_keys(planner: Planner) -> None:
+    plan = planner.by_key([b"MGET", A, b"{a}2", A])
+
+    assert plan is not None
+    assert [piece for _, piece in plan.pieces] == [
+        encode([b"MGET", key]) for key in (A, b"{a}2", A)
+    ]
+    assert plan.merge([b"*1\r\n$1\r\n1\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$1\r\n1\r\n"]) == (
+        b"*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n1\r\n"
+    )
+    pairs = planner.by_key([b"MSET", A, b"1", b"{a}2", b"2"])
+    assert pairs is not None
+    assert [piece for _, piece in pairs.pieces] == [
+        encode([b"MSET", A, b"1"]),
+        encode([b"MSET", b"{a}2", b"2"]),
+    ]
+    assert b"(1 of 2 keys done)" in pairs.merge([b"+OK\r\n", b"-OOM no\r\n"])
+
+
+@pytest.mark.parametrize("line", [b"MGET a", b"MSET a 1 b", b"SINTER a b", b"MSETEX 1 a 1", b"GET"])
+def test_others_are_not_cut_by_keys(planner: Planner, line: bytes) -> None:
+    assert planner.by_key(line.split()) is None
+
+
+def test_a_cursor_of_another_map_has_ours_looked_at() -> None:
+    told: list[str] = []
+    planner = Planner(lambda: TABLE.commands, lambda: TOPOLOGY, lambda: False, told.append)
+    planner.plan([b"SCAN", b"0"])
+    assert told == []
+
+    plan = planner.plan([b"SCAN", b"%d" % scan.encode(scan.Place(1, 5), TOPOLOGY.fingerprint + 1)])
+
+    assert isinstance(plan, At)
+    assert plan.shard == 0
+    assert told == ["a cursor of another map"]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from hashlib import sha1
 
 import pytest
-from nearhit.proxy.cluster.plans import Everywhere, One, Said, Spread
-from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN
+from nearhit.proxy.cluster.gated import LOADS_MAX
+from nearhit.proxy.cluster.plans import Anywhere, Everywhere, One, Said, Spread, Unplaced
+from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN, WHOLE_MAX
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.kernel import hash_slot
 from nearhit.proxy.resp.requests import encode
 
+from tests.clusters import key_in
 from tests.fakes import Tray
-from tests.unit.cluster.bench import A, B, Bench, C, get, later, set_
+from tests.unit.cluster.bench import A, B, Bench, C, Reader, get, later, set_
 
 OK = b"+OK\r\n"
 ASKING = encode([b"ASKING"])
@@ -346,3 +349,165 @@ async def test_an_uncovered_slot_is_waited_for_and_then_given_up() -> None:
     assert tray.got.startswith(b"-CLUSTERDOWN")
     assert bench.refreshed
     await bench.close()
+
+
+async def test_the_server_says_where_the_keys_are_that_only_it_can_tell(bench: Bench) -> None:
+    request = encode([b"ODD", A])
+    bench.plans[b"ODD"] = Unplaced()
+    tray = bench.send(request)
+    await later(0)
+    at = next(at for at in range(3) if request in bench.node(at).written)
+    took(bench, at)
+
+    bench.node(at).reply(bench.moved(A, (at + 1) % 3))
+    await later()
+    assert took(bench, (at + 1) % 3) == request
+
+    bench.node((at + 1) % 3).reply(OK)
+    assert tray.got == OK
+    assert not bench.router.gates
+
+
+async def test_keys_that_stay_at_two_nodes_are_asked_for_one_by_one(bench: Bench) -> None:
+    """Each where it is, and before what was sent behind them."""
+    one, two = key_in(0, b"one"), key_in(0, b"two")
+    whole = encode([b"DEL", one, two])
+    bench.plans[b"DEL"] = One(0)
+    tray = bench.send(whole)
+    for _ in range(WHOLE_MAX + 1):
+        await later(0.1)
+        assert took(bench, 0) == whole
+        bench.node(0).reply(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
+    behind = bench.send(set_(two, b"v"))
+    await later(0.2)
+    assert took(bench, 0) == encode([b"DEL", one]) + encode([b"DEL", two]) + set_(two, b"v")
+
+    bench.node(0).reply(b":1\r\n", bench.asks(two, 1), bench.asks(two, 1))
+    await later()
+    asking = encode([b"ASKING"])
+    assert took(bench, 1) == asking + encode([b"DEL", two]) + asking + set_(two, b"v")
+    bench.node(1).reply(OK, b":1\r\n", OK, OK)
+
+    assert (tray.got, behind.got) == (b":1\r\n,:1\r\n", OK)
+    assert bench.router.owing == 0
+    assert not bench.router.gates
+
+
+async def test_what_cannot_be_cut_says_that_its_slot_moves(bench: Bench) -> None:
+    bench.plans[b"SINTER"] = One(0)
+    tray = bench.send(encode([b"SINTER", A, A]))
+    for _ in range(HOPS_MAX + 1):
+        await later(0.2)
+        bench.node(0).reply(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n")
+
+    assert tray.got == TRYAGAIN
+    assert bench.router.owing == 0
+
+
+FLUSH = encode([b"FLUSHALL"])
+
+
+async def test_what_is_of_all_nodes_waits_for_what_its_client_has_in_a_gate(bench: Bench) -> None:
+    """And all that the client sends behind it waits too; others do not."""
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    reader, other = Reader(), Reader()
+    reader.run(bench, set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    reader.run(bench, set_(A, b"2"))
+    reader.run(bench, FLUSH, set_(C, b"3"))
+    reader.run(bench, set_(C, b"4"))
+    other.run(bench, set_(C, b"5"))
+    await later(0)
+    assert [took(bench, at) for at in range(3)] == [set_(A, b"1") + MARK, b"", set_(C, b"5")]
+
+    bench.node(0).reply(bench.moved(A, 1), b"*0\r\n")
+    await later()
+
+    assert took(bench, 1) == set_(A, b"1") + set_(A, b"2") + FLUSH
+    assert took(bench, 0) == FLUSH
+    assert took(bench, 2) == FLUSH + set_(C, b"3") + set_(C, b"4")
+    for at, count in enumerate((1, 3, 4)):
+        bench.node(at).reply(*[OK] * count)
+    assert (reader.took, other.took) == (OK * 5, OK)
+    assert bench.router.owing == 0
+    assert not bench.router.held_up
+
+
+async def test_a_transaction_behind_it_waits_as_one(bench: Bench) -> None:
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    reader = Reader()
+    reader.run(bench, set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    reader.run(bench, set_(A, b"2"))
+    reader.run(bench, FLUSH)
+    reader.run(bench, encode([b"MULTI"]), encode([b"PING"]), encode([b"EXEC"]))
+
+    assert [len(parts) for parts in bench.router.held_up.values()] == [2]
+
+
+async def test_what_is_held_up_is_failed_as_the_router_is_closed(bench: Bench) -> None:
+    bench.plans = {b"FLUSHALL": Everywhere(False, lambda replies: replies[0])}
+    reader = Reader()
+    reader.run(bench, set_(A, b"1"))
+    await later(0)
+    bench.own(A, 1)
+    reader.run(bench, set_(A, b"2"))
+    reader.run(bench, FLUSH, get(B))
+
+    bench.router.close(UpstreamLost("closed"))
+    bench.node(0).reply(OK)
+
+    assert reader.took.count(b"-UPSTREAM") == 3
+    assert bench.router.owing == 0
+
+
+SHA = sha1(b"return 1").hexdigest().encode()
+LOAD = encode([b"SCRIPT", b"LOAD", b"return 1"])
+NOSCRIPT = b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
+
+
+@pytest.mark.parametrize("keys", [(), (A,)])
+async def test_a_node_that_lacks_a_script_gets_it(bench: Bench, keys: tuple[bytes, ...]) -> None:
+    call = encode([b"EVALSHA", SHA, b"%d" % len(keys), *keys])
+    bench.plans[b"EVALSHA"] = One(hash_slot(A)) if keys else Anywhere()
+    bench.scripts.saw([b"SCRIPT", b"LOAD", b"return 1"])
+    tray = bench.send(call)
+    await later(0)
+    at = next(at for at in range(3) if bench.node(at).written == call)
+    took(bench, at)
+
+    bench.node(at).reply(NOSCRIPT)
+    await later(0)
+    marked = took(bench, at)
+    assert marked == (LOAD + MARK if keys else LOAD + call)
+    bench.node(at).reply(b"$40\r\n%b\r\n" % SHA, *[b"*0\r\n"] * len(keys))
+    await later()
+    assert took(bench, at) == call * len(keys)
+    bench.node(at).reply(b":1\r\n")
+
+    assert tray.got == b":1\r\n"
+    assert bench.router.owing == 0
+    assert not bench.router.gates
+
+
+async def test_a_script_that_cannot_be_loaded_is_the_clients_to_send(bench: Bench) -> None:
+    bench.plans[b"EVALSHA"] = One(hash_slot(A))
+    calls = encode([b"EVALSHA", SHA, b"1", A])
+    unknown = bench.send(calls)
+    await later(0)
+    bench.node(0).reply(NOSCRIPT)
+    assert unknown.got == NOSCRIPT
+
+    bench.scripts.saw([b"SCRIPT", b"LOAD", b"return 1"])
+    forbidden = bench.send(calls)
+    await later(0)
+    for _ in range(LOADS_MAX):
+        bench.node(0).reply(NOSCRIPT)
+        await later(0)
+        bench.node(0).reply(b"-NOPERM no\r\n", b"*0\r\n")
+        await later()
+    bench.node(0).reply(NOSCRIPT)
+
+    assert forbidden.got == NOSCRIPT

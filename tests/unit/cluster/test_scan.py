@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nearhit.proxy.cluster.scan import SHARDS_MAX, START, Place, decode, encode, following
+from nearhit.proxy.cluster.scan import SHARDS_MAX, START, Place, decode, encode, following, starts
 from nearhit.proxy.errors import BadInput
 
 FINGERPRINTS = st.integers(0, 1023)
@@ -84,3 +84,16 @@ def test_what_has_no_room_is_refused() -> None:
         following(START, 1 << 44, 1, 3)
     with pytest.raises(BadInput, match="up to 512 shards"):
         following(Place(SHARDS_MAX - 1, 0), 0, 1, SHARDS_MAX + 1)
+
+
+def test_walks_of_each_shard_end_where_the_next_one_begins() -> None:
+    begins = starts(700, 3)
+
+    assert [decode(cursor, 700, 3) for cursor in begins] == [
+        Place(0, 0),
+        Place(1, 0),
+        Place(2, 0),
+    ]
+    for at, end in enumerate([*begins[1:], b"0"]):
+        assert following(Place(at, 7), 0, 700, 3) == int(end)
+    assert starts(0, 1) == [b"0"]

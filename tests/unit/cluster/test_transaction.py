@@ -8,6 +8,7 @@ import pytest
 from nearhit.proxy.cluster.planner import Planner
 from nearhit.proxy.cluster.transaction import BYTES_MAX, EXEC, MULTI, QUEUED, Transaction, last_of
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.table.table import Command
 from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.clusters import slot_of
@@ -19,7 +20,7 @@ COMMANDS = TABLE.commands
 
 
 def transaction(bound: int | None = None) -> Transaction:
-    return Transaction(COMMANDS, Planner(lambda: COMMANDS, lambda: None).plan, bound)
+    return Transaction(COMMANDS, Planner(lambda: COMMANDS, lambda: None, lambda: False).plan, bound)
 
 
 def words(*given: bytes) -> bytes:
@@ -58,6 +59,13 @@ def test_what_cannot_run_is_refused_as_it_is_queued(
 
     assert queued.queue(encode(request_)).startswith(told)
     assert queued.dirty
+
+
+def test_what_only_a_server_can_place_is_refused_inside_multi() -> None:
+    odd = {b"MOD.ODD": Command(b"MOD.ODD", -2, frozenset({b"movablekeys"}), (0, 0, 0))}
+    queued = Transaction(odd, Planner(lambda: odd, lambda: None, lambda: False).plan)
+
+    assert b"'MOD.ODD' is not possible inside MULTI" in queued.queue(words(b"MOD.ODD", A))
 
 
 def test_a_transaction_is_bounded() -> None:

@@ -40,9 +40,7 @@ async def test_words_out_of_place_are_the_servers(world: World) -> None:
 @clustered
 async def test_valkey_aborts_what_redis_only_refuses(world: World) -> None:
     line = await world.connect()
-    for node in world.nodes:
-        node.say(b"HELLO", b"*2\r\n$6\r\nserver\r\n$6\r\nvalkey\r\n")
-    await line.ask("HELLO")
+    world.valkey = True
 
     got = await line.ask("MULTI", "MULTI", b"SET %b 1" % A, "EXEC")
 

@@ -199,6 +199,31 @@ async def test_what_is_removed_behind_the_last_page_is_waited_for() -> None:
         await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
 
 
+async def test_nodes_are_swept_side_by_side_each_up_to_the_next() -> None:
+    desk = Desk(*USERS, *(b"lease:{%b}" % user for user in USERS))
+    desk.walks = [b"0", b"9", b"18"]
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*") == len(USERS)
+
+    cursors = [entry[1] for entry in desk.did(b"SCAN")]
+    around = [b"0", b"3", b"9", b"12", b"18", b"6", b"15"]
+    assert cursors == around * 2, "of leases on all nodes, then of keys"
+    assert not desk.shelf.held
+    assert desk.stats.counts == {"invalidated": len(USERS)}
+
+
+async def test_an_error_of_one_node_ends_the_sweep_of_all() -> None:
+    desk = Desk(*USERS)
+    desk.walks = [b"0", b"3", b"6"]
+    no = ServerError(b"-CLUSTERDOWN no\r\n")
+    desk.shelf.refuse = lambda words: no if words[:2] == [b"SCAN", b"6"] else None
+
+    with pytest.raises(ServerError, match="CLUSTERDOWN"):
+        await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*")
+
+    assert desk.journal[-1][0] == "void matching"
+
+
 async def test_a_large_page_is_removed_in_batches() -> None:
     desk = Desk(*(b"%04d" % number for number in range(BATCH + 1)))
     desk.shelf.page = 10_000

@@ -14,9 +14,11 @@ from nearhit.proxy.upstream.ask import Reply
 from nearhit.proxy.upstream.dial import Retry
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.lanes import Lanes
 
 from tests.cluster.fake import FakeCluster, fake_cluster
 from tests.clusters import key_in, slot_of
+from tests.fakes import TABLE
 
 KEYS = [key_in(slot) for slot in (1, 8000, 16000)]
 
@@ -29,6 +31,7 @@ def scripted() -> Iterator[FakeCluster]:
 
 async def test_each_request_goes_to_the_node_that_has_its_key(scripted: FakeCluster) -> None:
     ready: list[Lane] = []
+    nodes: list[Lanes] = []
     tasks: list[asyncio.Task[None]] = []
 
     def start(work: Coroutine[Any, Any, None]) -> None:
@@ -38,6 +41,9 @@ async def test_each_request_goes_to_the_node_that_has_its_key(scripted: FakeClus
         Upstream.parse(scripted.url),
         Retry(3),
         start,
+        commands=lambda: TABLE.commands,
+        valkey=lambda: False,
+        node_ready=lambda: nodes.append(lanes),
         on_ready=ready.append,
         timeout_s=5.0,
         offline_max=1 << 20,
@@ -58,6 +64,7 @@ async def test_each_request_goes_to_the_node_that_has_its_key(scripted: FakeClus
 
     assert isinstance(lane, ClusterLane)
     assert ready == [lane], "of the nodes' own lanes nobody is told"
+    assert len(nodes) >= len(KEYS), "but that they stand"
     for node in scripted.nodes:
         asked = [words[1] for words in node.asked if words[0] == b"GET"]
         assert asked == [key for key in KEYS if node.owner(slot_of(key)) is node]

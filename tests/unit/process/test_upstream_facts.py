@@ -155,6 +155,7 @@ async def test_the_answers_reach_the_context(world: World, asked: Asked) -> None
 
     assert asked.facts.version == "Valkey 9.0.1"
     assert world.context.dialect is Dialect.VALKEY
+    assert world.context.valkey
     assert set(world.context.table.commands) == {b"GET", b"SOME"}
     assert world.context.table.ours.near
     assert world.context.fields == (b"id", b"addr", b"x")

@@ -1,0 +1,116 @@
+"""What is of all nodes of a cluster at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from nearhit.proxy.resp.replies import parsed
+
+from tests.clusters import Cluster, key_in, slot_of
+from tests.servers import Process, nearhit, wait_for
+from tests.wire.link import Link, command
+
+pytestmark = pytest.mark.waits
+KEYS = [b"user:%d" % number for number in range(300)]
+
+
+@pytest.fixture
+def proxy(cluster: Cluster) -> Iterator[Process]:
+    with nearhit(cluster.url, "--near-cache", "8mb") as process:
+        yield process
+
+
+@pytest.fixture
+def client(proxy: Process) -> Iterator[Link]:
+    link = Link(proxy.port)
+    wait_for(lambda: link.ask("GET", "x") == b"$-1\r\n", 5, "the proxy knows the cluster")
+    yield link
+    link.close()
+
+
+def ask_all(link: Link, *requests: bytes) -> list[bytes]:
+    link.send(b"".join(requests))
+    return link.read(len(requests), 10)
+
+
+def test_a_pattern_removes_the_keys_of_all_nodes(cluster: Cluster, client: Link) -> None:
+    """Values that stand near, and leases, too."""
+    ask_all(client, *(command("SET", key, "v") for key in KEYS), command("SET", "order:1", "v"))
+    reads = [command("GET", key) for key in KEYS]
+    for _ in range(3):
+        ask_all(client, *reads)
+    lease = client.ask("LEASE", "GET", "user:new", "PX", "60000")
+    assert lease.startswith(b"*2\r\n$-1\r\n$"), "it is ours to fill"
+
+    assert client.ask("INVALIDATE", "PATTERN", "user:*", seconds=10) == b":300\r\n"
+
+    assert set(ask_all(client, *reads)) == {b"$-1\r\n"}
+    assert [client.ask("EXISTS", key) for key in ("order:1", "lease:{user:new}")] == [
+        b":1\r\n",
+        b":0\r\n",
+    ]
+
+
+def test_scripts_loaded_through_us_are_known_to_nodes_that_came_later(
+    cluster: Cluster, client: Link
+) -> None:
+    body = "return redis.call('INCR', KEYS[1])"
+    sha = parsed(client.ask("SCRIPT", "LOAD", body))
+    assert isinstance(sha, bytes)
+    keys = [key_in(slot) for slot in (100, 6000, 12000)]
+    calls = [command("EVALSHA", sha, 1, key) for key in keys]
+    for node in cluster.nodes:
+        node.ask("SCRIPT", "FLUSH")  # as if it had been started again
+
+    assert ask_all(client, *calls, *calls) == [b":1\r\n"] * 3 + [b":2\r\n"] * 3
+    cluster.fail_over(cluster.replica_of(cluster.nodes[0]))  # which has been flushed, too
+    assert ask_all(client, *calls) == [b":3\r\n"] * 3
+
+    assert client.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
+    assert client.ask("EVALSHA", sha, 1, keys[0]).startswith(b"-NOSCRIPT ")
+
+
+def scan(links: list[Link], between: dict[int, Callable[[], None]]) -> tuple[set[bytes], int]:
+    """All that a walk finds whose pages are asked of the proxies in turn, and how often it began
+    anew; ``between``: what happens before the page of that number."""
+    found, cursor, restarts, last = set[bytes](), b"0", 0, 0
+    for number in range(10_000):
+        between.get(number, lambda: None)()
+        page: Any = parsed(links[number % 2].ask("SCAN", cursor, "COUNT", 50))
+        cursor = page[0]
+        found |= set(page[1])
+        place = int(cursor)
+        assert place < 1 << 63
+        restarts += place >> 53 != last >> 53
+        last = place
+        if not place:
+            return found, restarts
+    raise AssertionError("it does not end")
+
+
+def test_a_scan_through_two_proxies_misses_nothing_while_slots_move_and_primaries_change(
+    cluster: Cluster, client: Link
+) -> None:
+    keys = {b"key:%d" % number for number in range(2000)}
+    ask_all(client, *(command("SET", key, "v") for key in keys))
+    slot = slot_of(min(keys))
+    target = next(node for node in cluster.nodes[:3] if node is not cluster.owner(slot))
+    with nearhit(cluster.url, "--near-cache", "off") as second:
+        other = Link(second.port)
+        links = [client, other]
+        quiet, _ = scan(links, {})
+        assert quiet == keys
+
+        moving, restarts = scan(
+            links,
+            {
+                5: lambda: cluster.move_whole(slot, target),
+                20: lambda: cluster.fail_over(cluster.replica_of(cluster.nodes[1])),
+            },
+        )
+        other.close()
+
+    assert moving == keys
+    assert restarts >= 2, "its pages were of three maps"
