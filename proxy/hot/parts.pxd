@@ -6,7 +6,7 @@ from nearhit.proxy.hot.answers cimport RunSlot
 from nearhit.proxy.hot.fills cimport Fill
 from nearhit.proxy.hot.lane cimport LaneCore, PartCore, Router
 from nearhit.proxy.hot.own cimport GetOrSetRun
-from nearhit.proxy.resp._kernel cimport Cutter as CCutter
+from nearhit.proxy.resp._kernel cimport weave
 
 cdef Py_ssize_t _STREAM_AT
 
@@ -27,14 +27,24 @@ cdef class Part(PartCore):
     cdef public double until
     cdef public Fill fill
     cdef public bint caching
+    cdef public Braid braid
+    cdef public Py_ssize_t piece
     cpdef feed(self, bytes chunk)
     cdef bint _may_stream(self) except -1
     cdef bint _is_first(self) except -1
     cdef _stream(self, bytes chunk)
-    @cython.locals(weave=Weave)
+    @cython.locals(chunk=bytes)
     cdef _finish(self)
-    @cython.locals(run=GetOrSetRun, chunk=bytes)
-    cdef _hand_on(self, object place)
+    cdef bytes _gathered(self)
+    @cython.locals(whole=Weave)
+    cdef _answered(self, bytes chunk)
+    @cython.locals(run=GetOrSetRun, slot=RunSlot)
+    cdef _hand_on(self, object place, bytes chunk)
+    cdef _unbraid(self)
+
+
+@cython.locals(part=Part)
+cpdef Part new_part(Router router, object place, bytes data, Py_ssize_t count)
 
 
 cdef class Weave:
@@ -50,15 +60,14 @@ cdef class Weave:
 
 cdef class Strand(RunSlot):
     cdef public Braid braid
-    cdef public bytes text
-    cdef public Py_ssize_t at
+    cdef public Py_ssize_t piece
     cpdef feed(self, bytes chunk)
 
 
 cdef class Braid:
     cdef public RunSlot place
-    cdef public list order
-    cdef public dict strands
+    cdef public bytes order
+    cdef public list texts
     cdef public Py_ssize_t left
-    @cython.locals(cutter=CCutter, order=list, replies=list, at=Py_ssize_t, end=Py_ssize_t, strand=Strand, text=bytes, begin=Py_ssize_t, stop=Py_ssize_t, place=RunSlot)
-    cdef _strand_done(self)
+    @cython.locals(place=RunSlot)
+    cdef _put(self, Py_ssize_t piece, bytes text)

@@ -2,8 +2,8 @@
 """What went to several servers comes back as if it had gone to one.
 
     RouterCore ─┬─ Part ─▶ lane of node A ─┐              a run for several nodes in turn:
-                ├─ Part ─▶ lane of node B ─┤ in any order a Braid, and for each of them
-                └─ ...                     │              a Strand and a Part
+                ├─ Part ─▶ lane of node B ─┤ in any order a Braid, and a Part for each
+                └─ ...                     │
     place  ◀── fed from the front ── Weave ◀
 
 A part holds its requests until they are answered, for what is answered with a redirection is sent
@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ProxyError
-from ..resp.kernel import Cutter
+from ..resp.kernel import weave
 from .answers import RunSlot, Slot
 from .fills import Fill
 from .lane import LaneCore, PartCore, Router
@@ -51,8 +51,13 @@ class Part(PartCore):
         self.until = 0.0  # to be given up then; 0: was never sent again
         self.fill: Fill | None = None  # what its reply would be kept by, if it is not redirected
         self.caching = False  # what it reads is to be remembered by its node
+        self.braid: Braid | None = None  # which has its replies, while they are all answers
+        self.piece = 0  # of the braid
 
     def feed(self, chunk: bytes) -> None:
+        if not self.want and self.parts is None and not (self.errors or self.streams):
+            self._answered(chunk)  # in one piece, as nearly always
+            return
         if self.streams:
             self._stream(chunk)
             return
@@ -63,6 +68,7 @@ class Part(PartCore):
         self.size += len(chunk)
         if not self.want:
             if self.errors:
+                self._unbraid()
                 self.router.look(self)
             else:
                 self._finish()
@@ -79,6 +85,7 @@ class Part(PartCore):
 
     def fail(self, why: ProxyError, inside: bool) -> None:
         if not self.streams:
+            self._unbraid()
             self.router.lost(self, why)
             return
         self.want = 0
@@ -94,8 +101,9 @@ class Part(PartCore):
 
     def _may_stream(self) -> bool:
         """Whether it is one large reply that is an answer, and not whole yet."""
-        large = self.size > _STREAM_AT and self.count == 1 and not self.errors
-        return large and self.want > 0 and not isinstance(self.place, GetOrSetRun)
+        if self.size <= _STREAM_AT or self.count != 1 or self.errors or self.braid is not None:
+            return False
+        return self.want > 0 and not isinstance(self.place, GetOrSetRun)
 
     def _is_first(self) -> bool:
         weave = self.weave
@@ -115,22 +123,44 @@ class Part(PartCore):
 
     def _finish(self) -> None:
         """All replies are here, and final."""
-        self.whole = True
-        weave, place = self.weave, self.place
-        if weave is None:
-            self.router.owing -= self.count
-            self._hand_on(place)
-        elif weave.first is self:
-            weave._advance()
+        chunk, self.parts = self._gathered(), None
+        self._answered(chunk)
 
-    def _hand_on(self, place: Slot) -> None:
+    def _gathered(self) -> bytes:
         assert self.parts is not None
-        chunk = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    def _answered(self, chunk: bytes) -> None:
+        self.whole = True
+        whole = self.weave
+        if whole is not None:
+            self.parts = [chunk]
+            if whole.first is self:
+                whole._advance()
+            return
+        self.router.owing -= self.count
+        if self.braid is not None:
+            self.braid._put(self.piece, chunk)
+        else:
+            self._hand_on(self.place, chunk)
+
+    def _hand_on(self, place: Slot, chunk: bytes) -> None:
+        if isinstance(place, RunSlot):
+            slot = place
+            slot.want -= self.count
+            slot.feed(chunk)
+            return
         if isinstance(place, GetOrSetRun):  # it looks at what the lane's cutter has seen
             run = place
             run.lane.cutter.cut(chunk, 0, self.count)
         place.want -= self.count
         place.feed(chunk)
+
+    def _unbraid(self) -> None:
+        """What its replies are is to be decided for each of them."""
+        if self.braid is not None:
+            self.place = Strand(self.braid, self.piece, self.count)
+            self.braid = None
 
     # The same for callers outside of the compiled path.
 
@@ -171,7 +201,7 @@ class Weave:
             self.first = part.next
             self.router.owing -= part.count
             if not self.failed and part.count:
-                part._hand_on(place)
+                part._hand_on(place, part._gathered())
             part = self.first
         if self.failed or part is None or part.errors:
             return
@@ -199,14 +229,33 @@ class Weave:
         self._advance()
 
 
-class Strand(RunSlot):
-    """The replies of one node to its requests in a run. As the place of a part."""
+def new_part(router: Router, place: Slot, data: bytes, count: int) -> Part:
+    """As Part(), which costs 1 us more."""
+    part: Part = Part.__new__(Part)
+    part.session = NOBODY
+    part.want = part.count = count
+    part.reads = part.errors = 0
+    part.flat = False
+    part.marks = part.parts = part.following = None
+    part.router = router
+    part.place = place
+    part.data = data
+    part.weave = part.next = part.lane = part.fill = part.braid = None
+    part.hash_slot = -1
+    part.size = part.tries = part.hops = part.piece = 0
+    part.whole = part.streams = part.caching = False
+    part.until = 0.0
+    return part
 
-    def __init__(self, braid: Braid, want: int) -> None:
+
+class Strand(RunSlot):
+    """The replies of one node to its requests in a run, where some of them are no answers: the
+    place of its part."""
+
+    def __init__(self, braid: Braid, piece: int, want: int) -> None:
         super().__init__(braid.place.session, want)
         self.braid = braid
-        self.text = b""
-        self.at = 0  # so much of it has been handed on
+        self.piece = piece
 
     def feed(self, chunk: bytes) -> None:
         if self.parts is None:
@@ -214,8 +263,7 @@ class Strand(RunSlot):
         else:
             self.parts.append(chunk)
         if not self.want:
-            self.text = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-            self.braid._strand_done()
+            self.braid._put(self.piece, b"".join(self.parts))
 
     def fail(self, why: ProxyError, inside: bool) -> None:
         if inside:
@@ -230,26 +278,17 @@ class Braid:
     """A run whose requests go to several nodes in turn: each node gets its own in one piece, and
     the replies are put in order when all are there."""
 
-    def __init__(self, place: RunSlot) -> None:
+    def __init__(self, place: RunSlot, order: bytes, pieces: int) -> None:
         self.place = place
-        self.order: list[int] = []  # whose requests, and how many: in turn
-        self.strands: dict[int, Strand] = {}
-        self.left = 0
+        self.order = order  # for each request, which piece has it
+        self.texts = [b""] * pieces  # the replies to each
+        self.left = pieces
 
-    def _strand_done(self) -> None:
+    def _put(self, piece: int, text: bytes) -> None:
+        self.texts[piece] = text
         self.left -= 1
         if self.left:
             return
-        cutter, order, replies = Cutter(), self.order, list[bytes]()
-        at, end = 0, len(self.order)
-        while at < end:
-            strand = self.strands[order[at]]
-            text = strand.text
-            begin = strand.at
-            stop = cutter.cut(text, begin, order[at + 1], False)
-            strand.at = stop
-            replies.append(cutter.part(text, begin, stop))
-            at += 2
         place = self.place
         place.want = 0
-        place.feed(b"".join(replies))
+        place.feed(weave(self.order, self.texts))

@@ -6,8 +6,8 @@ from nearhit.proxy.hot.answers cimport RunSlot
 from nearhit.proxy.hot.fills cimport Fill, FillSlot
 from nearhit.proxy.hot.lane cimport LaneCore, Router
 from nearhit.proxy.hot.many cimport ManySlot
-from nearhit.proxy.hot.parts cimport Braid, Part, Strand, Weave
-from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap
+from nearhit.proxy.hot.parts cimport Braid, Part, Weave, new_part
+from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap, spread
 
 cdef Py_ssize_t _CACHING
 cdef bytes _NOT_KEPT
@@ -23,9 +23,8 @@ cdef class RouterCore(Router):
     cdef unsigned char[:] canaries
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
-    @cython.locals(routes=CRouteMap, lanes=list, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, last=int, order=list, pieces=dict, found=Py_ssize_t, owner=int, braid=Braid, strands=dict, at=Py_ssize_t, strand=Strand, texts=list, part=Part, lane=LaneCore)
-    cdef bint _braid(self, bytes data, RunSlot place) except -1
-    cdef _gather(self, dict pieces, int owner, bytes text)
+    @cython.locals(count=Py_ssize_t, found=Py_ssize_t, owner=int, pieces=list, order=bytes, number=Py_ssize_t, braid=Braid, reads=bint, marks=list, piece=Py_ssize_t, lane=LaneCore, part=Part)
+    cdef bint _spread(self, bytes data, RunSlot run) except -1
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
     @cython.locals(lane=LaneCore)

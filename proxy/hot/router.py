@@ -1,8 +1,8 @@
 # cython: annotation_typing=False, language_level=3
 """What is sent for several servers, each request to the lane that has its hash slot.
 
-    send(data, place) ─▶ _route ─┬─ one key, its lane known ─▶ a Part with its neighbours
-                                 ├─ a long run ──────────────▶ _braid: a Part for each node
+    send(data, place) ─▶ _route ─┬─ one key each, all known ─▶ _spread: a Part for each node
+                                 ├─ one key, its lane known ─▶ a Part with its neighbours
                                  ├─ what fills the near cache ▶ as one piece, to one lane
                                  └─ anything else ───────────▶ special: cluster/router.py
 
@@ -16,12 +16,12 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from ..resp.kernel import RouteMap
+from ..resp.kernel import RouteMap, spread
 from .answers import RunSlot, Slot
 from .fills import CACHING, Fill, FillSlot, WriteSlot
 from .lane import LaneCore, Router
 from .many import ManySlot
-from .parts import Braid, Part, Strand, Weave
+from .parts import Braid, Weave, new_part
 
 # What stands for each of the two replies that would say how long a value may be kept: it may not.
 REFUSED = b"-TRYAGAIN\r\n"
@@ -46,6 +46,13 @@ class RouterCore(Router):
         self.canaries = canaries
 
     def _route(self, data: bytes, place: Slot) -> None:
+        if (
+            (type(place) is RunSlot or type(place) is WriteSlot)
+            and not self.gates
+            and self.filling is None
+            and self._spread(data, place)
+        ):
+            return
         self.owing += place.want
         if type(place) is Fill:
             self._fill(data, place)
@@ -58,13 +65,6 @@ class RouterCore(Router):
         if self.held_up and self.hold_up(data, place):
             return
         routes, lanes, gates = self.routes, self.lanes, self.gates
-        if (
-            not gates
-            and place.want > 2
-            and (type(place) is RunSlot or type(place) is WriteSlot)
-            and self._braid(data, place)
-        ):
-            return
         end = len(data)
         pos = begin = count = before = 0
         lane: LaneCore | None = None
@@ -99,62 +99,46 @@ class RouterCore(Router):
             run = data if not begin else routes.part(data, begin, end)
             self._send_part(weave, place, run, before, count, lane)
 
-    def _braid(self, data: bytes, place: RunSlot) -> bool:
+    def _spread(self, data: bytes, run: RunSlot) -> bool:
         """Send a run, each node's requests in one piece; False: that is not for all of them, and
         nothing was sent."""
-        routes, lanes = self.routes, self.lanes
-        pos = begin = count = 0
-        end, last = len(data), -1
-        order: list[int] = []
-        pieces: dict[int, list[bytes]] = {}
-        while pos < end:
-            found = routes.hash_slot(data, pos)
+        count = run.want
+        if count == 1:
+            found = self.routes.hash_slot(data, 0)
             owner = self.owners[found] if found >= 0 else -1
-            if owner < 0:
+            if owner < 0 or self.routes.end != len(data):
                 return False
-            if owner != last:
-                if count:
-                    order += (last, count)
-                    self._gather(pieces, last, routes.part(data, begin, pos))
-                begin, count, last = pos, 0, owner
-            count += 1
-            pos = routes.end
-        if not order:
-            self._send_part(None, place, data, 0, count, lanes[last])
+            self.owing += 1
+            self._send_part(None, run, data, 0, 1, self.lanes[owner])
             return True
-        order += (last, count)
-        self._gather(pieces, last, routes.part(data, begin, end))
-        braid = Braid(place)
-        braid.order = order
-        braid.left = len(pieces)
-        braid.strands = strands = {owner: Strand(braid, 0) for owner in pieces}
-        for at in range(0, len(order), 2):
-            strand = strands[order[at]]
-            strand.want += order[at + 1]
-        marks = _marks(place, order) if place.marks is not None else None
-        for owner, texts in pieces.items():
-            strand = strands[owner]
-            strand.count = strand.want
-            part = Part(self, strand, texts[0] if len(texts) == 1 else b"".join(texts), strand.want)
-            part.session = place.session
-            part.flat = place.flat
-            if place.reads and type(place) is RunSlot:
-                part.reads = strand.want
+        pieces = spread(self.routes, data, self.owners, count)
+        if pieces is None:
+            return False
+        self.owing += count
+        order: bytes | None = pieces[0]
+        if order is None:
+            self._send_part(None, run, data, 0, count, self.lanes[pieces[1]])
+            return True
+        number = len(pieces) // 3
+        braid = Braid(run, order, number)
+        reads = run.reads > 0 and type(run) is RunSlot
+        marks = None if run.marks is None else _marks(run.marks, order, number)
+        for piece in range(number):
+            lane = self.lanes[pieces[3 * piece + 1]]
+            part = new_part(self, run, pieces[3 * piece + 3], pieces[3 * piece + 2])
+            part.braid = braid
+            part.piece = piece
+            part.session = run.session
+            part.flat = run.flat
+            if reads:
+                part.reads = part.count
                 if marks is not None:
-                    part.marks = bytes(marks[owner])
-            lane = lanes[owner]
+                    part.marks = bytes(marks[piece])
             part.lane = lane
             lane._send(part.data, part)
             if lane.choked:
                 self.choke(lane)
         return True
-
-    def _gather(self, pieces: dict[int, list[bytes]], owner: int, text: bytes) -> None:
-        texts = pieces.get(owner)
-        if texts is None:
-            pieces[owner] = [text]
-        else:
-            texts.append(text)
 
     def _send_part(
         self,
@@ -165,7 +149,7 @@ class RouterCore(Router):
         count: int,
         lane: LaneCore | None,
     ) -> None:
-        part = Part(self, place, data, count)
+        part = new_part(self, place, data, count)
         if self.filling is not None:
             part.fill, self.filling = self.filling, None
         if type(place) is RunSlot:
@@ -207,7 +191,7 @@ class RouterCore(Router):
             place.feed(_NOT_KEPT)
             self._route(self.routes.part(data, behind, len(data)), place)
             return
-        part = Part(self, place, data, 3)
+        part = new_part(self, place, data, 3)
         part.fill = place.fill
         part.lane = lane
         lane._send(data, part)
@@ -252,13 +236,9 @@ class RouterCore(Router):
         raise NotImplementedError
 
 
-def _marks(run: RunSlot, order: list[int]) -> dict[int, bytearray]:
+def _marks(marks: bytes, order: bytes, pieces: int) -> list[bytearray]:
     """Which of each node's requests are reads of strings."""
-    assert run.marks is not None
-    found: dict[int, bytearray] = {}
-    at = 0
-    for turn in range(0, len(order), 2):
-        count = order[turn + 1]
-        found.setdefault(order[turn], bytearray()).extend(run.marks[at : at + count])
-        at += count
+    found = [bytearray() for _ in range(pieces)]
+    for mark, piece in zip(marks, order, strict=True):
+        found[piece].append(mark)
     return found

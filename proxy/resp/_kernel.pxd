@@ -15,6 +15,13 @@ cdef struct Row:
     int kind
 
 
+cdef struct Head:
+    # How a request of class PLAIN begins, up to its first word behind the name.
+    const char *at
+    Py_ssize_t size
+    Py_ssize_t args
+
+
 cdef class RouteMap:
     cdef Row *rows
     cdef unsigned int mask
@@ -40,6 +47,7 @@ cdef class RouteMap:
     cdef note(self, Worth worth, const char *p, Py_ssize_t at, Py_ssize_t end)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
     cpdef Py_ssize_t hash_slot(self, bytes data, Py_ssize_t pos)
+    cdef Py_ssize_t slot_at(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Head *head, Py_ssize_t *behind) noexcept nogil
     cdef Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil
     cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat)
     cpdef Py_ssize_t many(self, bytes data, Py_ssize_t pos, Index index, Sketch sketch, double now, bint flat)
@@ -70,3 +78,5 @@ cdef class Cutter:
 
 cpdef unsigned long long mix(bytes key)
 cpdef Py_ssize_t hash_slot(bytes key)
+cpdef list spread(RouteMap routes, bytes data, short[:] owners, Py_ssize_t count)
+cpdef bytes weave(bytes order, list texts)

@@ -12,7 +12,7 @@ from typing import Final
 from ..near.index import Index
 from ..near.sketch import Sketch
 from ..near.worth import Worth
-from . import _packing_py
+from . import _packing_py, _runs_py
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -37,6 +37,7 @@ ROUTES: Final[Mapping[str, int]] = {
 }
 
 pack_keys, pack_sets = _packing_py.pack_keys, _packing_py.pack_sets
+spread, weave = _runs_py.spread, _runs_py.weave
 
 DRY: Final = 0
 DONE: Final = 1

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         pack_keys,
         pack_sets,
         split,
+        spread,
+        weave,
     )
 else:
     try:
@@ -32,6 +34,8 @@ else:
             pack_keys,
             pack_sets,
             split,
+            spread,
+            weave,
         )
     except ImportError:
         from ._kernel_py import (
@@ -46,6 +50,8 @@ else:
             pack_keys,
             pack_sets,
             split,
+            spread,
+            weave,
         )
 
 # All of the hot path is compiled, or none of it (.build/nearhit_build.py).
@@ -66,4 +72,6 @@ __all__ = [
     "pack_keys",
     "pack_sets",
     "split",
+    "spread",
+    "weave",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from array import array
 from types import ModuleType
 from typing import Any
 
@@ -1103,6 +1104,86 @@ def test_keys_hash_as_servers_hash_them(kernel: Any, key: bytes, slot: int) -> N
 @pytest.mark.parametrize("data", [MULTI, b"*2\r\n$4\r\nEVAL\r\n$1\r\ns\r\n", get(b"k")[:-3]])
 def test_other_requests_have_no_slot_here(kernel: Any, data: bytes) -> None:
     assert kernel.RouteMap({b"GET": PLAIN}).hash_slot(data, 0) < 0
+
+
+# --- spread and weave
+
+
+def owners(**nodes: int) -> array[int]:
+    """Which node each key belongs to; nobody has the other slots."""
+    made = array("h", [-1] * 16384)
+    for key, node in nodes.items():
+        made[twin.hash_slot(key.encode())] = node
+    return made
+
+
+def test_a_run_is_parted_by_the_nodes_that_own_its_slots(kernel: Any) -> None:
+    routes, whose = kernel.RouteMap(KINDS), owners(a=7, b=0, c=7)
+    run = [get(b"a"), get(b"b"), encode([b"set", b"a", b"\r\n$*"]), get(b"c"), get(b"b")]
+
+    assert kernel.spread(routes, b"".join(run), whose, 5) == [
+        b"\0\1\0\0\1",
+        *(7, 3, run[0] + run[2] + run[3]),
+        *(0, 2, get(b"b") * 2),
+    ]
+    assert kernel.spread(routes, get(b"b") * 256, whose, 256) == [None, 0, 256, get(b"b") * 256]
+
+
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [
+        (get(b"a") + get(b"x"), 2),  # whose slot nobody has
+        (get(b"a") + MULTI, 2),
+        (get(b"a") + get(b"b")[:-1], 2),
+        (get(b"a") * 2, 3),
+        (get(b"a") * 3, 2),
+        (get(b"a") * 257, 257),
+    ],
+)
+def test_what_is_no_run_of_known_slots_is_not_parted(kernel: Any, data: bytes, count: int) -> None:
+    assert kernel.spread(kernel.RouteMap(KINDS), data, owners(a=0, b=1), count) is None
+
+
+REPLIES = [
+    b"+OK\r\n",
+    b"-MOVED 1 h:1\r\n",
+    b":-12\r\n",
+    b"$-1\r\n",
+    b"$0\r\n\r\n",
+    b"$12\r\n\r\n$1\r\nx\r\n*3\r\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b"*2\r\n*1\r\n$1\r\na\r\n:1\r\n",
+    b"%1\r\n+k\r\n*1\r\n_\r\n",
+    b"|1\r\n+k\r\n+v\r\n+OK\r\n",
+    b"~1\r\n#t\r\n",
+    b"=5\r\ntxt:a\r\n",
+    b"!3\r\nERR\r\n",
+    b",1.5\r\n",
+    b"(12345678901234567890\r\n",
+    b"_\r\n",
+]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(REPLIES)), min_size=1, max_size=256))
+def test_replies_are_woven_as_requests_were_parted(replies: list[tuple[int, bytes]]) -> None:
+    order = bytes(piece for piece, _ in replies)
+    texts = [b"".join(reply for at, reply in replies if at == piece) for piece in range(4)]
+
+    for kernel in filter(None, (compiled, twin)):
+        assert kernel.weave(order, texts) == b"".join(reply for _, reply in replies)
+
+
+@pytest.mark.parametrize("reply", REPLIES)
+def test_replies_that_are_no_such_number_are_not_woven(kernel: Any, reply: bytes) -> None:
+    for order, texts in [
+        (b"\0\1\1", [reply, reply]),
+        (b"\0\1", [reply, reply[:-1]]),
+        (b"\0\1", [reply, reply * 2]),
+        (b"\0\2", [reply, reply]),
+    ]:
+        with pytest.raises(ValueError, match="replies than requests"):
+            kernel.weave(order, texts)
 
 
 def test_replies_that_are_errors_are_counted_where_they_are_whole(kernel: Any) -> None:
