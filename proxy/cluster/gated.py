@@ -36,6 +36,7 @@ class Nodes(Protocol):
     """The cluster, as the router of one LaneKey knows it (cluster.py)."""
 
     patience: float  # seconds that a request may wait until a node can answer it
+    tracked: bool  # whether nodes remember keys that are read after CLIENT CACHING YES
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""

@@ -346,3 +346,16 @@ async def test_an_uncovered_slot_is_waited_for_and_then_given_up() -> None:
     assert tray.got.startswith(b"-CLUSTERDOWN")
     assert bench.refreshed
     await bench.close()
+
+
+async def test_only_a_lane_of_tracked_reads_grants_caching(bench: Bench) -> None:
+    caching = encode([b"CLIENT", b"CACHING", b"YES"])
+    bench.plans[b"CLIENT"] = One(0)
+    bench.tracked = False
+
+    tray = bench.send(caching)
+    await later(0)
+
+    bench.node(0).expect(b"CLIENT", b"CACHING", b"YES")
+    bench.node(0).reply(b"-ERR not in tracking mode\r\n")
+    assert tray.got == b"-ERR not in tracking mode\r\n"
