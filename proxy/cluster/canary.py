@@ -42,6 +42,13 @@ def tags() -> tuple[bytes, ...]:
     return tuple(found[slot] for slot in range(SLOTS))
 
 
+def is_canary(channel: bytes) -> bool:
+    """Whether a shard channel is one of those."""
+    if not (channel.startswith(b"nh{") and channel.endswith(b"}")):
+        return False
+    return tags()[hash_slot(channel)] == channel[3:-1]
+
+
 class Perch:
     """The place of a SSUBSCRIBE. What answers it is a push; only a refusal is a reply."""
 

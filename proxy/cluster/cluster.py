@@ -197,6 +197,7 @@ class NodesOfKey:
         self._resp = 3 if key.use is Use.TRACKED else key.resp
         self.patience = cluster.patience
         self.scripts = cluster.scripts
+        self.tracked = key.use is Use.TRACKED
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         return self._planner.plan(words, self._resp)

@@ -49,6 +49,7 @@ class Nodes(Protocol):
 
     patience: float  # seconds that a request may wait until a node can answer it
     scripts: Scripts  # that clients have loaded
+    tracked: bool  # whether nodes remember keys that are read after CLIENT CACHING YES
 
     def plan(self, words: Sequence[bytes]) -> Plan:
         """What is to be done with a request."""

@@ -5,12 +5,13 @@ Acts of acts.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ..errors import BadInput, ProxyError
 from ..resp.replies import OK, bulk
-from ..resp.requests import integer_of, parse_hello
+from ..resp.requests import integer_of, is_name, parse_hello
+from ..table.table import Command
 from ..upstream.ask import Reply
 from ..upstream.handshake import login
 from ..upstream.lane_key import LaneKey, User
@@ -18,10 +19,19 @@ from ..upstream.lanes import Lanes
 from . import local
 from .connection import Answer, Connection
 from .redirects import NOT_SERVED
-from .transaction import HARMLESS
+from .table import facts
+from .transaction import HARMLESS, malformed
 
-# Hints to the server about one connection, which is none.
-_HINTS: Final = frozenset({b"CAPA", b"NO-EVICT", b"NO-TOUCH", b"SETINFO", b"SETNAME"})
+# Hints to the server about one connection, which is none: subcommands of CLIENT, and the first word
+# that each takes.
+_ON_OFF: Final = frozenset({b"ON", b"OFF"})
+_HINTS: Final[Mapping[bytes, frozenset[bytes] | None]] = {
+    b"CAPA": None,
+    b"NO-EVICT": _ON_OFF,
+    b"NO-TOUCH": _ON_OFF,
+    b"SETINFO": frozenset({b"LIB-NAME", b"LIB-VER"}),
+    b"SETNAME": None,
+}
 
 
 def hello(connection: Connection, words: list[bytes], request: bytes) -> None:
@@ -147,10 +157,21 @@ def client(connection: Connection, words: list[bytes], request: bytes) -> None:
     known = command is None or not command.subcommands or sub in command.subcommands
     if sub in HARMLESS or not known or len(words) < 2:
         connection.ordinary(request)
-    elif sub in _HINTS:
+    elif sub not in _HINTS:
+        refuse(connection, words, request)
+    elif _is_hint(words, connection.commands):
         connection.say(OK)
     else:
-        refuse(connection, words, request)
+        connection.ordinary(request)  # a node refuses it, in its words
+
+
+def _is_hint(words: Sequence[bytes], commands: Mapping[bytes, Command]) -> bool:
+    """Whether a server would take it. Sessions ask with a name that none takes (acts/client.py)."""
+    first = _HINTS[words[1].upper()]
+    found = facts(words, commands)
+    if len(words) < 3 or (found is not None and not found.accepts(len(words))):
+        return False
+    return (first is None or words[2].upper() in first) and is_name(words[-1])
 
 
 def refuse(connection: Connection, words: list[bytes], request: bytes) -> None:
@@ -163,4 +184,7 @@ def refuse(connection: Connection, words: list[bytes], request: bytes) -> None:
 
 
 def no_cluster(connection: Connection, words: list[bytes], request: bytes) -> None:
-    connection.say(local.NO_CLUSTER)
+    if malformed(words, connection.commands) is None:
+        connection.say(local.no_cluster(words[0], connection.valkey))
+    else:
+        connection.ordinary(request)

@@ -11,6 +11,7 @@ from typing import Final
 
 from ..errors import OddReply
 from ..resp.replies import bulk, integer, null
+from .canary import is_canary
 from .local import merged_info
 from .table import Merger
 
@@ -115,6 +116,15 @@ def concat(replies: Sequence[bytes]) -> bytes:
 def union(replies: Sequence[bytes]) -> bytes:
     found = dict.fromkeys(item for reply in replies for item in items(reply))
     return _joined(list(found), replies[0][:1])
+
+
+def channels(replies: Sequence[bytes]) -> bytes:
+    found = [item for reply in replies for item in items(reply) if not _is_canary(item)]
+    return _joined(list(dict.fromkeys(found)), replies[0][:1])
+
+
+def _is_canary(item: bytes) -> bool:
+    return is_canary(item.partition(b"\r\n")[2].removesuffix(b"\r\n"))
 
 
 def sum_pairs(replies: Sequence[bytes]) -> bytes:
@@ -236,8 +246,8 @@ def _joined(found: Sequence[bytes], kind: bytes = b"*") -> bytes:
 
 # What changes nothing is not half done where a part fails.
 _READS: Final = frozenset(
-    {Merger.KEYED, Merger.CONCAT, Merger.UNION, Merger.AND, Merger.RANDOM, Merger.INFO}
-    | {Merger.SUM_PAIRS, Merger.MIN, Merger.ONE}
+    {Merger.KEYED, Merger.CONCAT, Merger.UNION, Merger.CHANNELS, Merger.AND, Merger.RANDOM}
+    | {Merger.INFO, Merger.SUM_PAIRS, Merger.MIN, Merger.ONE}
 )
 _MERGES: Final[dict[Merger, Callable[[Sequence[bytes]], bytes]]] = {
     Merger.ONE: all_ok,
@@ -248,6 +258,7 @@ _MERGES: Final[dict[Merger, Callable[[Sequence[bytes]], bytes]]] = {
     Merger.AND: every,
     Merger.CONCAT: concat,
     Merger.UNION: union,
+    Merger.CHANNELS: channels,
     Merger.SUM_PAIRS: sum_pairs,
     Merger.INFO: info,
 }

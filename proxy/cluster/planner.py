@@ -28,6 +28,7 @@ from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unp
 from .split import by_key, one_slot, split
 from .table import Row, Splitter, Target, facts, refusal, row
 from .topology import Topology
+from .transaction import malformed
 
 # Words that reach a lane though a session answers most of them: what is about a node is any node's.
 _CLUSTERED: Final = frozenset({b"ASKING", b"CLUSTER", b"READONLY", b"READWRITE"})
@@ -122,11 +123,18 @@ class Planner:
 
     def _local(self, words: Sequence[bytes]) -> Plan:
         name = words[0].upper()
-        if name in _CLUSTERED:
+        if name in _CLUSTERED and not self._malformed(words):
             return Said(local.no_cluster(name, self._valkey()))
         if name == b"TIME" and len(words) == 1:
             return Said(local.time(time.time_ns() // 1000))
         return Anywhere()
+
+    def _malformed(self, words: Sequence[bytes]) -> bool:
+        """Whether any node has something against it, in words that do not tell of a cluster."""
+        commands = self._commands()
+        found = commands.get(words[0].upper())
+        unknown = len(words) > 1 and found is not None and facts(words, commands) is None
+        return unknown or malformed(words, commands) is not None
 
     # --- SCAN -------------------------------------------------------------------------------------
 

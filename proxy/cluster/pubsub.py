@@ -19,13 +19,15 @@ import asyncio
 from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
-from ..errors import ProxyError, UpstreamDown
+from ..errors import ProxyError, UpstreamDown, WrongArity
 from ..resp.kernel import hash_slot
 from ..resp.replies import bulk, error, null
 from .connection import Answer, Connection
 from .post import WORDS, Kind, Name, Post
 from .redirects import Kind as Why
 from .redirects import redirect
+from .table import facts
+from .transaction import malformed
 from .watch import Address
 
 # Seconds between two looks while something is not held where it has to be.
@@ -295,10 +297,18 @@ def only_some(connection: Connection, name: bytes) -> bool:
 
 
 def not_now(connection: Connection, words: list[bytes], request: bytes) -> None:
-    connection.say(error(_ELSE.format(words[0].decode("latin-1").lower())))
+    refused = malformed(words, connection.commands)
+    if refused is None:
+        found = facts(words, connection.commands)
+        name = words[0] if found is None else found.name
+        refused = error(_ELSE.format(name.decode("latin-1").lower()))
+    connection.say(refused if isinstance(refused, bytes) else refused.line)
 
 
 def ping(connection: Connection, words: list[bytes], request: bytes) -> None:
     """PING of a subscriber that speaks RESP2."""
+    if len(words) > 2:
+        connection.say(WrongArity("ping").line)
+        return
     text = words[1] if len(words) > 1 else b""
     connection.say(b"*2\r\n$4\r\npong\r\n" + bulk(text))

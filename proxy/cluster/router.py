@@ -81,7 +81,7 @@ class Router(Gated):
         if words is None:  # sessions send whole canonical requests only
             end, words = len(data), [b""]
         request = data[pos:end]
-        if request == CACHING:
+        if request == CACHING and self.nodes.tracked:
             self._caching = True
             self._say(b"+OK\r\n", place, weave)
             return end

@@ -54,6 +54,7 @@ class Merger(Enum):
     AND = auto()  # of arrays, item by item
     CONCAT = auto()
     UNION = auto()  # the same, each item once
+    CHANNELS = auto()  # the same, without those that are the proxy's own
     SUM_PAIRS = auto()  # name and number, name and number
     KEYED = auto()  # in the order in which the keys were asked for
     RANDOM = auto()
@@ -146,7 +147,8 @@ OVERRIDES: Final[Mapping[bytes, Row]] = {
     # The bus carries messages to every node, whose counts are their own.
     **_rows(_ANY, "PUBLISH LOLWUT LASTSAVE"),
     **_rows(Row(Target.ALL_NODES, Merger.SUM), "PUBSUB|NUMPAT"),
-    **_rows(Row(Target.ALL_NODES, Merger.UNION), "PUBSUB|CHANNELS PUBSUB|SHARDCHANNELS"),
+    **_rows(Row(Target.ALL_NODES, Merger.UNION), "PUBSUB|CHANNELS"),
+    **_rows(Row(Target.ALL_NODES, Merger.CHANNELS), "PUBSUB|SHARDCHANNELS"),
     **_rows(Row(Target.ALL_NODES, Merger.SUM_PAIRS), "PUBSUB|NUMSUB PUBSUB|SHARDNUMSUB"),
     # Administration.
     **_rows(_ANY, "ACL|CAT ACL|GENPASS ACL|WHOAMI"),

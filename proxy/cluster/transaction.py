@@ -22,6 +22,7 @@ from ..resp.kernel import Cutter, split
 from ..table.table import Command
 from .plans import Anywhere, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
+from .table import facts
 
 MULTI: Final = b"*1\r\n$5\r\nMULTI\r\n"
 EXEC: Final = b"*1\r\n$4\r\nEXEC\r\n"
@@ -116,14 +117,21 @@ class Transaction:
 
 def refusal(words: Sequence[bytes], commands: Mapping[bytes, Command]) -> bytes | BadInput | None:
     """Why a server would not queue the request, in its words; None: it would."""
+    refused = malformed(words, commands)
+    if refused is None and b"no_multi" in commands[words[0].upper()].flags:
+        return b"-ERR Command not allowed inside a transaction\r\n"
+    return refused
+
+
+def malformed(words: Sequence[bytes], commands: Mapping[bytes, Command]) -> bytes | BadInput | None:
+    """What a server has against the request whatever its connection is in; None: nothing."""
     name = words[0].upper()
     command = commands.get(name)
     if command is None:
         return _unknown(words)
-    if not command.accepts(len(words)):
-        return WrongArity(words[0].decode("latin-1"))
-    if b"no_multi" in command.flags:
-        return b"-ERR Command not allowed inside a transaction\r\n"
+    found = (facts(words, commands) if command.under else None) or command
+    if not found.accepts(len(words)):
+        return WrongArity(found.name.decode("latin-1"))
     return None
 
 

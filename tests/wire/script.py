@@ -22,9 +22,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from .frames import payload
-from .link import Control, Link, command
+from .link import Link, command
 
 FOLDER = Path(__file__).parent / "scripts"
 
@@ -129,10 +130,16 @@ def all_scripts(pattern: str = "*.txt") -> list[Script]:
     return [script for path in sorted(FOLDER.glob(pattern)) for script in scripts_in(path)]
 
 
+class Behind(Protocol):
+    """Who looks at the server from behind (link.Control)."""
+
+    def wait_blocked(self, count: int) -> None: ...
+
+
 class Player:
     """Plays scripts through one port; ``control`` looks at the server behind it."""
 
-    def __init__(self, port: int, control: Control, resp: int) -> None:
+    def __init__(self, port: int, control: Behind, resp: int) -> None:
         self.port = port
         self.control = control
         self.resp = resp

@@ -42,6 +42,7 @@ class Bench:
     def __init__(self, *, held_max: int = 1 << 20, patience: float = 30.0) -> None:
         self.patience = patience
         self.scripts = Scripts()
+        self.tracked = True
         self.refreshed: list[str] = []
         self.freshened = self.room = 0
         self.left: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from .nodes import A, World, clustered
@@ -90,3 +91,39 @@ def test_nothing_of_a_client_acts_on_what_others_share(request_: str, told: byte
         assert [node.seen for node in world.nodes] == [[], [], []]
 
     run()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"CLIENT SETNAME", b"CLIENT NO-TOUCH maybe", b"CLIENT SETINFO BOGUS x", b"CLIENT CAPA"],
+)
+def test_a_hint_that_no_server_takes_is_refused_by_one(request_: bytes) -> None:
+    @clustered
+    async def run(world: World) -> None:
+        line = await world.connect()
+        for node in world.nodes:
+            node.say(b"CLIENT", b"-ERR no\r\n")
+        assert await line.ask(request_) == b"-ERR no\r\n"
+
+    run()
+
+
+@clustered
+async def test_a_name_that_none_takes_is_refused_by_a_node(world: World) -> None:
+    line = await world.connect()
+    for node in world.nodes:
+        node.say(b"CLIENT SETNAME", b"-ERR Client names cannot contain spaces\r\n")
+
+    line.connection.write(encode([b"CLIENT", b"SETNAME", b" "]))
+
+    assert await line.heard() == b"-ERR Client names cannot contain spaces\r\n"
+
+
+@clustered
+async def test_cluster_commands_are_those_of_a_server_that_is_none(world: World) -> None:
+    line = await world.connect()
+    for node in world.nodes:
+        node.say(b"ASKING x", b"-ERR wrong number\r\n")
+
+    assert await line.ask("ASKING") == b"-ERR This instance has cluster support disabled\r\n"
+    assert await line.ask("ASKING x") == b"-ERR wrong number\r\n"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nearhit.proxy.cluster.canary import tags
 from nearhit.proxy.cluster.merge import DEPTH_MAX, items, merge
 from nearhit.proxy.cluster.table import Merger
 from nearhit.proxy.errors import OddReply
-from nearhit.proxy.resp.replies import parsed, reply
+from nearhit.proxy.resp.replies import bulk, parsed, reply
 
 OK = b"+OK\r\n"
 DOWN = b"-CLUSTERDOWN Hash slot not served\r\n"
 NOTBUSY = b"-NOTBUSY No scripts in execution right now.\r\n"
+CANARY = bulk(b"nh{%b}" % tags()[7])
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,11 @@ NOTBUSY = b"-NOTBUSY No scripts in execution right now.\r\n"
         (Merger.CONCAT, [b"~1\r\n:1\r\n", b"~1\r\n:2\r\n"], b"~2\r\n:1\r\n:2\r\n"),
         (Merger.CONCAT, [b"*-1\r\n", b"*1\r\n_\r\n"], b"*1\r\n_\r\n"),
         (Merger.UNION, [b"*1\r\n+a\r\n", b"*2\r\n+a\r\n+b\r\n"], b"*2\r\n+a\r\n+b\r\n"),
+        (
+            Merger.CHANNELS,
+            [b"*2\r\n$1\r\na\r\n" + CANARY, b"*2\r\n" + CANARY + b"$3\r\nnh{\r\n"],
+            b"*2\r\n$1\r\na\r\n$3\r\nnh{\r\n",
+        ),
         (Merger.SUM_PAIRS, [b"*2\r\n+a\r\n:1\r\n"] * 2, b"*2\r\n+a\r\n:2\r\n"),
         (Merger.SUM_PAIRS, [b"%1\r\n+a\r\n:1\r\n"] * 2, b"%1\r\n+a\r\n:2\r\n"),
         (

@@ -117,6 +117,8 @@ def test_readonly_is_granted_by_valkeys_alone() -> None:
 def test_what_is_of_one_node_is_refused_by_name(planner: Planner) -> None:
     assert b"SWAPDB" in said(planner, b"SWAPDB", b"0", b"1")
     assert b"cluster support disabled" in said(planner, b"CLUSTER", b"INFO")
+    assert planner.plan([b"CLUSTER", b"BOGUS"]) == Anywhere()  # whose words say so
+    assert planner.plan([b"CLUSTER"]) == Anywhere()
 
 
 def test_time_is_told_by_the_proxy(planner: Planner) -> None:

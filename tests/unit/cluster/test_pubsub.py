@@ -73,6 +73,10 @@ async def test_a_subscriber_may_not_ask_everything(world: World) -> None:
     line = await subscribed(world, "SUBSCRIBE c")
 
     assert (await line.ask(b"GET " + A)).startswith(b"-ERR Can't execute 'get': only (P|S)SUB")
+    assert (await line.ask("CLIENT ID")).startswith(b"-ERR Can't execute 'client|id': only")
+    assert (await line.ask("NOSUCH")).startswith(b"-ERR unknown command 'NOSUCH'")
+    assert await line.ask("GET") == b"-ERR wrong number of arguments for 'get' command\r\n"
+    assert await line.ask("PING a b") == b"-ERR wrong number of arguments for 'ping' command\r\n"
     assert await line.ask("PING") == array(b"pong", b"")
 
 

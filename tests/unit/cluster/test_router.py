@@ -511,3 +511,16 @@ async def test_a_script_that_cannot_be_loaded_is_the_clients_to_send(bench: Benc
     bench.node(0).reply(NOSCRIPT)
 
     assert forbidden.got == NOSCRIPT
+
+
+async def test_only_a_lane_of_tracked_reads_grants_caching(bench: Bench) -> None:
+    caching = encode([b"CLIENT", b"CACHING", b"YES"])
+    bench.plans[b"CLIENT"] = One(0)
+    bench.tracked = False
+
+    tray = bench.send(caching)
+    await later(0)
+
+    bench.node(0).expect(b"CLIENT", b"CACHING", b"YES")
+    bench.node(0).reply(b"-ERR not in tracking mode\r\n")
+    assert tray.got == b"-ERR not in tracking mode\r\n"

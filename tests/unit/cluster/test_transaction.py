@@ -47,6 +47,7 @@ def test_what_is_watched_says_which_slot() -> None:
     [
         ((b"NO\r\nSUCH", b"x"), b"-ERR unknown command 'NO  SUCH', with args beginning with: 'x' "),
         ((b"SET", b"k"), b"-ERR wrong number of arguments for 'set' command"),
+        ((b"COMMAND", b"COUNT", b"x"), b"-ERR wrong number of arguments for 'command|count'"),
         ((b"SELECT", b"1"), b"-ERR 'SELECT' is not possible inside MULTI in cluster mode"),
         ((b"CLIENT", b"REPLY", b"OFF"), b"-ERR 'CLIENT REPLY' is not possible inside MULTI"),
         ((b"SUBSCRIBE", b"c"), b"-ERR 'SUBSCRIBE' is not possible inside MULTI"),
