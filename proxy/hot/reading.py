@@ -221,6 +221,7 @@ class Reader(Sender):
         told = routes.told
         assert told is not None
         if missing:
+            space.vain += keys - missing
             slot = new_many_slot(self, space, routes, self.flat)
             self._ask_slot(ask_many(slot, space, routes, now), slot)
         else:
@@ -266,7 +267,7 @@ class Reader(Sender):
                     entry, ticket = None, space.admit(key)
             if entry is None and ticket is None:
                 if worth is not None:
-                    worth._note(mix(key))
+                    worth._note(mix(key), 1)
                 keys.append(key)
                 pieces.append(_GET)
                 pieces.append(routes.part(data, pos + head_size, at))

@@ -31,6 +31,7 @@ cdef class Space:
     cdef public dict requests
     cdef public Py_ssize_t idle_ticks
     cdef Py_ssize_t _read
+    cdef public Py_ssize_t vain
     @cython.locals(entry=Entry, cache=NearCache, mixed=Py_hash_t)
     cpdef Entry get(self, bytes key, double now)
     @cython.locals(others=Space)
@@ -44,7 +45,7 @@ cdef class Space:
     cdef _drop_request(self, bytes request)
     @cython.locals(requests=dict, names=set, request=bytes)
     cdef bint _forget_requests(self, bytes key) except -1
-    @cython.locals(worth=Worth, cache=NearCache, room=Py_ssize_t)
+    @cython.locals(worth=Worth, cache=NearCache, room=Py_ssize_t, hits=Py_ssize_t)
     cdef bint _pays(self) except -1
     @cython.locals(count=int, sketch=Sketch)
     cpdef Ticket admit(self, bytes key)

@@ -64,6 +64,7 @@ class Space:
         self.entries = Index(salt)
         self.tickets: dict[bytes, Ticket] = {}
         self.hits = 0
+        self.vain = 0  # of these, those that did not save the server the request
         self.misses = 0
         self.tried = 0  # fills, kept or not
         self.worth = Worth()
@@ -140,12 +141,13 @@ class Space:
     def _pays(self) -> bool:
         """Whether reads are to look here: where they seldom repeat it costs more than it saves."""
         worth = self.worth
-        if worth.pays and self.hits + self.misses >= worth.next_look:
+        hits = self.hits - self.vain
+        if worth.pays and hits + self.misses >= worth.next_look:
             cache = self.cache
             room = cache.budget // _ENTRY
             if cache.entries > _KNOWN:
                 room = cache.budget // (cache.used // cache.entries)
-            worth.look(self.hits, self.misses, self.tried, cache.entries, room)
+            worth.look(hits, self.misses, self.tried, cache.entries, room)
             if not worth.pays:
                 cache.turned[worth.why] += 1
         return worth.pays

@@ -3,7 +3,7 @@
 
 cimport cython
 
-cdef int _HIT, _MISS, _FILL, _SAMPLE
+cdef int _HIT, _MISS, _FILL, _SAMPLE, _LATELY
 cdef Py_ssize_t _START, _LOOK
 
 
@@ -14,8 +14,9 @@ cdef class Shadow:
     cdef public int keys_each
     cdef public long long earned
     cdef public Py_ssize_t filled
+    cdef public double ratio
     @cython.locals(at=cython.ulonglong, mark=cython.uint, held=cython.uint)
-    cdef void read(self, unsigned long long mixed) noexcept
+    cdef void read(self, unsigned long long mixed, Py_ssize_t keys_read) noexcept
     @cython.locals(at=cython.ulonglong, mark=cython.uint)
     cdef void forget(self, unsigned long long mixed) noexcept
 
@@ -35,8 +36,8 @@ cdef class Worth:
     @cython.locals(missed=cython.longlong, filled=cython.longlong, full=cython.longlong)
     cpdef look(self, Py_ssize_t hits, Py_ssize_t misses, Py_ssize_t fills, Py_ssize_t entries, Py_ssize_t room)
     cdef _bypass(self, Py_ssize_t room)
-    cdef _note(self, unsigned long long mixed)
+    cdef _note(self, unsigned long long mixed, Py_ssize_t keys)
     @cython.locals(price=cython.longlong)
-    cdef _ask(self, Shadow shadow, unsigned long long mixed)
+    cdef _ask(self, Shadow shadow, unsigned long long mixed, Py_ssize_t keys)
     @cython.locals(shadow=Shadow)
     cpdef wrote(self, unsigned long long mixed)

@@ -327,7 +327,7 @@ cdef class RouteMap:
             if i == 0:
                 many = p[at] == c'M' or p[at] == c'm'  # MGET is the one READ that begins so
             elif many or i == 1:
-                worth._note(_mix(p + at, size))
+                worth._note(_mix(p + at, size), args - 1 if many else 1)
             else:
                 break
             at += size + 2

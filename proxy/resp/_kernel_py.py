@@ -192,8 +192,9 @@ class RouteMap:
             if behind == pos:
                 break
             if self.worth is not None and self.route in (READ, FAR_ANY):
-                for key in _keys_read(data, pos):
-                    self.worth.note(mix(key))
+                keys = _keys_read(data, pos)
+                for key in keys:
+                    self.worth.note(mix(key), len(keys))
             marks.append(self.route == READ)
             self.tells |= self.route in (TELL, FAR_ANY)
             self.last, pos = pos, behind

@@ -150,6 +150,43 @@ async def test_an_mget_of_what_is_over_fills_again(world: World, client: Client)
     assert await near(world, client, b"a") == bulk(b"new")
 
 
+async def test_what_is_there_of_an_mget_saves_nothing_where_the_rest_is_asked_for(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"a", bulk(b"A"))
+    space = client.session.near.space
+    assert space is not None
+    hits = space.hits
+
+    client.send(b"MGET", b"a", b"a")
+    assert (space.hits - hits, space.vain) == (2, 0)
+    client.send(b"MGET", b"a", b"x", b"a")
+    assert (space.hits - hits, space.vain) == (4, 2)
+
+
+async def test_mgets_that_are_never_whole_spend_the_credit(world: World, client: Client) -> None:
+    await cached(world, client, b"a", bulk(b"A"))
+    well_known(client, b"MGET")
+    space = client.session.near.space
+    assert space is not None
+    space.worth.credit = 40
+    wire = tracked(world)
+
+    for number in range(50):
+        space.worth.next_look = 0
+        client.send(b"MGET", b"a", b"a", b"a", b"x%d" % number)
+        await world.settle()
+        if not space.worth.pays:
+            break
+        wire.take()
+        wire.reply(b"*1\r\n" + NIL)
+        await world.settle()
+        client.took()
+
+    assert space.worth.why == "misses"
+    plain(world).expect(b"MGET", b"a", b"a", b"a", b"x%d" % number)
+
+
 async def test_an_mget_behind_a_write_is_answered_by_the_server(
     world: World, client: Client
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import nearhit.proxy.near.worth
@@ -27,12 +27,12 @@ def bypass(worth: Any, misses: int = START + 1) -> None:
     assert not worth.pays
 
 
-def read_until_it_pays(worth: Any, keys: Any, most: int) -> int:
-    """How many reads of these keys it takes."""
+def read_until_it_pays(worth: Any, keys: Any, most: int, at_once: int = 1) -> int:
+    """How many reads of these keys it takes, where a request reads so many."""
     for reads in range(most):
         if worth.pays:
             return reads
-        worth.note(mix(b"key:%d" % next(keys)))
+        worth.note(mix(b"key:%d" % next(keys)), at_once)
     return most
 
 
@@ -40,6 +40,12 @@ def evenly(count: int, seed: int = 1) -> Any:
     rng = random.Random(seed)
     while True:
         yield rng.randrange(count)
+
+
+def three_of_five_again() -> Any:
+    """The same three keys, and two others each time."""
+    for number in count(4, 2):
+        yield from (1, 2, 3, number, number + 1)
 
 
 def test_reads_that_are_saved_pay_for_misses_and_fills(worth: Any) -> None:
@@ -98,6 +104,26 @@ def test_a_scan_never_pays(worth: Any) -> None:
     bypass(worth)
 
     assert read_until_it_pays(worth, iter(range(300_000)), 200_000) == 200_000
+
+
+@pytest.mark.parametrize(("at_once", "pays"), [(1, True), (5, False)])
+def test_keys_read_at_once_earn_as_often_as_all_of_them_would_be_there(
+    worth: Any, at_once: int, pays: bool
+) -> None:
+    bypass(worth)
+
+    reads = read_until_it_pays(worth, three_of_five_again(), 20_000, at_once)
+
+    assert (reads < 20_000) is pays
+
+
+@pytest.mark.parametrize(("count", "most"), [(10, 20_000), (1000, 40_000)])
+def test_a_hot_set_that_is_read_many_at_once_pays_again_soon(
+    worth: Any, count: int, most: int
+) -> None:
+    bypass(worth)
+
+    assert read_until_it_pays(worth, evenly(count), most, 10) < most
 
 
 def test_who_turned_out_not_to_pay_must_earn_twice_as_much_each_time(worth: Any) -> None:

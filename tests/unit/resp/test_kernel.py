@@ -831,6 +831,24 @@ def test_a_walk_tells_of_the_keys_that_are_read(kernel: Any) -> None:
     assert worth.reads == 900
 
 
+@pytest.mark.parametrize("at_once", [1, 5])
+def test_a_walk_tells_how_many_keys_a_request_reads(kernel: Any, at_once: int) -> None:
+    """Three of five keys are always the same: GETs of them would be saved, MGETs of all never."""
+    names = kernel.RouteMap({b"GET": 25, b"MGET": 25})
+    names.worth = worth = Worth()
+    worth.look(0, START + 1, 0, 0, 0)
+
+    for number in range(4000):
+        keys = [b"a", b"b", b"c", b"cold:%d" % number, b"colder:%d" % number]
+        if at_once == 5:
+            data = b"*6\r\n$4\r\nMGET\r\n" + b"".join(map(bulk, keys))
+        else:
+            data = b"".join(map(get, keys))
+        names.scan(data, 0, 256)
+
+    assert worth.pays is (at_once == 1)
+
+
 def test_a_walk_tells_of_keys_when_their_request_is_whole(kernel: Any) -> None:
     names = kernel.RouteMap({b"MGET": 25})
     names.worth = worth = Worth()
