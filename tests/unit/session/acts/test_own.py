@@ -417,7 +417,6 @@ async def test_all_others_wait_for_what_is_being_sent(
 ) -> None:
     client.send(b"SEND", b"x")
     client.send(*words)
-    client.send(b"SEND", b"x")
     await own.world.settle()
 
     assert own.gate.started == 1
