@@ -79,8 +79,8 @@ class CommandSpec:
     # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and
     # gives that back, when the client's end is seen before its answer.
     grants: Callable[[object], bool] = _no
-    # How many bytes a request sends, where all of them go out on one lane as it starts. Such requests
-    # of a client may follow each other unanswered: the server does them in order. 0: it may not.
+    # The bytes that a request sends, where all of them go out on one lane as it starts: such
+    # requests of a client may follow each other unanswered, for the server does them in order.
     sends: Callable[[object], int] = _none
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
