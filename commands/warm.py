@@ -119,6 +119,13 @@ def _values(words: Sequence[bytes], given: _Given) -> Values:
     return Values(words[::2], words[1::2], given.ttl_ms, given.refresh)
 
 
+def sends(request: object) -> int:
+    """The bytes of values that all go out as the request starts; 0: not all of them do."""
+    if not isinstance(request, Values) or len(request.keys) > BATCH * UNDER_WAY:
+        return 0
+    return sum(map(len, request.keys)) + sum(map(len, request.values)) + len(request.keys)
+
+
 def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
     try:
         return parse(words).keys
@@ -328,6 +335,7 @@ SPEC = CommandSpec(
     complexity="O(N) for N keys, besides what the loaders take.",
     parse=parse,
     run=run,
+    sends=sends,
     flags=("write", "denyoom", "movablekeys"),
     key_names=key_names,
     arguments=(

@@ -53,6 +53,11 @@ def _no(request: object) -> bool:
     return False
 
 
+def _none(request: object) -> int:
+    """Most commands let nothing follow before they are answered."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
     """The facts of one command, for the table, for COMMAND and for whoever starts it.
@@ -74,6 +79,9 @@ class CommandSpec:
     # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and
     # gives that back, when the client's end is seen before its answer.
     grants: Callable[[object], bool] = _no
+    # The bytes that a request sends, where all of them go out on one lane as it starts: such
+    # requests of a client may follow each other unanswered, for the server does them in order.
+    sends: Callable[[object], int] = _none
     flags: tuple[str, ...] = ()
     keys: tuple[int, int, int] = (0, 0, 0)
     key_names: Callable[[Sequence[bytes]], Sequence[bytes]] | None = None

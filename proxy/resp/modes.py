@@ -18,5 +18,5 @@ class Mode(IntEnum):
     SUBSCRIBED = 4  # with RESP2, where the server refuses all but a few
     SCRIPTING = 5  # on the lane for scripts, where more of them may follow
     TRACKED = 6  # reads are outstanding on the tracked lane: only reads may follow them
-    OWN = 7  # commands of the proxy's own are outstanding: only GETORSET may follow them
+    OWN = 7  # commands of the proxy's own are outstanding: only their like may follow
     INSIDE = 8  # no session's: what a transaction that came whole may hold, from MULTI to EXEC

@@ -89,8 +89,8 @@ class Moored(Protocol):
 
 class Berth:
     __slots__ = (
-        "_running", "_session", "blocking", "holds", "lane_key", "refusal", "reports", "tunnel",
-        "weight",
+        "_running", "_session", "blocking", "holds", "lane_key", "refusal", "reports", "sending",
+        "tunnel", "weight",
     )  # fmt: skip
 
     def __init__(self, session: Moored, lane_key: LaneKey) -> None:
@@ -100,6 +100,7 @@ class Berth:
         self.weight = Weight(self, session)
         self.holds = 0
         self.blocking = 0  # blocking commands outstanding
+        self.sending = 0  # bytes of the proxy's own commands outstanding that their like may follow
         self.tunnel: Tunnel | None = None
         self._running: set[asyncio.Task[None]] = set()  # what ends with the client
         self.refusal: ProxyError | None = None  # why no lane could be borrowed

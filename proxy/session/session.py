@@ -173,7 +173,9 @@ class Session(SessionCore):
         behind = shortcut(self, data, pos) if shortcut is not None else 0
         if behind:
             return behind
-        if self.mode in (Mode.TRACKED, Mode.OWN):
+        # Of what is being sent its like may follow: that is acts/own.py's to say.
+        follows = self.berth.sending and route == Route.CUSTOM
+        if self.mode in (Mode.TRACKED, Mode.OWN) and not follows:
             self.stall(STALL_DRAIN)
             return -1
         locked = self.mode == Mode.LOCKED

@@ -92,7 +92,7 @@ def _scripting(name: bytes, route: Route) -> Route:
 
 
 def _own(name: bytes, route: Route) -> Route:
-    return route if route is Route.GETORSET else Route.ODD
+    return route if route in (Route.GETORSET, Route.CUSTOM) else Route.ODD
 
 
 def _queueing(name: bytes, route: Route) -> Route:

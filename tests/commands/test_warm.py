@@ -122,6 +122,27 @@ def test_getorset_behind_it_in_a_pipeline_sees_what_it_wrote(client: redis.Redis
     assert replies[1::2] == [b"old", b"new"]
 
 
+def test_those_of_one_pipeline_keep_their_order_and_reads_stand_between(
+    client: redis.Redis, direct: redis.Redis
+) -> None:
+    with client.pipeline(transaction=False) as pipeline:
+        pipeline.set("k", "old")
+        pipeline.get("k")
+        for number in range(200):
+            pipeline.execute_command("WARM", "REFRESH", "VALUES", "k", number, f"k{number}", "1")
+        pipeline.get("k")
+        pipeline.execute_command("WARM", "VALUES", "k", "not", "z", "1")
+        pipeline.get("z")
+        replies: list[Any] = pipeline.execute()
+
+    assert replies[1] == b"old"
+    assert all(counts(reply) == [2, 2, 0, 0, 0] for reply in replies[2:202])
+    assert replies[202] == b"199"
+    assert counts(replies[203]) == [2, 1, 1, 0, 0]
+    assert replies[204] == b"1"
+    assert direct.get("k") == b"199"
+
+
 def test_an_unknown_loader_fails_the_whole(client: redis.Redis) -> None:
     with pytest.raises(redis.ResponseError, match="no loader is called 'x'"):
         client.execute_command("WARM", "LOADER", "x", "KEYS", "a", "b")

@@ -2,8 +2,9 @@
 queue, answer. The places themselves are hot/own.py's.
 
 Such a command starts when nothing is outstanding, and holds back what follows until it is answered:
-it runs on other lanes, where it could be overtaken. Only one kind may follow its like unanswered:
-GETORSET key, which changes nothing that the others see."""
+it runs on other lanes, where it could be overtaken. Two kinds may follow their like unanswered:
+GETORSET key, which changes nothing that the others see, and what is sent whole as it starts
+(CommandSpec.sends), which the server does in the order in which it was asked."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 
 OWN: Final = int(Mode.OWN)
+SENDING_MOST: Final = 1 << 20  # bytes of one client that follow each other unanswered
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 
 
@@ -126,7 +128,9 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
             )
         )
         return True
-    if not berth.idle():
+    # Behind what is being sent a request is read to learn whether it may follow, else when all is
+    # answered.
+    if not berth.sending and not berth.idle():
         return False
     scopes = session.context.scopes
     try:
@@ -134,6 +138,9 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     except ProxyError as refused:
         session.say(refused.line)
         return True
+    size = spec.sends(request)
+    if berth.sending and not 0 < size <= SENDING_MOST - berth.sending and not berth.idle():
+        return False
     if spec.name == b"GETORSET" and len(args) == 2:  # inline, say: it may be near all the same
         _read(session, args[1], spec)
         return True
@@ -145,8 +152,18 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     if why:
         berth.hold(why)
         work = _held(session, work, why)
+    if size:
+        berth.sending += size
+        work = _sent(session, work, size)
     berth.run(_answer(session, place, spec.name.decode(), work), spec.finishes)
     return True
+
+
+async def _sent(session: Conducted, work: Awaitable[Value], size: int) -> Value:
+    try:
+        return await work
+    finally:
+        session.berth.sending -= size
 
 
 async def _held(session: Conducted, work: Awaitable[Value], why: int) -> Value:

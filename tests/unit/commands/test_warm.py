@@ -102,6 +102,21 @@ def test_command_getkeys_learns_the_keys(words: bytes, keys: list[bytes]) -> Non
     assert list(warm.key_names(words.split())) == keys
 
 
+@pytest.mark.parametrize(
+    ("request_", "size"),
+    [
+        (Values([b"a"], [b"123"]), 5),
+        (Values([b"a"] * 1000, [b""] * 1000), 2000),
+        (Values([b"a"] * 1001, [b""] * 1001), 0),
+        (Loads([b"a"]), 0),
+    ],
+)
+def test_values_that_go_out_as_it_starts_may_be_followed(
+    request_: Loads | Values, size: int
+) -> None:
+    assert warm.sends(request_) == size
+
+
 # --- Through loaders --------------------------------------------------------------------------
 
 

@@ -44,7 +44,7 @@ def test_modes_are_counted_from_zero_and_each_has_its_transform() -> None:
         (Mode.TRACKED, b"MGET", Route.READ),
         (Mode.TRACKED, b"STRLEN", Route.ODD),
         (Mode.OWN, b"GETORSET", Route.GETORSET),
-        (Mode.OWN, b"LOCK", Route.ODD),
+        (Mode.OWN, b"LOCK", Route.CUSTOM),
         (Mode.OWN, b"GET", Route.ODD),
         (Mode.INSIDE, b"GET", Route.PLAIN),
         (Mode.INSIDE, b"SET", Route.PLAIN),

@@ -114,6 +114,7 @@ class Own:
             spec(b"GRANT", self.gate.run, grants=lambda request: True),
             spec(b"FAIL", fails),
             spec(b"DEFECT", is_wrong),
+            spec(b"SEND", self.gate.run, sends=lambda request: 400_000),
         ]
         world.context.table = snapshot(
             Ours(
@@ -391,6 +392,40 @@ async def test_a_command_starts_when_nothing_is_outstanding(own: Own, client: Cl
     await own.world.settle()
 
     assert own.gate.started == 1
+
+
+async def test_what_is_sent_as_it_starts_may_be_followed_by_its_like_within_a_bound(
+    own: Own, client: Client
+) -> None:
+    for _ in range(3):
+        client.send(b"SEND", b"x")
+    await own.world.settle()
+    assert own.gate.started == 2  # a third would be more than may be outstanding
+
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert own.gate.started == 3
+    assert client.took() == b"$7\r\nthrough\r\n" * 3
+
+
+@pytest.mark.parametrize(
+    "words", [(b"PASS", b"x"), (b"GETORSET", b"x"), (b"GET", b"x"), (b"HGET", b"h", b"f")]
+)
+async def test_all_others_wait_for_what_is_being_sent(
+    own: Own, client: Client, words: tuple[bytes, ...]
+) -> None:
+    client.send(b"SEND", b"x")
+    client.send(*words)
+    await own.world.settle()
+
+    assert own.gate.started == 1
+    assert not any(wire.written for wire in own.world.dial.wires)
+
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert client.took().startswith(b"$7\r\nthrough\r\n")
 
 
 async def test_its_error_is_the_answer(own: Own, client: Client) -> None:
