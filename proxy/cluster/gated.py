@@ -19,7 +19,7 @@ from typing import Final, Protocol, cast
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import Slot
 from ..hot.lane import LaneCore, LaneState
-from ..hot.parts import Part
+from ..hot.parts import Part, Weave
 from ..hot.router import RouterCore
 from ..resp.kernel import RouteMap
 from ..table.table import Command
@@ -86,8 +86,12 @@ class Nodes(Protocol):
 class Gated(RouterCore):
     """``held_max``: bytes in gates beyond which who sends one thing more there waits."""
 
-    def __init__(self, routes: RouteMap, owners: array[int], front: Front, held_max: int) -> None:
+    def __init__(
+        self, nodes: Nodes, routes: RouteMap, owners: array[int], front: Front, held_max: int
+    ) -> None:
         super().__init__(routes, owners, front.canaries.sent)
+        self.nodes = nodes
+        self._whose = owners
         self._front = front
         self._loop = asyncio.get_running_loop()
         self._held = 0  # bytes in gates
@@ -172,10 +176,10 @@ class Gated(RouterCore):
 
     # --- Scripts that a node does not know --------------------------------------------------------
 
-    def _load_script(self, part: Part, scripts: Scripts) -> bool:
+    def _load_script(self, part: Part) -> bool:
         """A node has said NOSCRIPT: load the script there, and ask again behind that, before what
         comes for the slot from now on; False: it is not known here either, or does not help."""
-        load = scripts.load_for(part.data) if part.count == 1 else None
+        load = self.nodes.scripts.load_for(part.data) if part.count == 1 else None
         lane = cast(Lane, part.lane)
         if load is None or part.hops >= LOADS_MAX or lane.state is not LaneState.READY:
             return False
@@ -212,6 +216,14 @@ class Gated(RouterCore):
                 del self.held_up[client]
 
     # What router.py does.
+
+    def _child(self, request: bytes, place: Slot, weave: Weave) -> Part:
+        """A request as the next part of its place."""
+        raise NotImplementedError
+
+    def gathered(self, whole: Part, reply: bytes) -> None:
+        """All pieces of a request are answered."""
+        raise NotImplementedError
 
     def _send(self, part: Part, lane: LaneCore) -> None:
         """Send it there."""

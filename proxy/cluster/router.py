@@ -22,13 +22,13 @@ from ..errors import ProxyError, UpstreamDown, UpstreamRefused
 from ..hot.answers import RunSlot, Slot
 from ..hot.fills import CACHING, NOT_TRACKED, FillSlot
 from ..hot.lane import LaneCore, LaneState
-from ..hot.many import ManySlot
 from ..hot.parts import Part, Weave
-from ..hot.router import NOT_KEPT, REFUSED
-from ..resp.kernel import Cutter, RouteMap, hash_slot, split
+from ..hot.router import REFUSED
+from ..resp.kernel import RouteMap, hash_slot, split
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
-from .gated import Front, Gated, Nodes
+from .filling import FillsMany
+from .gated import Front, Nodes
 from .gates import LATER_S, pause_of
 from .pieces import Gathering, client_of, cut, end_of, give, probe_of, requests_of, singles
 from .plans import Anywhere, At, Everywhere, Merge, One, Said, Spread, Unplaced
@@ -50,7 +50,7 @@ TRYAGAIN: Final = b"-TRYAGAIN the slot moves between nodes\r\n"
 _NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
 
 
-class Router(Gated):
+class Router(FillsMany):
     """The requests of one LaneKey. ``lanes`` are cluster.py's to set, in the order of the map."""
 
     def __init__(
@@ -61,9 +61,7 @@ class Router(Gated):
         front: Front,
         held_max: int = 1 << 24,
     ) -> None:
-        super().__init__(routes, owners, front, held_max)
-        self.nodes = nodes
-        self._whose = owners
+        super().__init__(nodes, routes, owners, front, held_max)
         self._turn = random.randrange(SLOTS)  # who answers what anybody can
         self._caching = False  # what is asked next is to be remembered by its node
 
@@ -220,15 +218,6 @@ class Router(Gated):
         turn = hash_slot(words[1]) if words is not None and len(words) > 1 else self._turn
         self._send(part, lanes[turn % len(lanes)])
 
-    def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
-        cutter, pos = Cutter(True), 0
-        while place.want > 1:
-            pos = cutter.cut(data, pos, 2)
-            place.want -= 2
-            self.owing -= 2
-            place.feed(NOT_KEPT)
-        return data[pos:]
-
     def choke(self, lane: LaneCore) -> None:
         self.choked = True
         waiting: list[Any] = cast(Lane, lane).waiting_for_room
@@ -249,7 +238,7 @@ class Router(Gated):
         if isinstance(part, Block):
             part.looked_at(cuttings, self._later)
             return
-        if cuttings[0].startswith(b"-NOSCRIPT") and self._load_script(part, self.nodes.scripts):
+        if cuttings[0].startswith(b"-NOSCRIPT") and self._load_script(part):
             return
         replies = [(reply, redirect(reply)) for reply in cuttings]
         if part.count == 1 and replies[0][1] is not None:

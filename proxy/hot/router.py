@@ -61,7 +61,8 @@ class RouterCore(Router):
             self._fill_slot(data, place)
             return
         if type(place) is ManySlot and place.want > 1:
-            data = self.refuse_fills(data, place)
+            self.fill_many(data, place)
+            return
         if self.held_up and self.hold_up(data, place):
             return
         routes, lanes, gates = self.routes, self.lanes, self.gates
@@ -217,9 +218,9 @@ class RouterCore(Router):
         the offset behind it. ``found`` is its hash slot, -1 where it was not looked for."""
         raise NotImplementedError
 
-    def refuse_fills(self, data: bytes, place: ManySlot) -> bytes:
-        """An MGET with questions of how long its values may be kept: its keys are in many slots,
-        and nothing of it is kept. The MGET alone."""
+    def fill_many(self, data: bytes, place: ManySlot) -> None:
+        """Send an MGET with questions of how long its values may be kept: its keys are in many
+        slots, and each goes with its question."""
         raise NotImplementedError
 
     def hold_up(self, data: bytes, place: Slot) -> bool:

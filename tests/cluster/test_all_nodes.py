@@ -53,6 +53,42 @@ def test_a_pattern_removes_the_keys_of_all_nodes(cluster: Cluster, client: Link)
     ]
 
 
+def told(link: Link, name: bytes) -> int:
+    """A number of INFO's."""
+    info = link.ask("INFO", "nearhit")
+    return int(info.partition(b"\n" + name + b":")[2].split(b"\r\n")[0])
+
+
+def test_an_mget_over_all_nodes_fills_the_near_cache_and_is_told_of_changes(
+    cluster: Cluster, client: Link
+) -> None:
+    keys = [*KEYS[:20], *(key_in(100, b"%d" % number) for number in range(5))]
+    absent = keys[-1]
+    ask_all(client, *(command("SET", key, "old") for key in keys[:-1]))
+    old = b"*%d\r\n" % len(keys) + b"$3\r\nold\r\n" * (len(keys) - 1) + b"$-1\r\n"
+
+    def stand() -> bool:
+        for _ in range(6):  # the first after INFO are not kept: they might be older than it
+            assert client.ask("MGET", *keys) == old
+        return told(client, b"near_entries") >= len(keys)
+
+    wait_for(stand, 5, "all of it stands near, without a GET")
+
+    for key in (keys[0], absent):
+        cluster.owner(slot_of(key)).ask("SET", key, "new")
+
+    new = b"$3\r\nnew\r\n"
+    wait_for(lambda: client.ask("MGET", keys[0], absent) == b"*2\r\n" + new * 2, 2, "told")
+    target = cluster.nodes[1]
+    cluster.move_whole(100, target)
+    target.ask("SET", absent, "newer")
+    wait_for(
+        lambda: client.ask("MGET", keys[1], absent) == b"*2\r\n$3\r\nold\r\n$5\r\nnewer\r\n",
+        2,
+        "the slot has moved",
+    )
+
+
 def test_scripts_loaded_through_us_are_known_to_nodes_that_came_later(
     cluster: Cluster, client: Link
 ) -> None:
