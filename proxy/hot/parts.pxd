@@ -71,3 +71,7 @@ cdef class Braid:
     cdef public Py_ssize_t left
     @cython.locals(place=RunSlot)
     cdef _put(self, Py_ssize_t piece, bytes text)
+
+
+@cython.locals(braid=Braid)
+cpdef Braid new_braid(RunSlot place, bytes order, Py_ssize_t pieces)

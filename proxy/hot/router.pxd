@@ -6,7 +6,7 @@ from nearhit.proxy.hot.answers cimport RunSlot
 from nearhit.proxy.hot.fills cimport Fill, FillSlot
 from nearhit.proxy.hot.lane cimport LaneCore, Router
 from nearhit.proxy.hot.many cimport ManySlot
-from nearhit.proxy.hot.parts cimport Braid, Part, Weave, new_part
+from nearhit.proxy.hot.parts cimport Braid, Part, Weave, new_braid, new_part
 from nearhit.proxy.resp._kernel cimport RouteMap as CRouteMap, spread
 
 cdef Py_ssize_t _CACHING

@@ -21,7 +21,7 @@ from .answers import RunSlot, Slot
 from .fills import CACHING, Fill, FillSlot, WriteSlot
 from .lane import LaneCore, Router
 from .many import ManySlot
-from .parts import Braid, Weave, new_part
+from .parts import Weave, new_braid, new_part
 
 # What stands for each of the two replies that would say how long a value may be kept: it may not.
 REFUSED = b"-TRYAGAIN\r\n"
@@ -121,7 +121,7 @@ class RouterCore(Router):
             self._send_part(None, run, data, 0, count, self.lanes[pieces[1]])
             return True
         number = len(pieces) // 3
-        braid = Braid(run, order, number)
+        braid = new_braid(run, order, number)
         reads = run.reads > 0 and type(run) is RunSlot
         marks = None if run.marks is None else _marks(run.marks, order, number)
         for piece in range(number):

@@ -861,6 +861,8 @@ cpdef list spread(RouteMap routes, bytes data, short[:] owners, Py_ssize_t count
         made.append(text)
     pos = 0
     for i in range(count):
+        if i + 1 < count and whose[i + 1] == whose[i]:
+            continue  # with the next one
         piece = whose[i]
         size = behind[i] - pos
         memcpy(to[piece], p + pos, size)

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.clusters``: one proxy on a cluster of three beside one on a single server.
+"""``python -m tests.bench.clusters``: a proxy on a cluster of three, beside one on one server.
 
 The same load goes to both by turns. Printed for each: the proxy's CPU of a request, requests a
 second, and the ratio of each round's pair. ``--near`` is the near cache's size, or ``off``.

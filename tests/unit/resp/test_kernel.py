@@ -1162,7 +1162,7 @@ def test_what_is_no_run_of_known_slots_is_not_parted(kernel: Any, data: bytes, c
     assert kernel.spread(kernel.RouteMap(KINDS), data, owners(a=0, b=1), count) is None
 
 
-REPLIES = [
+WOVEN = [
     b"+OK\r\n",
     b"-MOVED 1 h:1\r\n",
     b":-12\r\n",
@@ -1183,7 +1183,7 @@ REPLIES = [
 ]
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(REPLIES)), min_size=1, max_size=256))
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(WOVEN)), min_size=1, max_size=256))
 def test_replies_are_woven_as_requests_were_parted(replies: list[tuple[int, bytes]]) -> None:
     order = bytes(piece for piece, _ in replies)
     texts = [b"".join(reply for at, reply in replies if at == piece) for piece in range(4)]
@@ -1192,7 +1192,7 @@ def test_replies_are_woven_as_requests_were_parted(replies: list[tuple[int, byte
         assert kernel.weave(order, texts) == b"".join(reply for _, reply in replies)
 
 
-@pytest.mark.parametrize("reply", REPLIES)
+@pytest.mark.parametrize("reply", WOVEN)
 def test_replies_that_are_no_such_number_are_not_woven(kernel: Any, reply: bytes) -> None:
     for order, texts in [
         (b"\0\1\1", [reply, reply]),
