@@ -31,6 +31,7 @@ from ..upstream.lane import Lane
 from .gated import Front, Gated, Nodes
 from .pieces import Gathering, cut, probe_of, requests_of
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread
+from .reads import NO_REPLICA
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
@@ -95,7 +96,7 @@ class Router(Gated):
     def _carry_out(self, plan: Plan, request: bytes, place: Slot, weave: Weave) -> None:
         match plan:
             case One(slot):
-                self._to_slot(slot, self._child(request, place, weave))
+                self._to_slot(slot, self._child(request, place, weave), self.chosen)
             case Anywhere():
                 self._anywhere(self._child(request, place, weave))
             case Said(reply):
@@ -104,8 +105,9 @@ class Router(Gated):
                 gathering = Gathering(
                     self, self, self._child(request, place, weave), len(pieces), merge
                 )
+                chosen = self.chosen
                 for at, (slot, piece) in enumerate(pieces):
-                    self._to_slot(slot, gathering.part(at, piece))
+                    self._to_slot(slot, gathering.part(at, piece), chosen)
             case Everywhere(replicas, merge):
                 lanes = [*self.lanes, *(self.nodes.replica_lanes() if replicas else ())]
                 self._to_all(lanes, request, merge, self._child(request, place, weave))
@@ -178,7 +180,7 @@ class Router(Gated):
         if lane.choked:
             self.choke(lane)
 
-    def _to_slot(self, slot: int, part: Part) -> None:
+    def _to_slot(self, slot: int, part: Part, chosen: Sequence[LaneCore] | None = None) -> None:
         part.hash_slot = slot
         if slot in self.gates:
             part.caching = part.caching or self._caching
@@ -193,7 +195,7 @@ class Router(Gated):
             self.nodes.refresh("a slot is not covered")
             self._later(part, LATER, _NOT_SERVED)
         else:
-            self._send(part, self.lanes[owner])
+            self._send(part, (chosen or self.lanes)[owner])
 
     def _anywhere(self, part: Part) -> None:
         if self._closed is not None:
@@ -277,6 +279,9 @@ class Router(Gated):
         replies = [(reply, redirect(reply)) for reply in cut(text, part.count - part.want)]
         self.nodes.refresh("a connection was lost")
         part.want = 0
+        if why is NO_REPLICA:
+            self._fail(part, why)
+            return
         if isinstance(why, UpstreamDown) and part.until and self._loop.time() > part.until:
             self._fail(part, why)  # it has waited for long enough
             return
@@ -284,7 +289,8 @@ class Router(Gated):
             part.lost(why, self._later, self._fail)
             return
         requests = requests_of(part)[len(replies) :]
-        refused = isinstance(why, UpstreamRefused)  # nor would it be let in the next time
+        # Nor would it be let in the next time.
+        refused = isinstance(why, UpstreamRefused) and not self._at_replica(part)
         again = [
             not refused and (not why.outcome_unknown or self._asks_again(part, one))
             for one in requests
@@ -294,6 +300,9 @@ class Router(Gated):
             return
         replies += [(why.line, LATER if once_more else None) for once_more in again]
         self._sort_out(part, replies)
+
+    def _at_replica(self, part: Part) -> bool:
+        return self.reads is not None and self.reads.is_replica(part.lane)
 
     def _asks_again(self, part: Part, request: bytes) -> bool:
         """Whether a request whose outcome is unknown changes nothing."""
@@ -367,6 +376,13 @@ class Router(Gated):
             # What comes by way of another node, or later, is not what the server tracks.
             part.place.fill.ttl_ms = NOT_TRACKED
         slot, was = self._slot_of(part), part.lane
+        if self.reads is not None and self.reads.is_replica(was):
+            # It changes nothing: its primary is asked, or another replica.
+            part.lane = None
+            self.nodes.refresh("a replica has not answered a read")
+            other = self.reads.refused(slot, was)
+            self._to_slot(slot, part, None if other is None else [other] * len(self.lanes))
+            return
         if (
             redirected.kind is Kind.ASK
             and slot not in self.gates

@@ -17,13 +17,15 @@ cdef class RouterCore(Router):
     cdef public CRouteMap routes
     cdef short[:] owners
     cdef public list lanes
+    cdef public object reads
+    cdef public list chosen
     cdef public dict gates
     cdef public Fill filling
     cdef unsigned char[:] canaries
     @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
-    @cython.locals(routes=CRouteMap, lanes=list, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, last=int, order=list, pieces=dict, found=Py_ssize_t, owner=int, braid=Braid, strands=dict, at=Py_ssize_t, strand=Strand, texts=list, part=Part, lane=LaneCore)
-    cdef bint _braid(self, bytes data, RunSlot place) except -1
+    @cython.locals(routes=CRouteMap, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, end=Py_ssize_t, last=int, order=list, pieces=dict, found=Py_ssize_t, owner=int, braid=Braid, strands=dict, at=Py_ssize_t, strand=Strand, texts=list, part=Part, lane=LaneCore)
+    cdef bint _braid(self, bytes data, RunSlot place, list lanes) except -1
     cdef _gather(self, dict pieces, int owner, bytes text)
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)

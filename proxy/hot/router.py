@@ -31,6 +31,23 @@ _CACHING = len(CACHING)
 _NOT_KEPT = NOT_KEPT
 
 
+class ReadingCore:
+    """Where reads go, where that may be other nodes than the primaries (cluster/reads.py)."""
+
+    def choose(self, data: bytes, place: Slot, primaries: list[LaneCore]) -> list[LaneCore]:
+        """The lanes for a run of requests, in the order of ``primaries``."""
+        raise NotImplementedError
+
+    def refused(self, slot: int, lane: LaneCore | None) -> LaneCore | None:
+        """Who is asked for a read that was not answered there; None: that was no replica, or the
+        primary is asked."""
+        raise NotImplementedError
+
+    def is_replica(self, lane: LaneCore | None) -> bool:
+        """Whether a read was sent there as to a replica."""
+        raise NotImplementedError
+
+
 class RouterCore(Router):
     """Sends each request to the lane that has its hash slot."""
 
@@ -39,6 +56,8 @@ class RouterCore(Router):
         self.routes = routes  # PLAIN: commands with one key, which stands behind the name
         self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
         self.lanes: list[LaneCore] = []
+        self.reads: ReadingCore | None = None  # None: reads go where writes go
+        self.chosen: list[LaneCore] = []  # by ``reads``, for what is routed now
         self.gates: dict[int, Any] = {}  # by hash slot: what must wait
         self.filling: Fill | None = None  # its value is asked for next
         # By hash slot, whether what is kept of it is known to be told of when it moves.
@@ -55,11 +74,13 @@ class RouterCore(Router):
         if type(place) is ManySlot and place.want > 1:
             data = self.refuse_fills(data, place)
         routes, lanes, gates = self.routes, self.lanes, self.gates
+        if self.reads is not None:
+            lanes = self.chosen = self.reads.choose(data, place, lanes)
         if (
             not gates
             and place.want > 2
             and (type(place) is RunSlot or type(place) is WriteSlot)
-            and self._braid(data, place)
+            and self._braid(data, place, lanes)
         ):
             return
         end = len(data)
@@ -96,10 +117,10 @@ class RouterCore(Router):
             run = data if not begin else routes.part(data, begin, end)
             self._send_part(weave, place, run, before, count, lane)
 
-    def _braid(self, data: bytes, place: RunSlot) -> bool:
+    def _braid(self, data: bytes, place: RunSlot, lanes: list[LaneCore]) -> bool:
         """Send a run, each node's requests in one piece; False: that is not for all of them, and
         nothing was sent."""
-        routes, lanes = self.routes, self.lanes
+        routes = self.routes
         pos = begin = count = 0
         end, last = len(data), -1
         order: list[int] = []

@@ -11,6 +11,7 @@ from typing import Any
 from ..cluster.cluster import Cluster
 from ..cluster.lanes import ClusterLanes, NodeLanes
 from ..cluster.planner import Planner
+from ..cluster.replicas import ReadFrom
 from ..cluster.table import one_key
 from ..resp.kernel import RouteMap
 from ..resp.routes import Route
@@ -30,10 +31,14 @@ def cluster_lanes(
     *,
     on_ready: Callable[[Lane], None],
     timeout_s: float,
+    read_from: ReadFrom = ReadFrom.PRIMARY,
+    max_lag: float = 5.0,
+    zone: str = "",
     **bounds: Any,
 ) -> ClusterLanes:
     """The lanes of the cluster that the upstream's seeds belong to. ``timeout_s``, in seconds, is
-    also for how long a request waits until a node can answer it; ``bounds`` are those of Lanes."""
+    also for how long a request waits until a node can answer it; ``max_lag`` is how many a replica
+    that is read may be late. ``bounds`` are those of Lanes."""
     table = snapshot()
 
     def pool_of(host: str, port: int) -> Lanes:
@@ -52,6 +57,9 @@ def cluster_lanes(
         start,
         patience=timeout_s,
         commands=lambda: table.commands,
+        read_from=read_from,
+        max_lag=max_lag,
+        zone=zone,
     )
     return ClusterLanes(
         cluster,

@@ -21,6 +21,7 @@ from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..cluster import local
 from ..cluster.lanes import ClusterLanes
+from ..cluster.replicas import ReadFrom
 from ..custom.spec import Call
 from ..errors import (
     NOAUTH,
@@ -109,6 +110,8 @@ class Parts:
         """The session of a client that has just connected."""
         session = Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
         self.context.holding.take(session)
+        if isinstance(self.lanes, ClusterLanes):
+            session.written = self.lanes.written()
         return session
 
 
@@ -274,7 +277,16 @@ def _lanes(
     }
     if upstream.kind is UpstreamKind.CLUSTER:
         retry = Retry(ATTEMPTS[config.env])
-        return cluster_lanes(upstream, retry, start, on_ready=told.lane_ready, **bounds)
+        return cluster_lanes(
+            upstream,
+            retry,
+            start,
+            on_ready=told.lane_ready,
+            read_from=ReadFrom(config.read_from),
+            max_lag=config.replica_max_lag,
+            zone=config.availability_zone or "",
+            **bounds,
+        )
     return Lanes(
         Dial(upstream, Retry(ATTEMPTS[config.env])) if master is None else master.dial,
         start,
