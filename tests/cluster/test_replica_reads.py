@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -25,22 +25,32 @@ def reading(cluster: Cluster, read_from: str, *flags: str) -> Iterator[tuple[Pro
     for primary in cluster.nodes[:3]:
         cluster.replica_of(primary)
     with nearhit(url, "--read-from", read_from, *flags) as proxy:
-        link = Link(proxy.port)
+        wait_for(lambda: spread(proxy) == len(KEYS), PATIENCE, "all replicas are read")
+        with closing(Link(proxy.port)) as link:
+            yield proxy, link
 
-        def spread() -> bool:
-            before = told(link, b"replica_reads")
-            ask_all(Link(proxy.port), b"GET")
-            return told(link, b"replica_reads") - before == len(KEYS)
 
-        if read_from != "nearest":
-            wait_for(spread, PATIENCE, "all replicas are read")
-        yield proxy, Link(proxy.port)
+def spread(proxy: Process) -> int:
+    """How many of a new client's reads are the replicas'."""
+    with closing(Link(proxy.port)) as one, closing(Link(proxy.port)) as other:
+        before = told(other, b"replica_reads")
+        ask_all(one, b"STRLEN")
+        return told(other, b"replica_reads") - before
+
+
+@pytest.fixture(scope="module")
+def proxy(engine: Cluster) -> Iterator[Process]:
+    with nearhit(engine.url, "--read-from", "prefer_replica", "--near-cache", "off") as made:
+        yield made
 
 
 @pytest.fixture
-def preferred(cluster: Cluster) -> Iterator[tuple[Process, Link]]:
-    with reading(cluster, "prefer_replica", "--near-cache", "off") as made:
-        yield made
+def preferred(cluster: Cluster, proxy: Process) -> Iterator[tuple[Process, Link]]:
+    for primary in cluster.nodes[:3]:
+        cluster.replica_of(primary)
+    wait_for(lambda: spread(proxy) == len(KEYS), PATIENCE, "all replicas are read")
+    with closing(Link(proxy.port)) as link:
+        yield proxy, link
 
 
 def told(link: Link, name: bytes) -> int:
@@ -73,14 +83,11 @@ def test_reads_are_the_replicas_and_all_else_is_the_primaries(
     cluster: Cluster, preferred: tuple[Process, Link]
 ) -> None:
     _, link = preferred
-    writer = Link(preferred[0].port)
-    for key in KEYS:
-        writer.ask("SET", key, "v")
-        cluster.replica_of(cluster.owner(100)).ask("PING")
+    with closing(Link(preferred[0].port)) as writer:
+        for key in KEYS:
+            writer.ask("SET", key, "v")
     wait_for(
-        lambda: all(
-            cluster.replica_of(each).ask("DBSIZE") == 1 for each in cluster.nodes[:3]
-        ),
+        lambda: all(cluster.replica_of(each).ask("DBSIZE") == 1 for each in cluster.nodes[:3]),
         PATIENCE,
         "replicas have it",
     )
@@ -133,9 +140,7 @@ def test_transactions_read_at_the_primary(
     assert calls(cluster.nodes[0], "get") == 2
 
 
-def test_a_killed_replica_costs_no_error(
-    cluster: Cluster, preferred: tuple[Process, Link]
-) -> None:
+def test_a_killed_replica_costs_no_error(cluster: Cluster, preferred: tuple[Process, Link]) -> None:
     _, link = preferred
     replica = cluster.nodes[3]
     replica.kill()
@@ -146,6 +151,7 @@ def test_a_killed_replica_costs_no_error(
     assert calls(cluster.nodes[0], "get") > 0
 
 
+@pytest.mark.soak
 def test_a_replica_that_hangs_is_left_and_what_it_was_asked_is_asked_elsewhere(
     cluster: Cluster, preferred: tuple[Process, Link]
 ) -> None:
@@ -154,15 +160,17 @@ def test_a_replica_that_hangs_is_left_and_what_it_was_asked_is_asked_elsewhere(
     try:
         link.send(command("GET", KEY))
         assert link.read(1, PATIENCE) == [b"$-1\r\n"]
-        assert Link(proxy.port).ask("GET", KEY) == b"$-1\r\n"
+        with closing(Link(proxy.port)) as other:
+            assert other.ask("GET", KEY) == b"$-1\r\n"
     finally:
         cluster.nodes[3].thaw()
 
 
+@pytest.mark.soak
 def test_a_replica_that_has_lost_its_primary_is_left(
     cluster: Cluster, preferred: tuple[Process, Link]
 ) -> None:
-    proxy, link = preferred
+    _, link = preferred
     primary, replica = cluster.nodes[0], cluster.nodes[3]
     replica.ask("CONFIG", "SET", "masterauth", "refused")
     try:
@@ -178,6 +186,7 @@ def test_a_replica_that_has_lost_its_primary_is_left(
         replica.ask("CONFIG", "SET", "masterauth", "")
 
 
+@pytest.mark.soak
 def test_without_any_replica_the_error_says_so(cluster: Cluster) -> None:
     with reading(cluster, "replica", "--near-cache", "off") as (_, link):
         cluster.nodes[3].kill()
@@ -191,33 +200,35 @@ def test_without_any_replica_the_error_says_so(cluster: Cluster) -> None:
 
 
 def test_nothing_that_a_replica_says_is_kept(cluster: Cluster) -> None:
-    with reading(cluster, "prefer_replica", "--near-cache", "8mb") as (_, link):
+    with reading(cluster, "prefer_replica", "--near-cache", "8mb") as (proxy, link):
         reset(cluster)
 
-        for _ in range(50):
-            link.send(b"".join(command("GET", key) for key in KEYS))
-            link.read(3)
+        def filled() -> bool:
+            with closing(Link(proxy.port)) as other:
+                for _ in range(20):
+                    ask_all(other, b"GET")
+                return told(other, b"near_fills") >= len(KEYS)
 
-        fills, at_replicas = told(link, b"near_fills"), told(link, b"replica_reads")
-        assert fills > 0
-        assert sum(calls(each, "pttl") for each in cluster.nodes[3:]) == 0, "no fill asked there"
-        assert sum(calls(each, "get") for each in cluster.nodes[3:]) <= at_replicas
+        wait_for(filled, PATIENCE, "they stand near")
+        ask_all(link, b"STRLEN")
+
+        assert [calls(each, "pttl") for each in cluster.nodes[3:]] == [0, 0, 0]
+        assert sum(calls(each, "pttl") for each in cluster.nodes[:3]) >= len(KEYS)
+        assert [calls(each, "strlen") for each in cluster.nodes[3:]] == [1, 1, 1]
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("engine", ["valkey"], indirect=True)
 def test_the_nearest_is_the_one_of_the_same_zone(cluster: Cluster) -> None:
-    if cluster.kind != "valkey":
-        pytest.skip("only Valkey tells its zone")
+    """Redis does not tell its zone."""
     for member in cluster.nodes[3:]:
         member.ask("CONFIG", "SET", "availability-zone", "here")
     try:
         flags = ("--availability-zone", "here", "--near-cache", "off")
         with reading(cluster, "nearest", *flags) as (_, link):
-
-            def at_replicas() -> bool:
-                before = told(link, b"replica_reads")
-                return bool(ask_all(link, b"GET")) and told(link, b"replica_reads") == before + 3
-
-            wait_for(at_replicas, PATIENCE, "the replicas are read")
+            reset(cluster)
+            ask_all(link, b"GET")
+            assert [calls(each, "get") for each in cluster.nodes] == [0, 0, 0, 1, 1, 1]
     finally:
         for member in cluster.nodes[3:]:
             member.ask("CONFIG", "SET", "availability-zone", "")
