@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
@@ -19,7 +19,7 @@ PATIENCE = 10.0
 
 
 @contextmanager
-def reading(cluster: Cluster, read_from: str, *flags: str) -> Iterator[tuple[Process, Link]]:
+def reading(cluster: Cluster, read_from: str, *flags: str) -> Generator[tuple[Process, Link]]:
     """A proxy whose reads have come to replicas, and a client of it that has written nothing."""
     url = f"redis-cluster://127.0.0.1:{cluster.nodes[0].port}"
     for primary in cluster.nodes[:3]:
