@@ -56,7 +56,7 @@ class World:
         self.shards = [Shard(node(at), (node(at + 10),), ()) for at in range(3)]
         self.spreading: set[object] = set()
         self.owners = self.bench.owners
-        self.chooser = Reads(cast(Any, self), LaneKey(), RouteMap(dict[bytes, int](PLAIN)))
+        self.chooser = Reads(cast(Any, self), LaneKey(), RouteMap({**PLAIN}))
         self.bench.router.reads = self.chooser
         self.client = Client()
 
