@@ -100,6 +100,7 @@ class Wire(asyncio.Transport):
 
 
 HANDSHAKE = {
+    b"READONLY": b"+OK\r\n",
     b"AUTH": b"+OK\r\n",
     b"CLIENT": b"+OK\r\n",
     b"PING": b"+PONG\r\n",

@@ -22,6 +22,7 @@ from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
 from ..upstream.lanes import Lanes
 from .plans import Plan, Planning, Spread
+from .replicas import ReadFrom, Replicas
 from .scripts import Scripts
 from .topology import SLOTS, UNCOVERED, Node, Topology
 from .watch import QUESTION, Address, Watch
@@ -42,6 +43,13 @@ class Mapped(Protocol):
         """There is a map now."""
 
 
+class Reading(Protocol):
+    """Who has lanes to replicas, for one LaneKey."""
+
+    def tick(self) -> None:
+        """Once a second."""
+
+
 class Cluster:
     """``pool_of`` makes the lanes to an address, ``commands`` has what the servers know, and
     ``valkey`` whether they are Valkeys."""
@@ -55,6 +63,9 @@ class Cluster:
         patience: float,
         commands: Callable[[], Mapping[bytes, Command]],
         valkey: Callable[[], bool],
+        read_from: ReadFrom = ReadFrom.PRIMARY,
+        max_lag: float = 5.0,
+        zone: str = "",
     ) -> None:
         self.patience = patience
         self.commands = commands
@@ -69,6 +80,8 @@ class Cluster:
         self._leaving: dict[Address, float] = {}  # and when they are closed
         self._primaries: list[Lanes] = []
         self._loop = asyncio.get_running_loop()
+        self.readers = Replicas(read_from, self.pool, self._loop.time, max_lag=max_lag, zone=zone)
+        self.spreading: set[Reading] = set()
         self._start = start
         self._running = False
         self._maxclients = 0  # of a node; 0: not known
@@ -167,6 +180,7 @@ class Cluster:
             each.map_changed(moved)
             if old is None:
                 each.map_known()
+        self.readers.tick(new.shards)
         known = {(node.host, node.port) for node in new.nodes}
         ends = self._loop.time() + LEAVE_S
         for address in self._pools.keys() - known:
@@ -180,6 +194,11 @@ class Cluster:
             self._pools.pop(address).close()
         for pool in self._pools.values():
             pool.tick()
+
+        if self.topology is not None:
+            self.readers.tick(self.topology.shards)
+        for each in list(self.spreading):
+            each.tick()
 
     def close(self) -> None:
         for pool in self._pools.values():

@@ -194,6 +194,20 @@ class Gated(RouterCore):
         gate.pause(0)
         return True
 
+    # --- What hot/router.py calls -----------------------------------------------------------------
+
+    def choke(self, lane: LaneCore) -> None:
+        self.choked = True
+        waiting: list[Any] = cast(Lane, lane).waiting_for_room
+        if self._front not in waiting:
+            waiting.append(self._front)
+
+    def freshen(self) -> None:
+        self._front.freshen()
+
+    def canary(self, slot: int, lane: LaneCore) -> None:
+        self._front.canaries.send(slot, cast(Lane, lane))
+
     # --- Requests that wait for gates of other slots ----------------------------------------------
 
     def _must_wait(self, client: object) -> bool:
@@ -209,6 +223,7 @@ class Gated(RouterCore):
 
     def _go_on(self) -> None:
         """A gate has opened: send what waited for that, up to what still has to wait."""
+        self.chosen = []  # what has waited is the primaries' to answer
         for client, parts in list(self.held_up.items()):
             while parts and self._dispatch(parts[0]):
                 self._held -= len(parts.popleft().data)

@@ -25,6 +25,7 @@ from ..upstream.tracked import STANDS
 from .canary import Canaries
 from .cluster import Cluster, NodesOfKey
 from .plans import Planning
+from .reads import Reads
 from .router import Router
 
 # Seconds after which the map is looked at while a node says nothing.
@@ -72,6 +73,8 @@ class ClusterLane(Lane):
         nodes = NodesOfKey(cluster, key, planner)
         self._ours = Router(nodes, routes, cluster.owners, self, more["offline_max"])
         self.router = self._ours
+        self._reads = Reads(cluster, key, routes) if cluster.readers.active else None
+        self._ours.reads = self._reads
         self._ears: list[Ear] = []
         self._heard: dict[Lane, int] = {}  # at the last tick
         self._asked = False  # whether all nodes still answer for what was sent
@@ -154,6 +157,8 @@ class ClusterLane(Lane):
             if isinstance(old, Lane):
                 old.users -= 1
         self._ours.lanes = list[LaneCore](lanes)
+        if self._reads is not None:
+            self._reads.mapped(self._ours.lanes)
         if self.key.use is Use.TRACKED:
             known = {id(ear.lane): ear for ear in self._ears}
             self._ears = [
@@ -188,6 +193,8 @@ class ClusterLane(Lane):
                 if lane.listener is not None and self._ears:
                     lane.listener = None
         self._ours.lanes = []
+        if self._reads is not None:
+            self._reads.close()
         self._ours.close(self._why)
 
     def lose(self, why: str) -> None:
@@ -255,7 +262,8 @@ class ClusterLane(Lane):
         self._unchoke()
 
     def _real(self) -> list[Lane]:
-        return [lane for lane in self._ours.lanes if isinstance(lane, Lane)]
+        lanes = [lane for lane in self._ours.lanes if isinstance(lane, Lane)]
+        return lanes if self._reads is None else [*lanes, *self._reads.held]
 
     def pause_reading(self, reader: object) -> None:
         for lane in self._real():

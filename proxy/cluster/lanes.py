@@ -21,6 +21,7 @@ from .dial import VirtualDial
 from .lane import ClusterLane
 from .planner import Planner
 from .unblocking import Unblocking
+from .written import Written
 
 
 class ClusterLanes(Lanes):
@@ -48,6 +49,15 @@ class ClusterLanes(Lanes):
         if topology is None:
             return scan.starts(0, 1)
         return scan.starts(topology.fingerprint, len(topology.shards))
+
+    def written(self) -> Written | None:
+        """For a session: what it writes, where its reads may go to replicas."""
+        return Written() if self._cluster.readers.active else None
+
+    @property
+    def replica_reads(self) -> int:
+        """Requests that were sent to replicas."""
+        return self._cluster.readers.reads
 
     @property
     def slots_told(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from ..errors import ProxyError, UpstreamDown, UpstreamRefused
 from ..hot.answers import RunSlot, Slot
@@ -32,6 +32,7 @@ from .gated import Front, Nodes
 from .gates import LATER_S, pause_of
 from .pieces import Gathering, client_of, cut, end_of, give, probe_of, requests_of, singles
 from .plans import Anywhere, At, Everywhere, Merge, One, Said, Spread, Unplaced
+from .reads import NO_REPLICA
 from .redirects import LATER, Kind, Redirect, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
@@ -119,13 +120,14 @@ class Router(FillsMany):
         words, _ = split(part.data, 0)
         match self.nodes.plan(words if words is not None else [b""]):
             case One(slot):
-                self._to_slot(slot, part)
+                self._to_slot(slot, part, self.chosen)
             case Said(reply):
                 give(part, reply)
             case Spread(pieces, merge):
                 gathering = Gathering(self, self, part, len(pieces), merge)
+                chosen = self.chosen
                 for at, (slot, piece) in enumerate(pieces):
-                    self._to_slot(slot, gathering.part(at, piece))
+                    self._to_slot(slot, gathering.part(at, piece), chosen)
             case _ if self.gates and self._must_wait(client_of(part.place)):
                 return False
             case Everywhere(replicas, merge):
@@ -188,7 +190,7 @@ class Router(FillsMany):
         if lane.choked:
             self.choke(lane)
 
-    def _to_slot(self, slot: int, part: Part) -> None:
+    def _to_slot(self, slot: int, part: Part, chosen: Sequence[LaneCore] | None = None) -> None:
         part.hash_slot = slot
         if slot in self.gates:
             part.caching = part.caching or self._caching
@@ -203,7 +205,7 @@ class Router(FillsMany):
             self.nodes.refresh("a slot is not covered")
             self._later(part, LATER, _NOT_SERVED)
         else:
-            self._send(part, self.lanes[owner])
+            self._send(part, (chosen or self.lanes)[owner])
 
     def _anywhere(self, part: Part) -> None:
         if self._closed is not None:
@@ -217,18 +219,6 @@ class Router(FillsMany):
         words, _ = split(part.data, 0)
         turn = hash_slot(words[1]) if words is not None and len(words) > 1 else self._turn
         self._send(part, lanes[turn % len(lanes)])
-
-    def choke(self, lane: LaneCore) -> None:
-        self.choked = True
-        waiting: list[Any] = cast(Lane, lane).waiting_for_room
-        if self._front not in waiting:
-            waiting.append(self._front)
-
-    def freshen(self) -> None:
-        self._front.freshen()
-
-    def canary(self, slot: int, lane: LaneCore) -> None:
-        self._front.canaries.send(slot, cast(Lane, lane))
 
     # --- Redirections -----------------------------------------------------------------------------
 
@@ -280,6 +270,9 @@ class Router(FillsMany):
         replies = [(reply, redirect(reply)) for reply in cut(text, part.count - part.want)]
         self.nodes.refresh("a connection was lost")
         part.want = 0
+        if why is NO_REPLICA:
+            self._fail(part, why)
+            return
         if isinstance(why, UpstreamDown) and part.until and self._loop.time() > part.until:
             self._fail(part, why)  # it has waited for long enough
             return
@@ -287,7 +280,8 @@ class Router(FillsMany):
             part.lost(why, self._later, self._fail)
             return
         requests = requests_of(part)[len(replies) :]
-        refused = isinstance(why, UpstreamRefused)  # nor would it be let in the next time
+        # Nor would it be let in the next time.
+        refused = isinstance(why, UpstreamRefused) and not self._at_replica(part)
         again = [
             not refused and (not why.outcome_unknown or self._asks_again(part, one))
             for one in requests
@@ -297,6 +291,9 @@ class Router(FillsMany):
             return
         replies += [(why.line, LATER if once_more else None) for once_more in again]
         self._sort_out(part, replies)
+
+    def _at_replica(self, part: Part) -> bool:
+        return self.reads is not None and self.reads.is_replica(part.lane)
 
     def _asks_again(self, part: Part, request: bytes) -> bool:
         """Whether a request whose outcome is unknown changes nothing."""
@@ -364,6 +361,13 @@ class Router(FillsMany):
         slot, was = self._slot_of(part), part.lane
         if slot == -1 and redirected.slot >= 0:
             slot = part.hash_slot = redirected.slot  # it is the server that has found its keys
+        if self.reads is not None and self.reads.is_replica(was):
+            # It changes nothing: its primary is asked, or another replica.
+            part.lane = None
+            self.nodes.refresh("a replica has not answered a read")
+            other = self.reads.refused(slot, was)
+            self._to_slot(slot, part, None if other is None else [other] * len(self.lanes))
+            return
         if (
             redirected.kind is Kind.ASK
             and slot not in self.gates

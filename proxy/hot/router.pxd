@@ -17,14 +17,16 @@ cdef class RouterCore(Router):
     cdef public CRouteMap routes
     cdef short[:] owners
     cdef public list lanes
+    cdef public object reads
+    cdef public list chosen
     cdef public dict gates
     cdef public dict held_up
     cdef public Fill filling
     cdef unsigned char[:] canaries
-    @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
+    @cython.locals(routes=CRouteMap, end=Py_ssize_t, pos=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, before=Py_ssize_t, found=Py_ssize_t, owner=int, plain=bint, lane=LaneCore, to=LaneCore, weave=Weave, lanes=list, gates=dict)
     cdef _route(self, bytes data, object place)
     @cython.locals(count=Py_ssize_t, found=Py_ssize_t, owner=int, pieces=list, order=bytes, number=Py_ssize_t, braid=Braid, reads=bint, marks=list, piece=Py_ssize_t, lane=LaneCore, part=Part)
-    cdef bint _spread(self, bytes data, RunSlot run) except -1
+    cdef bint _spread(self, bytes data, RunSlot run, list lanes) except -1
     @cython.locals(part=Part, run=RunSlot)
     cdef _send_part(self, Weave weave, object place, bytes data, Py_ssize_t before, Py_ssize_t count, LaneCore lane)
     @cython.locals(lane=LaneCore)

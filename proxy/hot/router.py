@@ -31,6 +31,23 @@ _CACHING = len(CACHING)
 _NOT_KEPT = NOT_KEPT
 
 
+class ReadingCore:
+    """Where reads go, where that may be other nodes than the primaries (cluster/reads.py)."""
+
+    def choose(self, data: bytes, place: Slot, primaries: list[LaneCore]) -> list[LaneCore]:
+        """The lanes for a run of requests, in the order of ``primaries``."""
+        raise NotImplementedError
+
+    def refused(self, slot: int, lane: LaneCore | None) -> LaneCore | None:
+        """Who is asked for a read that was not answered there; None: that was no replica, or the
+        primary is asked."""
+        raise NotImplementedError
+
+    def is_replica(self, lane: LaneCore | None) -> bool:
+        """Whether a read was sent there as to a replica."""
+        raise NotImplementedError
+
+
 class RouterCore(Router):
     """Sends each request to the lane that has its hash slot."""
 
@@ -39,6 +56,8 @@ class RouterCore(Router):
         self.routes = routes  # PLAIN: commands with one key, which stands behind the name
         self.owners = owners  # by hash slot: which of ``lanes``; -1: none. Cluster's own
         self.lanes: list[LaneCore] = []
+        self.reads: ReadingCore | None = None  # None: reads go where writes go
+        self.chosen: list[LaneCore] = []  # by ``reads``, for what is routed now
         self.gates: dict[int, Any] = {}  # by hash slot: what must wait
         self.held_up: dict[object, Any] = {}  # by client: the same, of any slot or none
         self.filling: Fill | None = None  # its value is asked for next
@@ -46,13 +65,14 @@ class RouterCore(Router):
         self.canaries = canaries
 
     def _route(self, data: bytes, place: Slot) -> None:
-        if (
-            (type(place) is RunSlot or type(place) is WriteSlot)
-            and not self.gates
-            and self.filling is None
-            and self._spread(data, place)
-        ):
-            return
+        lanes = self.lanes
+        plain = False
+        if type(place) is RunSlot or type(place) is WriteSlot:
+            plain = True
+            if self.reads is not None:
+                lanes = self.chosen = self.reads.choose(data, place, lanes)
+            if not self.gates and self.filling is None and self._spread(data, place, lanes):
+                return
         self.owing += place.want
         if type(place) is Fill:
             self._fill(data, place)
@@ -63,9 +83,11 @@ class RouterCore(Router):
         if type(place) is ManySlot and place.want > 1:
             self.fill_many(data, place)
             return
+        if not plain and self.reads is not None:
+            lanes = self.chosen = self.reads.choose(data, place, lanes)
         if self.held_up and self.hold_up(data, place):
             return
-        routes, lanes, gates = self.routes, self.lanes, self.gates
+        routes, gates = self.routes, self.gates
         end = len(data)
         pos = begin = count = before = 0
         lane: LaneCore | None = None
@@ -100,7 +122,7 @@ class RouterCore(Router):
             run = data if not begin else routes.part(data, begin, end)
             self._send_part(weave, place, run, before, count, lane)
 
-    def _spread(self, data: bytes, run: RunSlot) -> bool:
+    def _spread(self, data: bytes, run: RunSlot, lanes: list[LaneCore]) -> bool:
         """Send a run, each node's requests in one piece; False: that is not for all of them, and
         nothing was sent."""
         count = run.want
@@ -110,7 +132,7 @@ class RouterCore(Router):
             if owner < 0 or self.routes.end != len(data):
                 return False
             self.owing += 1
-            self._send_part(None, run, data, 0, 1, self.lanes[owner])
+            self._send_part(None, run, data, 0, 1, lanes[owner])
             return True
         pieces = spread(self.routes, data, self.owners, count)
         if pieces is None:
@@ -118,14 +140,14 @@ class RouterCore(Router):
         self.owing += count
         order: bytes | None = pieces[0]
         if order is None:
-            self._send_part(None, run, data, 0, count, self.lanes[pieces[1]])
+            self._send_part(None, run, data, 0, count, lanes[pieces[1]])
             return True
         number = len(pieces) // 3
         braid = new_braid(run, order, number)
         reads = run.reads > 0 and type(run) is RunSlot
         marks = None if run.marks is None else _marks(run.marks, order, number)
         for piece in range(number):
-            lane = self.lanes[pieces[3 * piece + 1]]
+            lane = lanes[pieces[3 * piece + 1]]
             part = new_part(self, run, pieces[3 * piece + 3], pieces[3 * piece + 2])
             part.braid = braid
             part.piece = piece

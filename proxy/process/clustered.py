@@ -11,6 +11,7 @@ from typing import Any
 from ..cluster.cluster import Cluster
 from ..cluster.lanes import ClusterLanes, NodeLanes
 from ..cluster.planner import Planner
+from ..cluster.replicas import ReadFrom
 from ..cluster.table import one_key
 from ..resp.kernel import RouteMap
 from ..resp.routes import Route
@@ -33,12 +34,16 @@ def cluster_lanes(
     node_ready: Callable[[], None],
     on_ready: Callable[[Lane], None],
     timeout_s: float,
+    read_from: ReadFrom = ReadFrom.PRIMARY,
+    max_lag: float = 5.0,
+    zone: str = "",
     **bounds: Any,
 ) -> ClusterLanes:
     """The lanes of the cluster that the upstream's seeds belong to. ``commands`` and ``valkey``
     tell what its servers have said of themselves; ``node_ready`` is called when a connection stands
     that all share, for its node may be another version by now. ``timeout_s``, in seconds, is also
-    for how long a request waits until a node can answer it; ``bounds`` are those of Lanes."""
+    for how long a request waits until a node can answer it; ``max_lag`` is how many a replica
+    that is read may be late. ``bounds`` are those of Lanes."""
 
     def of_a_node(lane: Lane) -> None:
         if not lane.lent:
@@ -61,6 +66,9 @@ def cluster_lanes(
         patience=timeout_s,
         commands=commands,
         valkey=valkey,
+        read_from=read_from,
+        max_lag=max_lag,
+        zone=zone,
     )
     return ClusterLanes(
         cluster,

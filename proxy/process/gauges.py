@@ -69,8 +69,9 @@ def read_master(stats: Stats, master: Master) -> None:
 
 
 def read_cluster(stats: Stats, lanes: ClusterLanes) -> None:
-    """What is known of the slots that stand in the near cache."""
+    """What is known of the slots that stand in the near cache, and who was read."""
     stats.gauge("near_slots", lambda: lanes.slots_told)
+    stats.counter("replica_reads", lambda: lanes.replica_reads)
 
 
 def read_rooms(stats: Stats, *, loads: WaitingRoom, locks: WaitingRoom) -> None:

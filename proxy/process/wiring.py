@@ -21,6 +21,7 @@ from ...commands import COMMANDS
 from ..bounds import WaitingRoom
 from ..cluster import local
 from ..cluster.lanes import ClusterLanes
+from ..cluster.replicas import ReadFrom
 from ..custom.spec import Call
 from ..errors import (
     NOAUTH,
@@ -109,6 +110,8 @@ class Parts:
         """The session of a client that has just connected."""
         session = Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
         self.context.holding.take(session)
+        if isinstance(self.lanes, ClusterLanes):
+            session.written = self.lanes.written()
         return session
 
 
@@ -289,6 +292,9 @@ def _lanes(
             valkey=lambda: context().valkey,
             node_ready=told.unknown_command,
             on_ready=told.lane_ready,
+            read_from=ReadFrom(config.read_from),
+            max_lag=config.replica_max_lag,
+            zone=config.availability_zone or "",
             **bounds,
         )
     return Lanes(

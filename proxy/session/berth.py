@@ -15,6 +15,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, cast
 
+from ..cluster.written import Written
 from ..errors import ProxyError
 from ..hot.answers import RunSlot
 from ..hot.lane import LaneCore
@@ -72,6 +73,7 @@ class Moored(Protocol):
     owed: int
     reply_bytes: int
     wire: asyncio.Transport | None
+    written: Written | None
 
     def grow_large(self) -> None: ...
     def abort(self, why: str) -> None: ...
@@ -233,10 +235,8 @@ class Berth:
 
     def pin_now(self) -> bool:
         """Take a lane of our own, for another's sake; False: not now."""
-        if self.own is not None:
-            return True
-        if not self.quiet:
-            return False
+        if self.own is not None or not self.quiet:
+            return self.own is not None
         own = self._session.context.lanes.borrow_now(self.lane_key, self.reports)
         if own is None:
             return False
@@ -247,11 +247,11 @@ class Berth:
     def unpin(self) -> None:
         """Give the lane back; it is clean, or tainted."""
         lane, self.lane = self.lane, None
-        if lane is None:
-            return
-        if lane.lent:
+        if lane is not None and lane.lent:
             self._session.context.lanes.give_back(lane)
-        else:
+            if (written := self._session.written) is not None:
+                written.wrote_any()  # nobody has looked into what went there
+        elif lane is not None:
             lane.users -= 1
 
     def run_scripts(self) -> None:

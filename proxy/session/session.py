@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, cast
 
+from ..cluster.written import Written
 from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
 from ..hot.answers import STALL_CLIENT, STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
@@ -67,7 +68,7 @@ WRITE_LOW: Final = 256 * 1024
 class Session(SessionCore):
     __slots__ = (
         "_acts", "_ending", "_reading", "_upload", "berth", "context", "eof", "identity",
-        "transaction",
+        "transaction", "written",
     )  # fmt: skip
 
     def __init__(self, context: Context, acts: Acts, lane_key: LaneKey) -> None:
@@ -81,6 +82,7 @@ class Session(SessionCore):
         self._ending = False  # the process stops
         self._reading = True
         self._upload: Upload | None = None
+        self.written: Written | None = None  # where reads may go to replicas
 
     def __repr__(self) -> str:
         state = f"owed={self.owed} stalls={self.stalls} holds={self.berth.holds}"
@@ -165,6 +167,8 @@ class Session(SessionCore):
 
     def special(self, data: bytes, pos: int, route: int) -> int:
         """Act on a request that is no PLAIN one; the offset behind it, -1: when more has come."""
+        if self.written is not None:
+            self.written.wrote_any()
         if data[pos] in b"\r\n":
             blank = blank_lines(data, pos)
             if blank:
@@ -219,14 +223,8 @@ class Session(SessionCore):
 
     def _incomplete(self, data: bytes, pos: int, route: int, need: int) -> int:
         """A request that is not whole: stream it, or gather it until it is."""
-        todo = plan(
-            self.context.table,
-            data,
-            pos,
-            route,
-            locked=self.mode == Mode.LOCKED,
-            holding=bool(self.berth.holds),
-        )
+        locked, holding = self.mode == Mode.LOCKED, bool(self.berth.holds)
+        todo = plan(self.context.table, data, pos, route, locked=locked, holding=holding)
         if isinstance(todo, Gather):
             self.need = min(need, todo.most + 1)
             return -1
@@ -239,6 +237,8 @@ class Session(SessionCore):
     def upload(self, data: bytes, pos: int, keys: list[bytes] | None = NONE_WRITTEN) -> int:
         """Stream the request that begins at pos on a lane of our own; the offset reached. It
         writes these keys, None: any."""
+        if self.written is not None:
+            self.written.wrote_any()
         upload = Upload(data, pos)
         if not upload.canonical:
             # A server might frame it otherwise than we: it is gathered, and sent as we read it.

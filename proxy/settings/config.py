@@ -12,7 +12,8 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
-from .address import Listen, same_place
+from .address import Kind as UpstreamKind
+from .address import Listen, Upstream, same_place
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
 from .rows import (
@@ -25,6 +26,7 @@ from .rows import (
     PATH,
     SIZE_OR_OFF,
     UPSTREAM_OR_OWN,
+    ZONE,
     Given,
     Row,
     as_text,
@@ -139,6 +141,21 @@ class Config:
         "off",
         "How long requests wait while Sentinels change the master: what is written meanwhile would "
         "be lost; off: they do not.",
+    )
+    read_from: str = row(
+        choice("primary", "prefer_replica", "nearest", "replica"),
+        "primary",
+        "Which nodes of a cluster answer reads: replicas may be behind, docs/cluster.md says how.",
+    )
+    replica_max_lag: float = row(
+        duration("1s", "1h"),
+        "5s",
+        "How far a replica may be behind its primary to be read.",
+    )
+    availability_zone: str | None = optional(
+        ZONE,
+        "Where this proxy runs, as Valkey's availability-zone: read_from nearest prefers it.",
+        unset="none",
     )
     offline_queue: int = row(
         size("0", "1gb"),
@@ -267,6 +284,14 @@ def _at_odds(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
         yield (
             f"{given['embedded_cluster'].place}: embedded_cluster takes the place of an upstream, "
             f"and {given['upstream'].origin} names one: leave one of them out"
+        )
+    clustered = config.embedded_cluster is not None or (
+        config.url is not None and Upstream.parse(config.url).kind is UpstreamKind.CLUSTER
+    )
+    if config.read_from != "primary" and not clustered:
+        yield (
+            f"{given['read_from'].place}: read_from needs a cluster (redis-cluster://...): "
+            "elsewhere all reads go to the one server"
         )
     for one in config.listen:
         for other in config.http:

@@ -192,6 +192,7 @@ HOSTS = Kind(_names, "names of hosts, or * for any", "NAME", many=True)
 MODE = Kind(_mode, 'a mode as of chmod, such as "0770"', "MODE", quoted=True)
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")
+ZONE = Kind(_some, "the name of a zone", "NAME")
 
 
 # --- Rows -------------------------------------------------------------------------------------

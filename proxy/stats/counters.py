@@ -83,6 +83,7 @@ ROWS: Final = (
         Kind.GAUGE,
         "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
     ),
+    Row("replica_reads", Kind.COUNTER, "Requests that went to replicas (read_from)."),
 )
 
 # What a gauge says that nobody has been given yet.

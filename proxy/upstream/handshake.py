@@ -44,6 +44,7 @@ class Purpose(Enum):
     IDENTITY = auto()  # failed: the connection's id stays unknown
     PROBE = auto()  # whether the server can serve
     ROLE = auto()  # whether it takes writes
+    REPLICA = auto()  # failed: it redirects every read
     AS_US = auto()  # failed: nobody can tell its role
 
 
@@ -82,6 +83,8 @@ def steps(
     asked += select
     if tracks:
         asked.append(Step((b"CLIENT", b"TRACKING", b"ON", b"OPTIN"), Purpose.TRACKING))
+    if key.use is Use.REPLICA:
+        asked.append(Step((b"READONLY",), Purpose.REPLICA))
     if key.user is None and not bare:
         asked.append(Step((b"PING",), Purpose.PROBE))
     return asked + role if key.user is None else role + asked
@@ -145,6 +148,8 @@ def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
             raise UpstreamRefused(NO_AUTH_COMMAND if unknown else reply, login=True)
         if step.purpose is Purpose.STATE and failed:
             raise UpstreamRefused(reply, login=False)
+        if step.purpose is Purpose.REPLICA and failed:
+            raise UpstreamDown(f"READONLY: {reply.decode('latin-1').strip()}")
         if step.purpose is Purpose.TRACKING and failed:
             tracking = False
         if step.words[0] == b"HELLO":

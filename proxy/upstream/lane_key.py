@@ -31,6 +31,7 @@ class Use(Enum):
     SCRIPTS = auto()  # everything behind a long one waits for it
     TRACKED = auto()  # reads whose keys the server remembers, and tells us when they change
     PROBE = auto()  # whether a new connection is answered, where an old one is silent
+    REPLICA = auto()  # reads that a replica may answer
     BULK = auto()  # work in quantity: scans, fills of many keys
 
 

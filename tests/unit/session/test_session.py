@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.cluster.written import Written
 from nearhit.proxy.errors import ProtocolError
 from nearhit.proxy.hot.answers import WINDOW_MAX, WINDOW_START
 from nearhit.proxy.hot.lane import LaneState
@@ -675,3 +676,20 @@ async def test_a_client_is_cut_as_soon_as_its_end_has_begun(world: World, client
     client.session.abort("CLIENT KILL")
 
     assert client.session.cut
+
+
+async def test_what_nobody_looks_into_counts_as_a_write_of_any_slot(world: World) -> None:
+    """Reads may go to replicas, and are to see it."""
+    acted, lent = world.client(), world.client()
+    for client in (acted, lent):
+        client.session.written = Written()
+
+    acted.send(b"CLIENT", b"SETNAME", b"me")
+    await world.settle()
+    assert lent.session.berth.pin()
+    assert not lent.session.written.touches([0], 0.0)  # type: ignore[union-attr]
+    lent.session.berth.unpin()
+
+    for client in (acted, lent):
+        assert client.session.written is not None
+        assert client.session.written.touches([0], 0.0)

@@ -227,6 +227,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "near_reads": "all",
         "env": "production",
         "near_cache": "7mb",
+        "read_from": "primary",
         "unix_mode": "0770",
     }
     text = samples.get(name, "7")
@@ -235,6 +236,15 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
     assert getattr(loaded({}, {variable(name): text}, file=""), name) == value
     if ROWS[name].in_file:
         assert getattr(loaded(file=f'{name} = "{text}"'), name) == value
+
+
+@pytest.mark.parametrize("flags", [{}, {"upstream": "redis://there"}])
+def test_reads_from_replicas_need_a_cluster(flags: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="--read-from: read_from needs a cluster"):
+        loaded({"read_from": "nearest", **flags}, file="")
+
+    clustered = loaded({"read_from": "nearest", "upstream": "redis-cluster://there:1"}, file="")
+    assert clustered.read_from == "nearest"
 
 
 def test_flags_beat_environment_beats_file_beats_default() -> None:
@@ -502,6 +512,9 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["command_timeout", "=", "as", "long", "as", "it", "takes", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["hold_writes_on_failover", "=", "off", "#", "default"],
+        ["read_from", "=", "primary", "#", "default"],
+        ["replica_max_lag", "=", "5s", "#", "default"],
+        ["availability_zone", "=", "none", "#", "default"],
         ["offline_queue", "=", "16mb", "#", "default"],
         ["near_cache", "=", "64mb", "#", "default"],
         ["near_reads", "=", "strings", "#", "default"],

@@ -29,6 +29,7 @@ NO = b"-ERR no\r\n"
         (LaneKey(user=ALICE), ["AUTH alice sesame", "HELLO 2"]),
         (LaneKey(1, 3, ALICE), ["SELECT 1", "AUTH alice sesame", "HELLO 3"]),
         (LaneKey(use=Use.TRACKED), ["HELLO 3", "CLIENT TRACKING ON OPTIN", "PING"]),
+        (LaneKey(use=Use.REPLICA), ["HELLO 2", "READONLY", "PING"]),
         (
             LaneKey(2, 2, ALICE, Use.TRACKED),
             ["SELECT 2", "AUTH alice sesame", "HELLO 3", "CLIENT TRACKING ON OPTIN"],
@@ -222,3 +223,11 @@ def test_the_first_of_several_refusals_is_told() -> None:
 def test_a_missing_reply_is_a_defect() -> None:
     with pytest.raises(ValueError, match="shorter"):
         judge(steps(PLAIN, Upstream()), [b":7\r\n"])
+
+
+def test_a_replica_that_refuses_readonly_is_not_read() -> None:
+    asked = steps(LaneKey(use=Use.REPLICA), Upstream())
+
+    with pytest.raises(UpstreamDown, match="READONLY: -ERR no"):
+        judge(asked, [HELLO2, NO, PONG])
+    assert judge(asked, [HELLO2, OK, PONG]) == Standing(7)
