@@ -240,7 +240,10 @@ class Router(FillsMany):
 
     def _doubt(self, part: Part, probe: bytes, reply: bytes) -> None:
         """A script has answered as a node does that does not have its keys. Where it is the script
-        that says so it has run, and is not run again."""
+        that says so it has run, and is not run again. Nor does a client hear of it: some take a
+        redirection for a cluster, and go around the proxy. As the slot may also have come to the
+        node just behind the script, TRYAGAIN is what there is to say."""
+        reply = TRYAGAIN if reply.startswith(_HIDDEN) else reply
         slot, lane = part.hash_slot, cast(Lane, part.lane)
         if not probe or slot < 0:
             give(part, reply)

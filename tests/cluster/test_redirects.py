@@ -186,7 +186,7 @@ def test_a_script_that_makes_up_a_redirection_runs_once(
     first.say(b"EXISTS", b":1\r\n")
     script = "return redis.error_reply('MOVED 1 127.0.0.1:1')"
 
-    assert client.ask("EVAL", script, 1, KEY) == forged
+    assert client.ask("EVAL", script, 1, KEY).startswith(b"-TRYAGAIN ")
     assert len([words for words in first.asked if words[0] == b"EVAL"]) == 1
     assert not [words for words in second.asked if words[0] == b"EVAL"]
 
