@@ -14,7 +14,7 @@ import asyncio
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import Slot
