@@ -37,9 +37,10 @@ def cluster_lanes(
     table = snapshot()
 
     def pool_of(host: str, port: int) -> Lanes:
+        path = None if port else upstream.path  # see Upstream.as_cluster
         return NodeLanes(
             lambda pool: cluster.refresh("a connection was lost", pool),
-            Dial(replace(upstream, host=host, port=port), retry),
+            Dial(replace(upstream, host=host, port=port, path=path), retry),
             start,
             on_ready=_of_a_node,
             timeout_s=timeout_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import NO_AUTH_COMMAND, UpstreamDown, UpstreamNotReady, UpstreamRefused
 from nearhit.proxy.settings.address import Upstream
-from nearhit.proxy.upstream.handshake import Standing, again, judge, steps
+from nearhit.proxy.upstream.handshake import Purpose, Standing, Step, again, judge, steps
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 
 ALICE = User(b"alice", b"sesame")
@@ -222,3 +222,12 @@ def test_the_first_of_several_refusals_is_told() -> None:
 def test_a_missing_reply_is_a_defect() -> None:
     with pytest.raises(ValueError, match="shorter"):
         judge(steps(PLAIN, Upstream()), [b":7\r\n"])
+
+
+@pytest.mark.parametrize(("mode", "cluster"), [(b"cluster", True), (b"standalone", False)])
+def test_hello_tells_a_node_of_a_cluster(mode: bytes, cluster: bool) -> None:
+    reply = b"%%1\r\n$4\r\nmode\r\n$%d\r\n%s\r\n" % (len(mode), mode)
+
+    standing = judge([Step((b"HELLO", b"2"), Purpose.IDENTITY)], [reply])
+
+    assert standing.cluster is cluster
