@@ -71,6 +71,12 @@ class NoPlace(ProxyError):
         )
 
 
+# To who has asked what was taken for one server; it was not sent.
+NODE_OF_CLUSTER: Final = (
+    b"-UPSTREAM the server is a node of a cluster, and is served as one from now on: connect again"
+)
+
+
 class UpstreamRefused(ProxyError):
     """The server answered a lane's handshake with an error. The client gets the server's own line.
 

@@ -257,7 +257,8 @@ def test_a_check_line_finds_no_mistake(line: str, folder: Path, server: Process)
     )
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == len(ROWS) + 1  # compiled, or not
+    asked = done.stdout.count("\nserver = ")  # where the upstream answers
+    assert len(done.stdout.splitlines()) == len(ROWS) + asked + 1  # compiled, or not
     assert "p%40ss" not in done.stdout
 
 
@@ -285,7 +286,7 @@ def test_a_toml_example_has_no_mistake(fence: Fence, tmp_path: Path) -> None:
 def settings(document: dict[str, object], head: str = "") -> Iterator[tuple[str, object]]:
     """The settings of a file as check names them: ``loaders.users.ttl``."""
     for name, value in document.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not (name in ROWS and ROWS[name].kind.table):
             yield from settings(value, f"{head}{name}.")
         else:
             yield f"{head}{name}", value

@@ -1,7 +1,8 @@
 """What ``nearhit check`` looks for beyond the settings' own text: files and functions in them.
 
-Opens the files and imports the functions as serving would: no address is bound, and no server is
-asked but Sentinels, who the master is. main.py calls ``mistakes_in`` and ``found_by``."""
+Opens the files and imports the functions as serving would. No address is bound; the upstream is
+asked what it is, and Sentinels who the master is. main.py
+calls ``mistakes_in`` and ``found_by``."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ..errors import StartError
 from ..settings.address import Kind, Upstream
 from ..settings.config import Config
 
+LOOK_S: Final = 3.0  # seconds for a server to say what it is
 NO_UPSTREAM: Final = (
     "env = production and no upstream named: name yours with --upstream URL (REDIS_URL), or have a "
     "private Valkey, empty at each start, with --upstream embedded"
@@ -25,11 +27,17 @@ def mistakes_in(config: Config) -> list[str]:
 
 
 def found_by(config: Config) -> Iterator[str]:
-    """A line about what stands behind the upstream's URL, where Sentinels know. That they do not,
-    for now, would not end the proxy."""
-    if config.url is None or (upstream := Upstream.parse(config.url)).kind is not Kind.SENTINEL:
+    """A line about what stands behind the upstream's URL. That it does not answer, for now, would
+    not end the proxy."""
+    if config.url is None:
         return
     import asyncio
+
+    logging.getLogger().addHandler(logging.NullHandler())  # what is found says it all
+    if (upstream := config.behind(config.url)).kind is not Kind.SENTINEL:
+        if found := asyncio.run(_server_of(config, config.url)):
+            yield f"server = {found}".ljust(40) + "  # asked"
+        return
 
     from ..upstream.dial import Retry
     from ..upstream.sentinel.master import Master
@@ -45,8 +53,32 @@ def found_by(config: Config) -> Iterator[str]:
             f"master = {'unknown' if naming is None else naming}".ljust(40) + f"  # {master.found}"
         )
 
-    logging.getLogger().addHandler(logging.NullHandler())  # what is found says it all
     yield asyncio.run(look())
+
+
+async def _server_of(config: Config, url: str) -> str:
+    """What a server says that it is; empty where it does not answer in time."""
+    import asyncio
+
+    from ..process.listen import Doors
+    from ..process.server import Server
+
+    server = Server(config, url)
+    try:
+        async with asyncio.timeout(LOOK_S):
+            await server.start(Doors())
+            if server.is_cluster.is_set():
+                await server.give_way()
+                server = Server(config, url, as_cluster=True)
+                await server.start(Doors())
+        return server.version if server.answers else ""
+    except TimeoutError:
+        return ""
+    except StartError as error:
+        return f"unknown: {error}"
+    finally:
+        server.hurry()
+        await server.stop()
 
 
 def _in_upstream(config: Config) -> Iterator[str]:

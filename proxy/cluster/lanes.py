@@ -60,6 +60,16 @@ class ClusterLanes(Lanes):
         return self._cluster.readers.reads
 
     @property
+    def found(self) -> str:
+        """What the cluster is, for people."""
+        topology = self._cluster.topology
+        if topology is None:
+            return "a cluster of which no node has answered"
+        primaries = len(topology.shards)
+        replicas = sum(len(shard.replicas) for shard in topology.shards)
+        return f"a cluster of {primaries} primaries and {replicas} replicas"
+
+    @property
     def slots_told(self) -> int:
         """How many slots have a canary; -1: some server refuses them."""
         canaries = [

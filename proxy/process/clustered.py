@@ -50,9 +50,10 @@ def cluster_lanes(
             node_ready()
 
     def pool_of(host: str, port: int) -> Lanes:
+        path = None if port else upstream.path  # see Upstream.as_cluster
         return NodeLanes(
             lambda pool: cluster.refresh("a connection was lost", pool),
-            Dial(replace(upstream, host=host, port=port), retry),
+            Dial(replace(upstream, host=host, port=port, path=path), retry),
             start,
             on_ready=of_a_node,
             timeout_s=timeout_s,

@@ -1,6 +1,12 @@
 """One serving process: its life from the listening sockets to the last task.
 
-    serve ─ start: listen, connect, learn what the server is ─ ready ─ ... ─ signal ─ drain ─ close
+    serve ─ start: connect, listen, learn what the server is ─ ready ─ ... ─ signal ─ drain ─ close
+              ▲                                                         │
+              └─ a new Server, as of a cluster ◀─ give_way ◀─ is_cluster┘
+
+Whether one server is a node of a cluster shows in the first answer of whatever connection, and none
+to such a node is ever used (upstream/connecting.py): the Server that took it for a server alone has
+sent nothing there. It ends, and another takes its place, on the same sockets.
 
 Owns the order of starting and of ending, the clock that ticks once a second, and who hears of a
 lane that stands or is refused. Builds nothing (wiring.py) and reads no reply (upstream_facts.py).
@@ -16,6 +22,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
+from ..cluster.lanes import ClusterLanes
 from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
 from ..settings.address import BACKLOG
@@ -25,7 +32,7 @@ from ..upstream.lane import Lane
 from .listen import Doors
 from .signals import OTHERS, STOP, Ending, heard, tell_ignored
 from .tasks import Tasks
-from .upstream_facts import UpstreamFacts
+from .upstream_facts import NO_ANSWER, UpstreamFacts
 from .wiring import Told, http_of, swaps_of, wire
 
 if TYPE_CHECKING:
@@ -36,13 +43,23 @@ log = logging.getLogger(__name__)
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
 GRACE: Final = 5.0  # seconds beyond the drain for everything else that ends
 AT_ONCE: Final = 2.0  # the same where nobody waits any more
+# Seconds for which clients wait to be accepted until it is known whether a server is a cluster's.
+KIND_S: Final = 1.0
 
 
 class Server:
     """Serves clients, and HTTP, on sockets that the caller has bound. To be made in the event loop
-    that it runs in; ``start`` it once, ``stop`` it once."""
+    that it runs in; ``start`` it once, ``stop`` it once. ``as_cluster``: the upstream's one server
+    is known to be a node of a cluster."""
 
-    def __init__(self, config: Config, upstream: str, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        upstream: str,
+        place: Place | None = None,
+        *,
+        as_cluster: bool = False,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._loop)
         self._work = Tasks(self._loop)  # commands of our own and their loads
@@ -55,6 +72,7 @@ class Server:
         self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
         self._refused: ProxyError | None = None
+        self.is_cluster = asyncio.Event()  # what was taken for one server is a node of a cluster
         self._parts = wire(
             config,
             upstream,
@@ -66,7 +84,9 @@ class Server:
                 lane_ready=self._lane_ready,
                 lane_refused=self._lane_refused,
                 unknown_command=lambda: self._facts.learn_again(),
+                is_cluster=self._is_cluster,
             ),
+            as_cluster=as_cluster,
         )
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary
@@ -86,28 +106,42 @@ class Server:
     @property
     def version(self) -> str:
         """The upstream's name and version, or why it is not known, for people."""
-        master = self._parts.master
+        master, lanes = self._parts.master, self._parts.lanes
         found = f", {master.found}" if master is not None else ""
+        if isinstance(lanes, ClusterLanes):
+            found = f", {lanes.found}"
         return f"{self._facts.version}{found}"
+
+    @property
+    def answers(self) -> bool:
+        """Whether the upstream has said what it is."""
+        return self._facts.version not in ("", NO_ANSWER)
 
     # --- Start --------------------------------------------------------------------------------
 
-    async def start(self, doors: Doors[socket.socket]) -> None:
-        """Listen, and wait until the upstream has answered, the retry rule is exhausted or
-        ``hurry`` was called. StartError: the upstream refuses us."""
+    async def start(self, doors: Doors[socket.socket], *, again: bool = False) -> None:
+        """Listen on the doors, which the end closes, and wait until the upstream has answered, the
+        retry rule is exhausted or ``hurry`` was called; not where ``is_cluster``. ``again``:
+        another has served here before. StartError: the upstream refuses us, unless ``again``."""
         self._primary.users += 1
         self._tasks.start(self._tick())
         if self._parts.master is not None:
             for run in self._parts.master.runs():
                 self._tasks.start(run)
+        self._facts.learn()
+        if self._parts.lanes.dial.on_cluster is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._answered.wait(), KIND_S)
+        if self.is_cluster.is_set():
+            _close(doors)
+            return
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
-        self._facts.learn()
         if doors.http:
             self._http = http_of(self._parts, self._place)
             await self._http.start(doors.http)
         await self._answered.wait()
-        if self._refused is not None:
+        if self._refused is not None and not again:
             raise StartError(
                 f"the upstream {self._parts.lanes.dial.address} refused us: {self._refused}; "
                 "see the user, password and database in --upstream (REDIS_URL)",
@@ -154,6 +188,12 @@ class Server:
                 if session.berth.lane_key.user == lane.key.user:
                     session.close()
 
+    def _is_cluster(self) -> None:
+        if not self.is_cluster.is_set() and not self._stopping:
+            event(log, logging.INFO, "upstream is a cluster", node=self._parts.lanes.dial.address)
+            self.is_cluster.set()
+            self._answered.set()
+
     # --- End ----------------------------------------------------------------------------------
 
     @property
@@ -170,6 +210,12 @@ class Server:
     def _client_left(self) -> None:
         if self._stopping and not len(self.clients):
             self._drained.set()
+
+    async def give_way(self) -> None:
+        """Stop for one that serves the cluster: what clients have asked gets an error, for no lane
+        stands, and they are closed."""
+        self._drain_timeout = min(self._drain_timeout, AT_ONCE)
+        await self.stop()
 
     async def stop(self) -> None:
         """Accept no more, let what runs finish within the drain time, close everything."""
@@ -213,6 +259,27 @@ class Server:
             ending.cancel()
             await asyncio.wait([ending])
             await http.stop(0.0)
+
+
+def _copies(doors: Doors[socket.socket]) -> Doors[socket.socket]:
+    """The same, for one Server to close: clients that come meanwhile wait for the next."""
+    return Doors([one.dup() for one in doors.clients], [one.dup() for one in doors.http])
+
+
+def _close(doors: Doors[socket.socket]) -> None:
+    for one in (*doors.clients, *doors.http):
+        one.close()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    loop = asyncio.get_running_loop()
+    waits = [loop.create_task(each.wait()) for each in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waits:
+            each.cancel()
 
 
 def raise_file_limit(clients: int) -> None:
@@ -264,11 +331,18 @@ async def serve(
 
     with heard(STOP, stopping), heard(OTHERS, other):
         try:
-            await server.start(doors)
-            if not stop.is_set():
-                ready(server.version)
-            await stop.wait()
+            told = False
+            while not stop.is_set():
+                await server.start(_copies(doors), again=told)
+                if not (told or stop.is_set() or server.is_cluster.is_set()):
+                    told = True
+                    ready(server.version)
+                await _first(stop, server.is_cluster)
+                if not stop.is_set():
+                    await server.give_way()
+                    server = Server(config, upstream, place, as_cluster=True)
             event(log, logging.INFO, "stopping", clients=len(server.clients))
+            _close(doors)
             await server.stop()
         finally:
             ending.done()

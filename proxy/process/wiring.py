@@ -85,6 +85,7 @@ class Told:
     lane_ready: Callable[[Lane], None]
     lane_refused: Callable[[Lane, UpstreamRefused], None]
     unknown_command: Callable[[], None]  # the table may not have all that the server knows
+    is_cluster: Callable[[], None]  # the one server is a node of a cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +200,14 @@ def wire(
     start: Start,
     start_work: Start,
     told: Told,
+    as_cluster: bool = False,
 ) -> Parts:
-    """All parts. ``start`` runs lanes, ``start_work`` runs commands of our own and their loads.
+    """All parts. ``start`` runs lanes, ``start_work`` runs commands of our own and their loads;
+    ``as_cluster``: the upstream's one server is known to be a node of a cluster.
     StartError: a function that a loader calls is not there."""
-    address = Upstream.parse(upstream)
+    address = config.behind(upstream)
+    if as_cluster:
+        address = address.as_cluster
     master = _master(address)
     lanes = _lanes(config, address, master, start, told, lambda: context)
     loaders = Loaders(config.loaders, demo=config.env == "development")
@@ -297,8 +302,9 @@ def _lanes(
             zone=config.availability_zone or "",
             **bounds,
         )
+    on_cluster = told.is_cluster if config.cluster == "auto" else None
     return Lanes(
-        Dial(upstream, Retry(ATTEMPTS[config.env])) if master is None else master.dial,
+        Dial(upstream, Retry(ATTEMPTS[config.env]), on_cluster) if master is None else master.dial,
         start,
         lane=Lane if master is None else MasterLane,
         on_ready=told.lane_ready,

@@ -238,11 +238,10 @@ class Berth:
         if self.own is not None or not self.quiet:
             return self.own is not None
         own = self._session.context.lanes.borrow_now(self.lane_key, self.reports)
-        if own is None:
-            return False
-        self.unpin()
-        self.lane = own
-        return True
+        if own is not None:
+            self.unpin()
+            self.lane = own
+        return own is not None
 
     def unpin(self) -> None:
         """Give the lane back; it is clean, or tainted."""

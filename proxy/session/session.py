@@ -169,16 +169,13 @@ class Session(SessionCore):
         """Act on a request that is no PLAIN one; the offset behind it, -1: when more has come."""
         if self.written is not None:
             self.written.wrote_any()
-        if data[pos] in b"\r\n":
-            blank = blank_lines(data, pos)
-            if blank:
-                return pos + blank
+        if data[pos] in b"\r\n" and (blank := blank_lines(data, pos)):
+            return pos + blank
         shortcut = self._acts.shortcuts.get(route)
         behind = shortcut(self, data, pos) if shortcut is not None else 0
         if behind:
             return behind
-        # Of what is being sent its like may follow: that is acts/own.py's to say.
-        follows = self.berth.sending and route == Route.CUSTOM
+        follows = self.berth.sending and route == Route.CUSTOM  # acts/own.py says whether it may
         if self.mode in (Mode.TRACKED, Mode.OWN) and not follows:
             self.stall(STALL_DRAIN)
             return -1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -62,6 +62,55 @@ class Unix:
 
 
 Listen = Tcp | Unix
+
+
+@dataclass(frozen=True, slots=True)
+class AddressMap:
+    """Where servers are dialled that announce an address of their own network, inside of NAT: by
+    host and port, else by host alone. Hosts are in lower case."""
+
+    places: Mapping[Tcp, Tcp] = field(default_factory=dict[Tcp, Tcp])
+    hosts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def parse(cls, text: str) -> AddressMap:
+        """``announced=dialled``, joined by commas. ValueError names the wrong entry."""
+        places: dict[Tcp, Tcp] = {}
+        hosts: dict[str, str] = {}
+        for entry in filter(None, map(str.strip, text.split(","))):
+            announced, _, dialled = (part.strip() for part in entry.partition("="))
+            (host, port), (to, to_port) = _place(announced, entry), _place(dialled, entry)
+            if (port is None) != (to_port is None):
+                raise ValueError(f"{entry!r} has a port on one side only")
+            host = host.lower()
+            if (host in hosts) if port is None else (Tcp(host, port) in places):
+                raise ValueError(f"{announced} is there twice")
+            if port is None or to_port is None:
+                hosts[host] = to
+            else:
+                places[Tcp(host, port)] = Tcp(to, to_port)
+        return cls(places, hosts)
+
+    def dialled(self, announced: Tcp) -> Tcp:
+        """The address to connect to."""
+        host = announced.host.lower()
+        place = self.places.get(Tcp(host, announced.port))
+        if place is not None:
+            return place
+        to = self.hosts.get(host)
+        return announced if to is None else Tcp(to, announced.port)
+
+
+def _place(text: str, entry: str) -> tuple[str, int | None]:
+    """A host, and a port where the text has one. ValueError names the entry."""
+    match = _SEED.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{entry!r} is no announced=dialled, each host, host:port or [v6]:port")
+    try:
+        return match[1] or match[2], None if match[3] is None else _port(match[3])
+    except ValueError as error:
+        raise ValueError(f"{entry!r}: {error}") from None
+
 
 # What redis-py takes in a URL's query; the rest steers a client's own pool and is passed over.
 _URL_OPTIONS = re.compile(
@@ -118,6 +167,7 @@ class Upstream:
     master: str = ""  # what the Sentinels call it
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
+    address_map: AddressMap = field(default_factory=AddressMap, repr=False)
 
     @classmethod
     def parse(cls, url: str) -> Upstream:
@@ -145,6 +195,13 @@ class Upstream:
             tls=parts.scheme == "rediss",
             options=_of_tls(options),
         )
+
+    @property
+    def as_cluster(self) -> Upstream:
+        """The same, of which the one server is a node of a cluster."""
+        # No node has port 0: that one stands for the socket file (process/clustered.py).
+        seed = Tcp(self.host, self.port if self.path is None else 0)
+        return replace(self, kind=Kind.CLUSTER, seeds=(seed,))
 
     @classmethod
     def _of_many(cls, rest: str, kind: Kind, *, tls: bool) -> Upstream:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
+from .address import AddressMap, Listen, Upstream, same_place
 from .address import Kind as UpstreamKind
-from .address import Listen, Upstream, same_place
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
 from .rows import (
+    ADDRESS_MAP,
     HOSTS,
     KEY,
     LISTENERS,
@@ -88,6 +89,18 @@ class Config:
         "The Redis or Valkey behind the proxy; embedded: a private Valkey, as where none is named.",
         env="REDIS_URL",
         unset="a private Valkey, started and stopped with the proxy",
+    )
+    cluster: str = row(
+        choice("auto", "off"),
+        "auto",
+        "Whether one server that says it is a node of a cluster is served as that cluster; off: "
+        "its redirections are handed on, for clients that know clusters.",
+    )
+    address_map: AddressMap = row(  # noqa: RUF009  # it is frozen
+        ADDRESS_MAP,
+        "off",
+        "Where to dial nodes and Sentinels that announce addresses of their own network: "
+        "announced=dialled, host:port each, or a host alone on both sides; a table in the file.",
     )
     embedded_cluster: int | None = optional(
         whole(1, 16),
@@ -203,6 +216,10 @@ class Config:
         """Of the upstream that is somebody else's; None: one of the proxy's own is wanted."""
         return None if self.upstream == OWN else self.upstream
 
+    def behind(self, url: str) -> Upstream:
+        """The upstream of a URL, with what the settings say of its addresses."""
+        return replace(Upstream.parse(url), address_map=self.address_map)
+
     @property
     def forgot_upstream(self) -> bool:
         """Whether a private and empty server would be a surprise: it is asked for by nobody."""
@@ -285,8 +302,11 @@ def _at_odds(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
             f"{given['embedded_cluster'].place}: embedded_cluster takes the place of an upstream, "
             f"and {given['upstream'].origin} names one: leave one of them out"
         )
-    clustered = config.embedded_cluster is not None or (
-        config.url is not None and Upstream.parse(config.url).kind is UpstreamKind.CLUSTER
+    kind = None if config.url is None else Upstream.parse(config.url).kind
+    clustered = (
+        config.embedded_cluster is not None
+        or kind is UpstreamKind.CLUSTER
+        or (kind is UpstreamKind.SERVER and config.cluster == "auto")  # it may be a node of one
     )
     if config.read_from != "primary" and not clustered:
         yield (

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 from ..log import redacted
+from .address import AddressMap, Listen, Upstream, listeners
 from .address import Kind as UpstreamKind
-from .address import Listen, Upstream, listeners
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -31,6 +31,7 @@ class Kind(Generic[T_co]):
     wants: str
     metavar: str
     many: bool = False  # its flag may be repeated
+    table: bool = False  # may be a table in TOML
     quoted: bool = False  # a text in TOML, never a number, which would be read in another base
 
 
@@ -190,6 +191,13 @@ def duration_or_off(low: str, high: str) -> Kind[float]:
 KEY = Kind(_key, "a key, or off", "KEY")
 HOSTS = Kind(_names, "names of hosts, or * for any", "NAME", many=True)
 MODE = Kind(_mode, 'a mode as of chmod, such as "0770"', "MODE", quoted=True)
+ADDRESS_MAP = Kind(
+    lambda text: AddressMap() if is_off(text) else AddressMap.parse(text),
+    "a table of announced=dialled, each host:port, or a host alone on both sides, or off",
+    "ANNOUNCED=DIALLED",
+    many=True,
+    table=True,
+)
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")
 ZONE = Kind(_some, "the name of a zone", "NAME")
@@ -266,7 +274,7 @@ def table_in(value: object) -> Mapping[str, object] | None:
 
 def unfit(value: object, kind: Kind[object]) -> str | None:
     """Why a TOML value cannot be a setting's text, None where it can."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not kind.table:
         return f"a table is not {kind.wants}"
     if kind.quoted and not isinstance(value, str):
         return f"it is not in quotes: {kind.wants}"
@@ -285,6 +293,8 @@ def as_text(value: object) -> str:
     """A TOML value, or the values of a repeated flag, as it would stand in one flag."""
     if isinstance(value, list):
         return ",".join(map(str, cast("list[object]", value)))
+    if (table := table_in(value)) is not None:
+        return ",".join(f"{key}={item}" for key, item in table.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -17,7 +17,14 @@ import math
 from collections.abc import Mapping
 from typing import Final, cast
 
-from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamNotReady, UpstreamRefused
+from ..errors import (
+    NODE_OF_CLUSTER,
+    ProxyError,
+    UpstreamDown,
+    UpstreamLost,
+    UpstreamNotReady,
+    UpstreamRefused,
+)
 from ..hot.lane import LaneCore, LaneState
 from ..resp.kernel import Cutter
 from ..resp.requests import encode
@@ -198,6 +205,10 @@ class Connecting(LaneCore):
         if more:
             replies += await self._converse([step.words for step in more])
         standing = judge([*asked, *more], replies)
+        if standing.cluster and self._dial.on_cluster is not None:
+            # Before anything else is sent: whoever waits must not see what a node answers.
+            self._dial.on_cluster()
+            raise UpstreamRefused(NODE_OF_CLUSTER, login=False)
         self.client_id = standing.client_id
         self.locked = standing.locked
         self.tracking = standing.tracking

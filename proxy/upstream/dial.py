@@ -46,12 +46,18 @@ class Retry:
 
 class Dial:
     """Where the upstream is and how its connections are opened. StartError, when it is made: its
-    TLS files cannot be used."""
+    TLS files cannot be used.
 
-    def __init__(self, upstream: Upstream, retry: Retry) -> None:
+    ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
+    None: it may be one."""
+
+    def __init__(
+        self, upstream: Upstream, retry: Retry, on_cluster: Callable[[], None] | None = None
+    ) -> None:
         self.moves: int = 0  # how often the upstream was found elsewhere: sentinel/dial.py
         self.upstream = upstream
         self.retry = retry
+        self.on_cluster = on_cluster
         self.ledger = Ledger()
         self._tls = context_of(upstream) if upstream.tls else None
 
@@ -102,11 +108,13 @@ class Dial:
         if self.upstream.path is not None:
             unix, _ = await loop.create_unix_connection(protocol, self.upstream.path)
             return unix
-        host = self.upstream.host if place is None else place.host
+        announced = Tcp(self.upstream.host, self.upstream.port) if place is None else place
+        place = self.upstream.address_map.dialled(announced)
+        host = place.host
         tcp, _ = await loop.create_connection(
             protocol,
             host,
-            self.upstream.port if place is None else place.port,
+            place.port,
             ssl=self._tls,
             server_hostname=host if self._tls else None,
             ssl_handshake_timeout=CONNECT_TIMEOUT - 1 if self._tls else None,

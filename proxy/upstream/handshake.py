@@ -29,6 +29,7 @@ from .lane_key import LaneKey, Use
 
 _ROLE: Final = re.compile(rb"\*\d+\r\n\$\d+\r\n([a-z]+)\r\n")
 _ID: Final = re.compile(rb"\$2\r\nid\r\n:(\d{1,19})\r\n")
+_CLUSTER: Final = b"$4\r\nmode\r\n$7\r\ncluster\r\n"
 MASTER: Final = "master"
 # A server that says one of these in the handshake is not ready yet.
 NOT_READY: Final = (b"-LOADING", b"-MASTERDOWN")
@@ -63,6 +64,7 @@ class Standing:
     client_id: int = 0  # the server's number of this connection; 0: unknown
     locked: bool = False  # the server wants a login that we do not have
     tracking: bool = False  # the server tells us of changes to what we read
+    cluster: bool = False  # the server is a node of a cluster
 
 
 def steps(
@@ -139,6 +141,7 @@ def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
         role = role_of(reply) if step.purpose is Purpose.ROLE else None
         if role is not None and role != MASTER:
             raise UpstreamDown(f"Sentinel names it, and it is no master but a {role}")
+    cluster = False
     client_id, locked, tracking = 0, False, any(s.purpose is Purpose.TRACKING for s in asked)
     for step, reply in zip(asked, replies, strict=True):
         failed = reply.startswith(b"-")
@@ -155,6 +158,7 @@ def judge(asked: Sequence[Step], replies: Sequence[bytes]) -> Standing:
         if step.words[0] == b"HELLO":
             found = None if failed else _ID.search(reply)
             client_id = int(found[1]) if found else 0
+            cluster = _CLUSTER in reply
         if step.purpose in (Purpose.IDENTITY, Purpose.PROBE):
             locked |= reply.startswith(b"-NOAUTH")
-    return Standing(client_id, locked, tracking)
+    return Standing(client_id, locked, tracking, cluster)

@@ -42,6 +42,7 @@ class Sentinels:
         self.name = upstream.master
         self.known: list[Tcp] = list(upstream.seeds)
         self._seeds = upstream.seeds
+        self._map = upstream.address_map
         self._tls = tls
         self._login = login_of(upstream)
         self._make = make
@@ -60,7 +61,7 @@ class Sentinels:
 
     async def connect(self, address: Tcp, told: Told | None = None) -> Link:
         """A new connection, logged in. OSError: there is none."""
-        link = self._make(address, told)
+        link = self._make(self._map.dialled(address), told)
         try:
             await link.open(self._tls, self._login)
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from nearhit.proxy.cli.check import found_by, mistakes_in
 from nearhit.proxy.settings.config import load
+
+from tests.clusters import cluster
+from tests.servers import HOST, any_kind, upstream
 
 FILE = """
 [loaders.gone]
@@ -87,3 +91,20 @@ def test_where_no_sentinel_answers_that_is_said_and_no_mistake() -> None:
 @pytest.mark.parametrize("url", ["redis://h", "unix:///s"])
 def test_of_one_server_nothing_is_to_be_found(url: str) -> None:
     assert list(found_by(load({"upstream": url}, {}, lambda _: ""))) == []
+
+
+def test_what_a_server_is_is_asked() -> None:
+    with upstream(any_kind()) as server:
+        (line,) = found_by(load({"upstream": f"redis://{HOST}:{server.port}"}, {}, lambda _: ""))
+
+    assert re.fullmatch(r"server = (Redis|Valkey) \S+ +# asked", line)
+
+
+def test_a_node_is_found_to_be_a_cluster_unless_that_is_off() -> None:
+    with cluster(any_kind(), 1, 0) as made:
+        url = f"redis://{HOST}:{made.nodes[0].port}"
+        (line,) = found_by(load({"upstream": url}, {}, lambda _: ""))
+        (off,) = found_by(load({"upstream": url, "cluster": "off"}, {}, lambda _: ""))
+
+    assert "a cluster of 1 primaries and 0 replicas" in line
+    assert "cluster" not in off

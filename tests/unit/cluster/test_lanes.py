@@ -41,3 +41,9 @@ async def test_asking_is_a_nodes(town: Town) -> None:
     await town.become(1, 2)
     assert town.lanes.asking() is town.cluster.pools[0].asking()
     assert Use.REQUESTS is LaneKey().use
+
+
+async def test_what_is_found_is_told_for_people(town: Town) -> None:
+    assert town.lanes.found == "a cluster of which no node has answered"
+    await town.become(1, 2)
+    assert town.lanes.found == "a cluster of 2 primaries and 0 replicas"

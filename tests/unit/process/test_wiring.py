@@ -51,7 +51,9 @@ class Process:
             loop=asyncio.get_running_loop(),
             start=self.tasks.start,
             start_work=self.work.start,
-            told=Told(tell("left"), tell("ready"), tell("refused"), tell("unknown")),
+            told=Told(
+                tell("left"), tell("ready"), tell("refused"), tell("unknown"), tell("cluster")
+            ),
         )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from nearhit.proxy.settings.address import (
     BACKLOG,
+    AddressMap,
     Kind,
     Listen,
     Tcp,
@@ -239,3 +242,46 @@ def test_an_upstream_url_leads_where_redis_py_would_go(url: str, upstream: Upstr
         kwargs.get("username"),
         kwargs.get("password"),
     )
+
+
+@pytest.mark.parametrize(
+    ("announced", "dialled"),
+    [
+        (Tcp("10.0.0.1", 6379), Tcp("out", 1)),
+        (Tcp("10.0.0.1", 6380), Tcp("far", 6380)),
+        (Tcp("NODE", 7), Tcp("::1", 8)),
+        (Tcp("fe80::1", 5), Tcp("out", 5)),
+        (Tcp("out", 1), Tcp("out", 1)),
+        (Tcp("far", 6379), Tcp("far", 6379)),
+    ],
+)
+def test_an_announced_address_is_dialled_elsewhere_once(announced: Tcp, dialled: Tcp) -> None:
+    text = "10.0.0.1:6379=out:1, 10.0.0.1=far,Node:7=[::1]:8,[fe80::1]=out,"
+
+    assert AddressMap.parse(text).dialled(announced) == dialled
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a:1", "'a:1' is no announced=dialled"),
+        ("a:1=b:2,=b:2", "'=b:2' is no announced=dialled"),
+        ("a:1=b", "'a:1=b' has a port on one side only"),
+        ("a=b:1", "'a=b:1' has a port on one side only"),
+        ("a:1=b:99999", "'a:1=b:99999': its port is not a number"),
+        ("a:1=b:2,A:1=c:3", "A:1 is there twice"),
+        ("a=b,a=c", "a is there twice"),
+    ],
+)
+def test_a_wrong_entry_of_a_map_is_named(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        AddressMap.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "seed"), [("redis://h:7/2", Tcp("h", 7)), ("unix:///s?db=2", Tcp("localhost", 0))]
+)
+def test_a_server_that_is_a_node_is_the_seed_of_its_cluster(url: str, seed: Tcp) -> None:
+    upstream = Upstream.parse(url).as_cluster
+
+    assert (upstream.kind, upstream.seeds, upstream.db) == (Kind.CLUSTER, (seed,), 2)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.settings.address import Tcp, Unix, Upstream
+from nearhit.proxy.settings.address import AddressMap, Tcp, Unix, Upstream
 from nearhit.proxy.settings.config import (
     ROWS,
     VERSION,
@@ -154,6 +154,8 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("upstream_timeout", "1e1"),
         ("drain_timeout", "-1s"),
         ("hold_writes_on_failover", "0"),
+        ("cluster", "on"),
+        ("address_map", "a:1"),
         ("hold_writes_on_failover", "1h"),
         ("upstream", "redis-sentinel://a,b"),
         ("offline_queue", "-1"),
@@ -229,6 +231,8 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "near_cache": "7mb",
         "read_from": "primary",
         "unix_mode": "0770",
+        "cluster": "off",
+        "address_map": "a:1=b:2",
     }
     text = samples.get(name, "7")
     value = getattr(loaded({name: text}, file=""), name)
@@ -494,6 +498,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["unix_mode", "=", "0700", "#", "default"],
         ["http_hosts", "=", "localhost", "#", "default"],
         ["upstream", "=", "redis://u:***@h/3", "#", "REDIS_URL"],
+        ["cluster", "=", "auto", "#", "default"],
+        ["address_map", "=", "off", "#", "default"],
         ["embedded_cluster", "=", "no", "cluster", "#", "default"],
         ["config", "=", "nearhit.toml", "#", "--config"],
         ["log_level", "=", "info", "#", "default"],
@@ -545,4 +551,21 @@ def test_a_cluster_of_its_own_takes_the_place_of_an_upstream() -> None:
     assert mistakes({"embedded_cluster": "3"}, {"REDIS_URL": "redis://:secret@h"}) == [
         "--embedded-cluster: embedded_cluster takes the place of an upstream, and REDIS_URL names "
         "one: leave one of them out"
+    ]
+
+
+def test_addresses_are_mapped_by_a_table_of_the_file_as_by_a_flag() -> None:
+    by_flag = loaded({"address_map": "10.0.0.1:6379=h:1,10.0.0.2=h"})
+    by_file = loaded(file='[address_map]\n"10.0.0.1:6379" = "h:1"\n"10.0.0.2" = "h"\n')
+
+    assert by_file.address_map == by_flag.address_map
+    assert by_file.behind("redis://h").address_map == by_flag.address_map
+    assert loaded().address_map == AddressMap()
+
+
+def test_a_wrong_entry_of_the_map_is_named_with_its_setting() -> None:
+    assert mistakes(file='[address_map]\n"10.0.0.1:6379" = "h"\n') == [
+        "nearhit.toml:1: address_map: '10.0.0.1:6379=h' is not a table of announced=dialled, each "
+        "host:port, or a host alone on both sides, or off: '10.0.0.1:6379=h' has a port on one "
+        "side only"
     ]

@@ -6,7 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nearhit.proxy.errors import ProxyError, UpstreamDown, UpstreamNotReady, UpstreamRefused
+from nearhit.proxy.errors import (
+    NODE_OF_CLUSTER,
+    ProxyError,
+    UpstreamDown,
+    UpstreamNotReady,
+    UpstreamRefused,
+)
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.upstream import connecting
 from nearhit.proxy.upstream.connecting import MOVES, Connecting
@@ -352,4 +358,23 @@ async def test_attempts_count_anew_where_the_upstream_has_moved(bench: Bench) ->
     probe = await bench.connect()
 
     assert [at for at, _ in probe.failures] == []
+    assert probe.opened == 1
+
+
+async def test_no_connection_to_a_node_is_used_where_one_server_is_meant(bench: Bench) -> None:
+    found: list[str] = []
+    bench.dial.on_cluster = lambda: found.append("a cluster")
+    bench.dial.handshake[b"HELLO"] = b"%1\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"
+
+    probe = await bench.connect()
+
+    assert found == ["a cluster"]
+    assert (probe.opened, str(probe.refusals[0])) == (0, NODE_OF_CLUSTER[1:].decode())
+
+
+async def test_a_node_may_be_what_is_dialled(bench: Bench) -> None:
+    bench.dial.handshake[b"HELLO"] = b"%1\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"
+
+    probe = await bench.connect()
+
     assert probe.opened == 1

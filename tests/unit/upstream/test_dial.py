@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from nearhit.proxy.errors import StartError
-from nearhit.proxy.settings.address import Upstream
+from nearhit.proxy.settings.address import AddressMap, Upstream
 from nearhit.proxy.upstream.dial import ATTEMPTS, DELAY_DOWN, Dial, Retry, keep_alive
 
 
@@ -144,6 +145,15 @@ async def test_a_connection_is_opened_as_the_url_says(url: str, asked: tuple[obj
     await dial(url).open(loop, asyncio.Protocol)  # type: ignore[arg-type]  # as much as is asked
 
     assert loop.asked == [asked]
+
+
+async def test_an_announced_address_is_dialled_where_the_map_says() -> None:
+    loop = Loop()
+    upstream = replace(Upstream.parse("rediss://h:7000"), address_map=AddressMap.parse("h=out"))
+
+    await Dial(upstream, Retry(3)).open(loop, asyncio.Protocol)  # type: ignore[arg-type]  # as above
+
+    assert loop.asked == [("out", 7000, True, "out")]
 
 
 class Stuck(Loop):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import NO_AUTH_COMMAND, UpstreamDown, UpstreamNotReady, UpstreamRefused
 from nearhit.proxy.settings.address import Upstream
-from nearhit.proxy.upstream.handshake import Standing, again, judge, steps
+from nearhit.proxy.upstream.handshake import Purpose, Standing, Step, again, judge, steps
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 
 ALICE = User(b"alice", b"sesame")
@@ -231,3 +231,12 @@ def test_a_replica_that_refuses_readonly_is_not_read() -> None:
     with pytest.raises(UpstreamDown, match="READONLY: -ERR no"):
         judge(asked, [HELLO2, NO, PONG])
     assert judge(asked, [HELLO2, OK, PONG]) == Standing(7)
+
+
+@pytest.mark.parametrize(("mode", "cluster"), [(b"cluster", True), (b"standalone", False)])
+def test_hello_tells_a_node_of_a_cluster(mode: bytes, cluster: bool) -> None:
+    reply = b"%%1\r\n$4\r\nmode\r\n$%d\r\n%s\r\n" % (len(mode), mode)
+
+    standing = judge([Step((b"HELLO", b"2"), Purpose.IDENTITY)], [reply])
+
+    assert standing.cluster is cluster

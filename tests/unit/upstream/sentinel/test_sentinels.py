@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from nearhit.proxy.settings.address import Tcp, Upstream
+from nearhit.proxy.settings.address import AddressMap, Tcp, Upstream
 from nearhit.proxy.upstream.sentinel.answers import Naming
 from nearhit.proxy.upstream.sentinel.link import SentinelError
 from nearhit.proxy.upstream.sentinel.sentinels import KNOWN_MAX, Sentinels, login_of
@@ -160,4 +162,15 @@ async def test_a_lost_connection_is_made_anew() -> None:
 
         assert await known.ask(made[0].address) == Naming(OLD, 1)
         assert made[0].address.host == HOST
+        known.close()
+
+
+async def test_a_sentinel_that_announces_another_address_is_dialled_by_the_map() -> None:
+    async with sentinels() as made:
+        away = Tcp("10.9.9.9", 26379)
+        table = AddressMap(places={away: made[0].address})
+        known = Sentinels(replace(upstream_of(made), seeds=(away,), address_map=table), None)
+
+        assert await known.ask(away) == Naming(OLD, 1)
+        assert away in known.known
         known.close()
