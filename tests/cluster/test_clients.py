@@ -7,8 +7,10 @@ them is killed. Job queues promise at least once: what was run again is printed,
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,14 +34,20 @@ TAGS: Final = {
     "celery": [b"celery"],
     "bullmq": [b"bull"],
 }
+IN_CI: Final = ("redis-py", "bullmq")  # some 3 s each; what the others ask is in tests/clients
+CASES: Final = [
+    *(pytest.param(name, QUICK, id=f"{name}-quick") for name in IN_CI),
+    *(pytest.param(name, SOAK, id=f"{name}-soak", marks=pytest.mark.soak) for name in TAGS),
+]
 # What a client is told, or makes of it, whose one server fails: the write that was on its way, and
 # connections that were refused meanwhile.
-FAILOVER: Final = ("UPSTREAM ", "Connection", "state finished")
+FAILOVER: Final = re.compile("UPSTREAM |Connection")
 
 
 class Trouble(threading.Thread):
-    """Slots go from primary to primary until it is told to stop; ``kill``: once, the primary that
-    has the first of them dies, and comes back as a replica of its replica."""
+    """Slots go from primary to primary until it is told to stop, a fifth of the time; ``kill``:
+    once, the primary that has the first of them dies, and comes back as a replica of its
+    replica."""
 
     def __init__(self, cluster: Cluster, tags: list[bytes], *, kill: bool) -> None:
         super().__init__(daemon=True)
@@ -53,11 +61,15 @@ class Trouble(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._enough.wait(0.02):
+            took = 0.0
+            # A slot of many keys takes a second, in which their commands of several keys wait.
+            while not self._enough.wait(max(0.05, 4 * took)):
                 if self._kill and self.moves >= 2 * len(self._slots) and not self.kills:
                     self._kill_primary()
+                began = time.monotonic()
                 for slot in self._slots:
                     self._move(slot)
+                took = time.monotonic() - began
         except BaseException as error:  # told by ``end``
             self.error = error
 
@@ -129,10 +141,7 @@ def jobs(name: str, proxy: Process, count: int, js: Path, seconds: float) -> dic
     return outcome(argv, js, 180)
 
 
-@pytest.mark.parametrize("name", TAGS)
-@pytest.mark.parametrize(
-    "count", [QUICK, pytest.param(SOAK, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize(("name", "count"), CASES)
 @pytest.mark.timeout(300)
 def test_no_job_is_lost(
     name: str, count: int, cluster: Cluster, proxy: Process, javascript: Path, tmp_path: Path
@@ -150,6 +159,6 @@ def test_no_job_is_lost(
     assert trouble.moves
     if count == SOAK:
         assert trouble.kills == 1
-        assert all(any(word in text for word in FAILOVER) for text in told["errors"])
+        assert not [text for text in told["errors"] if not FAILOVER.search(text)]
     else:
-        assert not {text for text in told["errors"] if not text.startswith("state finished")}
+        assert not told["errors"]

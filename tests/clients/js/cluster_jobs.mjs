@@ -24,7 +24,8 @@ async function ofIoredis() {
   return {
     ask: (...words) => client.call(...words.map(String)),
     together: async (first, second) => {
-      const rows = await client.multi([first, second]).exec();
+      const named = ([name, ...words]) => [name.toLowerCase(), ...words];
+      const rows = await client.multi([first, second].map(named)).exec();
       for (const [error] of rows) if (error) throw error;
     },
     more: ofIoredis,

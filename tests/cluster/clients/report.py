@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 60.0  # seconds in which what fails is tried again
+PATIENCE = 120.0  # seconds in which what fails is tried again
 
 
 class Report:

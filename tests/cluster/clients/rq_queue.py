@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -43,13 +42,7 @@ def main(port: int, count: int) -> None:
         if f"job-{number}" not in found
         or found[f"job-{number}"].return_value(refresh=True) != number * number
     ]
-    states = Counter(
-        str(one.get_status(refresh=False)) if one else "gone"
-        for one in Job.fetch_many(ids, connection)
-    )
     runs = sum(max(len(one.results()) - 1, 0) for one in found.values())
-    for state, times in states.items():
-        report.errors[f"state {state}"] = times
     report.tell(done=len(found), lost=len(wrong), doubled=runs)
 
 
