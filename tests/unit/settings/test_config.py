@@ -242,13 +242,22 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         assert getattr(loaded(file=f'{name} = "{text}"'), name) == value
 
 
-@pytest.mark.parametrize("flags", [{}, {"upstream": "redis://there"}])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"upstream": "redis://there", "cluster": "off"},
+        {"upstream": "redis-sentinel://there/name"},
+    ],
+)
 def test_reads_from_replicas_need_a_cluster(flags: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="--read-from: read_from needs a cluster"):
         loaded({"read_from": "nearest", **flags}, file="")
 
-    clustered = loaded({"read_from": "nearest", "upstream": "redis-cluster://there:1"}, file="")
-    assert clustered.read_from == "nearest"
+
+@pytest.mark.parametrize("upstream", ["redis-cluster://there:1", "redis://there"])
+def test_reads_may_be_of_replicas_where_the_server_may_be_a_node(upstream: str) -> None:
+    assert loaded({"read_from": "nearest", "upstream": upstream}, file="").read_from == "nearest"
 
 
 def test_flags_beat_environment_beats_file_beats_default() -> None:
