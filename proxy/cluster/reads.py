@@ -70,11 +70,10 @@ class Reads(ReadingCore):
         self._replicas = cluster.readers
         self._key = replace(key, use=Use.REPLICA)
         self._spreads = key.use is Use.REQUESTS
-        commands = cluster.commands()
-        self._readable = readable(commands)
-        one = one_key(commands)
         self._routes = routes
-        self._one = RouteMap(dict.fromkeys(one & self._readable, int(Route.PLAIN)))
+        self._commands: Mapping[bytes, Command] = {}
+        self._readable = frozenset[bytes]()
+        self._one = RouteMap({})
         self._loop = asyncio.get_running_loop()
         self._nowhere = Nowhere()
         self._version = -1
@@ -98,6 +97,7 @@ class Reads(ReadingCore):
         written: Written | None = getattr(session, "written", None)
         if written is None or session is None:
             return primaries  # the proxy's own, or of a client with a connection of its own
+        self._learn()
         slots = self._slots(data)
         if slots is None or isinstance(place, GetOrSetRun):
             self._note(data, written)
@@ -119,6 +119,15 @@ class Reads(ReadingCore):
         )
         return way
 
+    def _learn(self) -> None:
+        """The table is the servers' own, and another one when they are."""
+        commands = self._cluster.commands()
+        if commands is not self._commands:
+            self._commands = commands
+            self._readable = readable(commands)
+            one = one_key(commands) & self._readable
+            self._one = RouteMap(dict.fromkeys(one, int(Route.PLAIN)))
+
     def _slots(self, data: bytes) -> list[int] | None:
         """The slots of a run that only reads; None: it does more."""
         slots: list[int] = []
@@ -136,14 +145,13 @@ class Reads(ReadingCore):
         return slots
 
     def _of_keys(self, words: Sequence[bytes]) -> list[int]:
-        first, last, step = self._cluster.commands()[words[0].upper()].keys
+        first, last, step = self._commands[words[0].upper()].keys
         end = last + 1 if last >= 0 else len(words) + last + 1
         return [hash_slot(key) for key in words[first : max(end, first + 1) : max(step, 1)]]
 
     def _note(self, data: bytes, written: Written) -> None:
         """The run may write: what, as far as that is to be seen."""
         pos = 0
-        commands = self._cluster.commands()
         slots: list[int] = []
         while pos < len(data):
             found = self._routes.hash_slot(data, pos)
@@ -152,7 +160,7 @@ class Reads(ReadingCore):
                 pos = self._routes.end
                 continue
             words, pos = split(data, pos)
-            command = commands.get(words[0].upper()) if words else None
+            command = self._commands.get(words[0].upper()) if words else None
             if words and command is not None and b"readonly" in command.flags:
                 continue
             if not words or command is None or command.keys[0] != 1 or command.subcommands:

@@ -15,7 +15,7 @@ from nearhit.proxy.hot.answers import RunSlot
 from nearhit.proxy.resp.kernel import RouteMap, hash_slot
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.resp.routes import Route
-from nearhit.proxy.table.table import snapshot
+from nearhit.proxy.table.table import Command, snapshot
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey, Use
 
@@ -58,6 +58,7 @@ class World:
         self.owners = self.bench.owners
         self.chooser = Reads(cast(Any, self), LaneKey(), RouteMap({**PLAIN}))
         self.bench.router.reads = self.chooser
+        self.table: dict[bytes, Command] = {}  # the servers have not said yet what they know
         self.client = Client()
 
     async def open(self) -> World:
@@ -65,6 +66,7 @@ class World:
         self.chooser.mapped(self.bench.router.lanes)
         await later(0)
         self.version += 1
+        self.table = dict(COMMANDS)
         return self
 
     async def close(self) -> None:
@@ -96,7 +98,7 @@ class World:
         return self
 
     def commands(self) -> Any:
-        return COMMANDS
+        return self.table
 
     def pool(self, _host: str, port: int) -> Any:
         lane = self.lanes[port]
@@ -158,6 +160,19 @@ def test_only_what_changes_nothing_and_waits_for_nothing_may_be_read_at_replicas
         *(b"SET", b"GETEX", b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN", b"XREAD", b"PFCOUNT"),
         *(b"EVAL", b"EVAL_RO", b"EVALSHA_RO", b"FCALL_RO", b"KEYS", b"DBSIZE", b"SORT"),
     }
+
+
+async def test_what_reads_is_learnt_anew_with_another_table(world: World) -> None:
+    world.send(get(A))
+    await later(0)
+    assert world.took(10) == get(A)
+    world.answer(10, b":1\r\n")
+
+    world.table = {name: command for name, command in COMMANDS.items() if name != b"GET"}
+    world.send(get(A))
+    await later(0)
+
+    assert (world.took(0), world.took(10)) == (get(A), b"")
 
 
 async def test_reads_go_to_replicas_and_come_back_in_order(world: World) -> None:
