@@ -138,17 +138,22 @@ class Process:
             self.child.kill()
             self.child.wait()
 
-    def stop(self, seconds: float = 15) -> int:
-        """SIGTERM and wait; kill -9 (and fail) when it does not end in time."""
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
         assert self.child is not None
         if self.child.poll() is None:
             self.child.terminate()
-            try:
-                self.child.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                raise AssertionError(f"did not stop on SIGTERM\n{self.log.read_text()}") from None
-        return int(self.child.returncode)
+        return self.end()
+
+    def end(self, seconds: float = 15) -> int:
+        """The exit code of a process that was told to end: a second SIGTERM would cut that short.
+        kill -9 (and fail) when it does not in time."""
+        assert self.child is not None
+        try:
+            return self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not stop on SIGTERM\n{self.log.read_text()}") from None
 
 
 @contextlib.contextmanager

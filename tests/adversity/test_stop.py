@@ -27,7 +27,7 @@ def test_a_running_command_is_answered_before_the_end(pair: Pair) -> None:
 
         assert client.read(2) == [b"+OK\r\n", bulk(b"behind")]
         assert client.rest() == b""
-    assert proxy.stop() == 0
+    assert proxy.end() == 0
 
 
 IDLE = {
@@ -62,7 +62,7 @@ def test_clients_for_whom_nothing_runs_are_closed_at_once(pair: Pair) -> None:
 
         for kind, client in (*clients.items(), ("blocked", blocked)):
             assert client.rest() is not None, f"{kind}: not closed"
-        assert proxy.stop() == 0
+        assert proxy.end() == 0
         assert time.monotonic() - begin < 2
     with link(server.port) as direct:
         assert direct.ask("EXISTS", "k") == b":0\r\n"

@@ -139,10 +139,15 @@ def test_a_scan_through_two_proxies_misses_nothing_while_slots_move_and_primarie
         quiet, _ = scan(links, {})
         assert quiet == keys
 
+        def move() -> None:
+            cluster.move_whole(slot, target)
+            for link in links:  # the map tells each of them before the walk is at its end
+                assert link.ask("GET", min(keys)) == b"$1\r\nv\r\n"
+
         moving, restarts = scan(
             links,
             {
-                5: lambda: cluster.move_whole(slot, target),
+                5: move,
                 20: lambda: cluster.fail_over(cluster.replica_of(cluster.nodes[1])),
             },
         )
