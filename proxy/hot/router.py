@@ -126,6 +126,7 @@ class RouterCore(Router):
         """Send a run, each node's requests in one piece; False: that is not for all of them, and
         nothing was sent."""
         count = run.want
+        owner: int
         if count == 1:
             found = self.routes.hash_slot(data, 0)
             owner = self.owners[found] if found >= 0 else -1
@@ -140,14 +141,16 @@ class RouterCore(Router):
         self.owing += count
         order: bytes | None = pieces[0]
         if order is None:
-            self._send_part(None, run, data, 0, count, lanes[pieces[1]])
+            owner = pieces[1]
+            self._send_part(None, run, data, 0, count, lanes[owner])
             return True
         number = len(pieces) // 3
         braid = new_braid(run, order, number)
         reads = run.reads > 0 and type(run) is RunSlot
         marks = None if run.marks is None else _marks(run.marks, order, number)
         for piece in range(number):
-            lane = lanes[pieces[3 * piece + 1]]
+            owner = pieces[3 * piece + 1]
+            lane = lanes[owner]
             part = new_part(self, run, pieces[3 * piece + 3], pieces[3 * piece + 2])
             part.braid = braid
             part.piece = piece
