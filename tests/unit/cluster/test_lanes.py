@@ -47,3 +47,18 @@ async def test_what_is_found_is_told_for_people(town: Town) -> None:
     assert town.lanes.found == "a cluster of which no node has answered"
     await town.become(1, 2)
     assert town.lanes.found == "a cluster of 2 primaries and 0 replicas"
+
+
+async def test_a_walk_begins_at_each_shard(town: Town) -> None:
+    assert town.lanes.walks() == [b"0"]
+    await town.become(1, 2, 3)
+
+    walks = town.lanes.walks()
+
+    assert walks[0] == b"0"
+    assert len({*walks}) == 3
+
+
+async def test_where_reads_are_the_primaries_nothing_is_noted_of_writes(town: Town) -> None:
+    assert town.lanes.written() is None
+    assert town.lanes.replica_reads == 0
