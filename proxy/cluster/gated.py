@@ -21,18 +21,21 @@ from ..hot.answers import Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.parts import Part, Weave
 from ..hot.router import RouterCore
-from ..resp.kernel import RouteMap
+from ..resp.kernel import RouteMap, split
+from ..resp.requests import encode
 from ..table.table import Command
-from ..upstream.ask import AskSlot, drop
+from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, Gate
-from .pieces import client_of
+from .pieces import client_of, give
 from .plans import Plan, Spread
 from .scripts import Scripts
 
 # How often a script is loaded for one request: somebody may flush them meanwhile, or forbid it.
 LOADS_MAX: Final = 3
+# What SCRIPT EXISTS says of one that the node does not have.
+_ABSENT: Final = b"*1\r\n:0\r\n"
 
 
 class Front(Protocol):
@@ -174,24 +177,45 @@ class Gated(RouterCore):
         for part in held_up:
             self._fail(part, why)
 
+    def _slot_of(self, part: Part) -> int:
+        if part.hash_slot == -1:
+            part.hash_slot = self.routes.hash_slot(part.data, 0)
+        return part.hash_slot
+
     # --- Scripts that a node does not know --------------------------------------------------------
 
-    def _load_script(self, part: Part) -> bool:
-        """A node has said NOSCRIPT: load the script there, and ask again behind that, before what
-        comes for the slot from now on; False: it is not known here either, or does not help."""
+    def _load_script(self, part: Part, reply: bytes) -> bool:
+        """A node has said NOSCRIPT, or a script has in its name: where the node does not have it,
+        load it there, and ask again behind that, before what comes for the slot from now on. False:
+        it is not known here either, or does not help."""
         load = self.nodes.scripts.load_for(part.data) if part.count == 1 else None
         lane = cast(Lane, part.lane)
         if load is None or part.hops >= LOADS_MAX or lane.state is not LaneState.READY:
             return False
         part.hops += 1
-        lane.send(load, AskSlot(drop))
-        if part.hash_slot < 0:
-            self._send(part, lane)
-            return True
-        self._go_back(part)
-        gate = self._gate(part.hash_slot)
-        gate.behind(lane)
-        gate.pause(0)
+        gated = part.hash_slot >= 0
+
+        def told(answer: Reply) -> None:
+            if answer == _ABSENT:
+                lane.send(load, AskSlot(drop))
+                if not gated:
+                    self._send(part, lane)
+                return
+            if gated:
+                self._leave(part)
+            if isinstance(answer, bytes):
+                give(part, reply)
+            else:
+                self._fail(part, answer)
+
+        if gated:
+            self._go_back(part)
+        sha = (split(part.data, 0)[0] or [b"", b""])[1]
+        lane.send(encode([b"SCRIPT", b"EXISTS", sha]), AskSlot(told))
+        if gated:
+            gate = self._gate(part.hash_slot)
+            gate.behind(lane)
+            gate.pause(0)
         return True
 
     # --- What hot/router.py calls -----------------------------------------------------------------

@@ -228,7 +228,7 @@ class Router(FillsMany):
         if isinstance(part, Block):
             part.looked_at(cuttings, self._later)
             return
-        if cuttings[0].startswith(b"-NOSCRIPT") and self._load_script(part):
+        if cuttings[0].startswith(b"-NOSCRIPT") and self._load_script(part, cuttings[0]):
             return
         replies = [(reply, redirect(reply)) for reply in cuttings]
         if part.count == 1 and replies[0][1] is not None:
@@ -366,9 +366,15 @@ class Router(FillsMany):
             slot = part.hash_slot = redirected.slot  # it is the server that has found its keys
         if self.reads is not None and self.reads.is_replica(was):
             # It changes nothing: its primary is asked, or another replica.
-            part.lane = None
+            other, part.lane = None, None
             self.nodes.refresh("a replica has not answered a read")
-            other = self.reads.refused(slot, was)
+            if not self._counts(part, redirected):
+                give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
+                return
+            if redirected.kind is Kind.MOVED:  # nothing is wrong with the replica
+                self.nodes.follow(slot, self._host(redirected, was), redirected.port)
+            elif redirected.kind is not Kind.ASK:
+                other = self.reads.refused(slot, was)
             self._to_slot(slot, part, None if other is None else [other] * len(self.lanes))
             return
         if (
@@ -438,8 +444,3 @@ class Router(FillsMany):
 
     def _host(self, redirected: Redirect, was: LaneCore | None) -> str:
         return redirected.host or (cast(Lane, was).host if was is not None else "")
-
-    def _slot_of(self, part: Part) -> int:
-        if part.hash_slot == -1:
-            part.hash_slot = self.routes.hash_slot(part.data, 0)
-        return part.hash_slot

@@ -465,6 +465,7 @@ async def test_what_is_held_up_is_failed_as_the_router_is_closed(bench: Bench) -
 
 SHA = sha1(b"return 1").hexdigest().encode()
 LOAD = encode([b"SCRIPT", b"LOAD", b"return 1"])
+HAS = encode([b"SCRIPT", b"EXISTS", SHA])
 NOSCRIPT = b"-NOSCRIPT No matching script. Please use EVAL.\r\n"
 
 
@@ -480,16 +481,52 @@ async def test_a_node_that_lacks_a_script_gets_it(bench: Bench, keys: tuple[byte
 
     bench.node(at).reply(NOSCRIPT)
     await later(0)
-    marked = took(bench, at)
-    assert marked == (LOAD + MARK if keys else LOAD + call)
-    bench.node(at).reply(b"$40\r\n%b\r\n" % SHA, *[b"*0\r\n"] * len(keys))
+    assert took(bench, at) == HAS + MARK * len(keys)
+    bench.node(at).reply(b"*1\r\n:0\r\n", *[b"*0\r\n"] * len(keys))
     await later()
-    assert took(bench, at) == call * len(keys)
-    bench.node(at).reply(b":1\r\n")
+    assert took(bench, at) == LOAD + call
+    bench.node(at).reply(b"$40\r\n%b\r\n" % SHA, b":1\r\n")
 
     assert tray.got == b":1\r\n"
     assert bench.router.owing == 0
     assert not bench.router.gates
+
+
+@pytest.mark.parametrize("keys", [(), (A,)])
+async def test_a_script_that_says_so_itself_has_run_and_is_not_run_again(
+    bench: Bench, keys: tuple[bytes, ...]
+) -> None:
+    call = encode([b"EVALSHA", SHA, b"%d" % len(keys), *keys])
+    bench.plans[b"EVALSHA"] = One(hash_slot(A)) if keys else Anywhere()
+    bench.scripts.saw([b"SCRIPT", b"LOAD", b"return 1"])
+    tray = bench.send(call)
+    await later(0)
+    at = next(at for at in range(3) if bench.node(at).written == call)
+
+    bench.node(at).reply(b"-NOSCRIPT x\r\n")
+    await later(0)
+    bench.node(at).reply(b"*1\r\n:1\r\n", *[b"*0\r\n"] * len(keys))
+    await later()
+
+    assert tray.got == b"-NOSCRIPT x\r\n"
+    assert bench.node(at).written.count(call) == 1
+    assert bench.router.owing == 0
+    assert not bench.router.gates
+
+
+async def test_a_script_whose_node_is_lost_meanwhile_may_have_run(bench: Bench) -> None:
+    bench.plans[b"EVALSHA"] = One(hash_slot(A))
+    bench.scripts.saw([b"SCRIPT", b"LOAD", b"return 1"])
+    tray = bench.send(encode([b"EVALSHA", SHA, b"1", A]))
+    await later(0)
+    bench.node(0).reply(NOSCRIPT)
+    await later(0)
+
+    bench.node(0).lose()
+    await later()
+
+    assert tray.error.startswith(b"-UPSTREAM connection to the server lost")
+    assert bench.router.owing == 0
 
 
 async def test_a_script_that_cannot_be_loaded_is_the_clients_to_send(bench: Bench) -> None:
@@ -506,8 +543,9 @@ async def test_a_script_that_cannot_be_loaded_is_the_clients_to_send(bench: Benc
     for _ in range(LOADS_MAX):
         bench.node(0).reply(NOSCRIPT)
         await later(0)
-        bench.node(0).reply(b"-NOPERM no\r\n", b"*0\r\n")
+        bench.node(0).reply(b"*1\r\n:0\r\n", b"*0\r\n")
         await later()
+        bench.node(0).reply(b"-NOPERM no\r\n")
     bench.node(0).reply(NOSCRIPT)
 
     assert forbidden.got == NOSCRIPT
