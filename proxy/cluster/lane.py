@@ -75,6 +75,7 @@ class ClusterLane(Lane):
         self.router = self._ours
         self._reads = Reads(cluster, key, routes) if cluster.readers.active else None
         self._ours.reads = self._reads
+        self._leaving: list[Lane] = []  # primaries of an older map that owed replies as it went
         self._ears: list[Ear] = []
         self._heard: dict[Lane, int] = {}  # at the last tick
         self._asked = False  # whether all nodes still answer for what was sent
@@ -153,9 +154,12 @@ class ClusterLane(Lane):
         for lane in lanes:
             lane.users += 1
             lane.open()
-        for old in self._ours.lanes:
-            if isinstance(old, Lane):
-                old.users -= 1
+        before = [old for old in self._ours.lanes if isinstance(old, Lane)]
+        for old in before:
+            old.users -= 1
+        self._leaving = [
+            lane for lane in (*self._leaving, *before) if lane.owes and lane not in lanes
+        ]
         self._ours.lanes = list[LaneCore](lanes)
         if self._reads is not None:
             self._reads.mapped(self._ours.lanes)
@@ -263,6 +267,7 @@ class ClusterLane(Lane):
 
     def _real(self) -> list[Lane]:
         lanes = [lane for lane in self._ours.lanes if isinstance(lane, Lane)]
+        lanes += self._leaving
         return lanes if self._reads is None else [*lanes, *self._reads.held]
 
     def pause_reading(self, reader: object) -> None:

@@ -80,6 +80,7 @@ class Reads(ReadingCore):
         self._primaries: list[LaneCore] = []
         self._ways: list[list[LaneCore]] = []
         self._held: dict[Lane, Node] = {}
+        self._leaving: dict[Lane, Node] = {}  # held before, and owing still
         cluster.spreading.add(self)
 
     def __repr__(self) -> str:
@@ -87,8 +88,8 @@ class Reads(ReadingCore):
 
     @property
     def held(self) -> Sequence[Lane]:
-        """The lanes to replicas."""
-        return list(self._held)
+        """The lanes to replicas that may bring replies."""
+        return [*self._held, *self._leaving]
 
     # --- Where to -----------------------------------------------------------------------------
 
@@ -195,8 +196,12 @@ class Reads(ReadingCore):
                 found = [self._nowhere if strict else primary]
             for way, lanes in enumerate(ways):
                 lanes.append(found[way % len(found)])
+        before = {**self._leaving, **self._held}
         self._let_go()
         self._held, self._ways = held, ways
+        # Paused, it must be resumed; hung, it must be given up.
+        leaving = before.items() - held.items()
+        self._leaving = {lane: node for lane, node in leaving if lane.owes}
 
     def _let_go(self) -> None:
         for lane in self._held:
@@ -213,7 +218,7 @@ class Reads(ReadingCore):
         at a replica that says nothing: it is read elsewhere."""
         if self._spreads and self._version != self._replicas.version:
             self._find(self._primaries)
-        for lane, node in list(self._held.items()):
+        for lane, node in [*self._held.items(), *self._leaving.items()]:
             if lane.owes and lane.state is LaneState.READY and self._replicas.silent(node):
                 lane.lose("the replica does not answer")
 
@@ -228,7 +233,8 @@ class Reads(ReadingCore):
         return isinstance(lane, Lane) and lane.key.use is Use.REPLICA
 
     def refused(self, slot: int, lane: LaneCore | None) -> LaneCore | None:
-        node = self._held.get(cast(Lane, lane))
+        at = cast(Lane, lane)
+        node = self._held.get(at) or self._leaving.get(at)
         if node is not None:
             self._replicas.doubt(node)
         owner = self._cluster.owners[slot]

@@ -82,3 +82,21 @@ async def test_a_choked_node_is_waited_for_by_who_asks_it(town: Town) -> None:
     real.resume_writing()
 
     assert (told, lane.choked) == ([lane], False)
+
+
+async def test_a_node_that_left_while_it_owed_is_resumed_as_the_others_are(town: Town) -> None:
+    lane, tray = town.lane(), Tray()
+    await town.become(1, 2)
+    lane.send(get(A), tray)
+    (old,) = [each for each in lane._real() if each.owes]
+    reader = object()
+    old.hold_reading(reader)
+
+    await town.become(3, 2)
+    lane.resume_reading(reader)
+
+    assert not old.paused
+    town.node(1).reply(b"$-1\r\n", b"*0\r\n")  # and what the gate asked it
+    assert tray.got == b"$-1\r\n"
+    await town.become(3, 4)
+    assert old not in lane._real()

@@ -247,9 +247,18 @@ async def test_reads_of_many_keys_go_to_replicas_too(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "refusal", [b"-LOADING it is\r\n", b"-MASTERDOWN\r\n", b"-MOVED 0 n:9\r\n"]
+    ("refusal", "left"),
+    [
+        (b"-LOADING it is\r\n", True),
+        (b"-MASTERDOWN\r\n", True),
+        # The map is old, and nothing is wrong with the replica.
+        (b"-MOVED 0 n:9\r\n", False),
+        (b"-ASK 0 n:9\r\n", False),
+    ],
 )
-async def test_what_a_replica_refuses_its_primary_answers(world: World, refusal: bytes) -> None:
+async def test_what_a_replica_refuses_its_primary_answers(
+    world: World, refusal: bytes, left: bool
+) -> None:
     world.send(get(A), get(A))
     await later(0)
 
@@ -260,7 +269,7 @@ async def test_what_a_replica_refuses_its_primary_answers(world: World, refusal:
     await later(0)
 
     assert world.client.took == b":1\r\n" + NIL
-    assert 10 not in world.fit, "it is left"
+    assert (10 not in world.fit) is left
 
 
 async def test_a_replica_that_is_lost_costs_no_error(world: World) -> None:
@@ -279,10 +288,32 @@ async def test_a_replica_that_is_lost_costs_no_error(world: World) -> None:
     assert world.took(0) == get(A)
 
 
+async def test_one_that_is_left_while_it_owes_can_be_resumed_until_it_has_answered(
+    world: World,
+) -> None:
+    world.send(get(A))
+    await later(0)
+    lane = world.lanes[10]
+
+    world.fit.discard(10)
+    world.version += 1
+    world.chooser.tick()
+    assert lane in world.chooser.held
+
+    world.answer(10, b":1\r\n")
+    world.version += 1
+    world.chooser.tick()
+    assert lane not in world.chooser.held
+    assert world.client.took == b":1\r\n"
+
+
 async def test_one_that_hangs_is_given_up(world: World) -> None:
     world.send(get(A))
     await later(0)
 
+    world.fit.discard(10)  # as it is with the first INFO that is late
+    world.version += 1
+    world.chooser.tick()
     world.hung = True
     world.chooser.tick()
     await later()
