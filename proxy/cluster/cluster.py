@@ -36,8 +36,11 @@ Start = Callable[[Coroutine[Any, Any, None]], object]
 class Mapped(Protocol):
     """A virtual lane, which is told of the map."""
 
+    def take_lanes(self) -> None:
+        """Look up the lanes anew: what is sent from now on goes by the new owners."""
+
     def map_changed(self, moved: set[int]) -> None:
-        """These slots have other owners; the lanes are looked up anew."""
+        """These slots have other owners; all others have taken their lanes too."""
 
     def map_known(self) -> None:
         """There is a map now."""
@@ -176,7 +179,10 @@ class Cluster:
         ]
         self.owners_before = self.owners[:]
         self.owners[:] = new.owners
-        for each in list(self.mapped):
+        mapped = list(self.mapped)
+        for each in mapped:
+            each.take_lanes()
+        for each in mapped:
             each.map_changed(moved)
             if old is None:
                 each.map_known()

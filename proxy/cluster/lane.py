@@ -75,6 +75,7 @@ class ClusterLane(Lane):
         self.router = self._ours
         self._reads = Reads(cluster, key, routes) if cluster.readers.active else None
         self._ours.reads = self._reads
+        self._before: list[LaneCore] = []  # of the map before this one
         self._leaving: list[Lane] = []  # primaries of an older map that owed replies as it went
         self._ears: list[Ear] = []
         self._heard: dict[Lane, int] = {}  # at the last tick
@@ -130,11 +131,15 @@ class ClusterLane(Lane):
         self._unchoke()
         self._home.lane_ready(self)
 
+    def take_lanes(self) -> None:
+        self._before = self._ours.lanes
+        if self.state is LaneState.READY:
+            self._take_lanes()
+
     def map_changed(self, moved: set[int]) -> None:
         if self.state is not LaneState.READY:
             return
-        before, owners = self._ours.lanes, self._cluster.owners_before
-        self._take_lanes()
+        before, owners = self._before, self._cluster.owners_before
         gone = {at for at, lane in enumerate(before) if lane not in self._ours.lanes}
         lost: dict[int, set[int]] = {at: set() for at in gone}  # slots, by the old owner
         for slot in moved:

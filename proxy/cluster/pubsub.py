@@ -232,6 +232,9 @@ class Subscriptions:
 
     # --- What the cluster tells (cluster.Mapped) ------------------------------------------------
 
+    def take_lanes(self) -> None:
+        """It shares none."""
+
     def map_changed(self, moved: set[int]) -> None:
         self._loop.call_soon(self._again)
 

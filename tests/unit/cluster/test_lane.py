@@ -100,3 +100,19 @@ async def test_a_node_that_left_while_it_owed_is_resumed_as_the_others_are(town:
     assert tray.got == b"$-1\r\n"
     await town.become(3, 4)
     assert old not in lane._real()
+
+
+async def test_all_lanes_are_those_of_the_map_before_anybody_acts_on_it(town: Town) -> None:
+    """A session that goes on as a slot moves may send on another lane than the one that moves."""
+    one, other = town.lane(), town.lane(TRACKED)
+    await town.become(1, 2)
+    seen: list[int] = []
+    for lane in (one, other):
+        lane._ours.move = lambda *_, **__: seen.extend(  # type: ignore[method-assign]
+            len(each._ours.lanes) for each in (one, other)
+        )
+
+    await town.become(1, 2, 3)
+
+    assert seen
+    assert {*seen} == {3}
