@@ -59,6 +59,7 @@ class Dial:
         self.retry = retry
         self.on_cluster = on_cluster
         self.ledger = Ledger()
+        self._again = asyncio.Event()  # that ends the pauses of now
         self._tls = context_of(upstream) if upstream.tls else None
 
     @property
@@ -74,8 +75,19 @@ class Dial:
 
     async def pause(self, seconds: float, moves: int) -> None:
         """Wait so many seconds between two attempts, or until the upstream is found elsewhere than
-        when ``moves`` was read."""
-        await asyncio.sleep(seconds)
+        when ``moves`` was read, or speaks again."""
+        if moves != self.moves:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+        except TimeoutError:
+            return
+
+    def wake(self) -> None:
+        """The next attempt may succeed where the last one failed: end all pauses."""
+        again, self._again = self._again, asyncio.Event()
+        again.set()
 
     def failed(self) -> None:
         """A connection could not be made, or was lost: the upstream may be elsewhere."""

@@ -69,13 +69,16 @@ class Doubts:
         new: Callable[[Doubts, Second, LaneKey], Lane],
         start: Callable[[Coroutine[Any, Any, None]], object],
         address: str,
+        speaks: Callable[[], None],
     ) -> None:
+        """``speaks`` is called as a server that was silent is so no more."""
         self.silent = False
         self.down: ProxyError = UpstreamDown("one attempt was made")  # Home: there is no other
         self.paused = False
         self._new = new
         self._start = start
         self._address = address
+        self._speaks = speaks
         self._key = LaneKey()  # one that may be asked PING
         self._suspects: dict[Lane, Suspect] = {}
         self._asked: list[Lane] = []  # of the suspects, before the second connection was opened
@@ -109,6 +112,7 @@ class Doubts:
             event(log, logging.ERROR, "upstream is silent", upstream=self._address)
         else:
             event(log, logging.WARNING, "upstream speaks again", upstream=self._address)
+            self._speaks()
 
     def tick(self) -> None:
         """Once a second: who has spoken is no suspect."""

@@ -87,7 +87,10 @@ class Lanes:
         self._pinned_wait = pinned_wait
         self._timeout_s, self._most_s = timeout_s, most_s
         self._spoken = False  # a connection has stood
-        self._doubts, self._offline_max = Doubts(self._second, start, dial.address), offline_max
+        self._doubts, self._offline_max = (
+            Doubts(self._second, start, dial.address, dial.wake),
+            offline_max,
+        )
         self._on_ready, self._on_refused = on_ready, on_refused
         self._numbers, self._lane = count(1), lane
         self._shared: dict[LaneKey, Lane] = {}

@@ -24,7 +24,6 @@ class MasterDial(Dial):
     def __init__(self, upstream: Upstream, retry: Retry, watch: Watch) -> None:
         super().__init__(upstream, retry)
         self.watch = watch
-        self._moved = asyncio.Event()  # of the next move
         self._clocks: set[asyncio.Timeout] = set()  # of connections on their way
         watch.moved.append(self._take_move)
 
@@ -35,20 +34,10 @@ class MasterDial(Dial):
 
     def _take_move(self, old: Naming, new: Naming) -> None:
         self.moves += 1
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        self.wake()
         now = asyncio.get_running_loop().time()
         for clock in self._clocks:
             clock.reschedule(now)
-
-    async def pause(self, seconds: float, moves: int) -> None:
-        if moves != self.moves:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await self._moved.wait()
-        except TimeoutError:
-            return
 
     def failed(self) -> None:
         self.watch.doubt()

@@ -194,3 +194,20 @@ def test_a_unix_socket_needs_no_keep_alive() -> None:
 
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
     keep_alive(Transport(None))
+
+
+async def test_a_pause_ends_as_the_server_speaks_again() -> None:
+    made = dial("redis://h")
+    pause = asyncio.ensure_future(made.pause(60, made.moves))
+    await asyncio.sleep(0.01)
+    assert not pause.done()
+
+    made.wake()
+
+    await asyncio.wait_for(pause, 5)
+
+
+async def test_a_pause_is_over_where_the_upstream_has_moved_meanwhile() -> None:
+    made = dial("redis://h")
+
+    await asyncio.wait_for(made.pause(60, made.moves - 1), 5)
