@@ -86,11 +86,8 @@ class Lanes:
         self._pinned_set = pinned_max is not None
         self._pinned_wait = pinned_wait
         self._timeout_s, self._most_s = timeout_s, most_s
-        self._spoken = False  # a connection has stood
-        self._doubts, self._offline_max = (
-            Doubts(self._second, start, dial.address, dial.wake),
-            offline_max,
-        )
+        self._offline_max, self._spoken = offline_max, False  # whether a connection has stood
+        self._doubts = Doubts(self._second, start, dial.address, dial.wake)
         self._on_ready, self._on_refused = on_ready, on_refused
         self._numbers, self._lane = count(1), lane
         self._shared: dict[LaneKey, Lane] = {}
