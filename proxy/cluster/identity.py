@@ -20,7 +20,7 @@ from . import local
 from .connection import Answer, Connection
 from .redirects import NOT_SERVED
 from .table import facts
-from .transaction import HARMLESS, malformed
+from .transaction import HARMLESS
 
 # Hints to the server about one connection, which is none: subcommands of CLIENT, and the first word
 # that each takes.
@@ -184,7 +184,4 @@ def refuse(connection: Connection, words: list[bytes], request: bytes) -> None:
 
 
 def no_cluster(connection: Connection, words: list[bytes], request: bytes) -> None:
-    if malformed(words, connection.commands) is None:
-        connection.say(local.no_cluster(words[0], connection.valkey))
-    else:
-        connection.ordinary(request)
+    connection.ordinary(request)  # it is the planner that says so, on shared lanes too
