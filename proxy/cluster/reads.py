@@ -10,7 +10,7 @@ what becomes of a read that a replica refuses: router.py, by ``refused``."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
@@ -48,6 +48,20 @@ def _is_readable(name: bytes, command: Command) -> bool:
     # Cursors are of one node. PFCOUNT writes what it has counted, whatever its flags say.
     apart = name.endswith(b"SCAN") or name in _SCRIPTS or name == b"PFCOUNT"
     return plain and not apart and command.keys[0] == 1
+
+
+def _requests(routes: RouteMap, data: bytes) -> Iterator[tuple[int, Sequence[bytes] | None]]:
+    """Each request of a run: the slot of its one key where the map knows it, else -1 and its
+    words."""
+    pos = 0
+    while pos < len(data):
+        found = routes.hash_slot(data, pos)
+        if found >= 0:
+            pos = routes.end
+            yield found, None
+        else:
+            words, pos = split(data, pos)
+            yield -1, words
 
 
 class Nowhere(LaneCore):
@@ -132,14 +146,10 @@ class Reads(ReadingCore):
     def _slots(self, data: bytes) -> list[int] | None:
         """The slots of a run that only reads; None: it does more."""
         slots: list[int] = []
-        pos = 0
-        while pos < len(data):
-            found = self._one.hash_slot(data, pos)
+        for found, words in _requests(self._one, data):
             if found >= 0:
                 slots.append(found)
-                pos = self._one.end
                 continue
-            words, pos = split(data, pos)
             if not words or words[0].upper() not in self._readable:
                 return None
             slots += self._of_keys(words)
@@ -152,15 +162,11 @@ class Reads(ReadingCore):
 
     def _note(self, data: bytes, written: Written) -> None:
         """The run may write: what, as far as that is to be seen."""
-        pos = 0
         slots: list[int] = []
-        while pos < len(data):
-            found = self._routes.hash_slot(data, pos)
+        for found, words in _requests(self._routes, data):
             if found >= 0:
                 slots.append(found)
-                pos = self._routes.end
                 continue
-            words, pos = split(data, pos)
             command = self._commands.get(words[0].upper()) if words else None
             if words and command is not None and b"readonly" in command.flags:
                 continue
