@@ -176,3 +176,10 @@ class Reader(Answers):
 
     def pushed(self, frame: bytes) -> None:
         self.write(frame)
+
+
+def took(bench: Bench, at: int) -> bytes:
+    """What the node was sent since it was last looked at."""
+    node = bench.node(at)
+    data, node.written = node.written, b""
+    return data

@@ -14,7 +14,7 @@ from nearhit.proxy.resp.kernel import Cutter, hash_slot
 from nearhit.proxy.resp.requests import encode
 
 from tests.clusters import key_in
-from tests.unit.cluster.bench import A, B, Bench, Reader, later, set_
+from tests.unit.cluster.bench import A, B, Bench, Reader, later, set_, took
 
 TOLD = b"+OK\r\n:-1\r\n"
 SAME = key_in(0, b"same")  # in the slot of A
@@ -73,12 +73,6 @@ async def bench() -> AsyncIterator[Bench]:
     )
     yield made
     await made.close()
-
-
-def took(bench: Bench, at: int) -> bytes:
-    node = bench.node(at)
-    data, node.written = node.written, b""
-    return data
 
 
 async def test_each_node_tells_of_its_own_keys_and_all_is_kept(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from nearhit.proxy.resp.requests import encode
 
 from tests.clusters import key_in
 from tests.fakes import Tray
-from tests.unit.cluster.bench import A, B, Bench, C, Reader, get, later, set_
+from tests.unit.cluster.bench import A, B, Bench, C, Reader, get, later, set_, took
 
 OK = b"+OK\r\n"
 ASKING = encode([b"ASKING"])
@@ -31,13 +31,6 @@ async def bench() -> AsyncIterator[Bench]:
     made = await Bench().open()
     yield made
     await made.close()
-
-
-def took(bench: Bench, at: int) -> bytes:
-    """What the node was sent since it was last looked at."""
-    node = bench.node(at)
-    data, node.written = node.written, b""
-    return data
 
 
 async def test_answers_come_in_the_order_of_asking_whoever_is_first(bench: Bench) -> None:
