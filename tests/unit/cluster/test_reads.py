@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from nearhit.proxy.cluster.plans import Anywhere, Spread
+from nearhit.proxy.cluster.plans import Anywhere, Everywhere, One, Spread
 from nearhit.proxy.cluster.reads import NO_REPLICA, Reads, readable
 from nearhit.proxy.cluster.replicas import ReadFrom
 from nearhit.proxy.cluster.topology import Node, Shard
@@ -160,6 +160,28 @@ def test_only_what_changes_nothing_and_waits_for_nothing_may_be_read_at_replicas
         *(b"SET", b"GETEX", b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN", b"XREAD", b"PFCOUNT"),
         *(b"EVAL", b"EVAL_RO", b"EVALSHA_RO", b"FCALL_RO", b"KEYS", b"DBSIZE", b"SORT"),
     }
+
+
+async def test_what_has_waited_in_a_gate_is_the_primaries_whoever_reads_meanwhile(
+    world: World,
+) -> None:
+    flush, script = encode([b"FLUSHALL"]), encode([b"EVAL", b"s", b"1", B])
+    everywhere = Everywhere(False, lambda replies: replies[0])
+    world.bench.plans = {b"FLUSHALL": everywhere, b"EVAL": One(hash_slot(B))}
+    world.send(set_(A, b"1"))
+    await later(0)
+    world.bench.own(A, 1)
+    world.send(set_(A, b"2"))
+    world.send(flush, script)
+    Client().run(world.bench, get(B), get(B))
+    await later(0)
+    assert world.took(11) == get(B) * 2
+
+    world.answer(0, world.bench.moved(A, 1), b"*0\r\n")
+    await later()
+
+    assert script in world.took(1)
+    assert world.took(11) == b""
 
 
 async def test_what_reads_is_learnt_anew_with_another_table(world: World) -> None:
