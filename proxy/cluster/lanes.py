@@ -67,7 +67,8 @@ class ClusterLanes(Lanes):
             return "a cluster of which no node has answered"
         primaries = len(topology.shards)
         replicas = sum(len(shard.replicas) for shard in topology.shards)
-        return f"a cluster of {primaries} primaries and {replicas} replicas"
+        first = "1 primary" if primaries == 1 else f"{primaries} primaries"
+        return f"a cluster of {first} and {replicas} replica{'s' * (replicas != 1)}"
 
     @property
     def slots_told(self) -> int:

@@ -43,7 +43,7 @@ def test_a_node_under_a_servers_url_is_served_as_its_cluster(cluster: Cluster) -
 def test_a_cluster_of_one_node_is_a_cluster_too(single: Cluster) -> None:
     with nearhit(f"redis://{HOST}:{single.nodes[0].port}") as proxy:
         assert serves_all_slots(proxy.port)
-        assert "a cluster of 1 primaries" in log_of(proxy)
+        assert "a cluster of 1 primary" in log_of(proxy)
 
 
 @pytest.mark.parametrize("engine", ["valkey"], indirect=True)

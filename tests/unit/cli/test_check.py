@@ -106,5 +106,5 @@ def test_a_node_is_found_to_be_a_cluster_unless_that_is_off() -> None:
         (line,) = found_by(load({"upstream": url}, {}, lambda _: ""))
         (off,) = found_by(load({"upstream": url, "cluster": "off"}, {}, lambda _: ""))
 
-    assert "a cluster of 1 primaries and 0 replicas" in line
+    assert "a cluster of 1 primary and 0 replicas" in line
     assert "cluster" not in off

@@ -47,6 +47,8 @@ async def test_what_is_found_is_told_for_people(town: Town) -> None:
     assert town.lanes.found == "a cluster of which no node has answered"
     await town.become(1, 2)
     assert town.lanes.found == "a cluster of 2 primaries and 0 replicas"
+    await town.become(1)
+    assert town.lanes.found == "a cluster of 1 primary and 0 replicas"
 
 
 async def test_a_walk_begins_at_each_shard(town: Town) -> None:
