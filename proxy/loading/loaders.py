@@ -34,6 +34,14 @@ class Loader:
     def __repr__(self) -> str:
         return f"<Loader {self.name} {self.settings.match} {self._source!r} {self.gate!r}>"
 
+    def tags(self, key: bytes) -> list[bytes]:
+        """What the key belongs to, each once."""
+        templates = self.settings.tags
+        captures = self.settings.match.match(key) if templates else None
+        # Loaded by name (WARM LOADER), a key need not match.
+        whole = [] if captures is None else [one.fill(captures) for one in templates]
+        return list(dict.fromkeys(whole))
+
     async def load(self, key: bytes) -> Loaded:
         """What its source has for the key, or LoadError. Takes no turn at the gate and has no time
         limit: both are the caller's. It may be cancelled at any time."""

@@ -236,6 +236,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.lease", "=", "7s", "#", "default"],
         ["loaders.users.backoff", "=", "1s", "#", "default"],
         ["loaders.users.read_through", "=", "false", "#", "default"],
+        ["loaders.users.tags", "=", "none", "#", "default"],
         ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
         ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
         ["loaders.old.redis", "=", "redis://:***@h", "#", "nearhit.toml:7"],
