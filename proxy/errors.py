@@ -87,6 +87,11 @@ class UpstreamRefused(ProxyError):
         self.login = login
 
 
+def is_mode_switch(error: object) -> bool:
+    """Whether it only says that the server turned out to be a node of a cluster."""
+    return isinstance(error, ProxyError) and error.line.startswith(NODE_OF_CLUSTER)
+
+
 class ServerError(ProxyError):
     """The server answered a request of the proxy itself with an error. The client gets the server's
     own line."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from ..errors import ProxyError, ServerError
+from ..errors import ProxyError, ServerError, is_mode_switch
 from ..log import event
 from ..resp.inline import Dialect
 from ..resp.replies import parsed
@@ -172,7 +172,8 @@ class UpstreamFacts:
             self._context.table = table_of(reply, self._ours)
         except ValueError:
             start = reply[:80].decode("latin-1")
-            event(log, logging.INFO, "upstream gives no COMMAND", reply=start)
+            level = logging.DEBUG if is_mode_switch(answer) else logging.INFO
+            event(log, level, "upstream gives no COMMAND", reply=start)
             return
         for session in self._context.clients:
             session.berth.choose_mode()

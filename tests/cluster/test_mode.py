@@ -39,7 +39,16 @@ def test_a_node_under_a_servers_url_is_served_as_its_cluster(cluster: Cluster) -
         assert "upstream is a cluster" in log_of(proxy)
 
 
-@pytest.mark.parametrize("single_engine", ["valkey"], indirect=True)
+def test_a_start_at_a_node_warns_of_nothing(single: Cluster) -> None:
+    with nearhit(f"redis://{HOST}:{single.nodes[0].port}") as proxy:
+        assert serves_all_slots(proxy.port)
+        log = log_of(proxy)
+
+    assert "upstream is a cluster" in log
+    assert "handshake refused" not in log
+    assert "gives no COMMAND" not in log
+
+
 def test_a_cluster_of_one_node_is_a_cluster_too(single: Cluster) -> None:
     with nearhit(f"redis://{HOST}:{single.nodes[0].port}") as proxy:
         assert serves_all_slots(proxy.port)
