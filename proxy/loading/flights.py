@@ -36,7 +36,7 @@ from ..keys.ours import lease_key
 from ..log import event
 from ..upstream.tracked import TrackedLane, Watched
 from .lease_scripts import LeaseScripts, Start, Took, new_token
-from .loaders import Loader, Loaders
+from .loaders import WARM_PATIENCE, Loader, Loaders
 from .source import Loaded
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,6 @@ REMEMBERED: Final = (b"LOADERR ", b"LOADTIMEOUT ")
 REMEMBERED_MAX: Final = 1024
 # A server that answers so takes no lease, and would store no value.
 NO_WRITES: Final = (b"-READONLY", b"-OOM", b"-MISCONF", b"-NOREPLICAS")
-# Warming lets live loads go first: it waits for its turn by so many seconds longer.
-WARM_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from ..errors import ExitCode, LoadError, StartError
 from ..settings.loaders import DEMO, LoaderSettings
@@ -19,6 +20,9 @@ from .demo import DemoSource
 from .gate import Gate
 from .http import Http
 from .source import Loaded, Source, SourceError
+
+# Warming lets live loads go first: it waits for its turn by so many seconds longer.
+WARM_PATIENCE: Final = 60.0
 
 
 class Loader:
@@ -57,10 +61,22 @@ class Loaders:
     not there, or a file that its URL names."""
 
     def __init__(self, settings: Sequence[LoaderSettings], *, demo: bool = False) -> None:
-        if demo and all(one.name != DEMO.name for one in settings):
-            settings = (*settings, DEMO)
+        self._demo = demo
         self._http = Http()
-        self._by_name = {one.name: one for one in _made(settings, self._http)}
+        self._replaced: list[Loader] = []  # and not closed yet
+        self._by_name: dict[str, Loader] = {}
+        self.replace(settings)
+
+    def replace(self, settings: Sequence[LoaderSettings]) -> None:
+        """Have these from now on; what is as it was stays, with what it knows and has open. A load
+        that runs ends as it began. StartError, and nothing has changed, as when they are made."""
+        if self._demo and all(one.name != DEMO.name for one in settings):
+            settings = (*settings, DEMO)
+        kept = {name: one for name, one in self._by_name.items() if one.settings in settings}
+        made = _made([one for one in settings if one.name not in kept], self._http)
+        self._replaced += [one for name, one in self._by_name.items() if name not in kept]
+        by_name = kept | {one.name: one for one in made}
+        self._by_name = {one.name: by_name[one.name] for one in settings}
         # Sorting keeps the file's order among equals.
         loaders = sorted(self._by_name.values(), key=lambda one: -one.settings.match.weight)
         self._all = _Index(loaders)
@@ -90,8 +106,18 @@ class Loaders:
         loader = self.match(key)
         return loader is not None and loader.settings.read_through
 
+    async def close_replaced(self) -> None:
+        """Close those that ``replace`` has put aside, once nobody loads by them any more."""
+        for loader in list(self._replaced):
+            # The longest that a flight takes: for another's lease, for its turn, for the load.
+            longest = 2 * (loader.settings.lease + loader.settings.timeout) + WARM_PATIENCE
+            await asyncio.sleep(longest)
+            if loader in self._replaced:
+                self._replaced.remove(loader)
+                await loader.close()
+
     async def close(self) -> None:
-        for loader in self._by_name.values():
+        for loader in (*self._by_name.values(), *self._replaced):
             await loader.close()
         await self._http.close()
 

@@ -17,8 +17,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import resource
+import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
@@ -30,6 +33,8 @@ from ..settings.config import Config
 from ..stats.shared import Place
 from ..upstream.lane import Lane
 from .listen import Doors
+from .notify import Notifier
+from .reload import Settings, resize
 from .signals import OTHERS, STOP, Ending, heard, tell_ignored
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
@@ -68,6 +73,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._http: Http | None = None
         self._stopping = False
+        self._leaving = False  # to be stopped, and /readyz says so
         self._hurried = asyncio.Event()  # nobody waits for clients, or for the upstream, any more
         self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
@@ -138,7 +144,7 @@ class Server:
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
         if doors.http:
-            self._http = http_of(self._parts, self._place)
+            self._http = http_of(self._parts, self._place, lambda: self._leaving)
             await self._http.start(doors.http)
         await self._answered.wait()
         if self._refused is not None and not again:
@@ -194,7 +200,33 @@ class Server:
             self.is_cluster.set()
             self._answered.set()
 
+    # --- Settings -----------------------------------------------------------------------------
+
+    def take(self, config: Config) -> None:
+        """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where
+        a loader cannot be made; nothing has changed then."""
+        parts, context, near = self._parts, self._parts.context, self._parts.context.near
+        parts.loaders.replace(config.loaders)
+        self._tasks.start(parts.loaders.close_replaced())
+        self._facts.restate(
+            voids=parts.loaders.any_managed, reads_through=parts.loaders.any_read_through
+        )
+        self._drain_timeout = config.drain_timeout
+        self.clients.limit = config.max_clients
+        raise_file_limit(config.max_clients)
+        parts.rooms.limit(config.max_waiters)
+        context.holding.seconds = config.hold_writes_on_failover
+        logging.getLogger().setLevel(config.log_level.upper())
+        if near is not None:
+            resize(near, config.near_cache, config.near_ttl)
+
     # --- End ----------------------------------------------------------------------------------
+
+    async def linger(self, seconds: float) -> None:
+        """Be not ready for so long, and serve all the same; until ``hurry``."""
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), seconds)
 
     @property
     def started(self) -> bool:
@@ -295,17 +327,30 @@ def raise_file_limit(clients: int) -> None:
         event(log, logging.WARNING, "few files allowed", limit=granted, max_clients=clients)
 
 
+async def _beat(notifier: Notifier) -> None:
+    """Tell the service manager that the event loop turns, as often as it wants to hear it."""
+    while True:
+        due = notifier.beat(time.monotonic())
+        if due == math.inf:
+            return
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
 async def serve(
-    config: Config,
+    settings: Settings,
     upstream: str,
     *,
     doors: Doors[socket.socket],
     ready: Callable[[str], None],
     place: Place | None = None,
+    notifier: Notifier | None = None,
 ) -> int:
     """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain, and one before the
-    upstream has answered the start. ``ready`` is told the upstream's version once, unless it ends
-    before; the value is the exit code. StartError: the upstream refuses us."""
+    upstream has answered the start. SIGHUP has the settings read again. ``ready`` is told the
+    upstream's version once, unless it ends before; the value is the exit code. ``notifier`` tells a
+    service manager of all that. StartError: the upstream refuses us."""
+    notifier = notifier or Notifier({})
+    config = settings.config
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     ending = Ending()
@@ -323,13 +368,25 @@ async def serve(
         # In the handler, not in the loop: a loop that is kept busy must not keep the process.
         came.append(number)
         if len(came) <= 2:
-            ending.within(AT_ONCE if len(came) > 1 else config.drain_timeout + GRACE)
+            config = settings.config
+            drain = config.drain_delay + config.drain_timeout
+            ending.within(AT_ONCE if len(came) > 1 else drain + GRACE)
         loop.call_soon_threadsafe(signalled, len(came) > 1)
 
     def other(number: int) -> None:
         loop.call_soon_threadsafe(tell_ignored, number)
 
-    with heard(STOP, stopping), heard(OTHERS, other):
+    def reloading() -> None:
+        if not stop.is_set():
+            notifier.reloading()
+            settings.again(server.take)
+            notifier.ready()
+
+    def again(number: int) -> None:
+        loop.call_soon_threadsafe(reloading)
+
+    beating = loop.create_task(_beat(notifier))
+    with heard(STOP, stopping), heard(OTHERS, other), heard((signal.SIGHUP,), again):
         try:
             told = False
             while not stop.is_set():
@@ -340,10 +397,14 @@ async def serve(
                 await _first(stop, server.is_cluster)
                 if not stop.is_set():
                     await server.give_way()
-                    server = Server(config, upstream, place, as_cluster=True)
+                    server = Server(settings.config, upstream, place, as_cluster=True)
+            notifier.stopping()
             event(log, logging.INFO, "stopping", clients=len(server.clients))
+            if settings.config.drain_delay:
+                await server.linger(settings.config.drain_delay)
             _close(doors)
             await server.stop()
         finally:
+            beating.cancel()
             ending.done()
     return ExitCode.ALL_DONE

@@ -27,6 +27,7 @@ from ..errors import (
     NOAUTH,
     CacheBusy,
     LockBusy,
+    ProxyError,
     ServerError,
     UpstreamDown,
     UpstreamLost,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from ..http.api import Http
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+LEAVING = ProxyError(b"-STOPPING the proxy is about to stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Parts:
     fleet: Fleet
     scopes: Scopes
     context: Context
+    rooms: Rooms
     http_hosts: Sequence[str]  # names that HTTP may be asked under
     http_demo: bool  # whether HTTP makes up what no loader is for
 
@@ -122,6 +125,10 @@ class Rooms:
     def __init__(self, limit: int) -> None:
         self.loads = WaitingRoom(limit, "loads and leases", CacheBusy)
         self.locks = WaitingRoom(limit, "locks", LockBusy)
+
+    def limit(self, most: int) -> None:
+        """So many from now on; who waits already, waits."""
+        self.loads.limit = self.locks.limit = most
 
     def __repr__(self) -> str:
         return f"<Rooms loads={self.loads.waiting} locks={self.locks.waiting}>"
@@ -240,7 +247,7 @@ def wire(
     if isinstance(lanes, ClusterLanes):
         gauges.read_cluster(stats, lanes)
         context.hello = local.hello
-    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, hosts, demo)
+    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, demo)
     _show(parts, near, rooms, loop.time)
     return parts
 
@@ -388,9 +395,12 @@ def swaps_of(parts: Parts) -> Swaps:
     )
 
 
-def http_of(parts: Parts, place: Place | None = None) -> Http:
+def http_of(
+    parts: Parts, place: Place | None = None, leaving: Callable[[], bool] = lambda: False
+) -> Http:
     """The HTTP API over the same commands and counters, in the db of the upstream's URL. With a
-    place on a board, its metrics are those of all workers."""
+    place on a board, its metrics are those of all workers. ``leaving``: the proxy is about to stop,
+    and not ready for more."""
     # Imported here: it costs 0.3 s, which those without HTTP need not pay.
     from ..http.api import Api, Http
     from ..http.hosts import Hosts
@@ -406,6 +416,8 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
             raise ServerError(NOAUTH)
 
     async def ping() -> object:
+        if leaving():
+            raise LEAVING
         if parts.lanes.silent:
             raise UpstreamDown("the server accepts connections and says nothing")
         return await parts.scopes.scope(key).tracked.upstream.ask(b"PING")

@@ -146,6 +146,12 @@ class Config:
         "How long commands wait for a server that accepts connections and says nothing.",
         unset="as long as it takes",
     )
+    drain_delay: float = row(
+        duration("0s", "1h"),
+        "0s",
+        "How long clients are still served, /readyz at 503, once the proxy is told to stop: until "
+        "a load balancer sends no more.",
+    )
     drain_timeout: float = row(
         duration("0s", "1h"), "10s", "How long running commands get when the proxy is stopped."
     )

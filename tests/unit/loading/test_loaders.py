@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.errors import ExitCode, LoadError, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
-from nearhit.proxy.loading.loaders import Loaders
+from nearhit.proxy.loading import loaders as module
+from nearhit.proxy.loading.loaders import WARM_PATIENCE, Loader, Loaders
 from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 
 
@@ -139,3 +140,54 @@ async def test_loaders_can_be_read_at_three_in_the_morning() -> None:
         "<Loader users user:{id} <UrlSource 127.0.0.1:1> <Gate running=0/16 warming=0 waiting=0>>"
     )
     await loaders.close()
+
+
+async def test_loaders_are_replaced_and_what_is_as_it_was_stays() -> None:
+    loaders = Loaders([demo("users", "user:{id}"), url("posts", "post:{id}")])
+    users, posts = loaders.named("users"), loaders.named("posts")
+
+    loaders.replace([demo("users", "user:{id}"), url("posts", "post:{id}", read_through=True)])
+
+    assert loaders.named("users") is users
+    assert loaders.named("posts") is not posts
+    assert loaders.any_read_through
+    assert loaders.any_managed
+    loaders.replace([])
+    assert loaders.match(b"user:1") is None
+    assert not loaders.any_managed
+    await loaders.close()
+
+
+def test_a_replacement_that_cannot_be_made_changes_nothing() -> None:
+    loaders = Loaders([demo("users", "user:{id}")])
+    users = loaders.named("users")
+    broken = LoaderSettings(name="x", match=Pattern.parse("x:{id}"), call="no.such:function")
+
+    with pytest.raises(StartError):
+        loaders.replace([broken])
+
+    assert loaders.match(b"user:1") is users
+
+
+async def test_what_was_replaced_is_closed_once_its_loads_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    closed: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def close(self: Loader) -> None:
+        closed.append(self.name)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(Loader, "close", close)
+    loaders = Loaders([demo("users", "user:{id}")])
+    loaders.replace([])
+
+    await loaders.close_replaced()
+    await loaders.close()
+
+    assert closed == ["users"]
+    assert slept == [2 * (DEMO.lease + DEMO.timeout) + WARM_PATIENCE]

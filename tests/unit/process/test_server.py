@@ -18,6 +18,7 @@ from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.process import server as module
 from nearhit.proxy.process.embedded import Embedded, find_server
 from nearhit.proxy.process.listen import Doors, listening
+from nearhit.proxy.process.reload import Settings
 from nearhit.proxy.process.server import Server, raise_file_limit, serve
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.settings.address import Tcp, Unix
@@ -302,7 +303,7 @@ async def test_serve_says_that_it_is_ready_and_ends_at_a_signal(
         said.append(version)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    code = await serve(settings(), valkey, doors=Doors([door]), ready=ready)
+    code = await serve(Settings(settings()), valkey, doors=Doors([door]), ready=ready)
 
     assert code == ExitCode.ALL_DONE
     assert len(said) == 1
@@ -315,7 +316,9 @@ async def test_a_second_signal_ends_the_drain(
     caplog.set_level(logging.INFO)
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     given = settings(drain_timeout="1h")
-    served = asyncio.create_task(serve(given, valkey, doors=Doors([door]), ready=ready.set_result))
+    served = asyncio.create_task(
+        serve(Settings(given), valkey, doors=Doors([door]), ready=ready.set_result)
+    )
     await ready
     client = await connected(door.getsockname())
     answer = asyncio.create_task(client.ask(b"SET", b"k", b"v"))
@@ -355,7 +358,7 @@ async def test_a_signal_ends_a_start_whose_upstream_says_nothing(
     given = settings(env="production", drain_timeout="1h")
     said: list[str] = []
     served = asyncio.create_task(
-        serve(given, f"unix://{path}", doors=Doors([door]), ready=said.append)
+        serve(Settings(given), f"unix://{path}", doors=Doors([door]), ready=said.append)
     )
     await came.wait()
     client = await connected(door.getsockname())
@@ -377,10 +380,10 @@ async def test_a_signal_that_asks_for_nothing_is_logged(
     valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     def ready(version: str) -> None:
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    code = await serve(settings(), valkey, doors=Doors([door]), ready=ready)
+    code = await serve(Settings(settings()), valkey, doors=Doors([door]), ready=ready)
 
     assert code == ExitCode.ALL_DONE
     assert "signal ignored" in caplog.text
@@ -394,7 +397,7 @@ async def test_a_second_signal_does_not_wait_for_http(
     given = settings(drain_timeout="1h")
     with listening([Tcp("127.0.0.1", 0)]) as http:
         served = asyncio.create_task(
-            serve(given, valkey, doors=Doors([door], http), ready=ready.set_result)
+            serve(Settings(given), valkey, doors=Doors([door], http), ready=ready.set_result)
         )
         await ready
         client = Client(*await asyncio.open_connection(*http[0].getsockname()))
@@ -441,3 +444,56 @@ def test_files_are_allowed_for_all_clients_as_far_as_the_system_lets_us(
 
     assert limits == ([] if granted is None else [(granted, hard)])
     assert ("few files allowed" in caplog.text) is warned
+
+
+# --- Settings that change, and a delay --------------------------------------------------------
+
+
+async def test_settings_are_read_again_at_sighup(
+    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    file = '[loaders.made_up]\nmatch = "x:{id}"\ndemo = true\n'
+
+    def read() -> Config:
+        return load({**SETTINGS, "config": "f", "max_clients": "1"}, {}, lambda path: file)
+
+    held = Settings(settings(env="production", upstream="redis://h"), read)
+    served = asyncio.create_task(serve(held, valkey, doors=Doors([door]), ready=ready.set_result))
+    await ready
+    client = await connected(door.getsockname())
+    assert await client.ask(b"PING") == b"+PONG\r\n"
+
+    os.kill(os.getpid(), signal.SIGHUP)
+    await until(lambda: "settings reloaded" in caplog.text)
+
+    assert (await client.ask(b"GETORSET", b"x:1")).startswith(b"$")
+    late = await connected(door.getsockname())
+    assert (await late.reader.readline()).startswith(b"-ERR max number of clients")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await served == ExitCode.ALL_DONE
+    client.leave()
+    late.leave()
+
+
+async def test_a_delay_serves_newcomers_until_it_is_over(
+    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    given = settings(drain_delay="1h")
+    served = asyncio.create_task(
+        serve(Settings(given), valkey, doors=Doors([door]), ready=ready.set_result)
+    )
+    await ready
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: "stopping" in caplog.text)
+
+    client = await connected(door.getsockname())
+    assert await client.ask(b"PING") == b"+PONG\r\n"
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(10):
+        assert await served == ExitCode.ALL_DONE
+    client.leave()

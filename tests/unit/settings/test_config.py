@@ -525,6 +525,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["pinned_wait", "=", "5s", "#", "default"],
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["command_timeout", "=", "as", "long", "as", "it", "takes", "#", "default"],
+        ["drain_delay", "=", "0s", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["hold_writes_on_failover", "=", "off", "#", "default"],
         ["read_from", "=", "primary", "#", "default"],
