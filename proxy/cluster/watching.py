@@ -98,7 +98,7 @@ class Watch:
             self.end()
             answer(nil)
             return
-        count, loan = queued.count + 2, self._loan
+        count, loan, lane = queued.count + 2, self._loan, self._loan.lane
 
         def told(reply: Reply) -> None:
             if isinstance(reply, ProxyError):
@@ -109,7 +109,10 @@ class Watch:
             loan.give_back(clean=last.startswith((b"*", b"_", b"-EXECABORT")))
             answer(nil if _refused(reply, count) else last)
 
-        self._say(queued.whole(), AskSlot(told, count))
+        requests = queued.whole()
+        for load in self._connection.cluster.scripts.loads(requests):
+            lane.send(load, AskSlot(drop))
+        self._say(requests, AskSlot(told, count))
 
     def release(self) -> None:
         """UNWATCH, or DISCARD."""
