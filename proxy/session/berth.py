@@ -341,10 +341,12 @@ class Berth:
         session.flat = self.lane_key.resp == 2
         session.near.cache = session.context.near
         session.near.space = None
-        home = self._home()
+        home, maps = self._home(), session.context.table.maps
         if home is Mode.NEAR:
             self.find_tracked()
-        session.live_in(session.context.table.maps, home)
+            if session.context.scopes.scope(self.lane_key).tracked.narrow:
+                maps = session.context.table.narrow
+        session.live_in(maps, home)
 
     def _home(self) -> Mode:
         session = self._session

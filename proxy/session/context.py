@@ -42,6 +42,8 @@ class Context:
     # The server's answer to HELLO as a client gets it, with our number of the client.
     hello: Callable[[bytes, int], bytes] = patch_id
     near: NearCache | None = None
+    # What is known of the users' rights may be old.
+    rights_changed: Callable[[], None] = lambda: None
     swapping: Swapping = field(default_factory=Swapping)
     holding: Holding = field(default_factory=Holding)
     unread: Unread = field(default_factory=Unread)
