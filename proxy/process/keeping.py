@@ -1,5 +1,5 @@
-"""What drops what is kept near, for other reasons than a changed key: of the parts that wiring.py has
-made. Builds nothing else; server.py runs it."""
+"""What drops what is kept near for other reasons than a changed key: of the parts that wiring.py
+has made. Builds nothing else; server.py runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def swaps_of(
 
     return Swaps(
         ask or parts.primary.ask,
-        needed=lambda: _keeps(parts) or parts.scopes.watched,
+        needed=lambda: any(parts.scopes.tracked),  # rights that are won are noticed too
         swapped=swapped,
         new_rights=changed or partial(_new_rights, parts),
     )

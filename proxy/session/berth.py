@@ -341,12 +341,10 @@ class Berth:
         session.flat = self.lane_key.resp == 2
         session.near.cache = session.context.near
         session.near.space = None
-        home, maps = self._home(), session.context.table.maps
+        home = self._home()
         if home is Mode.NEAR:
             self.find_tracked()
-            if session.context.scopes.scope(self.lane_key).tracked.narrow:
-                maps = session.context.table.narrow
-        session.live_in(maps, home)
+        session.live_in(session.context.maps(self.lane_key, near=home is Mode.NEAR), home)
 
     def _home(self) -> Mode:
         session = self._session
