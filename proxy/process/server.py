@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, cast
 from ..cluster.lanes import ClusterLanes
 from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
+from ..session.limits import Limits
 from ..settings.address import BACKLOG
 from ..settings.config import Config
 from ..stats.shared import Place
@@ -99,6 +100,7 @@ class Server:
             workers=config.workers,
         )
         self._rights = rights_of(self._parts)
+        self._limits = Limits(self.clients, idle_s=config.timeout, memory=config.maxmemory_clients)
 
     def __repr__(self) -> str:
         stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
@@ -169,6 +171,7 @@ class Server:
             parts.lanes.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
+            self._limits.tick(self._loop.time())
             if self._place is not None:
                 self._place.publish(parts.stats)
 
