@@ -28,17 +28,19 @@ from typing import TYPE_CHECKING, Final, cast
 from ..cluster.lanes import ClusterLanes
 from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
+from ..session.limits import Limits
 from ..settings.address import BACKLOG
 from ..settings.config import Config
 from ..stats.shared import Place
 from ..upstream.lane import Lane
+from .keeping import rights_of
 from .listen import Doors
 from .notify import Notifier
 from .reload import Settings, resize
 from .signals import OTHERS, STOP, Ending, heard, tell_ignored
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
-from .wiring import Told, http_of, swaps_of, wire
+from .wiring import Told, http_of, wire
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -103,7 +105,8 @@ class Server:
             learnt=self._answered.set,
             workers=config.workers,
         )
-        self._swaps = swaps_of(self._parts)
+        self._rights = rights_of(self._parts)
+        self._limits = Limits(self.clients, idle_s=config.timeout, memory=config.maxmemory_clients)
 
     def __repr__(self) -> str:
         stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
@@ -131,6 +134,7 @@ class Server:
         another has served here before. StartError: the upstream refuses us, unless ``again``."""
         self._primary.users += 1
         self._tasks.start(self._tick())
+        self._tasks.start(self._rights.run())
         if self._parts.master is not None:
             for run in self._parts.master.runs():
                 self._tasks.start(run)
@@ -170,18 +174,16 @@ class Server:
             parts.context.turn.now = self._loop.time()
             await asyncio.sleep(1)
             parts.scopes.tick()
-            self._swaps.tick()
             parts.lanes.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
+            self._limits.tick(self._loop.time())
             if self._place is not None:
                 self._place.publish(parts.stats)
 
     # --- What lanes report --------------------------------------------------------------------
 
     def _lane_ready(self, lane: Lane) -> None:
-        if lane is self._primary:
-            self._swaps.again()
         if lane is self._primary and self._answered.is_set():
             self._facts.learn()  # a new connection may be another version
 

@@ -70,7 +70,6 @@ from ..upstream.sentinel.master import Master
 from ..upstream.tracked import TrackedLane
 from . import gauges
 from .clustered import cluster_lanes
-from .swaps import Swaps
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -370,28 +369,6 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     gauges.read_rooms(stats, loads=rooms.loads, locks=rooms.locks)
     gauges.read_process(
         stats, clients=context.clients, lanes=parts.lanes, scopes=parts.scopes, clock=clock
-    )
-
-
-def swaps_of(parts: Parts) -> Swaps:
-    """What notices SWAPDB, and new rights, by the server's own count."""
-    near, scopes = parts.context.near, parts.scopes
-
-    def new_rights() -> None:  # loads and locks go on: what they read is as it was
-        if near is not None:
-            near.flush("flushed")
-        parts.lanes.newcomers.look()
-
-    def swapped() -> None:
-        if near is not None:
-            near.flush("flushed")
-        scopes.wake()
-
-    return Swaps(
-        parts.primary.ask,
-        needed=lambda: bool(near is not None and (near.entries or near.filling)) or scopes.watched,
-        swapped=swapped,
-        new_rights=new_rights,
     )
 
 

@@ -124,6 +124,18 @@ class Config:
     max_clients: int = row(
         whole(1, 1_000_000), "10000", "Clients served at once by a worker; more are refused."
     )
+    maxmemory_clients: int = row(
+        SIZE_OR_OFF,
+        "off",
+        "Bytes that all clients of a worker together may have in buffers, of requests and of "
+        "replies not read; beyond it the largest are cut; off: no bound in common.",
+    )
+    timeout: float = row(
+        duration_or_off("1s", "720h"),
+        "off",
+        "After how long without a word a client is closed, unless it blocks, subscribes or "
+        "monitors; off: never.",
+    )
     max_pinned: int | None = optional(
         whole(1, 1_000_000),
         "Connections to the server that a worker lends to clients that block, watch, subscribe or "

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from nearhit.commands import COMMANDS
 from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamDown, UpstreamRefused
-from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, swaps_of, wire
+from nearhit.proxy.process.keeping import swaps_of
+from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, wire
 from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS

@@ -229,6 +229,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "near_reads": "all",
         "env": "production",
         "near_cache": "7mb",
+        "maxmemory_clients": "7mb",
         "read_from": "primary",
         "unix_mode": "0770",
         "cluster": "off",
@@ -515,6 +516,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["env", "=", "development", "#", "default"],
         ["workers", "=", "4", "#", "nearhit.toml:2"],
         ["max_clients", "=", "10000", "#", "default"],
+        ["maxmemory_clients", "=", "off", "#", "default"],
+        ["timeout", "=", "off", "#", "default"],
         [
             "max_pinned",
             "=",

@@ -1,0 +1,59 @@
+"""What is kept near is dropped as rights change; clients read by what is known of their user."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from nearhit.proxy.process.keeping import rights_of
+from nearhit.proxy.process.wiring import Parts, Told, wire
+from nearhit.proxy.settings.config import load
+from nearhit.proxy.upstream.ask import Done
+from nearhit.proxy.upstream.lane_key import LaneKey
+
+from tests.fakes import Tasks
+
+
+def wired(**given: str) -> Parts:
+    tasks = Tasks()
+    none = [lambda *_: None] * 5
+    return wire(
+        load(given, {}, lambda path: ""),
+        "unix:///nowhere/s",
+        loop=asyncio.get_running_loop(),
+        start=tasks.start,
+        start_work=tasks.start,
+        told=Told(*none),
+    )
+
+
+async def test_what_is_known_of_a_user_chooses_how_his_clients_read() -> None:
+    parts = wired(near_cache="1mb")
+    asked: list[tuple[tuple[bytes, ...], Done]] = []
+    parts.primary.ask = lambda done, *words: asked.append((words, done))  # type: ignore[method-assign]
+    rights_of(parts)
+    session = parts.session()
+    parts.context.clients.join(session)
+    session.berth.choose_mode()
+    table = parts.context.table
+    assert session.maps is table.narrow
+
+    for reply in (b"*2\r\n$9\r\nselectors\r\n*0\r\n", b"+OK\r\n", b"+OK\r\n"):
+        asked.pop(0)[1](reply)
+    assert session.maps is table.maps
+
+    parts.context.rights_changed()
+    assert session.maps is table.narrow
+
+
+@pytest.mark.parametrize("near", ["1mb", "off"])
+async def test_new_rights_drop_what_is_kept_where_anything_is(near: str) -> None:
+    parts = wired(near_cache=near)
+    rights = rights_of(parts)
+    parts.scopes.scope(LaneKey())
+
+    rights.changed()
+
+    cache = parts.context.near
+    assert (cache is None) is (near == "off")
+    assert cache is None or cache.flushes["flushed"] == 1
