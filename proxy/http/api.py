@@ -360,10 +360,11 @@ class Http:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            listener = await loop.create_server(self._accept, sock=sock, backlog=BACKLOG)
+            listener = await loop.create_server(self.accept, sock=sock, backlog=BACKLOG)
             self._listeners.append(listener)
 
-    def _accept(self) -> asyncio.Protocol:
+    def accept(self) -> asyncio.Protocol:
+        """For a client that has just connected."""
         if len(self._server.connections) >= CONNECTIONS_MAX:
             return TooMany()
         return Connection(

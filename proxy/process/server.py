@@ -19,16 +19,18 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from ..cluster.lanes import ClusterLanes
-from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
+from ..errors import PLAIN_AT_TLS, ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
 from ..settings.address import BACKLOG
 from ..settings.config import Config
 from ..stats.shared import Place
 from ..upstream.lane import Lane
+from .certificate import Certificate
+from .entrance import HTTP_AT_TLS, Entrance
 from .listen import Doors
 from .signals import OTHERS, STOP, Ending, heard, tell_ignored
 from .tasks import Tasks
@@ -65,7 +67,8 @@ class Server:
         self._work = Tasks(self._loop)  # commands of our own and their loads
         self._drain_timeout = config.drain_timeout
         self._place = place  # where this worker shows its numbers to the others
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | Entrance] = []
+        self._certificate = Certificate.of(config)
         self._http: Http | None = None
         self._stopping = False
         self._hurried = asyncio.Event()  # nobody waits for clients, or for the upstream, any more
@@ -137,9 +140,11 @@ class Server:
             return
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
-        if doors.http:
+        if doors.http or doors.https:
             self._http = http_of(self._parts, self._place)
             await self._http.start(doors.http)
+            self._let_in(self._http.accept, doors.https, HTTP_AT_TLS)
+        self._let_in(self._session, doors.tls)
         await self._answered.wait()
         if self._refused is not None and not again:
             raise StartError(
@@ -152,6 +157,21 @@ class Server:
         unix = sock.family == socket.AF_UNIX
         listen = self._loop.create_unix_server if unix else self._loop.create_server
         return await listen(self._session, sock=sock, backlog=BACKLOG)
+
+    def _let_in(
+        self,
+        made: Callable[[], asyncio.Protocol],
+        socks: Sequence[socket.socket],
+        refusal: bytes = PLAIN_AT_TLS,
+    ) -> None:
+        """Serve clients with TLS there."""
+        if not socks:
+            return
+        assert self._certificate is not None, "the settings demand one"
+        entrance = Entrance(made, self._certificate, refusal)
+        self._listeners.append(entrance)
+        for sock in socks:
+            entrance.listen(sock)
 
     def _session(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
@@ -168,6 +188,8 @@ class Server:
             parts.lanes.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
+            if self._certificate is not None:
+                self._certificate.look()
             if self._place is not None:
                 self._place.publish(parts.stats)
 
@@ -263,11 +285,11 @@ class Server:
 
 def _copies(doors: Doors[socket.socket]) -> Doors[socket.socket]:
     """The same, for one Server to close: clients that come meanwhile wait for the next."""
-    return Doors([one.dup() for one in doors.clients], [one.dup() for one in doors.http])
+    return doors.each(lambda group: [one.dup() for one in group])
 
 
 def _close(doors: Doors[socket.socket]) -> None:
-    for one in (*doors.clients, *doors.http):
+    for one in doors.all:
         one.close()
 
 

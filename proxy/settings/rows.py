@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 from ..log import redacted
-from .address import AddressMap, Listen, Upstream, listeners
+from .address import AddressMap, Listen, Tcp, Upstream, listeners
 from .address import Kind as UpstreamKind
 
 T = TypeVar("T")
@@ -126,6 +126,13 @@ def _listeners_or_off(text: str) -> tuple[Listen, ...]:
     return () if is_off(text) else listeners(text)
 
 
+def _tls_listeners_or_off(text: str) -> tuple[Listen, ...]:
+    found = _listeners_or_off(text)
+    if not all(isinstance(one, Tcp) for one in found):
+        raise ValueError("a unix socket needs no TLS")
+    return found
+
+
 def _key(text: str) -> str:
     return "" if is_off(text) else _some(text)
 
@@ -172,6 +179,9 @@ UPSTREAM_OR_OWN = Kind(
 LISTENERS_OR_OFF = Kind(
     _listeners_or_off, f"{LISTENERS.wants}, or off", LISTENERS.metavar, many=True
 )
+TLS_LISTENERS = Kind(
+    _tls_listeners_or_off, "host:port or [v6]:port, or off", LISTENERS.metavar, many=True
+)
 _SIZE = size("1mb", "64gb")
 SIZE_OR_OFF = Kind(
     lambda text: 0 if is_off(text) else _SIZE.parse(text), f"{_SIZE.wants}, or off", _SIZE.metavar
@@ -201,6 +211,7 @@ ADDRESS_MAP = Kind(
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")
 ZONE = Kind(_some, "the name of a zone", "NAME")
+HOST = Kind(_some, "the name of a host", "NAME")
 
 
 # --- Rows -------------------------------------------------------------------------------------
