@@ -1,8 +1,8 @@
 """``nearhit ping``: whether the proxy of these settings answers, as health checks want to know.
 
 Sends PING to the first address in ``listen``, TCP or unix, or else in ``tls_listen``, and looks at
-the answer: the server's own, through the proxy. Imports no client library: it runs every few seconds. main.py calls
-``answer_of``."""
+the answer: the server's own, through the proxy. Imports no client library: it runs every few
+seconds. main.py calls ``answer_of``."""
 
 from __future__ import annotations
 

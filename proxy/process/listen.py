@@ -44,7 +44,7 @@ class Doors(Generic[T]):
             "tls",
             "https",
         ):  # so that two are equal whatever they were made of
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, list(getattr(self, name)))
 
     @property
     def groups(self) -> tuple[Sequence[T], Sequence[T], Sequence[T], Sequence[T]]:

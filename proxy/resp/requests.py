@@ -23,7 +23,7 @@ LONG: Final = 64 * 1024
 LOCKED_ARGS_MAX: Final = 10
 LOCKED_BULK_MAX: Final = 16384
 
-# How a TLS handshake begins (RFC 8446, 5.1), and no command: nobody would see the end of its "line".
+# How a TLS handshake begins (RFC 8446, 5.1), and no command: its "line" would never be whole.
 _TLS: Final = b"\x16\x03"
 
 
