@@ -225,6 +225,10 @@ def shown(word: bytes) -> str:
     return f"'{text}{'...' if len(word) > 128 else ''}'"
 
 
+DENIED: Final = (
+    b"-DENIED Nearhit is running in protected mode: the server behind it lets clients in without a "
+    b"login, or has not answered yet, so only this machine may connect. See protected_mode.\r\n"
+)
 PLAIN_AT_TLS: Final = b"-ERR Protocol error: this address wants TLS: use rediss://\r\n"
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
 # The same of the server: its maxclients is to be raised, not the proxy's max_clients.

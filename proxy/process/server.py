@@ -32,6 +32,7 @@ from ..upstream.lane import Lane
 from .certificate import Certificate
 from .entrance import HTTP_AT_TLS, Entrance
 from .listen import Doors
+from .protection import Protection
 from .signals import OTHERS, STOP, Ending, heard, tell_ignored
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
@@ -68,7 +69,9 @@ class Server:
         self._drain_timeout = config.drain_timeout
         self._place = place  # where this worker shows its numbers to the others
         self._listeners: list[asyncio.Server | Entrance] = []
+        self._config = config
         self._certificate = Certificate.of(config)
+        self._protection = Protection(config)
         self._http: Http | None = None
         self._stopping = False
         self._hurried = asyncio.Event()  # nobody waits for clients, or for the upstream, any more
@@ -138,13 +141,17 @@ class Server:
         if self.is_cluster.is_set():
             _close(doors)
             return
+        if self._protection.unknown:
+            await self._look_who_may(again)
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
         if doors.http or doors.https:
             self._http = http_of(self._parts, self._place)
             await self._http.start(doors.http)
             self._let_in(self._http.accept, doors.https, HTTP_AT_TLS)
-        self._let_in(self._session, doors.tls)
+        # Whose certificate is checked is no stranger.
+        known = self._config.tls_client_auth == "required"
+        self._let_in(self._made if known else self._session, doors.tls)
         await self._answered.wait()
         if self._refused is not None and not again:
             raise StartError(
@@ -152,6 +159,23 @@ class Server:
                 "see the user, password and database in --upstream (REDIS_URL)",
                 ExitCode.REFUSED,
             )
+
+    async def _look_who_may(self, again: bool) -> None:
+        """Learn whether strangers would be let in, if the upstream says it now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KIND_S):
+                await self._answered.wait()
+                looked = asyncio.Event()
+                self._parts.lanes.newcomers.look(looked.set)
+                await looked.wait()
+                self._learn_who_may()
+        if not again:
+            self._protection.refuse()
+
+    def _learn_who_may(self) -> None:
+        if self.answers:
+            lanes = self._parts.lanes
+            self._protection.learn(asks=lanes.newcomers.barred or self._primary.locked)
 
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         unix = sock.family == socket.AF_UNIX
@@ -174,6 +198,9 @@ class Server:
             entrance.listen(sock)
 
     def _session(self) -> asyncio.Protocol:
+        return self._protection.let_in(self._made)
+
+    def _made(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
         return cast(asyncio.Protocol, self._parts.session())
 
@@ -190,6 +217,8 @@ class Server:
             parts.fleet.tick()
             if self._certificate is not None:
                 self._certificate.look()
+            if self._protection.unknown and self._listeners:
+                parts.lanes.newcomers.look(self._learn_who_may)
             if self._place is not None:
                 self._place.publish(parts.stats)
 

@@ -4,12 +4,16 @@ A part of ``Config`` (config.py), which has all other rows. Opens no file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .address import Listen
-from .rows import HOST, PATH, TLS_LISTENERS, Given, choice, optional, row
+from .address import Listen, Tcp
+from .rows import HOST, PATH, TLS_LISTENERS, TOKEN, Given, choice, optional, row
+
+if TYPE_CHECKING:
+    from .config import Config
 
 # What context_of (upstream/tls.py) reads beside a URL's own ssl_* options, which win.
 UPSTREAM_TLS: Final = (
@@ -63,6 +67,23 @@ class EntrySettings:
         "signed it, none: nothing.",
     )
 
+    protected_mode: str = row(
+        choice("on", "off"),
+        "on",
+        "Whether it refuses to listen beyond this machine where the upstream lets clients in "
+        "unasked, and HTTP without http_token.",
+    )
+    http_token: str | None = optional(
+        TOKEN,
+        "What HTTP requests must show: Authorization: Bearer. Not asked for at /healthz and "
+        "/readyz.",
+    )
+    http_metrics: str = row(
+        choice("token", "open", "off"),
+        "token",
+        "Who may read /metrics: those with http_token where there is one, anybody, or nobody.",
+    )
+
     @property
     def upstream_tls(self) -> dict[str, str]:
         """What is said of a server's TLS, by setting name."""
@@ -75,7 +96,7 @@ class EntrySettings:
         return bool(self.tls_listen or self.tls_http)
 
 
-def entry_mistakes(config: EntrySettings, given: Mapping[str, Given]) -> Iterator[str]:
+def entry_mistakes(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
     """A line for each setting that needs another one."""
     if config.serves_tls and config.tls_cert is None:
         name = "tls_listen" if config.tls_listen else "tls_http"
@@ -95,3 +116,38 @@ def entry_mistakes(config: EntrySettings, given: Mapping[str, Given]) -> Iterato
         )
     if config.tls_client_key is not None and config.tls_client_cert is None:
         yield f"{given['tls_client_key'].place}: tls_client_key needs tls_client_cert beside it"
+    http = [one for one in open_http(config) if config.protected_mode == "on"]
+    if http and config.http_token is None:
+        yield (
+            f"{given['http'].place}: anybody who reaches {http[0]} could remove keys and take "
+            "locks: set http_token, or listen on 127.0.0.1; or, where the network itself keeps "
+            "strangers out, set protected_mode = off"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback
+
+
+def beyond_loopback(config: Config) -> list[Listen]:
+    """Where clients come in from other machines, without a certificate of theirs."""
+    return _beyond(config, config.listen, config.tls_listen)
+
+
+def open_http(config: Config) -> list[Listen]:
+    """The same of HTTP."""
+    return _beyond(config, config.http, config.tls_http)
+
+
+def _beyond(config: Config, plain: Sequence[Listen], tls: Sequence[Listen]) -> list[Listen]:
+    known = config.tls_client_auth == "required"
+    every = plain if known else (*plain, *tls)
+    return [one for one in every if isinstance(one, Tcp) and not is_loopback(one.host)]

@@ -237,6 +237,9 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "tls_http": "[::1]:9",
         "tls_client_auth": "optional",
         "tls_verify": "none",
+        "protected_mode": "off",
+        "http_token": "0123456789abcdef",
+        "http_metrics": "open",
     }
     needs = {
         "tls_listen": {"tls_cert": "c"},
@@ -349,7 +352,7 @@ def test_port_changes_just_the_port(
 def test_http_port_changes_just_the_port_and_turns_nothing_on(
     given: Mapping[str, str], http: str
 ) -> None:
-    config = loaded({}, {**given, "HTTP_PORT": "7000"})
+    config = loaded({"protected_mode": "off"}, {**given, "HTTP_PORT": "7000"})
 
     assert ",".join(map(str, config.http)) == http
 
@@ -559,6 +562,9 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["tls_client_key", "=", "in", "tls_client_cert", "#", "default"],
         ["tls_server_name", "=", "the", "host", "of", "the", "URL", "#", "default"],
         ["tls_verify", "=", "full", "#", "default"],
+        ["protected_mode", "=", "on", "#", "default"],
+        ["http_token", "=", "none", "#", "default"],
+        ["http_metrics", "=", "token", "#", "default"],
     ]
 
 

@@ -64,3 +64,21 @@ def test_the_settings_stand_beside_what_the_url_says_and_the_url_wins() -> None:
 
 def test_a_server_without_tls_has_none_of_it() -> None:
     assert not config(tls_ca="ca.pem").behind("redis://h").options
+
+
+def test_http_beyond_this_machine_needs_a_token() -> None:
+    token = "0123456789abcdef"
+
+    assert "--http: anybody who reaches 0.0.0.0:1 could remove keys" in mistake(http="0.0.0.0:1")
+    config(http="0.0.0.0:1", http_token=token)
+    config(http="0.0.0.0:1", protected_mode="off")
+    config(http="127.0.0.1:1")
+
+
+def test_the_token_is_shown_nowhere() -> None:
+    token = "0123456789abcdef"
+    found = config(http_token=token)
+
+    assert token not in "\n".join(found.describe()) + repr(found)
+    assert "http_token = ***" in "\n".join(found.describe())
+    assert "short" not in mistake(http_token="short")
