@@ -94,7 +94,9 @@ class Entrance:
                 return
             client.setblocking(False)
             if len(self._entering) >= ENTERING_MAX:
-                self._fail("handshakes dropped", logging.WARNING, limit=ENTERING_MAX)
+                if count := self._seldom("dropped"):
+                    limit = ENTERING_MAX
+                    event(log, logging.WARNING, "handshakes dropped", limit=limit, count=count)
                 oldest = next(iter(self._entering))
                 oldest.cancel()
                 del self._entering[oldest]
@@ -125,13 +127,14 @@ class Entrance:
                 )
                 entered = True
         except NotTls:
-            self._fail("no TLS", logging.WARNING, peer=peer)
+            if count := self._seldom("no TLS"):
+                event(log, logging.WARNING, "no TLS", peer=peer, count=count)
             self._refuse(client)
         except TimeoutError:
-            self._fail("handshake failed", logging.INFO, peer=peer, error="it took too long")
+            self._handshake_failed(peer, "it took too long")
         except OSError as error:
             why = getattr(error, "reason", None) or error.strerror or str(error)
-            self._fail("handshake failed", logging.INFO, peer=peer, error=str(why))
+            self._handshake_failed(peer, str(why))
         except asyncio.CancelledError:
             pass  # the oldest of too many, or the end
         except Exception:
@@ -169,15 +172,19 @@ class Entrance:
         except OSError:
             return
 
-    def _fail(self, what: str, level: int, **fields: object) -> None:
-        """Log it, but no more often than every ``TELL_S``: then with how many there were."""
+    def _handshake_failed(self, peer: str, why: str) -> None:
+        if count := self._seldom("failed"):
+            event(log, logging.INFO, "handshake failed", peer=peer, error=why, count=count)
+
+    def _seldom(self, what: str) -> int:
+        """How often it has happened since it was logged last; 0: it is too early for a line."""
         count = self._failed[what] = self._failed.get(what, 0) + 1
         now = self._loop.time()
         if now < self._told.get(what, 0.0):
-            return
+            return 0
         self._told[what] = now + TELL_S
         self._failed[what] = 0
-        event(log, level, what, **fields, count=count)
+        return count
 
 
 def shown_peer(client: socket.socket) -> str:

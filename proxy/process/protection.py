@@ -43,7 +43,7 @@ class Protection:
     """What the settings and the server's word come to."""
 
     def __init__(self, config: Config) -> None:
-        self.where = ", ".join(map(str, beyond_loopback(config)))
+        self.where = ", ".join(map(str, beyond_loopback(config, config.listen)))
         needed = bool(self.where) and config.protected_mode == "on"
         self.state = State.UNKNOWN if needed else State.OPEN
 

@@ -321,7 +321,7 @@ def _at_odds(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
         )
     if not config.listen and not config.tls_listen:
         yield f"{given['listen'].place}: listen is off, and so is tls_listen: nobody could connect"
-    yield from entry_mistakes(config, given)
+    yield from entry_mistakes(config, config.http, given)
     for name, another in itertools.combinations(("listen", "http", "tls_listen", "tls_http"), 2):
         for one, other in itertools.product(getattr(config, name), getattr(config, another)):
             if same_place(one, other):

@@ -7,13 +7,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from .address import Listen, Tcp
 from .rows import HOST, PATH, TLS_LISTENERS, TOKEN, Given, choice, optional, row
-
-if TYPE_CHECKING:
-    from .config import Config
 
 # What context_of (upstream/tls.py) reads beside a URL's own ssl_* options, which win.
 UPSTREAM_TLS: Final = (
@@ -96,8 +93,10 @@ class EntrySettings:
         return bool(self.tls_listen or self.tls_http)
 
 
-def entry_mistakes(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
-    """A line for each setting that needs another one."""
+def entry_mistakes(
+    config: EntrySettings, http: Sequence[Listen], given: Mapping[str, Given]
+) -> Iterator[str]:
+    """A line for each setting that needs another one; ``http`` is the one of that name."""
     if config.serves_tls and config.tls_cert is None:
         name = "tls_listen" if config.tls_listen else "tls_http"
         yield f"{given[name].place}: {name} needs a certificate: name its file with tls_cert"
@@ -116,10 +115,11 @@ def entry_mistakes(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
         )
     if config.tls_client_key is not None and config.tls_client_cert is None:
         yield f"{given['tls_client_key'].place}: tls_client_key needs tls_client_cert beside it"
-    http = [one for one in open_http(config) if config.protected_mode == "on"]
-    if http and config.http_token is None:
+    strangers = _beyond(config, http, config.tls_http)
+    if strangers and config.http_token is None and config.protected_mode == "on":
+        name = "http" if strangers[0] in http else "tls_http"
         yield (
-            f"{given['http'].place}: anybody who reaches {http[0]} could remove keys and take "
+            f"{given[name].place}: anybody who reaches {strangers[0]} could remove keys and take "
             "locks: set http_token, or listen on 127.0.0.1; or, where the network itself keeps "
             "strangers out, set protected_mode = off"
         )
@@ -137,17 +137,13 @@ def is_loopback(host: str) -> bool:
     return (mapped or found).is_loopback
 
 
-def beyond_loopback(config: Config) -> list[Listen]:
-    """Where clients come in from other machines, without a certificate of theirs."""
-    return _beyond(config, config.listen, config.tls_listen)
+def beyond_loopback(config: EntrySettings, listen: Sequence[Listen]) -> list[Listen]:
+    """Where clients come in from other machines, without a certificate of theirs; ``listen`` is
+    the setting of that name."""
+    return _beyond(config, listen, config.tls_listen)
 
 
-def open_http(config: Config) -> list[Listen]:
-    """The same of HTTP."""
-    return _beyond(config, config.http, config.tls_http)
-
-
-def _beyond(config: Config, plain: Sequence[Listen], tls: Sequence[Listen]) -> list[Listen]:
+def _beyond(config: EntrySettings, plain: Sequence[Listen], tls: Sequence[Listen]) -> list[Listen]:
     known = config.tls_client_auth == "required"
     every = plain if known else (*plain, *tls)
     return [one for one in every if isinstance(one, Tcp) and not is_loopback(one.host)]
