@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nearhit.proxy.cli.main import main
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
@@ -282,3 +283,14 @@ def test_it_says_where_and_ends_on_sigterm_with_clients(server: Process, files: 
             proxy.process.signal(signal.SIGTERM)
             assert proxy.process.end(8) == 0
     assert f", rediss://{HOST}:{proxy.tls_port} -> " in said
+
+
+def test_ping_asks_over_tls_where_there_is_nothing_else(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    flags = ["--listen", "off", "--tls-listen", f"{HOST}:{proxy.tls_port}"]
+
+    code = main(["ping", *flags, "--tls-cert", f"{proxy.files}/cert.pem"])
+
+    assert (code, capsys.readouterr().err) == (0, "")
