@@ -117,9 +117,9 @@ def _check(config: Config) -> int:
 def _ping(config: Config) -> int:
     from .ping import answer_of
 
-    address = config.listen[0]
+    address = (*config.listen, *config.tls_listen)[0]
     try:
-        answer = answer_of(address)
+        answer = answer_of(address, tls=not config.listen)
     except OSError as error:
         answer = error.strerror or str(error)
     if answer == "+PONG":
@@ -200,7 +200,8 @@ def _addresses(config: Config) -> Doors[Listen]:
     def moded(one: Listen) -> Listen:
         return replace(one, mode=config.unix_mode) if isinstance(one, Unix) else one
 
-    return Doors(tuple(map(moded, config.listen)), tuple(map(moded, config.http)))
+    plain = Doors(config.listen, config.http, config.tls_listen, config.tls_http)
+    return plain.each(lambda group: tuple(map(moded, group)))
 
 
 def _nobody_asked_for_http(config: Config) -> bool:
@@ -239,7 +240,7 @@ def _server(settings: Settings, notifier: Notifier) -> Serve:
 
     import uvloop
 
-    from ..process.server import serve
+    from ..process.serve import serve
 
     def run(upstream: str, doors: Doors[socket.socket], ready: Ready, place: Place | None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -278,8 +279,15 @@ def _leave_threads(code: int) -> None:
 
 
 def _say_ready(config: Config, notifier: Notifier, doors: Doors[Listen], version: str) -> None:
-    here = ", ".join(address.url for address in doors.clients)
-    http = "".join(f", {address.http_url}" for address in doors.http)
+    here = ", ".join(
+        [*(address.url for address in doors.clients), *(f"rediss://{one}" for one in doors.tls)]
+    )
+    http = "".join(
+        [
+            *(f", {address.http_url}" for address in doors.http),
+            *(f", https://{one}" for one in doors.https),
+        ]
+    )
     if config.url is None:
         count = config.embedded_cluster
         there = (

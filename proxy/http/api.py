@@ -17,7 +17,7 @@ import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +31,7 @@ from ..log import event
 from ..resp.replies import Value
 from ..settings.address import BACKLOG
 from .body import BODY_MAX, Reading, Refusal
+from .gate import Gate, by_gate
 from .hosts import Hosts
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Api:
     metrics: Callable[[], bytes]
     metrics_type: str
     hosts: Hosts
+    gate: Gate = field(default_factory=Gate)
     # What a key without a loader has, and for how many milliseconds; None: nothing.
     demo: Callable[[bytes], Awaitable[tuple[bytes, int]]] | None = None
 
@@ -90,7 +92,8 @@ class Api:
 def app(api: Api) -> web.Application:
     endpoints = Endpoints(api)
     made = web.Application(
-        client_max_size=BODY_MAX, middlewares=[in_time, in_json, of_host(api.hosts)]
+        client_max_size=BODY_MAX,
+        middlewares=[in_time, in_json, of_host(api.hosts), by_gate(api.gate)],
     )
     made.add_routes(
         [
@@ -137,7 +140,10 @@ async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as refusal:
-        return failure(refusal.status, str(refusal))
+        response = failure(refusal.status, str(refusal))
+        if refusal.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
     except ProxyError as error:
         return failure(status_of(error), str(error))
     except web.HTTPMethodNotAllowed as error:
@@ -360,10 +366,11 @@ class Http:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            listener = await loop.create_server(self._accept, sock=sock, backlog=BACKLOG)
+            listener = await loop.create_server(self.accept, sock=sock, backlog=BACKLOG)
             self._listeners.append(listener)
 
-    def _accept(self) -> asyncio.Protocol:
+    def accept(self) -> asyncio.Protocol:
+        """For a client that has just connected."""
         if len(self._server.connections) >= CONNECTIONS_MAX:
             return TooMany()
         return Connection(

@@ -1,43 +1,35 @@
-"""One serving process: its life from the listening sockets to the last task.
+"""What serves clients and HTTP, from the listening sockets to the last task.
 
-    serve ─ start: connect, listen, learn what the server is ─ ready ─ ... ─ signal ─ drain ─ close
-              ▲                                                         │
-              └─ a new Server, as of a cluster ◀─ give_way ◀─ is_cluster┘
-
-Whether one server is a node of a cluster shows in the first answer of whatever connection, and none
-to such a node is ever used (upstream/connecting.py): the Server that took it for a server alone has
-sent nothing there. It ends, and another takes its place, on the same sockets.
+    start: connect, listen, learn what the server is ─▶ ... ─▶ stop: drain, close
 
 Owns the order of starting and of ending, the clock that ticks once a second, and who hears of a
 lane that stands or is refused. Builds nothing (wiring.py) and reads no reply (upstream_facts.py).
-cli runs ``serve``, in this process or in each worker."""
+serve.py makes it, and says when it starts and stops."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import math
 import resource
-import signal
 import socket
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from ..cluster.lanes import ClusterLanes
-from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
+from ..errors import PLAIN_AT_TLS, ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
 from ..session.limits import Limits
 from ..settings.address import BACKLOG
 from ..settings.config import Config
 from ..stats.shared import Place
 from ..upstream.lane import Lane
+from .certificate import Certificate
+from .entrance import HTTP_AT_TLS, Entrance
 from .keeping import rights_of
 from .listen import Doors
-from .notify import Notifier
-from .reload import Settings, resize
-from .signals import OTHERS, STOP, Ending, heard, tell_ignored
+from .protection import Protection
+from .reload import resize
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
 from .wiring import Told, http_of, wire
@@ -48,8 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
-GRACE: Final = 5.0  # seconds beyond the drain for everything else that ends
-AT_ONCE: Final = 2.0  # the same where nobody waits any more
+AT_ONCE: Final = 2.0  # seconds to end in where nobody waits any more
 # Seconds for which clients wait to be accepted until it is known whether a server is a cluster's.
 KIND_S: Final = 1.0
 
@@ -72,7 +63,10 @@ class Server:
         self._work = Tasks(self._loop)  # commands of our own and their loads
         self._drain_timeout = config.drain_timeout
         self._place = place  # where this worker shows its numbers to the others
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | Entrance] = []
+        self._config = config
+        self._certificate = Certificate.of(config)
+        self._protection = Protection(config)
         self._http: Http | None = None
         self._stopping = False
         self._leaving = False  # to be stopped, and /readyz says so
@@ -143,13 +137,19 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._answered.wait(), KIND_S)
         if self.is_cluster.is_set():
-            _close(doors)
+            close(doors)
             return
+        if self._protection.unknown:
+            await self._look_who_may(again)
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
-        if doors.http:
+        if doors.http or doors.https:
             self._http = http_of(self._parts, self._place, lambda: self._leaving)
             await self._http.start(doors.http)
+            self._let_in(self._http.accept, doors.https, HTTP_AT_TLS)
+        # Whose certificate is checked is no stranger.
+        known = self._config.tls_client_auth == "required"
+        self._let_in(self._made if known else self._session, doors.tls)
         await self._answered.wait()
         if self._refused is not None and not again:
             raise StartError(
@@ -158,12 +158,47 @@ class Server:
                 ExitCode.REFUSED,
             )
 
+    async def _look_who_may(self, again: bool) -> None:
+        """Learn whether strangers would be let in, if the upstream says it now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KIND_S):
+                await self._answered.wait()
+                looked = asyncio.Event()
+                self._parts.lanes.newcomers.look(looked.set)
+                await looked.wait()
+                self._learn_who_may()
+        if not again:
+            self._protection.refuse()
+
+    def _learn_who_may(self) -> None:
+        if self.answers:
+            lanes = self._parts.lanes
+            self._protection.learn(asks=lanes.newcomers.barred or self._primary.locked)
+
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         unix = sock.family == socket.AF_UNIX
         listen = self._loop.create_unix_server if unix else self._loop.create_server
         return await listen(self._session, sock=sock, backlog=BACKLOG)
 
+    def _let_in(
+        self,
+        made: Callable[[], asyncio.Protocol],
+        socks: Sequence[socket.socket],
+        refusal: bytes = PLAIN_AT_TLS,
+    ) -> None:
+        """Serve clients with TLS there."""
+        if not socks:
+            return
+        assert self._certificate is not None, "the settings demand one"
+        entrance = Entrance(made, self._certificate, refusal)
+        self._listeners.append(entrance)
+        for sock in socks:
+            entrance.listen(sock)
+
     def _session(self) -> asyncio.Protocol:
+        return self._protection.let_in(self._made)
+
+    def _made(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
         return cast(asyncio.Protocol, self._parts.session())
 
@@ -178,6 +213,10 @@ class Server:
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
             self._limits.tick(self._loop.time())
+            if self._certificate is not None:
+                self._certificate.look()
+            if self._protection.unknown and self._listeners:
+                parts.lanes.newcomers.look(self._learn_who_may)
             if self._place is not None:
                 self._place.publish(parts.stats)
 
@@ -295,25 +334,9 @@ class Server:
             await http.stop(0.0)
 
 
-def _copies(doors: Doors[socket.socket]) -> Doors[socket.socket]:
-    """The same, for one Server to close: clients that come meanwhile wait for the next."""
-    return Doors([one.dup() for one in doors.clients], [one.dup() for one in doors.http])
-
-
-def _close(doors: Doors[socket.socket]) -> None:
-    for one in (*doors.clients, *doors.http):
+def close(doors: Doors[socket.socket]) -> None:
+    for one in doors.all:
         one.close()
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    loop = asyncio.get_running_loop()
-    waits = [loop.create_task(each.wait()) for each in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waits:
-            each.cancel()
 
 
 def raise_file_limit(clients: int) -> None:
@@ -327,86 +350,3 @@ def raise_file_limit(clients: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted < clients + 64:
         event(log, logging.WARNING, "few files allowed", limit=granted, max_clients=clients)
-
-
-async def _beat(notifier: Notifier) -> None:
-    """Tell the service manager that the event loop turns, as often as it wants to hear it."""
-    while True:
-        due = notifier.beat(time.monotonic())
-        if due == math.inf:
-            return
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-
-
-async def serve(
-    settings: Settings,
-    upstream: str,
-    *,
-    doors: Doors[socket.socket],
-    ready: Callable[[str], None],
-    place: Place | None = None,
-    notifier: Notifier | None = None,
-) -> int:
-    """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain, and one before the
-    upstream has answered the start. SIGHUP has the settings read again. ``ready`` is told the
-    upstream's version once, unless it ends before; the value is the exit code. ``notifier`` tells a
-    service manager of all that. StartError: the upstream refuses us."""
-    notifier = notifier or Notifier({})
-    config = settings.config
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    ending = Ending()
-    raise_file_limit(config.max_clients)
-    server = Server(config, upstream, place)
-
-    def signalled(again: bool) -> None:
-        if again or not server.started:
-            server.hurry()
-        stop.set()
-
-    came: list[int] = []
-
-    def stopping(number: int) -> None:
-        # In the handler, not in the loop: a loop that is kept busy must not keep the process.
-        came.append(number)
-        if len(came) <= 2:
-            config = settings.config
-            drain = config.drain_delay + config.drain_timeout
-            ending.within(AT_ONCE if len(came) > 1 else drain + GRACE)
-        loop.call_soon_threadsafe(signalled, len(came) > 1)
-
-    def other(number: int) -> None:
-        loop.call_soon_threadsafe(tell_ignored, number)
-
-    def reloading() -> None:
-        if not stop.is_set():
-            notifier.reloading()
-            settings.again(server.take)
-            notifier.ready()
-
-    def again(number: int) -> None:
-        loop.call_soon_threadsafe(reloading)
-
-    beating = loop.create_task(_beat(notifier))
-    with heard(STOP, stopping), heard(OTHERS, other), heard((signal.SIGHUP,), again):
-        try:
-            told = False
-            while not stop.is_set():
-                await server.start(_copies(doors), again=told)
-                if not (told or stop.is_set() or server.is_cluster.is_set()):
-                    told = True
-                    ready(server.version)
-                await _first(stop, server.is_cluster)
-                if not stop.is_set():
-                    await server.give_way()
-                    server = Server(settings.config, upstream, place, as_cluster=True)
-            notifier.stopping()
-            event(log, logging.INFO, "stopping", clients=len(server.clients))
-            if settings.config.drain_delay:
-                await server.linger(settings.config.drain_delay)
-            _close(doors)
-            await server.stop()
-        finally:
-            beating.cancel()
-            ending.done()
-    return ExitCode.ALL_DONE

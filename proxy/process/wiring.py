@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -102,6 +102,8 @@ class Parts:
     context: Context
     rooms: Rooms
     http_hosts: Sequence[str]  # names that HTTP may be asked under
+    # http_token, and who may read /metrics
+    http_gate: tuple[str | None, str] = field(repr=False)
     http_demo: bool  # whether HTTP makes up what no loader is for
 
     @property
@@ -246,7 +248,8 @@ def wire(
     if isinstance(lanes, ClusterLanes):
         gauges.read_cluster(stats, lanes)
         context.hello = local.hello
-    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, demo)
+    gate = (config.http_token, config.http_metrics)
+    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, gate, demo)
     _show(parts, near, rooms, loop.time)
     return parts
 
@@ -380,6 +383,7 @@ def http_of(
     and not ready for more."""
     # Imported here: it costs 0.3 s, which those without HTTP need not pay.
     from ..http.api import Api, Http
+    from ..http.gate import Gate
     from ..http.hosts import Hosts
     from ..stats.prometheus import CONTENT_TYPE, Metrics
 
@@ -421,6 +425,7 @@ def http_of(
             metrics=Metrics(reading, VERSION, BUILD).text,
             metrics_type=CONTENT_TYPE,
             hosts=Hosts(parts.http_hosts),
+            gate=Gate(*parts.http_gate),
             demo=demo if parts.http_demo else None,
         )
     )

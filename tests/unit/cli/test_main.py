@@ -677,7 +677,7 @@ def test_a_cluster_of_its_own_is_started_and_ended(
         given["ready"]("Valkey 9.0.1")
         return 7
 
-    monkeypatch.setattr("nearhit.proxy.process.server.serve", serve)
+    monkeypatch.setattr("nearhit.proxy.process.serve.serve", serve)
     path = tmp_path / "s"
 
     code = main(["--listen", f"unix://{path}", "--embedded-cluster", "2"])
@@ -739,7 +739,7 @@ def test_workers_get_the_same_upstream_and_their_own_sockets(
         return 7
 
     monkeypatch.setattr(main_module, "Workers", OneWorker)
-    monkeypatch.setattr("nearhit.proxy.process.server.serve", serve)
+    monkeypatch.setattr("nearhit.proxy.process.serve.serve", serve)
     address, url = Tcp(HOST, 0), f"redis://:secret@{HOST}:1"
 
     code = main(["--listen", str(address), "--workers", "2", "--upstream", url])

@@ -130,7 +130,9 @@ async def test_http_makes_values_up_in_development_where_nobody_has_a_loader(
 
 
 async def test_http_may_be_asked_under_the_names_that_it_listens_on(process: Process) -> None:
-    parts = process.wired(http="nearhit:3000,unix:///s", http_hosts="cache.internal")
+    parts = process.wired(
+        http="nearhit:3000,unix:///s", http_hosts="cache.internal", protected_mode="off"
+    )
 
     assert parts.http_hosts == ("cache.internal", "nearhit")
 
