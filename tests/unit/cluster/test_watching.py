@@ -120,6 +120,30 @@ async def test_a_watch_goes_to_where_the_slot_is(world: World) -> None:
 
 
 @clustered
+async def test_only_what_is_watched_is_asked_for_where_the_slot_is_to_come(world: World) -> None:
+    """Another key may be at the old node still: here it would be made a second time."""
+    world.nodes[0].say(b"WATCH", b"-ASK 100 n:2\r\n")
+    runs(world, 1)
+    other = b"%b-other" % A
+
+    for watched, queued in (
+        ((A,), (A, other)),
+        ((A,), (other,)),
+        ((A, other), (A,)),
+    ):
+        line = await world.connect()
+        for each in watched:
+            assert await line.ask(b"WATCH " + each) == b"+OK\r\n"
+        await line.ask("MULTI", *(b"SET %b 1" % each for each in queued))
+        assert await line.ask("EXEC") == NIL
+    assert not any(b"MULTI" in line or other in line for line in world.nodes[1].seen)
+
+    line = await world.connect()
+    await line.ask(b"WATCH %b %b" % (A, other), b"WATCH " + A, "MULTI", b"SET %b 1" % other)
+    assert await line.ask("PING", "EXEC") == b"+QUEUED\r\n*1\r\n+OK\r\n"
+
+
+@clustered
 async def test_a_watch_that_nobody_answered_is_asked_again(world: World) -> None:
     line = await world.connect()
     world.nodes[0].say(b"WATCH", None, b"+OK\r\n")
