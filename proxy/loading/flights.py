@@ -237,13 +237,14 @@ class Flights:
         watch.clear()
         flight.touched = False
         try:
-            took, rest = await self._scripts.take(
-                flight.key,
-                token,
-                round(settings.lease * 1000),
-                b"fresh" if flight.refresh else b"",
-                quiet=flight.warm,
-            )
+            with flight.loader.coming(self._start):
+                took, rest = await self._scripts.take(
+                    flight.key,
+                    token,
+                    round(settings.lease * 1000),
+                    b"fresh" if flight.refresh else b"",
+                    quiet=flight.warm,
+                )
         except ServerError as refused:
             if flight.warm or not refused.line.startswith(NO_WRITES):
                 raise
@@ -300,7 +301,7 @@ class Flights:
         limit = loader.settings.timeout
         try:
             async with asyncio.timeout(limit):
-                return await loader.load(key)
+                return await loader.load(key, self._start)
         except TimeoutError:
             self._counts.add("load_timeouts")
             error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))

@@ -59,6 +59,11 @@ ROWS: Final = (
     Row("upstream_connections", Kind.GAUGE, "Connections to the server."),
     Row("uptime_s", Kind.GAUGE, "Seconds since this process began to serve."),
     Row("load_timeouts", Kind.COUNTER, "Those of load_failures that took too long."),
+    Row(
+        "partial_failures",
+        Kind.COUNTER,
+        "Keys that MGETORSET PARTIAL answered with nil, because their loads failed.",
+    ),
     Row("negative_hits", Kind.COUNTER, "Reads answered by what a loader said does not exist."),
     Row("warmed", Kind.COUNTER, "Keys filled by WARM."),
     Row("waiting", Kind.GAUGE, "Requests that wait for a load or a lease."),
