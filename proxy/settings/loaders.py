@@ -125,6 +125,12 @@ class LoaderSettings:
         duration("1ms", "1h"), "1s", "How long a failure is the answer before the next attempt."
     )
     read_through: bool = row(SWITCH, "false", "Plain GET and MGET load what is missing too.")
+    fail_open: bool = row(
+        SWITCH,
+        "true",
+        "Where the server takes no writes, a loaded value is returned and not stored; false: its "
+        "error is.",
+    )
     honour_cache_control: bool = row(
         SWITCH, "false", "Cache-Control of the url's answer may shorten the ttl."
     )

@@ -36,6 +36,11 @@ negative_ttl = "300ms"
 backoff = "300ms"
 read_through = true
 
+[loaders.strict]
+match = "strict:{{id}}"
+call = "people:load"
+fail_open = false
+
 [loaders.many]
 match = "many:{{id}}"
 call = "people:load_many"

@@ -45,6 +45,7 @@ def test_every_option_can_be_given() -> None:
         lease = 1
         backoff = "2s"
         read_through = true
+        fail_open = false
         honour_cache_control = true
         """
     )
@@ -62,6 +63,7 @@ def test_every_option_can_be_given() -> None:
         lease=1,
         backoff=2,
         read_through=True,
+        fail_open=False,
         honour_cache_control=True,
     )
 
@@ -255,6 +257,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.lease", "=", "7s", "#", "default"],
         ["loaders.users.backoff", "=", "1s", "#", "default"],
         ["loaders.users.read_through", "=", "false", "#", "default"],
+        ["loaders.users.fail_open", "=", "true", "#", "default"],
         ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
         ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
         ["loaders.old.redis", "=", "redis://:***@h", "#", "nearhit.toml:7"],
@@ -266,5 +269,6 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.old.lease", "=", "7s", "#", "default"],
         ["loaders.old.backoff", "=", "1s", "#", "default"],
         ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
+        ["loaders.old.fail_open", "=", "true", "#", "default"],
     ]
     assert "secret" not in repr(config)
