@@ -4,6 +4,7 @@
     GET  /api/cache/stats       STATS                 POST /api/cache/lock/release  LOCK RELEASE
     POST /api/cache/warm        WARM                  GET  /healthz  /readyz
     POST /api/cache/invalidate  INVALIDATE            GET  /metrics
+    POST /api/cache/mget        MGETORSET
 
 What a command does is the command's own: nothing is decided here but status codes. The paths that
 are spelled out win, so a key called ``stats`` has no path. aiohttp takes 0.2 s to import: whoever
@@ -102,6 +103,7 @@ def app(api: Api) -> web.Application:
             web.get("/metrics", endpoints.metrics),
             web.get(API + "stats", endpoints.stats),
             web.post(API + "warm", endpoints.warm),
+            web.post(API + "mget", endpoints.read_many),
             web.post(API + "invalidate", endpoints.invalidate),
             web.post(API + "lock/acquire", endpoints.acquire),
             web.post(API + "lock/release", endpoints.release),
@@ -223,6 +225,18 @@ class Endpoints:
                 raise
         value, ttl_ms = await self._api.demo(key)
         return await self._api.run([b"GETORSET", key, value, b"PX", b"%d" % ttl_ms])
+
+    async def read_many(self, request: web.Request) -> web.Response:
+        body = await self._reading.body(request, "keys", "keys_base64", "partial")
+        keys = body.words("keys")
+        option = (b"PARTIAL",) if body.switch("partial") else ()
+        values = await self._api.run([b"MGETORSET", b"%d" % len(keys), *keys, *option])
+        assert isinstance(values, Sequence)
+        found = [
+            {**fields_of("key", key), **fields_of("value", cast("bytes | None", value))}
+            for key, value in zip(keys, values, strict=True)
+        ]
+        return answer(200, {"values": found})
 
     async def warm(self, request: web.Request) -> web.Response:
         body = await self._reading.body(request, "keys", "keys_base64", "ttl")

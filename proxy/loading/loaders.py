@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, cast
 
 from ..errors import ExitCode, LoadError, StartError
 from ..settings.loaders import DEMO, LoaderSettings
+from .batch import Batches, Outcomes, Start
 from .call import CallSource, imported
 from .complaint import Complaint
 from .demo import DemoSource
 from .gate import Gate
 from .http import Http
-from .source import Loaded, Source, SourceError
+from .source import Loaded, ManySource, Source, SourceError
 
 # Warming lets live loads go first: it waits for its turn by so many seconds longer.
 WARM_PATIENCE: Final = 60.0
@@ -31,17 +33,34 @@ class Loader:
     def __init__(self, settings: LoaderSettings, source: Source) -> None:
         self.settings = settings
         self.name = settings.name
-        self.gate = Gate(settings.concurrency)
+        # Of a batch's keys each has its place: Batches bounds the calls.
+        self.gate = Gate(settings.concurrency * settings.batch)
         self.complaint = Complaint(settings.name)
         self._source = source
+        self._batches: Batches | None = None
+        if settings.batch > 1:
+            self._batches = Batches(
+                self._load_many,
+                most=settings.batch,
+                calls=settings.concurrency,
+                seconds=settings.timeout,
+            )
 
     def __repr__(self) -> str:
         return f"<Loader {self.name} {self.settings.match} {self._source!r} {self.gate!r}>"
 
-    async def load(self, key: bytes) -> Loaded:
+    def coming(self, start: Start) -> AbstractContextManager[None]:
+        """For the length of the block it is not known whether a key will have to be loaded: what
+        loads many keys at once waits for it."""
+        return nullcontext() if self._batches is None else self._batches.coming(start)
+
+    async def load(self, key: bytes, start: Start) -> Loaded:
         """What its source has for the key, or LoadError. Takes no turn at the gate and has no time
-        limit: both are the caller's. It may be cancelled at any time."""
+        limit: both are the caller's. It may be cancelled at any time. ``start`` runs what others
+        may share."""
         try:
+            if self._batches is not None:
+                return await self._batches.load(key, start)
             return await self._source.load(key, self.settings.match.match(key))
         except SourceError as error:
             raise LoadError(self.name, str(error)) from error
@@ -51,6 +70,15 @@ class Loader:
             # Nothing that a loader should raise, as a panic of a library in Rust: a failure like
             # any other, which ends neither the load nor the process. Its words may be anything.
             raise LoadError(self.name, type(error).__name__) from error
+
+    async def _load_many(self, keys: Sequence[bytes]) -> Outcomes:
+        captures = [self.settings.match.match(key) for key in keys]
+        if len(keys) > 1:
+            return await cast(ManySource, self._source).load_many(keys, captures)
+        try:
+            return [await self._source.load(keys[0], captures[0])]
+        except SourceError as error:
+            return [error]
 
     async def close(self) -> None:
         await self._source.close()
@@ -178,10 +206,11 @@ def _source(settings: LoaderSettings, http: Http) -> Source:
             http,
             ttl_ms=round(settings.ttl * 1000),
             honour_cache_control=settings.honour_cache_control,
+            batch_url=settings.batch_url,
         )
     if settings.call is not None:
         function = imported(settings.call, settings.match.names)
-        return CallSource(settings.call, function, settings.concurrency)
+        return CallSource(settings.call, function, settings.concurrency, lists=settings.batch > 1)
     if settings.redis is not None:
         from .redis import RedisSource
 
