@@ -98,7 +98,7 @@ def both(ports: Ports, boss: Link) -> Iterator[Callable[[str], User]]:
     """Connections of a user with these rights: to the server, and to the proxy."""
     with ExitStack() as stack:
 
-        def made(rules: str) -> tuple[Link, Link]:
+        def made(rules: str) -> User:
             name = f"u{next(NUMBERS)}"
             assert boss.ask("ACL", "SETUSER", name, "reset", "on", ">pw", *rules.split()) == OK
             links = Link(ports.server), Link(ports.proxy)

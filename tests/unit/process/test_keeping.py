@@ -14,16 +14,18 @@ from nearhit.proxy.upstream.lane_key import LaneKey
 from tests.fakes import Tasks
 
 
+def _nobody(*_: object) -> None: ...
+
+
 def wired(**given: str) -> Parts:
     tasks = Tasks()
-    none = [lambda *_: None] * 5
     return wire(
         load(given, {}, lambda path: ""),
         "unix:///nowhere/s",
         loop=asyncio.get_running_loop(),
         start=tasks.start,
         start_work=tasks.start,
-        told=Told(*none),
+        told=Told(_nobody, _nobody, _nobody, _nobody, _nobody),
     )
 
 
