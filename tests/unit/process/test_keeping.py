@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from nearhit.proxy.process.keeping import rights_of
+from nearhit.proxy.process.keeping import rights_of, swaps_of
 from nearhit.proxy.process.wiring import Parts, Told, wire
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.upstream.ask import Done
@@ -59,3 +59,18 @@ async def test_new_rights_drop_what_is_kept_where_anything_is(near: str) -> None
     cache = parts.context.near
     assert (cache is None) is (near == "off")
     assert cache is None or cache.flushes["flushed"] == 1
+
+
+async def test_a_swap_drops_what_is_kept_and_wakes_who_waits() -> None:
+    parts = wired(near_cache="1mb")
+    asked: list[Done] = []
+    swaps = swaps_of(parts, lambda done, *_: asked.append(done))
+    with parts.scopes.scope(LaneKey()).tracked.watch(b"k") as watch:
+        for calls in (1, 2):
+            watch.clear()
+            swaps.tick()
+            asked.pop()(b"$60\r\ncmdstat_swapdb:calls=%d,usec=9,usec_per_call=9.00\r\n\r\n" % calls)
+
+        assert watch.fired
+    assert parts.context.near is not None
+    assert parts.context.near.flushes["flushed"] == 2
