@@ -53,6 +53,16 @@ def test_a_pattern_removes_the_keys_of_all_nodes(cluster: Cluster, client: Link)
     ]
 
 
+def test_the_locks_of_all_nodes_are_listed(client: Link) -> None:
+    for number in range(30):
+        assert client.ask("LOCK", "ACQUIRE", f"job:{number}").startswith(b"$")
+
+    listed = client.ask("LOCK", "LIST", "job:*", seconds=10)
+
+    assert listed.startswith(b"*60\r\n")
+    assert all(b"\r\njob:%d\r\n:" % number in listed for number in range(30))
+
+
 def told(link: Link, name: bytes) -> int:
     """A number of INFO's."""
     info = link.ask("INFO", "nearhit")
