@@ -12,6 +12,7 @@ coverage in compiled code; that of the twin guides it, which takes the same ways
 
 from __future__ import annotations
 
+import importlib
 import random
 import re
 import sys
@@ -62,7 +63,7 @@ def _cutter_says(cutter: Any, chunks: list[bytes], want: int, pushes: bool) -> l
             counts = (cutter.done, cutter.bulks, cutter.nulls, cutter.errors)
             if cutter.stop == compiled.BROKEN:  # the connection ends: where, nobody asks
                 return [*said, ("broken", counts)]
-            said.append((pos, cutter.stop, counts, cutter.inside, list(cutter.places)))
+            said.append((pos, cutter.stop, counts, cutter.inside, tuple[int, ...](cutter.places)))
             if pos == before:
                 return said
             cutter.places = []
@@ -84,7 +85,7 @@ def client(data: bytes) -> None:
     """Bytes from a client: what is scanned, split and streamed."""
     if not data:
         return
-    scans = []
+    scans: list[object] = []
     for kernel in (compiled, pure):
         routes: Any = kernel.RouteMap(KINDS)
         found = routes.scan(data, 0, 100)
@@ -174,7 +175,7 @@ def main(argv: list[str]) -> None:
         tried = at_random(side, float(rest[1]), seed=int(time.time()))
         sys.stdout.write(f"{side}: {tried} cases, no disagreement\n")
         return
-    import atheris  # type: ignore[import-not-found]  # installed by who fuzzes
+    atheris: Any = importlib.import_module("atheris")  # installed by who fuzzes
 
     atheris.instrument_func(pure.Cutter.cut)
     atheris.Setup([argv[0], *rest], atheris.instrument_func(TARGETS[side]))
