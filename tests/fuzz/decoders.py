@@ -54,7 +54,8 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 def _cutter_says(cutter: Any, chunks: list[bytes], want: int, pushes: bool) -> list[object]:
     said: list[object] = []
-    cutter.places = []
+    places: list[int] = []
+    cutter.places = places
     for chunk in chunks:
         pos = 0
         while pos < len(chunk):
@@ -63,10 +64,10 @@ def _cutter_says(cutter: Any, chunks: list[bytes], want: int, pushes: bool) -> l
             counts = (cutter.done, cutter.bulks, cutter.nulls, cutter.errors)
             if cutter.stop == compiled.BROKEN:  # the connection ends: where, nobody asks
                 return [*said, ("broken", counts)]
-            said.append((pos, cutter.stop, counts, cutter.inside, tuple[int, ...](cutter.places)))
+            said.append((pos, cutter.stop, counts, cutter.inside, tuple(places)))
             if pos == before:
                 return said
-            cutter.places = []
+            places.clear()
     return said
 
 
