@@ -60,6 +60,7 @@ _COUNT_HEAD: Final = re.compile(rb"(?:(?:0|[1-9][0-9]{0,9})\r?)?")
 
 _HEAD: Final = re.compile(rb"(-?)([0-9]+)\r")
 _HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
+_PLAIN_HEAD_START: Final = re.compile(rb"(?:(?:0|[1-9][0-9]*)\r?)?")  # of a request
 
 _AT_TYPE, _AT_COUNT, _AT_LINE, _AT_BULK = range(4)
 
@@ -288,6 +289,12 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
     return at, kind
 
 
+def _too_large(head: bytes) -> bool:
+    """Whether a count is above COUNT_MAX already, or has more zeros than is worth keeping."""
+    digits = head.strip(b"-\r").lstrip(b"0")
+    return len(head) > 32 or int(digits or b"0") > COUNT_MAX
+
+
 class Cutter:
     def __init__(self, requests: bool = False) -> None:
         self._requests = requests
@@ -332,7 +339,8 @@ class Cutter:
                 line = data.find(b"\n", pos)
                 if self._state == _AT_COUNT:
                     self._head += data[pos : end if line < 0 else line]
-                    if len(self._head) > 32 or not _HEAD_START.fullmatch(self._head):
+                    start = _PLAIN_HEAD_START if self._requests else _HEAD_START
+                    if not start.fullmatch(self._head) or _too_large(self._head):
                         self.stop = BROKEN
                         return pos
                 if line < 0:
