@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("nearhit.proxy.resp._kernel", reason="nothing compiled to compare with")
 
-from tests.fuzz.decoders import SEEDS, TARGETS, at_random  # noqa: E402  # it needs the compiled
+from tests.fuzz.decoders import SEEDS, TARGETS, at_random  # it needs the compiled
 
 
 @pytest.mark.parametrize("side", TARGETS)
