@@ -30,10 +30,11 @@ from nearhit.proxy.cli.main import main
 from nearhit.proxy.errors import ExitCode
 from nearhit.proxy.process.embedded import Embedded, find_server
 from nearhit.proxy.process.listen import Doors
+from nearhit.proxy.process.notify import Notifier
 from nearhit.proxy.process.reload import Settings
 from nearhit.proxy.resp.kernel import BUILD
 from nearhit.proxy.settings.address import Listen, Tcp
-from nearhit.proxy.settings.config import ROWS, VERSION, flag, variable
+from nearhit.proxy.settings.config import ROWS, VERSION, Config, flag, load, variable
 
 from tests.servers import HOST, free_port, upstream, wait_for
 from tests.unit.process.test_embedded import is_gone
@@ -787,3 +788,27 @@ def test_warm_and_invalidate_are_run_with_their_own_words(
     assert main(["invalidate"]) == 0
 
     assert ran == [("warm", ["a", "--refresh"]), ("invalidate", [])]
+
+
+@pytest.mark.parametrize(("text", "taken"), [("max_clients = 7", True), ("max_clients = 0", False)])
+def test_the_parent_of_workers_reads_the_settings_again(text: str, taken: bool) -> None:
+    def read() -> Config:
+        return load({"config": "f", "upstream": "redis://h"}, {}, lambda path: text)
+
+    held = Settings(load({"upstream": "redis://h"}, {}, lambda path: ""), read)
+
+    assert main_module._reload(held, Notifier({})) is taken
+
+    assert held.config.max_clients == (7 if taken else 10000)
+
+
+def test_the_parent_of_workers_finds_what_is_wrong_with_a_loader() -> None:
+    text = '[loaders.x]\nmatch = "x:{id}"\ncall = "no.such:function"\n'
+
+    def read() -> Config:
+        return load({"config": "f", "upstream": "redis://h"}, {}, lambda path: text)
+
+    held = Settings(load({"upstream": "redis://h"}, {}, lambda path: ""), read)
+
+    assert not main_module._reload(held, Notifier({}))
+    assert held.config.loaders == ()
