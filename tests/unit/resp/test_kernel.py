@@ -674,7 +674,8 @@ class Near:
     """What a walk is given: entries, sights and the time."""
 
     def __init__(self, salt: int = 7) -> None:
-        self.index, self.sketch = Index(salt), Sketch(64)
+        # So many slots that no two of some keys have one.
+        self.index, self.sketch = Index(salt), Sketch(1 << 16)
 
     def put(self, key: bytes, reply: bytes | None, deadline: float = 10.0) -> Entry:
         entry = Entry.__new__(Entry)
