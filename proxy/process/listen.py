@@ -1,8 +1,7 @@
 """The listening sockets: opens them, removes the paths of unix sockets, says why one cannot be had.
 
 They come in groups, for clients and for HTTP, each without TLS and with it; all together are one
-``Doors``. Accepts nobody: whoever
-opens them (cli, and workers.py for its own) hands them to server.py."""
+``Doors``. Accepts nobody: whoever opens them (cli, and workers.py for its own) hands them on."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -38,13 +37,9 @@ class Doors(Generic[T]):
     https: Sequence[T] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "clients",
-            "http",
-            "tls",
-            "https",
-        ):  # so that two are equal whatever they were made of
-            object.__setattr__(self, name, list(getattr(self, name)))
+        # So that two are equal whatever they were made of.
+        for one in fields(self):
+            object.__setattr__(self, one.name, list(getattr(self, one.name)))
 
     @property
     def groups(self) -> tuple[Sequence[T], Sequence[T], Sequence[T], Sequence[T]]:

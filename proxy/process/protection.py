@@ -58,7 +58,10 @@ class Protection:
     def learn(self, *, asks: bool) -> None:
         """The server asks newcomers for a login, or lets them in."""
         self.state = State.OPEN if asks else State.CLOSED
-        if not asks:
+
+    def tell(self) -> None:
+        """Log that strangers are denied, where it is so."""
+        if self.state is State.CLOSED:
             event(log, logging.ERROR, "protected mode", denied=self.where, remedy=REMEDY)
 
     def refuse(self) -> None:

@@ -167,13 +167,19 @@ class Server:
                 self._parts.lanes.newcomers.look(looked.set)
                 await looked.wait()
                 self._learn_who_may()
-        if not again:
+        if again:
+            self._protection.tell()
+        else:
             self._protection.refuse()
 
     def _learn_who_may(self) -> None:
         if self.answers:
             lanes = self._parts.lanes
             self._protection.learn(asks=lanes.newcomers.barred or self._primary.locked)
+
+    def _learn_late(self) -> None:
+        self._learn_who_may()
+        self._protection.tell()
 
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         unix = sock.family == socket.AF_UNIX
@@ -216,7 +222,7 @@ class Server:
             if self._certificate is not None:
                 self._certificate.look()
             if self._protection.unknown and self._listeners:
-                parts.lanes.newcomers.look(self._learn_who_may)
+                parts.lanes.newcomers.look(self._learn_late)
             if self._place is not None:
                 self._place.publish(parts.stats)
 

@@ -60,6 +60,19 @@ def test_one_that_does_not_is_no_start_and_the_message_says_what_to_do() -> None
     assert repr(protection) == "<Protection CLOSED 0.0.0.0:1>"
 
 
+def test_it_is_logged_where_it_cannot_end_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    protection = Protection(config(listen="0.0.0.0:1"))
+    protection.learn(asks=True)
+    protection.tell()
+    assert "protected mode" not in caplog.text
+
+    protection.learn(asks=False)
+    assert "protected mode" not in caplog.text  # the start says it itself, as it ends
+    protection.tell()
+
+    assert "protected mode" in caplog.text
+
+
 def test_the_exit_code_is_that_of_settings() -> None:
     protection = Protection(config(listen="0.0.0.0:1"))
     protection.learn(asks=False)
