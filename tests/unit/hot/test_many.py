@@ -434,6 +434,7 @@ async def test_an_error_in_a_run_is_the_answer_to_its_get_alone(
 
     assert client.took() == bulk(b"X") + bulk(b"A") + b"-WRONGTYPE of a kind\r\n" + bulk(b"A")
     assert not world.near or not world.near.filling
+    assert await near(world, client, b"k") == b""  # nor is it kept
 
 
 async def test_what_was_written_meanwhile_of_a_run_is_not_kept(
