@@ -70,6 +70,37 @@ async def test_an_upstream_that_is_away_does_not_stop_it(
         client.leave()
 
 
+async def test_it_does_not_start_where_strangers_would_be_let_in(
+    valkey: str, door: socket.socket
+) -> None:
+    with pytest.raises(StartError, match=r"protected mode: .* 0\.0\.0\.0:1 would be let in"):
+        async with running(valkey, door, listen="0.0.0.0:1"):
+            pass
+
+
+async def test_who_has_served_before_goes_on_and_tells_that_strangers_are_denied(
+    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(settings(listen="0.0.0.0:1"), valkey)
+    await server.start(Doors([door]), again=True)
+
+    assert "protected mode" in caplog.text
+    await server.stop()
+
+
+async def test_strangers_are_denied_where_the_upstream_is_reached_late(
+    valkey: str, door: socket.socket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = tmp_path / "late"
+    async with running(f"unix://{late}", door, listen="0.0.0.0:1") as server:
+        assert server._protection.unknown
+
+        late.symlink_to(valkey.removeprefix("unix://"))
+        await until(lambda: not server._protection.unknown)
+
+        assert "protected mode" in caplog.text
+
+
 async def test_a_new_primary_connection_is_asked_again(valkey: str, door: socket.socket) -> None:
     direct = await connected(valkey.removeprefix("unix://"))
 
