@@ -19,7 +19,8 @@ ENV PATH=/opt/nearhit/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NEARHIT_DEFAULT_LISTEN=0.0.0.0:6380 \
     NEARHIT_DEFAULT_HTTP=0.0.0.0:3000 \
-    NEARHIT_DEFAULT_ENV=production
+    NEARHIT_DEFAULT_ENV=production \
+    NEARHIT_DEFAULT_PROTECTED_MODE=off
 # Nothing is installed from here on, so there is nothing to install with.
 RUN useradd --system --no-create-home --uid 10001 nearhit \
     && rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/ensurepip \

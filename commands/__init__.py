@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import getorset, invalidate, lease, lock, stats, warm
+from . import getorset, invalidate, lease, lock, mgetorset, stats, warm
 
 COMMANDS: Final = (
     getorset.SPEC,
     invalidate.SPEC,
     lease.SPEC,
     lock.SPEC,
+    mgetorset.SPEC,
     stats.SPEC,
     warm.SPEC,
 )

@@ -4,21 +4,38 @@ LOCK ACQUIRE resource [EX s | PX ms] [WAIT ms] [TOKEN token] [FENCE]
                                             token | [token, fence, valid-ms] | nil: another holds it
 LOCK RELEASE resource token                 1 | 0
 LOCK EXTEND resource token EX s | PX ms     1 | 0
-LOCK INFO resource                          map: held, fence, ttl_ms, waiters"""
+LOCK INFO resource                          map: held, fence, ttl_ms, waiters
+LOCK LIST [glob]                            map: resource -> ttl_ms"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Subcommand
-from ..proxy.custom.words import EXPIRIES, TTL, TTLS, Options, milliseconds, subcommand, waiting
-from ..proxy.errors import BadInput
-from ..proxy.resp.replies import Value
+from ..proxy.custom.words import (
+    EXPIRIES,
+    SYNTAX,
+    TTL,
+    TTLS,
+    Options,
+    milliseconds,
+    subcommand,
+    waiting,
+)
+from ..proxy.errors import BadInput, ProxyError
+from ..proxy.keys.glob import closed
+from ..proxy.keys.ours import lock_key, resource_of
+from ..proxy.resp.replies import Value, items, number
+from ..proxy.resp.requests import encode
+from .invalidate import Pace
 
 LOCK_MS = 30_000
 RESOURCE_MAX = 64 * 1024
 TOKEN_MAX = 1024
+# Locks in one LIST: what it collects is bounded, and a list of a part would be none.
+LIST_MAX: Final = 10_000
 HELP = (
     "LOCK <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ACQUIRE <resource> [EX <s> | PX <ms>] [WAIT <ms>] [TOKEN <token>] [FENCE]",
@@ -31,6 +48,8 @@ HELP = (
     "    Let its time begin anew: 1; 0 where it is not this token's, or not any more.",
     "INFO <resource>",
     "    Return held, fence (the last one given), ttl_ms, waiters (of this proxy).",
+    "LIST [<glob>]",
+    "    Return the resources that are held, and for how many ms each is at most (nil: no end).",
     "HELP",
     "    Print this help.",
 )
@@ -64,17 +83,26 @@ class Info:
 
 
 @dataclass(frozen=True, slots=True)
+class List:
+    """The locks whose resource matches."""
+
+    glob: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Help:
     pass
 
 
-Request = Acquire | Release | Extend | Info | Help
+Request = Acquire | Release | Extend | Info | List | Help
 
 
 def parse(words: Sequence[bytes]) -> Request:
     sub = subcommand(SPEC, words)
     if sub == "HELP":
         return Help()
+    if sub == "LIST":
+        return _list(words)
     resource = words[2]
     _within("resource", resource, RESOURCE_MAX)
     if sub == "ACQUIRE":
@@ -99,6 +127,14 @@ def _extend(resource: bytes, words: Sequence[bytes]) -> Extend:
     ttl_ms = _time(_options(words, 4, b"EX", b"PX"))
     assert ttl_ms is not None  # six words: there is one option
     return Extend(resource, words[3], ttl_ms)
+
+
+def _list(words: Sequence[bytes]) -> List:
+    if len(words) > 3:
+        raise BadInput(SYNTAX)
+    glob = words[2] if len(words) == 3 else b"*"
+    _within("glob", glob, RESOURCE_MAX)
+    return List(glob)
 
 
 def _options(words: Sequence[bytes], at: int, *allowed: bytes) -> dict[bytes, bytes]:
@@ -143,6 +179,8 @@ async def run(call: Call) -> Value:
             return int(await call.locks.extend(*args))
         case Info():
             return await call.locks.info(request.resource)
+        case List():
+            return await _run_list(call, request.glob)
         case _:
             return HELP
 
@@ -155,6 +193,54 @@ async def _run_acquire(call: Call, request: Acquire) -> Value:
     return (grant.token, grant.fence, grant.valid_ms) if request.fence else grant.token
 
 
+async def _run_list(call: Call, glob: bytes) -> Mapping[str, Value]:
+    """Walk all nodes, one after the other: nobody waits for a list, and others wait behind it.
+
+    As INVALIDATE's sweep: pages of a bounded time, and the end is the walk's or cursor 0. Plain
+    commands: a user sees what SCAN and PTTL let it see."""
+    found: dict[str, Value] = {}
+    begins = call.walks()
+    for begin, end in zip(begins, [*begins[1:], b"0"], strict=True):
+        pace, cursor = Pace(), begin
+        while True:
+            asked = call.now()
+            page = await _ask(call, _scan(cursor, glob, pace.count))
+            cursor, keys = items(page, "SCAN", bytes, list)
+            pace.felt(call.now() - asked, behind=False)
+            await _times(call, keys, found)
+            if cursor in (end, b"0"):
+                break
+    return found
+
+
+def _scan(cursor: bytes, glob: bytes, count: int) -> bytes:
+    match = lock_key(closed(glob))
+    return encode([b"SCAN", cursor, b"MATCH", match, b"COUNT", b"%d" % count])
+
+
+async def _ask(call: Call, request: bytes) -> Value:
+    (reply,) = await call.bulk.begin([request], 1)
+    if isinstance(reply, ProxyError):
+        raise reply
+    return reply
+
+
+async def _times(call: Call, keys: Sequence[bytes], found: dict[str, Value]) -> None:
+    """Add how long the locks at these keys last; those that have ended since have none."""
+    locks = [(key, resource) for key in keys if (resource := resource_of(key)) is not None]
+    if not locks:
+        return
+    requests = [encode([b"PTTL", key]) for key, _ in locks]
+    for (_, resource), reply in zip(locks, await call.bulk.many(requests), strict=True):
+        if isinstance(reply, ProxyError):
+            raise reply
+        ms = number(reply, "PTTL")
+        if ms != -2:
+            found[resource.decode(errors="surrogateescape")] = ms if ms >= 0 else None
+    if len(found) > LIST_MAX:
+        raise BadInput(f"more than {LIST_MAX} locks are held: ask for fewer, LOCK LIST <glob>")
+
+
 _RESOURCE = Argument("resource", "key")
 _TOKEN = Argument("token", "string")
 SPEC = CommandSpec(
@@ -162,7 +248,7 @@ SPEC = CommandSpec(
     arity=-2,
     summary="Lets one client at a time hold a resource.",
     group="nearhit",
-    complexity="O(1)",
+    complexity="O(1); LIST: O(N) for N keys in the database, in paced pages.",
     parse=parse,
     run=run,
     waits=waits,
@@ -203,6 +289,12 @@ SPEC = CommandSpec(
             3,
             (2, 2, 1),
             (_RESOURCE,),
+        ),
+        Subcommand(
+            "LIST",
+            "Returns the resources that are held, with the time left of each.",
+            -2,
+            arguments=(Argument("pattern", "pattern", flags=("optional",)),),
         ),
         Subcommand("HELP", "Prints the subcommands.", 2),
     ),

@@ -33,6 +33,13 @@ class ProtocolError(ProxyError):
         super().__init__(b"-ERR Protocol error: " + what.encode("latin-1"))
 
 
+class TlsAtPlain(ProtocolError):
+    """A TLS handshake at an address without TLS."""
+
+    def __init__(self) -> None:
+        super().__init__("this address is without TLS: use that of tls_listen, or redis://")
+
+
 class UpstreamDown(ProxyError):
     """No connection to the server could be opened, and the request was not sent. While the retry
     rule is exhausted commands fail at once with this, until a connection stands again."""
@@ -85,6 +92,11 @@ class UpstreamRefused(ProxyError):
     def __init__(self, line: bytes, login: bool) -> None:
         super().__init__(line.rstrip(b"\r\n"))
         self.login = login
+
+
+def is_mode_switch(error: object) -> bool:
+    """Whether it only says that the server turned out to be a node of a cluster."""
+    return isinstance(error, ProxyError) and error.line.startswith(NODE_OF_CLUSTER)
 
 
 class ServerError(ProxyError):
@@ -218,6 +230,11 @@ def shown(word: bytes) -> str:
     return f"'{text}{'...' if len(word) > 128 else ''}'"
 
 
+DENIED: Final = (
+    b"-DENIED Nearhit is running in protected mode: the server behind it lets clients in without a "
+    b"login, or has not answered yet, so only this machine may connect. See protected_mode.\r\n"
+)
+PLAIN_AT_TLS: Final = b"-ERR Protocol error: this address wants TLS: use rediss://\r\n"
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
 # The same of the server: its maxclients is to be raised, not the proxy's max_clients.
 SERVER_FULL: Final = (

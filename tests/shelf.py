@@ -102,6 +102,8 @@ class Shelf:
             return "PONG"
         if name in (b"DEL", b"UNLINK"):
             return sum(self.held.pop(key, None) is not None for key in rest)
+        if name == b"PTTL":
+            return self.px.get(rest[0], -1) if rest[0] in self.held else -2
         if name == b"SCAN":
             return self._scan(*rest)
         assert name == b"SET"

@@ -34,6 +34,7 @@ from redis import Redis
 
 from tests import clusters
 from tests.bench import __main__ as bench
+from tests.certificates import self_signed
 from tests.clients import conftest as clients
 from tests.sentinel.trio import trio
 from tests.servers import HOST, Process, free_port, nearhit, upstream
@@ -266,7 +267,12 @@ def test_a_check_line_finds_no_mistake(line: str, folder: Path, server: Process)
 def test_a_toml_example_has_no_mistake(fence: Fence, tmp_path: Path) -> None:
     file = tmp_path / "nearhit.toml"
     # `check` opens what is named: a module that README shows, a file that is not here.
-    file.write_text(re.sub(r"\?ssl_ca_certs=[^\"]+", "", fence.text))
+    text = re.sub(r"\?ssl_ca_certs=[^\"]+", "", fence.text)
+    if "/etc/nearhit/tls/" in text:
+        self_signed(tmp_path)
+        (tmp_path / "clients.pem").write_bytes((tmp_path / "cert.pem").read_bytes())
+        text = text.replace("/etc/nearhit/tls/", f"{tmp_path}/")
+    file.write_text(text)
     for shown in re.findall(
         r"^# (\w+\.py)\n(.+?)^```", README.read_text(), re.MULTILINE | re.DOTALL
     ):
@@ -648,6 +654,7 @@ def our_errors() -> list[bytes]:
         errors.UpstreamLost("..."),
         errors.NoPlace(1, 5.0),
         errors.ProtocolError("..."),
+        errors.TlsAtPlain(),
         errors.ProtocolError("request too large for a command of the proxy"),
         errors.NoLoader(b"..."),
         errors.LoadError("...", "..."),

@@ -27,6 +27,7 @@ CLASSES = {
 # Tested by the tests of another: the kernel's twin, by each test of the kernel.
 TESTED_WITH = {
     "resp/_kernel_py.py": "resp/kernel.py",
+    "resp/_hashes_py.py": "resp/kernel.py",
     "resp/_packing_py.py": "resp/kernel.py",
     "resp/_runs_py.py": "resp/kernel.py",
 }

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..errors import StartError
-from ..settings.address import Kind, Upstream
+from ..settings.address import Kind
 from ..settings.config import Config
 
 LOOK_S: Final = 3.0  # seconds for a server to say what it is
@@ -23,7 +23,7 @@ NO_UPSTREAM: Final = (
 
 def mistakes_in(config: Config) -> list[str]:
     """A line for each thing that would end the proxy at its start, its place first."""
-    return [*_in_upstream(config), *_in_loaders(config)]
+    return [*_in_certificate(config), *_in_upstream(config), *_in_loaders(config)]
 
 
 def found_by(config: Config) -> Iterator[str]:
@@ -81,10 +81,21 @@ async def _server_of(config: Config, url: str) -> str:
         await server.stop()
 
 
+def _in_certificate(config: Config) -> Iterator[str]:
+    if config.tls_cert is None:
+        return
+    from ..process.certificate import Certificate
+
+    try:
+        Certificate.of(config)
+    except StartError as error:
+        yield f"{config.given['tls_cert'].place}: {error}"
+
+
 def _in_upstream(config: Config) -> Iterator[str]:
     if config.forgot_upstream:
         yield NO_UPSTREAM
-    if config.url is None or not (upstream := Upstream.parse(config.url)).tls:
+    if config.url is None or not (upstream := config.behind(config.url)).tls:
         return
     # Imported here, as below: most settings have no TLS and no loader, and need not pay for them.
     from ..upstream.tls import context_of

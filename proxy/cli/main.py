@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import functools
 import logging
+import math
 import os
 import socket
 import sys
@@ -26,6 +27,8 @@ from ..log import event
 from ..process.embedded import Embedded, find_server
 from ..process.embedded_cluster import EmbeddedCluster
 from ..process.listen import Doors, bound, opened
+from ..process.notify import Notifier
+from ..process.reload import Settings, checked_apart
 from ..process.signals import OTHERS, STOP, heard, tell_ignored
 from ..process.workers import Ready, Workers
 from ..resp.kernel import BUILD, COMPILED
@@ -71,8 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(_no_command(words[0]))
         return ExitCode.BAD_SETTINGS
     command, flags = _asked(words)
+
+    def read() -> Config:
+        return load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
+
     try:
-        config = load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
+        config = read()
     except ConfigError as error:
         complain(*error.mistakes)
         return ExitCode.BAD_SETTINGS
@@ -82,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _ping(config)
     log.start(config.log_level)
     try:
-        code = _serve(config)
+        code = _serve(Settings(config, read))
     except StartError as error:
         complain(str(error))
         code = error.exit_code
@@ -110,9 +117,9 @@ def _check(config: Config) -> int:
 def _ping(config: Config) -> int:
     from .ping import answer_of
 
-    address = config.listen[0]
+    address = (*config.listen, *config.tls_listen)[0]
     try:
-        answer = answer_of(address)
+        answer = answer_of(address, tls=not config.listen)
     except OSError as error:
         answer = error.strerror or str(error)
     if answer == "+PONG":
@@ -124,7 +131,8 @@ def _ping(config: Config) -> int:
 # --- Serving ----------------------------------------------------------------------------------
 
 
-def _serve(config: Config) -> int:
+def _serve(settings: Settings) -> int:
+    config, notifier = settings.config, Notifier(os.environ)
     if config.forgot_upstream:
         raise StartError(NO_UPSTREAM, ExitCode.NO_SERVER)
     with contextlib.ExitStack() as stack:
@@ -132,20 +140,22 @@ def _serve(config: Config) -> int:
         stack.enter_context(heard(STOP, _leave))
         stack.enter_context(heard(OTHERS, tell_ignored))
         if config.workers > 1:
-            return _serve_by_workers(config, stack)
+            return _serve_by_workers(settings, notifier, stack)
         doors = stack.enter_context(
             opened(_addresses(config), http_optional=_nobody_asked_for_http(config))
         )
         url, own = _upstream(config, stack)
         if own is not None:
             own.watch()
-        ready = functools.partial(_say_ready, config, bound(doors))
-        return _server(config)(url, doors, ready, None)
+        ready = functools.partial(_say_ready, config, notifier, bound(doors))
+        return _server(settings, notifier)(url, doors, ready, None)
 
 
-def _serve_by_workers(config: Config, stack: contextlib.ExitStack) -> int:
+def _serve_by_workers(settings: Settings, notifier: Notifier, stack: contextlib.ExitStack) -> int:
+    config = settings.config
+
     def work(index: int, doors: Doors[socket.socket], ready: Ready) -> int:
-        log.start(config.log_level, worker=index)
+        log.start(settings.config.log_level, worker=index)
         return serve(url, doors, ready, board.place(index))
 
     board = Board(config.workers)
@@ -153,21 +163,45 @@ def _serve_by_workers(config: Config, stack: contextlib.ExitStack) -> int:
         config.workers,
         _addresses(config),
         work=work,
-        ready=functools.partial(_say_ready, config),
-        drain_timeout=config.drain_timeout,
+        ready=functools.partial(_say_ready, config, notifier),
+        drain_timeout=lambda: settings.config.drain_delay + settings.config.drain_timeout,
+        reload=functools.partial(_reload, settings, notifier),
+        stopping=notifier.stopping,
         http_optional=_nobody_asked_for_http(config),
     )
     stack.enter_context(workers)
-    serve = _server(config)
+    serve = _server(settings, Notifier({}))
     url, own = _upstream(config, stack)
-    return workers.run(tend=own.tend if own is not None else None)
+
+    def tend(now: float) -> float:
+        due = own.tend(now) if own is not None else None
+        return min(notifier.beat(now), math.inf if due is None else due)
+
+    return workers.run(tend)
+
+
+def _reload(settings: Settings, notifier: Notifier) -> bool:
+    """As the parent of workers, which read for themselves what is found to be right here; whether
+    it was."""
+
+    def take(config: Config) -> None:
+        from .check import mistakes_in
+
+        checked_apart(config, mistakes_in)
+        logging.getLogger().setLevel(config.log_level.upper())
+
+    notifier.reloading()
+    taken = settings.again(take)
+    notifier.ready()
+    return taken
 
 
 def _addresses(config: Config) -> Doors[Listen]:
     def moded(one: Listen) -> Listen:
         return replace(one, mode=config.unix_mode) if isinstance(one, Unix) else one
 
-    return Doors(tuple(map(moded, config.listen)), tuple(map(moded, config.http)))
+    plain = Doors(config.listen, config.http, config.tls_listen, config.tls_http)
+    return plain.each(lambda group: tuple(map(moded, group)))
 
 
 def _nobody_asked_for_http(config: Config) -> bool:
@@ -197,7 +231,7 @@ def _upstream(
     return own.url, own
 
 
-def _server(config: Config) -> Serve:
+def _server(settings: Settings, notifier: Notifier) -> Serve:
     """The function that serves in this process. It is made before workers are forked, so that they
     find its modules loaded."""
     # Imported here: check, --version and every complaint do without an event loop and its 0.1 s.
@@ -206,12 +240,21 @@ def _server(config: Config) -> Serve:
 
     import uvloop
 
-    from ..process.server import serve
+    from ..process.serve import serve
 
     def run(upstream: str, doors: Doors[socket.socket], ready: Ready, place: Place | None) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             try:
-                return runner.run(serve(config, upstream, doors=doors, ready=ready, place=place))
+                return runner.run(
+                    serve(
+                        settings,
+                        upstream,
+                        doors=doors,
+                        ready=ready,
+                        place=place,
+                        notifier=notifier,
+                    )
+                )
             finally:
                 # The one in use may still be resolving a name, and the runner would wait for it.
                 runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
@@ -235,9 +278,16 @@ def _leave_threads(code: int) -> None:
 # --- The terminal -----------------------------------------------------------------------------
 
 
-def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
-    here = ", ".join(address.url for address in doors.clients)
-    http = "".join(f", {address.http_url}" for address in doors.http)
+def _say_ready(config: Config, notifier: Notifier, doors: Doors[Listen], version: str) -> None:
+    here = ", ".join(
+        [*(address.url for address in doors.clients), *(f"rediss://{one}" for one in doors.tls)]
+    )
+    http = "".join(
+        [
+            *(f", {address.http_url}" for address in doors.http),
+            *(f", https://{one}" for one in doors.https),
+        ]
+    )
     if config.url is None:
         count = config.embedded_cluster
         there = (
@@ -246,7 +296,9 @@ def _say_ready(config: Config, doors: Doors[Listen], version: str) -> None:
     else:
         there = f"{log.redacted(config.url)} ({version})"
     near = f", near cache {config.near_cache / 2**20:.4g} MiB" if config.near_cache else ""
-    say(f"nearhit {VERSION} ready: {here} -> {there}{near}, {BUILD}{http}")
+    line = f"ready: {here} -> {there}{near}, {BUILD}{http}"
+    say(f"nearhit {VERSION} {line}")
+    notifier.ready(line)
     if not COMPILED:
         event(logger, logging.WARNING, "not compiled", remedy=COMPILING)
 

@@ -29,6 +29,8 @@ from .watch import QUESTION, Address, Watch
 
 # Seconds for what is in flight at a node that has left the map.
 LEAVE_S: Final = 5.0
+# Seconds in which nodes may disagree still on a slot that has moved.
+LATELY_S: Final = 5.0
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -81,6 +83,7 @@ class Cluster:
         self._pool_of = pool_of
         self._pools: dict[Address, Lanes] = {}
         self._leaving: dict[Address, float] = {}  # and when they are closed
+        self._moved: dict[int, float] = {}  # slots, and until when that is lately
         self._primaries: list[Lanes] = []
         self._loop = asyncio.get_running_loop()
         self.readers = Replicas(read_from, self.pool, self._loop.time, max_lag=max_lag, zone=zone)
@@ -158,6 +161,10 @@ class Cluster:
         shard = self.topology.shard(slot)
         return shard is not None and shard.primary.id == node.id
 
+    def moved_lately(self, slot: int) -> bool:
+        """Whether the slot has come to its owner some seconds ago."""
+        return slot in self._moved
+
     def lane_at(self, host: str, port: int, key: LaneKey) -> Lane | None:
         """The lane of a key to a node; None: the map has no such node."""
         node = self.topology.find(host, port) if self.topology is not None else None
@@ -188,6 +195,7 @@ class Cluster:
                 each.map_known()
         self.readers.tick(new.shards)
         known = {(node.host, node.port) for node in new.nodes}
+        self._moved.update(dict.fromkeys(moved, self._loop.time() + LATELY_S))
         ends = self._loop.time() + LEAVE_S
         for address in self._pools.keys() - known:
             self._leaving.setdefault(address, ends)
@@ -198,6 +206,8 @@ class Cluster:
         for address in [each for each, ends in self._leaving.items() if ends <= now]:
             del self._leaving[address]
             self._pools.pop(address).close()
+        if self._moved:
+            self._moved = {slot: ends for slot, ends in self._moved.items() if ends > now}
         for pool in self._pools.values():
             pool.tick()
 
@@ -242,6 +252,9 @@ class NodesOfKey:
 
     def follow(self, slot: int, host: str, port: int) -> bool:
         return self._cluster.follow(slot, host, port)
+
+    def moved_lately(self, slot: int) -> bool:
+        return self._cluster.moved_lately(slot)
 
     def lane_at(self, host: str, port: int) -> Lane | None:
         return self._cluster.lane_at(host, port, self._key)

@@ -27,13 +27,16 @@ from ..table.table import Command
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .canary import Canaries
-from .gates import DRAIN_GONE, DRAIN_MAX, Gate
+from .gates import DRAIN_GONE, DRAIN_MAX, LATER_S, Gate
 from .pieces import client_of, give
 from .plans import Plan, Spread
+from .redirects import LATER, Redirect
 from .scripts import Scripts
 
 # How often a script is loaded for one request: somebody may flush them meanwhile, or forbid it.
 LOADS_MAX: Final = 3
+# Where the nodes do not agree for as long as anybody waits.
+UNSETTLED: Final = b"-TRYAGAIN the nodes of the cluster do not agree on who has which slot\r\n"
 # What SCRIPT EXISTS says of one that the node does not have.
 _ABSENT: Final = b"*1\r\n:0\r\n"
 
@@ -75,6 +78,10 @@ class Nodes(Protocol):
 
     def follow(self, slot: int, host: str, port: int) -> bool:
         """Take what MOVED says for true; False: its target is no primary that is known."""
+        ...
+
+    def moved_lately(self, slot: int) -> bool:
+        """Whether the slot had another owner some seconds ago."""
         ...
 
     def lane_at(self, host: str, port: int) -> Lane | None:
@@ -182,6 +189,23 @@ class Gated(RouterCore):
             part.hash_slot = self.routes.hash_slot(part.data, 0)
         return part.hash_slot
 
+    # --- Requests that are several ----------------------------------------------------------------
+
+    def gathered(self, whole: Part, reply: bytes) -> None:
+        """All pieces of a request are answered; by nothing: it has to wait for another map."""
+        if reply:
+            give(whole, reply)
+        elif self._counts(whole, LATER):
+            self._loop.call_later(LATER_S, self._once_more, whole)
+        else:
+            give(whole, UNSETTLED)
+
+    def _once_more(self, part: Part) -> None:
+        if self._closed is not None:
+            self._fail(part, self._closed)
+        elif not self._dispatch(part):
+            self._hold(part)
+
     # --- Scripts that a node does not know --------------------------------------------------------
 
     def _load_script(self, part: Part, reply: bytes) -> bool:
@@ -260,8 +284,8 @@ class Gated(RouterCore):
         """A request as the next part of its place."""
         raise NotImplementedError
 
-    def gathered(self, whole: Part, reply: bytes) -> None:
-        """All pieces of a request are answered."""
+    def _counts(self, part: Part, redirected: Redirect) -> bool:
+        """Count a further try; whether there may be one."""
         raise NotImplementedError
 
     def _send(self, part: Part, lane: LaneCore) -> None:

@@ -105,6 +105,10 @@ class ClusterLanes(Lanes):
             most_s=self._most_s,
         )
 
+    def servers(self) -> Sequence[Lane]:
+        """A lane of our own to each primary."""
+        return self._cluster.primaries(LaneKey())
+
     def asking(self) -> Lane:
         pool = self._cluster.any_pool()
         return super().asking() if pool is None else pool.asking()

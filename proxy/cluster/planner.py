@@ -21,7 +21,7 @@ from ..errors import OddReply, ProxyError
 from ..resp.replies import bulk, parsed
 from ..resp.requests import encode
 from ..table.table import Command
-from . import local, scan
+from . import local, scan, scan_end
 from .keys import keys_of
 from .merge import items, merge
 from .plans import Anywhere, At, Everywhere, Merge, One, Plan, Said, Spread, Unplaced
@@ -148,11 +148,37 @@ class Planner:
         place = scan.decode(words[1], fingerprint, shards)
         if place.restarted:  # another proxy may know better: with two maps a walk never ends
             self._refresh("a cursor of another map")
+        if place.shard == shards:
+            end = partial(self._end, topology, place)
+            return Everywhere(replicas=False, merge=end, request=encode(scan_end.QUESTION))
         request = encode([words[0], b"%d" % place.cursor, *words[2:]])
-        return At(place.shard, request, partial(_page, place, fingerprint, shards))
+        return At(place.shard, request, partial(_page, place, fingerprint))
+
+    def _end(self, topology: Topology, place: scan.Place, replies: Sequence[bytes]) -> bytes:
+        """An empty page: the last, or one before shards that are to be walked once more; nothing
+        where the nodes are not as the map has them."""
+        if any(reply.startswith(b"-NOPERM") for reply in replies):
+            return _LAST_PAGE  # this user may not ask: the map has to do
+        refused = next((reply for reply in replies if reply.startswith(b"-")), None)
+        if refused is not None:
+            return refused
+        try:
+            shard = scan_end.walk_again(topology, replies)
+        except scan_end.Unsettled:
+            self._refresh("the nodes are not as the map has them")
+            return b""
+        except ValueError:
+            return OddReply("CLUSTER NODES").line
+        if shard is None or place.again:
+            return _LAST_PAGE
+        cursor = scan.encode(scan.Place(shard, 0, again=True), topology.fingerprint)
+        return b"*2\r\n" + bulk(b"%d" % cursor) + b"*0\r\n"
 
 
-def _page(place: scan.Place, fingerprint: int, shards: int, replies: Sequence[bytes]) -> bytes:
+_LAST_PAGE: Final = b"*2\r\n$1\r\n0\r\n*0\r\n"
+
+
+def _page(place: scan.Place, fingerprint: int, replies: Sequence[bytes]) -> bytes:
     """A page of one server with the cursor of the whole walk."""
     [reply] = replies
     if reply.startswith(b"-"):
@@ -162,7 +188,7 @@ def _page(place: scan.Place, fingerprint: int, shards: int, replies: Sequence[by
         number = parsed(cursor)
         if not isinstance(number, bytes):
             raise OddReply("SCAN")
-        behind = scan.following(place, int(number), fingerprint, shards)
+        behind = scan.following(place, int(number), fingerprint)
     except ProxyError as why:
         return why.line
     except ValueError:

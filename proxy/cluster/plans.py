@@ -38,10 +38,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Everywhere:
-    """The request as it is, to every primary; ``replicas``: and to those."""
+    """The request as it is, to every primary; ``replicas``: and to those. ``request``: another one
+    in its stead. A merge to nothing: what is to be done is to be looked up anew, a little later."""
 
     replicas: bool
     merge: Merge
+    request: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class Redirect:
 
 # What a server says of a slot that nobody has.
 NOT_SERVED: Final = b"-CLUSTERDOWN Hash slot not served\r\n"
+# What it says of keys that are at two nodes, in both servers' words.
+_REHASHING: Final = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
 AGAIN: Final = Redirect(Kind.AGAIN)
 LATER: Final = Redirect(Kind.LATER)
 _WORDS: Final = {
@@ -53,3 +55,10 @@ def redirect(reply: bytes) -> Redirect | None:
         host = found[3].decode("utf-8", "backslashreplace").strip("[]")
         return Redirect(kind, int(found[2]), host, int(found[4]))
     return _WORDS.get(reply.partition(b" ")[0].rstrip(b"\r\n"))
+
+
+def in_its_words(reply: bytes, slot: int) -> bool:
+    """Whether it is word for word what a server says of keys of the slot that it does not have, or
+    not all of them."""
+    found = redirect(reply)
+    return reply == _REHASHING or (found is not None and found.slot == slot >= 0)

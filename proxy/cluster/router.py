@@ -33,7 +33,7 @@ from .gates import LATER_S, pause_of
 from .pieces import Gathering, client_of, cut, end_of, give, probe_of, requests_of, singles
 from .plans import Anywhere, At, Everywhere, Merge, One, Said, Spread, Unplaced
 from .reads import NO_REPLICA
-from .redirects import LATER, Kind, Redirect, redirect
+from .redirects import AGAIN, LATER, Kind, Redirect, in_its_words, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
 
@@ -130,10 +130,10 @@ class Router(FillsMany):
                     self._to_slot(slot, gathering.part(at, piece), chosen)
             case _ if self.gates and self._must_wait(client_of(part.place)):
                 return False
-            case Everywhere(replicas, merge):
+            case Everywhere(replicas, merge, other):
                 self.nodes.scripts.saw(words or ())
                 lanes = [*self.lanes, *(self.nodes.replica_lanes() if replicas else ())]
-                self._to_all(lanes, part.data, merge, part)
+                self._to_all(lanes, other or part.data, merge, part)
             case At(shard, other, merge):
                 self._to_all(self.lanes[shard : shard + 1], other, merge, part)
             case Anywhere() | Unplaced():
@@ -170,10 +170,6 @@ class Router(FillsMany):
     def _say(self, reply: bytes, place: Slot, weave: Weave) -> None:
         self._child(b"", place, weave).finish(reply)
 
-    def gathered(self, whole: Part, reply: bytes) -> None:
-        """All pieces of a request are answered."""
-        give(whole, reply)
-
     # --- Sending ----------------------------------------------------------------------------------
 
     def _send(self, part: Part, lane: LaneCore, *, asking: bool = False) -> None:
@@ -184,6 +180,9 @@ class Router(FillsMany):
             part.caching = True
         if part.caching and not asking:
             lane.send(CACHING, AskSlot(drop))
+        if type(part) is Block:
+            for load in self.nodes.scripts.loads(part.data):
+                lane.send(load, AskSlot(drop))
         if asking:
             lane.send(ASKING, AskSlot(drop))
         lane.send(part.data, part)
@@ -241,10 +240,11 @@ class Router(FillsMany):
     def _doubt(self, part: Part, probe: bytes, reply: bytes) -> None:
         """A script has answered as a node does that does not have its keys. Where it is the script
         that says so it has run, and is not run again. Nor does a client hear of it: some take a
-        redirection for a cluster, and go around the proxy. As the slot may also have come to the
-        node just behind the script, TRYAGAIN is what there is to say."""
-        reply = TRYAGAIN if reply.startswith(_HIDDEN) else reply
+        redirection for a cluster, and go around the proxy. TRYAGAIN is what there is to say, unless
+        the slot moves: then it has come to the node just behind the script, which was refused."""
         slot, lane = part.hash_slot, cast(Lane, part.lane)
+        moves = in_its_words(reply, slot) and (part.tries > 0 or self.nodes.moved_lately(slot))
+        reply = TRYAGAIN if reply.startswith(_HIDDEN) else reply
         if not probe or slot < 0:
             give(part, reply)
             return
@@ -255,6 +255,9 @@ class Router(FillsMany):
                 return
             if found is not None and found.kind is not Kind.ASK:
                 self._retry(part, found, reply)
+                return
+            if found is None and moves and isinstance(answer, bytes):
+                self._retry(part, AGAIN, reply)
                 return
             self._leave(part)
             if found is not None:

@@ -1,6 +1,7 @@
 """Scripts that clients have loaded through us: nodes that are new, or are started again, have none.
 
-    SCRIPT LOAD body, to all nodes ─▶ saw ─▶ by SHA1 ─▶ load_for(EVALSHA ...), once a node lacks it
+    SCRIPT LOAD body, to all nodes ─▶ saw ─▶ by SHA1 ─┬▶ load_for(EVALSHA ...), once a node lacks it
+                                                      └▶ loads(MULTI ... EXEC), before each
 
 Owns the bodies, which are bounded: the longest unused goes. What another proxy has loaded, or a
 client with EVAL, is not here: NOSCRIPT is the answer then, as from a server that was started
@@ -56,7 +57,25 @@ class Scripts:
     def load_for(self, request: bytes) -> bytes | None:
         """The request that loads what this one calls by its SHA1; None: it is not known."""
         words, _ = split(request, 0)
-        if words is None or len(words) < 2 or words[0].upper() not in _BY_SHA:
+        return None if words is None else self._load(words)
+
+    def loads(self, transaction: bytes) -> list[bytes]:
+        """The requests that load what these requests call by SHA1, as far as it is known: inside of
+        a transaction it is too late to hear that a node lacks it."""
+        if not self._bodies or b"EVALSHA" not in transaction.upper():
+            return []
+        found, pos = dict[bytes, None](), 0
+        while pos < len(transaction):
+            words, pos = split(transaction, pos)
+            if words is None:
+                break
+            load = self._load(words)
+            if load is not None:
+                found[load] = None
+        return list(found)
+
+    def _load(self, words: Sequence[bytes]) -> bytes | None:
+        if len(words) < 2 or words[0].upper() not in _BY_SHA:
             return None
         sha = words[1].lower()
         if sha not in self._bodies:

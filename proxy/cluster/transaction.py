@@ -11,7 +11,7 @@ that runs it, for others share it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
 from ..errors import BadInput, ProxyError, UpstreamRefused, WrongArity, one_line, shown
@@ -20,6 +20,7 @@ from ..hot.parts import Part
 from ..hot.router import RouterCore
 from ..resp.kernel import Cutter, split
 from ..table.table import Command
+from .keys import keys_of
 from .plans import Anywhere, One, Plan, Said, Spread
 from .redirects import LATER, Kind, Redirect, redirect
 from .table import facts
@@ -83,6 +84,16 @@ class Transaction:
             self._requests.append(request)
         self.count += 1
         return QUEUED
+
+    def only_of(self, keys: Collection[bytes]) -> bool:
+        """Whether all keys of it are known, and among these."""
+        return all(self._only_of(request, keys) for request in self._requests)
+
+    def _only_of(self, request: bytes, keys: Collection[bytes]) -> bool:
+        words, _ = split(request, 0)
+        command = facts(words, self._commands) if words is not None else None
+        found = keys_of(words, command) if words is not None and command is not None else None
+        return found is not None and all(key in keys for key in found)
 
     def whole(self) -> bytes:
         """All in one piece, to be answered by ``count + 2`` replies."""

@@ -5,6 +5,10 @@
                │ lost, moved
                └─▶ EXEC answers nil: whatever was watched may have changed
 
+While a slot is on its way, keys that its node has no more, or never had, are watched at the next
+one. That takes ASKING's word for any key, so nothing but these keys is asked for there: one that is
+at the old node still would be made a second time, and overwritten when the old one comes.
+
 The keys of one transaction, and what it watches, are of one hash slot. Acts of acts.py."""
 
 from __future__ import annotations
@@ -51,15 +55,20 @@ class Watch:
         self._connection = connection
         self._errand: Errand | None = None
         self._loan: Loan | None = None
+        self._ahead: frozenset[bytes] | None = None  # watched where the slot is to come
 
     def add(self, words: list[bytes], request: bytes, answer: Answer) -> None:
         """Watch these keys too."""
+        if self._ahead is not None and not self._ahead.issuperset(words[1:]):
+            self.broken = True  # they may be at the old node
         if self.broken:
             answer(OK)
             return
 
         def told(reply: bytes, loan: Loan | None) -> None:
             self._loan = loan
+            if self._errand is not None and self._errand.asking:
+                self._ahead = frozenset(words[1:])
             if not reply.startswith(b"+"):
                 self._connection.states.pop(Watch, None)
                 self.end()
@@ -94,11 +103,13 @@ class Watch:
     def execute(self, queued: Transaction, answer: Answer) -> None:
         """EXEC, and with it this is over."""
         nil = self._connection.null(array=True)
+        if self._ahead is not None and not queued.only_of(self._ahead):
+            self.broken = True  # it is asked for again, perhaps when all is there
         if self.broken or self._loan is None or self._loan.lane is None:
             self.end()
             answer(nil)
             return
-        count, loan = queued.count + 2, self._loan
+        count, loan, lane = queued.count + 2, self._loan, self._loan.lane
 
         def told(reply: Reply) -> None:
             if isinstance(reply, ProxyError):
@@ -109,7 +120,10 @@ class Watch:
             loan.give_back(clean=last.startswith((b"*", b"_", b"-EXECABORT")))
             answer(nil if _refused(reply, count) else last)
 
-        self._say(queued.whole(), AskSlot(told, count))
+        requests = queued.whole()
+        for load in self._connection.cluster.scripts.loads(requests):
+            lane.send(load, AskSlot(drop))
+        self._say(requests, AskSlot(told, count))
 
     def release(self) -> None:
         """UNWATCH, or DISCARD."""

@@ -74,6 +74,8 @@ class CommandSpec:
     run: Callable[[Call], Awaitable[Value]]
     # A read of the server whose reply, unless it is nil, is this command's reply too.
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
+    # The request with what stands in the near cache, which the function given tells by its key.
+    near: Callable[[object, Callable[[bytes], bytes | None]], object] | None = None
     # Whether a request may wait for what others do: nobody does so for a client that has left.
     waits: Callable[[object], bool] = _no
     # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and

@@ -6,7 +6,7 @@ from nearhit.proxy.hot.answers cimport Answers, RunSlot, Turn
 from nearhit.proxy.hot.fills cimport Fill, new_fill
 from nearhit.proxy.near.cache cimport NearCache, Space
 from nearhit.proxy.near.index cimport Ticket
-from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap
+from nearhit.proxy.resp._kernel cimport Cutter as CCutter, RouteMap as CRouteMap, fit
 
 cdef bytes _NIL2, _NIL3
 cdef Py_ssize_t _FILLS_MAX
@@ -39,8 +39,24 @@ cdef class ManySlot(RunSlot):
     cpdef give_up(self)
 
 
-@cython.locals(slot=ManySlot, told=bytes)
+cdef class MixedSlot(ManySlot):
+    @cython.locals(
+        begun=Py_ssize_t, fills=list, turn=Turn, out=bytes, hits=Py_ssize_t, nils=Py_ssize_t,
+        kept=list, at=Py_ssize_t, fill=Fill, reply=bytes
+    )
+    cpdef feed(self, bytes chunk)
+    @cython.locals(turn=Turn, fill=Fill, gathered=bint, nil=bint, refused=bint)
+    cdef _element(self, bytes piece, list parts)
+
+
+@cython.locals(slot=ManySlot)
 cpdef ManySlot new_many_slot(Answers session, Space space, CRouteMap routes, bint flat)
+@cython.locals(slot=MixedSlot)
+cpdef MixedSlot new_mixed_slot(
+    Answers session, Space space, CRouteMap routes, Py_ssize_t count, bint flat
+)
+@cython.locals(told=bytes)
+cdef _begin(ManySlot slot, Answers session, Space space, CRouteMap routes, bint flat)
 @cython.locals(
     asked=bytes, parts=list, fills=list, at=Py_ssize_t, key=bytes, ticket=Ticket
 )

@@ -1,11 +1,12 @@
 # cython: annotation_typing=False, language_level=3
-"""MGET out of the near cache: what is there is not asked for, and what is not fills it.
+"""MGETs and runs of GETs out of the near cache: what is not there is asked for, and fills it.
 
     RouteMap.many ─┬─ all is there ────────────────▶ answered
-                   ├─ nothing is, at first sight ──▶ asked as it is, among others
+    RouteMap.near  ├─ nothing is, at first sight ──▶ asked as it is, among others
                    └─ ask_many ─▶ lane ─▶ ManySlot: what was missing as it comes, the rest about it
+                                          MixedSlot: the same of GETs
 
-Called by session.py, which knows when it may be asked for."""
+Called by reading.py, which knows when it may be asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 # pyright: reportPrivateUsage=false
 from ..errors import ProxyError
 from ..near.cache import Space
-from ..resp.kernel import Cutter, RouteMap, pack_keys
+from ..resp.kernel import Cutter, RouteMap, fit, pack_keys
 from .answers import Answers, RunSlot
 from .fills import CACHING, NIL2, NIL3, Fill, new_fill
 
@@ -154,13 +155,90 @@ class ManySlot(RunSlot):
         RunSlot.feed(self, why.line)
 
 
+class MixedSlot(ManySlot):
+    """What is there of a run of GETs, and the replies to those of what was missing."""
+
+    def feed(self, chunk: bytes) -> None:
+        if self.want or self.got or self.stage != _TELLING:
+            ManySlot.feed(self, chunk)
+            return
+        # All in one piece, as nearly always.
+        begun, fills, turn = self._begun(chunk), self.fills, self.session.turn
+        out, hits, nils, kept = fit(self.there, self.gaps, chunk, begun, self.nil, fills)
+        turn.hits += hits
+        turn.misses += nils
+        if kept:
+            at = 0
+            for fill in fills:
+                if fill is not None:
+                    reply = kept[at]
+                    at += 1
+                    if reply is None or reply.startswith(b"$"):
+                        fill.keep(reply)
+                    else:
+                        fill.give_up()
+        RunSlot.feed(self, out)
+
+    def _element(self, piece: bytes, parts: list[bytes]) -> None:
+        gathered, turn = self.stage == _GATHERING, self.session.turn
+        nil = gathered and piece == _NIL3
+        refused = gathered and piece.startswith(b"-")
+        if nil:
+            turn.misses += 1
+        elif not refused:
+            turn.hits += 1
+        parts.append(self.nil if nil else piece)
+        fill = self.fills[self.at] if self.fills else None
+        self.at += 1
+        if fill is None:
+            return
+        if gathered and not refused:
+            fill.keep(None if nil else piece)
+        else:
+            fill.give_up()
+
+    def fail(self, why: ProxyError, inside: bool) -> None:
+        """Each that will not come is answered for itself."""
+        self.give_up()
+        if self.stage == _PASSING:
+            self.session.abort("the server went away in the middle of a reply")
+        parts: list[bytes] = []
+        if not self.said:
+            self._there(parts)
+        while self.at < len(self.gaps):
+            parts.append(why.line)
+            self.at += 1
+            self._there(parts)
+        self.got = b""
+        self.want = 0
+        RunSlot.feed(self, b"".join(parts))
+
+
 def new_many_slot(session: Answers, space: Space, routes: RouteMap, flat: bool) -> ManySlot:
     """For what the kernel has just looked up (RouteMap.many)."""
+    slot: ManySlot = ManySlot.__new__(ManySlot)
+    _begin(slot, session, space, routes, flat)
+    slot.want = slot.count = 1
+    slot.array = b"*%d\r\n" % len(routes.gaps)
+    return slot
+
+
+def new_mixed_slot(
+    session: Answers, space: Space, routes: RouteMap, count: int, flat: bool
+) -> MixedSlot:
+    """The same for so many GETs (RouteMap.near)."""
+    slot: MixedSlot = MixedSlot.__new__(MixedSlot)
+    _begin(slot, session, space, routes, flat)
+    slot.want = routes.missing
+    slot.count = count
+    slot.array = b""
+    return slot
+
+
+def _begin(slot: ManySlot, session: Answers, space: Space, routes: RouteMap, flat: bool) -> None:
     told = routes.told
     assert told is not None
-    slot: ManySlot = ManySlot.__new__(ManySlot)
     slot.session = session
-    slot.want = slot.count = 1
     slot.reads = 0
     slot.flat = flat
     slot.marks = None
@@ -173,10 +251,8 @@ def new_many_slot(session: Answers, space: Space, routes: RouteMap, flat: bool) 
     slot.said = slot.at = slot.told = 0
     slot.value_max = space.cache.value_max
     slot.nil = _NIL2 if flat else _NIL3
-    slot.array = b"*%d\r\n" % len(routes.gaps)
     slot.got = b""
     slot.cutter = Cutter()
-    return slot
 
 
 def ask_many(slot: ManySlot, space: Space, routes: RouteMap, now: float) -> bytes:
@@ -186,7 +262,7 @@ def ask_many(slot: ManySlot, space: Space, routes: RouteMap, now: float) -> byte
     parts: list[bytes] = []
     fills: list[Fill | None] = []
     for at, key in routes.doubts:
-        if slot.want > 2 * _FILLS_MAX:
+        if len(parts) == 2 * _FILLS_MAX:
             break
         ticket = space._seek(key, now)
         if ticket is None:

@@ -5,7 +5,7 @@ cimport cython
 from nearhit.proxy.hot.answers cimport Turn
 from nearhit.proxy.hot.fills cimport Fill
 from nearhit.proxy.hot.lane cimport LaneCore
-from nearhit.proxy.hot.many cimport ManySlot, ask_many, new_many_slot
+from nearhit.proxy.hot.many cimport ManySlot, MixedSlot, ask_many, new_many_slot, new_mixed_slot
 from nearhit.proxy.hot.near cimport NearReading
 from nearhit.proxy.hot.own cimport GetOrSetRun, TaskSlot, run_of
 from nearhit.proxy.hot.sending cimport Sender
@@ -34,7 +34,7 @@ cdef class Reader(Sender):
         found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
         begin=Py_ssize_t, missed=Py_ssize_t, now=double, limit=Py_ssize_t,
         key=bytes, at=Py_ssize_t, entry=Entry, ticket=Ticket, count=Py_ssize_t, sketch=Sketch,
-        keys=Py_ssize_t, last=bytes
+        keys=Py_ssize_t, last=bytes, mixed=bint
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(
@@ -46,7 +46,11 @@ cdef class Reader(Sender):
     @cython.locals(lane=LaneCore, run=GetOrSetRun)
     cdef _ask_own(self, bytes data, list keys)
     @cython.locals(
-        turn=Turn, missing=Py_ssize_t, mixed=Py_hash_t, told=bytes, slot=ManySlot
+        turn=Turn, missing=Py_ssize_t, hits=Py_ssize_t, hashed=Py_hash_t, slot=MixedSlot
+    )
+    cdef _read_mixed(self, CRouteMap routes, Space space, Py_ssize_t count, double now)
+    @cython.locals(
+        turn=Turn, missing=Py_ssize_t, hashed=Py_hash_t, told=bytes, slot=ManySlot
     )
     cdef _read_many(self, CRouteMap routes, Space space, Py_ssize_t keys, double now)
     @cython.locals(

@@ -21,7 +21,7 @@ from .answers import WINDOW_BYTES, Turn
 from .anyreads import AnySlot, words_of
 from .fills import FILL, NIL2, NIL3, Fill
 from .lane import CLOSED
-from .many import ask_many, new_many_slot
+from .many import ask_many, new_many_slot, new_mixed_slot
 from .near import NearReading
 from .own import OwnReads, TaskSlot, run_of
 from .sending import MUTE_SKIP, Sender
@@ -91,9 +91,11 @@ class Reader(Sender):
         now = self.turn.clock()
         sketch = space.cache.sketch
         limit, last = self.window, LAST_GET
+        # In a cluster each asks a node of its own.
+        mixed = self.near.lane is not None and self.near.lane.router is None
         while pos < end and limit and not self.stalls:
             if fresh:
-                count = routes.near(data, pos, limit, space.entries, sketch, now, self.flat)
+                count = routes.near(data, pos, limit, space.entries, sketch, now, self.flat, mixed)
                 if count:
                     if routes.told is None:
                         if not missed:
@@ -104,8 +106,11 @@ class Reader(Sender):
                         if missed:
                             self._ask_tracked(routes.part(data, begin, pos), missed)
                             missed = 0
-                        space.hits += count
-                        self._say_near(routes.told, count, routes.nils)
+                        if routes.missing:
+                            self._read_mixed(routes, space, count, now)
+                        else:
+                            space.hits += count
+                            self._say_near(routes.told, count, routes.nils)
                     limit -= count
                     pos, last = routes.end, LAST_GET
                     continue
@@ -208,6 +213,20 @@ class Reader(Sender):
         if lane.choked:
             self.wait_for(lane)
 
+    def _read_mixed(self, routes: RouteMap, space: Space, count: int, now: float) -> None:
+        """Ask for what is missing of so many GETs, which the kernel has just looked up; the rest is
+        answered with it: a slot for each run of either would cost more than the server does."""
+        turn, missing = self.turn, routes.missing
+        hits = count - missing
+        space.misses += missing
+        space.hits += hits
+        turn.misses += routes.nils
+        turn.hits += hits - routes.nils
+        for hashed in routes.sampled:
+            space.cache._sample(hashed)
+        slot = new_mixed_slot(self, space, routes, count, self.flat)
+        self._ask_slot(ask_many(slot, space, routes, now), slot)
+
     def _read_many(self, routes: RouteMap, space: Space, keys: int, now: float) -> None:
         """Answer the MGET that the kernel has just looked up, or ask for what is missing of it."""
         turn = self.turn
@@ -216,8 +235,8 @@ class Reader(Sender):
         space.hits += keys - missing
         turn.misses += routes.nils
         turn.hits += keys - missing - routes.nils
-        for mixed in routes.sampled:
-            space.cache._sample(mixed)
+        for hashed in routes.sampled:
+            space.cache._sample(hashed)
         told = routes.told
         assert told is not None
         if missing:

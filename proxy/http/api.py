@@ -4,6 +4,7 @@
     GET  /api/cache/stats       STATS                 POST /api/cache/lock/release  LOCK RELEASE
     POST /api/cache/warm        WARM                  GET  /healthz  /readyz
     POST /api/cache/invalidate  INVALIDATE            GET  /metrics
+    POST /api/cache/mget        MGETORSET
 
 What a command does is the command's own: nothing is decided here but status codes. The paths that
 are spelled out win, so a key called ``stats`` has no path. aiohttp takes 0.2 s to import: whoever
@@ -17,7 +18,7 @@ import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +32,7 @@ from ..log import event
 from ..resp.replies import Value
 from ..settings.address import BACKLOG
 from .body import BODY_MAX, Reading, Refusal
+from .gate import Gate, by_gate
 from .hosts import Hosts
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Api:
     metrics: Callable[[], bytes]
     metrics_type: str
     hosts: Hosts
+    gate: Gate = field(default_factory=Gate)
     # What a key without a loader has, and for how many milliseconds; None: nothing.
     demo: Callable[[bytes], Awaitable[tuple[bytes, int]]] | None = None
 
@@ -90,7 +93,8 @@ class Api:
 def app(api: Api) -> web.Application:
     endpoints = Endpoints(api)
     made = web.Application(
-        client_max_size=BODY_MAX, middlewares=[in_time, in_json, of_host(api.hosts)]
+        client_max_size=BODY_MAX,
+        middlewares=[in_time, in_json, of_host(api.hosts), by_gate(api.gate)],
     )
     made.add_routes(
         [
@@ -99,6 +103,7 @@ def app(api: Api) -> web.Application:
             web.get("/metrics", endpoints.metrics),
             web.get(API + "stats", endpoints.stats),
             web.post(API + "warm", endpoints.warm),
+            web.post(API + "mget", endpoints.read_many),
             web.post(API + "invalidate", endpoints.invalidate),
             web.post(API + "lock/acquire", endpoints.acquire),
             web.post(API + "lock/release", endpoints.release),
@@ -137,7 +142,10 @@ async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refusal as refusal:
-        return failure(refusal.status, str(refusal))
+        response = failure(refusal.status, str(refusal))
+        if refusal.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
     except ProxyError as error:
         return failure(status_of(error), str(error))
     except web.HTTPMethodNotAllowed as error:
@@ -217,6 +225,18 @@ class Endpoints:
                 raise
         value, ttl_ms = await self._api.demo(key)
         return await self._api.run([b"GETORSET", key, value, b"PX", b"%d" % ttl_ms])
+
+    async def read_many(self, request: web.Request) -> web.Response:
+        body = await self._reading.body(request, "keys", "keys_base64", "partial")
+        keys = body.words("keys")
+        option = (b"PARTIAL",) if body.switch("partial") else ()
+        values = await self._api.run([b"MGETORSET", b"%d" % len(keys), *keys, *option])
+        assert isinstance(values, Sequence)
+        found = [
+            {**fields_of("key", key), **fields_of("value", cast("bytes | None", value))}
+            for key, value in zip(keys, values, strict=True)
+        ]
+        return answer(200, {"values": found})
 
     async def warm(self, request: web.Request) -> web.Response:
         body = await self._reading.body(request, "keys", "keys_base64", "ttl")
@@ -358,10 +378,11 @@ class Http:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         for sock in sockets:
-            listener = await loop.create_server(self._accept, sock=sock, backlog=BACKLOG)
+            listener = await loop.create_server(self.accept, sock=sock, backlog=BACKLOG)
             self._listeners.append(listener)
 
-    def _accept(self) -> asyncio.Protocol:
+    def accept(self) -> asyncio.Protocol:
+        """For a client that has just connected."""
         if len(self._server.connections) >= CONNECTIONS_MAX:
             return TooMany()
         return Connection(

@@ -76,6 +76,12 @@ class Body:
         items = enumerate(self._list(encoded))
         return [*texts, *(_bytes(f"{encoded}[{at}]", item) for at, item in items)]
 
+    def switch(self, name: str) -> bool:
+        value = self._fields.get(name, False)
+        if not isinstance(value, bool):
+            raise Refusal(400, f"{name} must be true or false")
+        return value
+
     def _list(self, name: str) -> list[object]:
         items = self._fields[name]
         if not isinstance(items, list) or not items:

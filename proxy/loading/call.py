@@ -16,7 +16,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from ..resp.requests import BULK_MAX
@@ -72,8 +72,13 @@ def _check_call(function: Function, target: str, captures: tuple[str, ...]) -> N
 
 
 class CallSource:
-    def __init__(self, target: str, function: Function, concurrency: int) -> None:
+    """``lists``: the function takes a list of each capture, and returns a list of values."""
+
+    def __init__(
+        self, target: str, function: Function, concurrency: int, *, lists: bool = False
+    ) -> None:
         self._target = target
+        self._lists = lists
         self._function = function
         self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
@@ -84,18 +89,43 @@ class CallSource:
         return f"<CallSource {self._target} {self._threads!r}>"
 
     async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
-        if captures is None:
-            raise SourceError("its match does not fit the key, so there are no captures of it")
-        try:
-            words = {name: text.decode() for name, text in captures.items()}
-        except UnicodeDecodeError:
-            raise SourceError("the key is not UTF-8, and functions are given text") from None
-        return encoded(await self._result(words))
+        if self._lists:
+            (outcome,) = await self.load_many([key], [captures])
+            if isinstance(outcome, SourceError):
+                raise outcome
+            return outcome
+        return encoded(await self._result(_texts(captures)))
+
+    async def load_many(
+        self, keys: Sequence[bytes], captures: Sequence[Mapping[str, bytes] | None]
+    ) -> list[Loaded | SourceError]:
+        outcomes: list[Loaded | SourceError] = []
+        given: list[tuple[int, dict[str, str]]] = []
+        for at, words in enumerate(captures):
+            outcomes.append(NO_SUCH_THING)
+            try:
+                given.append((at, _texts(words)))
+            except SourceError as error:
+                outcomes[at] = error
+        if not given:
+            return outcomes
+        lists = {name: [words[name] for _, words in given] for name in given[0][1]}
+        results = await self._result(lists)
+        if not isinstance(results, list | tuple):
+            raise SourceError(
+                f"it returned a {type(results).__name__}, and with batch a list is wanted"
+            )
+        values = cast("Sequence[object]", results)
+        if len(values) != len(given):
+            raise SourceError(f"it returned {len(values)} values for {len(given)} keys")
+        for (at, _), value in zip(given, values, strict=True):
+            outcomes[at] = _outcome(value)
+        return outcomes
 
     async def close(self) -> None:
         self._threads.close()
 
-    async def _result(self, words: Mapping[str, str]) -> object:
+    async def _result(self, words: Mapping[str, object]) -> object:
         try:
             if self._is_async:
                 result = self._function(**words)
@@ -112,6 +142,26 @@ class CallSource:
             raise SourceError("the function's own work was cancelled") from None
         except BaseException as error:  # whatever the user's function raises, a panic of Rust's too
             raise SourceError(_told(error)) from error
+
+
+def _texts(captures: Mapping[str, bytes] | None) -> dict[str, str]:
+    """The captures as functions are given them."""
+    if captures is None:
+        raise SourceError("its match does not fit the key, so there are no captures of it")
+    try:
+        return {name: text.decode() for name, text in captures.items()}
+    except UnicodeDecodeError:
+        raise SourceError("the key is not UTF-8, and functions are given text") from None
+
+
+def _outcome(result: object) -> Loaded | SourceError:
+    """What a list has for one key; an exception in it is that key's failure."""
+    try:
+        if isinstance(result, Exception):
+            raise SourceError(_told(result))
+        return encoded(result)
+    except SourceError as error:
+        return error
 
 
 def encoded(result: object) -> Loaded:

@@ -38,7 +38,7 @@ from ..log import event
 from ..resp.replies import Value
 from ..upstream.tracked import TrackedLane, Watched
 from .lease_scripts import LeaseScripts, Start, Took, new_token
-from .loaders import Loader, Loaders
+from .loaders import WARM_PATIENCE, Loader, Loaders
 from .source import Loaded
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,6 @@ REMEMBERED: Final = (b"LOADERR ", b"LOADTIMEOUT ")
 REMEMBERED_MAX: Final = 1024
 # A server that answers so takes no lease, and would store no value.
 NO_WRITES: Final = (b"-READONLY", b"-OOM", b"-MISCONF", b"-NOREPLICAS")
-# Warming lets live loads go first: it waits for its turn by so many seconds longer.
-WARM_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,15 +237,16 @@ class Flights:
         watch.clear()
         flight.touched = False
         try:
-            took, rest = await self._scripts.take(
-                flight.key,
-                token,
-                round(settings.lease * 1000),
-                b"fresh" if flight.refresh else b"",
-                quiet=flight.warm,
-            )
+            with flight.loader.coming(self._start):
+                took, rest = await self._scripts.take(
+                    flight.key,
+                    token,
+                    round(settings.lease * 1000),
+                    b"fresh" if flight.refresh else b"",
+                    quiet=flight.warm,
+                )
         except ServerError as refused:
-            if flight.warm or not refused.line.startswith(NO_WRITES):
+            if flight.warm or not settings.fail_open or not _no_writes(refused):
                 raise
             return await self._load_only(flight), 0
         if took is Took.HIT:
@@ -296,7 +295,7 @@ class Flights:
         """The server takes no writes now, be it a replica or full: the loader's value is for those
         who wait here, and nothing is stored."""
         loaded = await self._loaded(flight.loader, flight.key)
-        self._counts.add("fills_refused")
+        self._counts.add("unstored")
         return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
 
     async def _loaded(self, loader: Loader, key: bytes) -> Loaded:
@@ -305,7 +304,7 @@ class Flights:
         limit = loader.settings.timeout
         try:
             async with asyncio.timeout(limit):
-                return await loader.load(key)
+                return await loader.load(key, self._start)
         except TimeoutError:
             self._counts.add("load_timeouts")
             error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))
@@ -333,7 +332,8 @@ class Flights:
         tags: Sequence[bytes],
         known: Sequence[Value],
     ) -> None:
-        """Fill; whatever goes wrong, the callers have their value."""
+        """Fill; whatever goes wrong, the callers have their value, but for those of a loader that
+        is not to fail open."""
         expiry = None if ttl is None else Expiry(b"PX", ttl)
         lease_ms = round(flight.loader.settings.lease * 1000)
         server = self.tracked.upstream
@@ -347,8 +347,15 @@ class Flights:
             )
         except ProxyError as error:
             event(log, logging.DEBUG, "fill failed", loader=flight.loader.name, error=error)
-            self._counts.add("fills_refused")
             self._start(self._scripts.take_back_fill(flight.key, token, value))
+            if _no_writes(error) and not flight.loader.settings.fail_open:
+                raise
+            self._counts.add("unstored" if _no_writes(error) else "fills_refused")
+
+
+def _no_writes(error: ProxyError) -> bool:
+    """Whether the server stores nothing now, whatever it is."""
+    return error.line.startswith(NO_WRITES)
 
 
 def remembered(text: bytes, loader: str) -> ProxyError:

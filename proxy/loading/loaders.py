@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final, cast
 
 from ..errors import ExitCode, LoadError, StartError
 from ..settings.loaders import DEMO, LoaderSettings
+from .batch import Batches, Outcomes, Start
 from .call import CallSource, imported
 from .complaint import Complaint
 from .demo import DemoSource
 from .gate import Gate
 from .http import Http
-from .source import Loaded, Source, SourceError
+from .source import Loaded, ManySource, Source, SourceError
+
+# Warming lets live loads go first: it waits for its turn by so many seconds longer.
+WARM_PATIENCE: Final = 60.0
 
 
 class Loader:
@@ -27,9 +33,18 @@ class Loader:
     def __init__(self, settings: LoaderSettings, source: Source) -> None:
         self.settings = settings
         self.name = settings.name
-        self.gate = Gate(settings.concurrency)
+        # Of a batch's keys each has its place: Batches bounds the calls.
+        self.gate = Gate(settings.concurrency * settings.batch)
         self.complaint = Complaint(settings.name)
         self._source = source
+        self._batches: Batches | None = None
+        if settings.batch > 1:
+            self._batches = Batches(
+                self._load_many,
+                most=settings.batch,
+                calls=settings.concurrency,
+                seconds=settings.timeout,
+            )
 
     def __repr__(self) -> str:
         return f"<Loader {self.name} {self.settings.match} {self._source!r} {self.gate!r}>"
@@ -42,10 +57,18 @@ class Loader:
         whole = [] if captures is None else [one.fill(captures) for one in templates]
         return list(dict.fromkeys(whole))
 
-    async def load(self, key: bytes) -> Loaded:
+    def coming(self, start: Start) -> AbstractContextManager[None]:
+        """For the length of the block it is not known whether a key will have to be loaded: what
+        loads many keys at once waits for it."""
+        return nullcontext() if self._batches is None else self._batches.coming(start)
+
+    async def load(self, key: bytes, start: Start) -> Loaded:
         """What its source has for the key, or LoadError. Takes no turn at the gate and has no time
-        limit: both are the caller's. It may be cancelled at any time."""
+        limit: both are the caller's. It may be cancelled at any time. ``start`` runs what others
+        may share."""
         try:
+            if self._batches is not None:
+                return await self._batches.load(key, start)
             return await self._source.load(key, self.settings.match.match(key))
         except SourceError as error:
             raise LoadError(self.name, str(error)) from error
@@ -56,6 +79,15 @@ class Loader:
             # any other, which ends neither the load nor the process. Its words may be anything.
             raise LoadError(self.name, type(error).__name__) from error
 
+    async def _load_many(self, keys: Sequence[bytes]) -> Outcomes:
+        captures = [self.settings.match.match(key) for key in keys]
+        if len(keys) > 1:
+            return await cast(ManySource, self._source).load_many(keys, captures)
+        try:
+            return [await self._source.load(keys[0], captures[0])]
+        except SourceError as error:
+            return [error]
+
     async def close(self) -> None:
         await self._source.close()
 
@@ -65,10 +97,22 @@ class Loaders:
     not there, or a file that its URL names."""
 
     def __init__(self, settings: Sequence[LoaderSettings], *, demo: bool = False) -> None:
-        if demo and all(one.name != DEMO.name for one in settings):
-            settings = (*settings, DEMO)
+        self._demo = demo
         self._http = Http()
-        self._by_name = {one.name: one for one in _made(settings, self._http)}
+        self._replaced: list[Loader] = []  # and not closed yet
+        self._by_name: dict[str, Loader] = {}
+        self.replace(settings)
+
+    def replace(self, settings: Sequence[LoaderSettings]) -> None:
+        """Have these from now on; what is as it was stays, with what it knows and has open. A load
+        that runs ends as it began. StartError, and nothing has changed, as when they are made."""
+        if self._demo and all(one.name != DEMO.name for one in settings):
+            settings = (*settings, DEMO)
+        kept = {name: one for name, one in self._by_name.items() if one.settings in settings}
+        made = _made([one for one in settings if one.name not in kept], self._http)
+        self._replaced += [one for name, one in self._by_name.items() if name not in kept]
+        by_name = kept | {one.name: one for one in made}
+        self._by_name = {one.name: by_name[one.name] for one in settings}
         # Sorting keeps the file's order among equals.
         loaders = sorted(self._by_name.values(), key=lambda one: -one.settings.match.weight)
         self._all = _Index(loaders)
@@ -98,8 +142,18 @@ class Loaders:
         loader = self.match(key)
         return loader is not None and loader.settings.read_through
 
+    async def close_replaced(self) -> None:
+        """Close those that ``replace`` has put aside, once nobody loads by them any more."""
+        for loader in list(self._replaced):
+            # The longest that a flight takes: for another's lease, for its turn, for the load.
+            longest = 2 * (loader.settings.lease + loader.settings.timeout) + WARM_PATIENCE
+            await asyncio.sleep(longest)
+            if loader in self._replaced:
+                self._replaced.remove(loader)
+                await loader.close()
+
     async def close(self) -> None:
-        for loader in self._by_name.values():
+        for loader in (*self._by_name.values(), *self._replaced):
             await loader.close()
         await self._http.close()
 
@@ -160,10 +214,11 @@ def _source(settings: LoaderSettings, http: Http) -> Source:
             http,
             ttl_ms=round(settings.ttl * 1000),
             honour_cache_control=settings.honour_cache_control,
+            batch_url=settings.batch_url,
         )
     if settings.call is not None:
         function = imported(settings.call, settings.match.names)
-        return CallSource(settings.call, function, settings.concurrency)
+        return CallSource(settings.call, function, settings.concurrency, lists=settings.batch > 1)
     if settings.redis is not None:
         from .redis import RedisSource
 

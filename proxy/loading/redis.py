@@ -5,7 +5,7 @@ one that the lanes are for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import ConnectionPool, Redis
@@ -47,8 +47,31 @@ class RedisSource:
             raise SourceError(f"{self._address}: {said(str(error))}") from None
         return _loaded(value, ttl_ms)
 
+    async def load_many(
+        self, keys: Sequence[bytes], captures: Sequence[Mapping[str, bytes] | None]
+    ) -> list[Loaded | SourceError]:
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.mget(keys)
+                for key in keys:
+                    pipeline.pttl(key)
+                values, *ttls = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            raise SourceError(f"{self._address}: {said(str(error))}") from None
+        if isinstance(values, ResponseError):
+            raise SourceError(said(str(values)))
+        # MGET has nil for what is no string, where GET says WRONGTYPE.
+        return [_outcome(value, ttl) for value, ttl in zip(values, ttls, strict=True)]
+
     async def close(self) -> None:
         await self._client.connection_pool.disconnect()
+
+
+def _outcome(value: object, ttl_ms: object) -> Loaded | SourceError:
+    try:
+        return _loaded(value, ttl_ms)
+    except SourceError as error:
+        return error
 
 
 def _loaded(value: object, ttl_ms: object) -> Loaded:

@@ -7,7 +7,7 @@ loader's name to it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -45,6 +45,17 @@ class Source(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class ManySource(Source, Protocol):
+    """A source that takes many keys at once, for loaders with ``batch``."""
+
+    async def load_many(
+        self, keys: Sequence[bytes], captures: Sequence[Mapping[str, bytes] | None]
+    ) -> Sequence[Loaded | SourceError]:
+        """An outcome for each key, in their order, from one call. SourceError: all of them
+        failed."""
+        ...
 
 
 _SECRET: Final = re.compile(r"(\w*(?:password|passwd|pwd|secret|token)\w*=)\S+", re.IGNORECASE)

@@ -5,14 +5,16 @@ the host, never the URL: its query and its user info may be secrets."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 import aiohttp
 from yarl import URL
 
 from ..keys.captures import UrlTemplate
+from .call import encoded
 from .http import Http
 from .source import NO_SUCH_THING, Loaded, SourceError
 
@@ -26,9 +28,16 @@ _AGE: Final = re.compile(r"(s-maxage|max-age)=\"?(\d{1,10})\"?")
 
 class UrlSource:
     def __init__(
-        self, url: UrlTemplate, http: Http, *, ttl_ms: int, honour_cache_control: bool
+        self,
+        url: UrlTemplate,
+        http: Http,
+        *,
+        ttl_ms: int,
+        honour_cache_control: bool,
+        batch_url: UrlTemplate | None = None,
     ) -> None:
         self._url = url
+        self._batch_url = batch_url
         self._http = http
         self._ttl_ms = ttl_ms
         self._honour = honour_cache_control
@@ -51,6 +60,38 @@ class UrlSource:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Their own words may quote the URL.
             raise SourceError(f"{_reason(error)} ({host})") from None
+
+    async def load_many(
+        self, keys: Sequence[bytes], captures: Sequence[Mapping[str, bytes] | None]
+    ) -> list[Loaded | SourceError]:
+        """One POST of the keys as a JSON list; the answer is a JSON object of their values."""
+        assert self._batch_url is not None
+        host = self._batch_url.host
+        names = [_text(key) for key in keys]
+        body = json.dumps([name for name in names if name is not None]).encode()
+        try:
+            found = await self._post(self._batch_url.fill({}), body)
+        except aiohttp.TooManyRedirects:
+            raise SourceError(f"more than {REDIRECTS_MAX} redirects from {host}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise SourceError(f"{_reason(error)} ({host})") from None
+        except (ValueError, RecursionError):
+            raise SourceError(f"the answer from {host} is no JSON") from None
+        if not isinstance(found, dict):
+            raise SourceError(f"the answer from {host} is no JSON object")
+        values = cast("dict[str, object]", found)
+        return [_outcome(name, values) for name in names]
+
+    async def _post(self, url: str, body: bytes) -> object:
+        async with self._http.session.post(
+            URL(url, encoded=True),
+            data=body,
+            headers={"Content-Type": "application/json"},
+            max_redirects=REDIRECTS_MAX,
+        ) as answer:
+            if answer.status != 200:
+                raise SourceError(f"HTTP {answer.status} from {answer.url.host}")
+            return json.loads(await self._body(answer))
 
     async def close(self) -> None:
         """The session is everybody's: Loaders closes it."""
@@ -83,6 +124,24 @@ class UrlSource:
                     f"the body from {self._url.host} is larger than {BODY_MAX >> 20} MiB"
                 )
         return bytes(body)
+
+
+def _text(key: bytes) -> str | None:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _outcome(name: str | None, values: Mapping[str, object]) -> Loaded | SourceError:
+    """Of one key: absent or null says that there is none, a text is the value, and anything else
+    is the value as JSON."""
+    if name is None:
+        return SourceError("the key is not UTF-8, and a JSON list has only text")
+    try:
+        return encoded(values.get(name))
+    except SourceError as error:
+        return error
 
 
 def kept_ms(cache_control: str, age: str) -> int | None:

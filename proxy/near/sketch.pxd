@@ -3,6 +3,7 @@
 
 cimport cython
 
+cdef unsigned int _32_BITS
 
 @cython.final
 cdef class Sketch:

@@ -16,6 +16,8 @@ from array import array
 # 10,000,000 + slots are seen twice, and each of those costs the server two commands more.
 SLOTS_MIN, SLOTS_MAX = 1024, 256 * 1024
 
+_32_BITS = 0xFFFFFFFF  # a C integer in the compiled form (sketch.pxd)
+
 
 class Sketch:
     def __init__(self, slots: int) -> None:
@@ -46,7 +48,7 @@ class Sketch:
         elif count != 15:
             # One time in eight the other stays, by chance (Numerical Recipes' generator): two keys
             # of one slot that are read in turns would never be seen twice.
-            self.dice = self.dice * 1664525 + 1013904223 & 0xFFFFFFFF
+            self.dice = self.dice * 1664525 + 1013904223 & _32_BITS
             if count > 15 and held & 15 and not self.dice >> 29:
                 return 1
             count = 1

@@ -1,18 +1,19 @@
 """The listening sockets: opens them, removes the paths of unix sockets, says why one cannot be had.
 
-They come in two groups, for clients and for HTTP, together one ``Doors``. Accepts nobody: whoever
-opens them (cli, and workers.py for its own) hands them to server.py."""
+They come in groups, for clients and for HTTP, each without TLS and with it; all together are one
+``Doors``. Accepts nobody: whoever opens them (cli, and workers.py for its own) hands them on."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import socket
 import stat
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -23,6 +24,7 @@ from ..settings.address import BACKLOG, Listen, Tcp, Unix
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +33,35 @@ class Doors(Generic[T]):
 
     clients: Sequence[T] = ()
     http: Sequence[T] = ()
+    tls: Sequence[T] = ()  # clients that speak TLS
+    https: Sequence[T] = ()
+
+    def __post_init__(self) -> None:
+        # So that two are equal whatever they were made of.
+        for one in fields(self):
+            object.__setattr__(self, one.name, list(getattr(self, one.name)))
+
+    @property
+    def groups(self) -> tuple[Sequence[T], Sequence[T], Sequence[T], Sequence[T]]:
+        """In the order of the fields."""
+        return self.clients, self.http, self.tls, self.https
+
+    @property
+    def all(self) -> Iterator[T]:
+        """Those of every group."""
+        return itertools.chain.from_iterable(self.groups)
 
     def __add__(self, other: Doors[T]) -> Doors[T]:
-        return Doors([*self.clients, *other.clients], [*self.http, *other.http])
+        pairs = zip(self.groups, other.groups, strict=True)
+        return Doors(*([*mine, *others] for mine, others in pairs))
 
     def only(self, kind: type[T]) -> Doors[T]:
         """Those that are of a class."""
-        return Doors(
-            [one for one in self.clients if isinstance(one, kind)],
-            [one for one in self.http if isinstance(one, kind)],
-        )
+        return self.each(lambda group: [one for one in group if isinstance(one, kind)])
+
+    def each(self, act: Callable[[Sequence[T]], Sequence[U]]) -> Doors[U]:
+        """What an act makes of every group."""
+        return Doors(*map(act, self.groups))
 
 
 @contextlib.contextmanager
@@ -52,6 +73,12 @@ def opened(
     instead."""
     with contextlib.ExitStack() as stack:
         clients = stack.enter_context(listening(addresses.clients, share_ports=share_ports))
+        tls = stack.enter_context(
+            listening(addresses.tls, share_ports=share_ports, flag="--tls-listen")
+        )
+        https = stack.enter_context(
+            listening(addresses.https, share_ports=share_ports, flag="--tls-http")
+        )
         http: list[socket.socket] = []
         try:
             http = stack.enter_context(
@@ -61,7 +88,7 @@ def opened(
             if not http_optional:
                 raise
             event(log, logging.WARNING, "no HTTP", error=error)
-        yield Doors(clients, http)
+        yield Doors(clients, http, tls, https)
 
 
 _REMEDIES = {
@@ -94,7 +121,7 @@ def listening(
 
 def bound(doors: Doors[socket.socket]) -> Doors[Listen]:
     """The addresses that the sockets have: numeric, and with a port where 0 was asked for."""
-    return Doors(list(map(_address, doors.clients)), list(map(_address, doors.http)))
+    return doors.each(lambda group: list(map(_address, group)))
 
 
 def _address(one: socket.socket) -> Listen:

@@ -1,16 +1,10 @@
-"""One serving process: its life from the listening sockets to the last task.
+"""What serves clients and HTTP, from the listening sockets to the last task.
 
-    serve ─ start: connect, listen, learn what the server is ─ ready ─ ... ─ signal ─ drain ─ close
-              ▲                                                         │
-              └─ a new Server, as of a cluster ◀─ give_way ◀─ is_cluster┘
-
-Whether one server is a node of a cluster shows in the first answer of whatever connection, and none
-to such a node is ever used (upstream/connecting.py): the Server that took it for a server alone has
-sent nothing there. It ends, and another takes its place, on the same sockets.
+    start: connect, listen, learn what the server is ─▶ ... ─▶ stop: drain, close
 
 Owns the order of starting and of ending, the clock that ticks once a second, and who hears of a
 lane that stands or is refused. Builds nothing (wiring.py) and reads no reply (upstream_facts.py).
-cli runs ``serve``, in this process or in each worker."""
+serve.py makes it, and says when it starts and stops."""
 
 from __future__ import annotations
 
@@ -19,21 +13,26 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from ..cluster.lanes import ClusterLanes
-from ..errors import ExitCode, ProxyError, StartError, UpstreamRefused
+from ..errors import PLAIN_AT_TLS, ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
+from ..session.limits import Limits
 from ..settings.address import BACKLOG
 from ..settings.config import Config
 from ..stats.shared import Place
 from ..upstream.lane import Lane
+from .certificate import Certificate
+from .entrance import HTTP_AT_TLS, Entrance
+from .keeping import rights_of
 from .listen import Doors
-from .signals import OTHERS, STOP, Ending, heard, tell_ignored
+from .protection import Protection
+from .reload import resize
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
-from .wiring import Told, http_of, swaps_of, wire
+from .wiring import Told, http_of, wire
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -41,8 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LAST_WORDS: Final = 1.0  # seconds for leases and locks to be given up at the end
-GRACE: Final = 5.0  # seconds beyond the drain for everything else that ends
-AT_ONCE: Final = 2.0  # the same where nobody waits any more
+AT_ONCE: Final = 2.0  # seconds to end in where nobody waits any more
 # Seconds for which clients wait to be accepted until it is known whether a server is a cluster's.
 KIND_S: Final = 1.0
 
@@ -65,9 +63,13 @@ class Server:
         self._work = Tasks(self._loop)  # commands of our own and their loads
         self._drain_timeout = config.drain_timeout
         self._place = place  # where this worker shows its numbers to the others
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | Entrance] = []
+        self._config = config
+        self._certificate = Certificate.of(config)
+        self._protection = Protection(config)
         self._http: Http | None = None
         self._stopping = False
+        self._leaving = False  # to be stopped, and /readyz says so
         self._hurried = asyncio.Event()  # nobody waits for clients, or for the upstream, any more
         self._drained = asyncio.Event()  # the last client has left, or nobody waits for it
         self._answered = asyncio.Event()  # the upstream has been reached, or given up for now
@@ -97,7 +99,8 @@ class Server:
             learnt=self._answered.set,
             workers=config.workers,
         )
-        self._swaps = swaps_of(self._parts)
+        self._rights = rights_of(self._parts)
+        self._limits = Limits(self.clients, idle_s=config.timeout, memory=config.maxmemory_clients)
 
     def __repr__(self) -> str:
         stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
@@ -125,6 +128,7 @@ class Server:
         another has served here before. StartError: the upstream refuses us, unless ``again``."""
         self._primary.users += 1
         self._tasks.start(self._tick())
+        self._tasks.start(self._rights.run())
         if self._parts.master is not None:
             for run in self._parts.master.runs():
                 self._tasks.start(run)
@@ -133,13 +137,19 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._answered.wait(), KIND_S)
         if self.is_cluster.is_set():
-            _close(doors)
+            close(doors)
             return
+        if self._protection.unknown:
+            await self._look_who_may(again)
         for sock in doors.clients:
             self._listeners.append(await self._listen(sock))
-        if doors.http:
-            self._http = http_of(self._parts, self._place)
+        if doors.http or doors.https:
+            self._http = http_of(self._parts, self._place, lambda: self._leaving)
             await self._http.start(doors.http)
+            self._let_in(self._http.accept, doors.https, HTTP_AT_TLS)
+        # Whose certificate is checked is no stranger.
+        known = self._config.tls_client_auth == "required"
+        self._let_in(self._made if known else self._session, doors.tls)
         await self._answered.wait()
         if self._refused is not None and not again:
             raise StartError(
@@ -148,12 +158,53 @@ class Server:
                 ExitCode.REFUSED,
             )
 
+    async def _look_who_may(self, again: bool) -> None:
+        """Learn whether strangers would be let in, if the upstream says it now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KIND_S):
+                await self._answered.wait()
+                looked = asyncio.Event()
+                self._parts.lanes.newcomers.look(looked.set)
+                await looked.wait()
+                self._learn_who_may()
+        if again:
+            self._protection.tell()
+        else:
+            self._protection.refuse()
+
+    def _learn_who_may(self) -> None:
+        if self.answers:
+            lanes = self._parts.lanes
+            self._protection.learn(asks=lanes.newcomers.barred or self._primary.locked)
+
+    def _learn_late(self) -> None:
+        self._learn_who_may()
+        self._protection.tell()
+
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         unix = sock.family == socket.AF_UNIX
         listen = self._loop.create_unix_server if unix else self._loop.create_server
         return await listen(self._session, sock=sock, backlog=BACKLOG)
 
+    def _let_in(
+        self,
+        made: Callable[[], asyncio.Protocol],
+        socks: Sequence[socket.socket],
+        refusal: bytes = PLAIN_AT_TLS,
+    ) -> None:
+        """Serve clients with TLS there."""
+        if not socks:
+            return
+        assert self._certificate is not None, "the settings demand one"
+        entrance = Entrance(made, self._certificate, refusal)
+        self._listeners.append(entrance)
+        for sock in socks:
+            entrance.listen(sock)
+
     def _session(self) -> asyncio.Protocol:
+        return self._protection.let_in(self._made)
+
+    def _made(self) -> asyncio.Protocol:
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
         return cast(asyncio.Protocol, self._parts.session())
 
@@ -164,18 +215,20 @@ class Server:
             parts.context.turn.now = self._loop.time()
             await asyncio.sleep(1)
             parts.scopes.tick()
-            self._swaps.tick()
             parts.lanes.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
+            self._limits.tick(self._loop.time())
+            if self._certificate is not None:
+                self._certificate.look()
+            if self._protection.unknown and self._listeners:
+                parts.lanes.newcomers.look(self._learn_late)
             if self._place is not None:
                 self._place.publish(parts.stats)
 
     # --- What lanes report --------------------------------------------------------------------
 
     def _lane_ready(self, lane: Lane) -> None:
-        if lane is self._primary:
-            self._swaps.again()
         if lane is self._primary and self._answered.is_set():
             self._facts.learn()  # a new connection may be another version
 
@@ -194,7 +247,33 @@ class Server:
             self.is_cluster.set()
             self._answered.set()
 
+    # --- Settings -----------------------------------------------------------------------------
+
+    def take(self, config: Config) -> None:
+        """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where
+        a loader cannot be made; nothing has changed then."""
+        parts, context, near = self._parts, self._parts.context, self._parts.context.near
+        parts.loaders.replace(config.loaders)
+        self._tasks.start(parts.loaders.close_replaced())
+        self._facts.restate(
+            voids=parts.loaders.any_managed, reads_through=parts.loaders.any_read_through
+        )
+        self._drain_timeout = config.drain_timeout
+        self.clients.limit = config.max_clients
+        raise_file_limit(config.max_clients)
+        parts.rooms.limit(config.max_waiters)
+        context.holding.seconds = config.hold_writes_on_failover
+        logging.getLogger().setLevel(config.log_level.upper())
+        if near is not None:
+            resize(near, config.near_cache, config.near_ttl)
+
     # --- End ----------------------------------------------------------------------------------
+
+    async def linger(self, seconds: float) -> None:
+        """Be not ready for so long, and serve all the same; until ``hurry``."""
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurried.wait(), seconds)
 
     @property
     def started(self) -> bool:
@@ -261,25 +340,9 @@ class Server:
             await http.stop(0.0)
 
 
-def _copies(doors: Doors[socket.socket]) -> Doors[socket.socket]:
-    """The same, for one Server to close: clients that come meanwhile wait for the next."""
-    return Doors([one.dup() for one in doors.clients], [one.dup() for one in doors.http])
-
-
-def _close(doors: Doors[socket.socket]) -> None:
-    for one in (*doors.clients, *doors.http):
+def close(doors: Doors[socket.socket]) -> None:
+    for one in doors.all:
         one.close()
-
-
-async def _first(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    loop = asyncio.get_running_loop()
-    waits = [loop.create_task(each.wait()) for each in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waits:
-            each.cancel()
 
 
 def raise_file_limit(clients: int) -> None:
@@ -293,57 +356,3 @@ def raise_file_limit(clients: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted < clients + 64:
         event(log, logging.WARNING, "few files allowed", limit=granted, max_clients=clients)
-
-
-async def serve(
-    config: Config,
-    upstream: str,
-    *,
-    doors: Doors[socket.socket],
-    ready: Callable[[str], None],
-    place: Place | None = None,
-) -> int:
-    """Serve on the doors until SIGTERM or SIGINT; a second one ends the drain, and one before the
-    upstream has answered the start. ``ready`` is told the upstream's version once, unless it ends
-    before; the value is the exit code. StartError: the upstream refuses us."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    ending = Ending()
-    raise_file_limit(config.max_clients)
-    server = Server(config, upstream, place)
-
-    def signalled(again: bool) -> None:
-        if again or not server.started:
-            server.hurry()
-        stop.set()
-
-    came: list[int] = []
-
-    def stopping(number: int) -> None:
-        # In the handler, not in the loop: a loop that is kept busy must not keep the process.
-        came.append(number)
-        if len(came) <= 2:
-            ending.within(AT_ONCE if len(came) > 1 else config.drain_timeout + GRACE)
-        loop.call_soon_threadsafe(signalled, len(came) > 1)
-
-    def other(number: int) -> None:
-        loop.call_soon_threadsafe(tell_ignored, number)
-
-    with heard(STOP, stopping), heard(OTHERS, other):
-        try:
-            told = False
-            while not stop.is_set():
-                await server.start(_copies(doors), again=told)
-                if not (told or stop.is_set() or server.is_cluster.is_set()):
-                    told = True
-                    ready(server.version)
-                await _first(stop, server.is_cluster)
-                if not stop.is_set():
-                    await server.give_way()
-                    server = Server(config, upstream, place, as_cluster=True)
-            event(log, logging.INFO, "stopping", clients=len(server.clients))
-            _close(doors)
-            await server.stop()
-        finally:
-            ending.done()
-    return ExitCode.ALL_DONE

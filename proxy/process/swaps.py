@@ -1,11 +1,11 @@
 """Notices SWAPDB and changes of the ACL, of which the server tells nobody: by how often it says
 that they were called.
 
-    once a second, while somebody lives by what was read ─▶ INFO commandstats ─▶ calls_of
+    twice a second, while somebody lives by what was read ─▶ INFO commandstats ─▶ calls_of
                                        other than before ─▶ swapped(), or new_rights()
 
 Whoever may not ask INFO asks once for each connection: ``again`` is called when one stands.
-server.py ticks."""
+rights.py ticks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ..stats.fleet import Sending
 from ..upstream.ask import Reply
 
 SWAPS: Final = re.compile(rb"^cmdstat_swapdb:(calls=\d+,usec=\d+)", re.MULTILINE)
+# Other errors, as LOADING, are of the moment.
+REFUSALS: Final = (b"-NOPERM", b"-NOAUTH", b"-ERR")
 RIGHTS: Final = re.compile(
     rb"^cmdstat_acl\|(?:setuser|deluser|load):(calls=\d+,usec=\d+)", re.MULTILINE
 )
@@ -51,10 +53,15 @@ class Swaps:
         return f"<Swaps {'refused' if self._refused else calls or 'none'}>"
 
     def tick(self) -> None:
-        """Once a second."""
+        """Twice a second."""
         if not (self._asking or self._refused) and self._needed():
             self._asking = True
             self._ask(self._told, b"INFO", b"commandstats")
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server does not tell: the proxy's own user may not ask it."""
+        return self._refused
 
     def again(self) -> None:
         """Another connection stands, which may be asked what the last one refused."""
@@ -64,7 +71,7 @@ class Swaps:
         self._asking = False
         if not isinstance(reply, bytes):
             return  # the connection is lost, and with it all that depends on it
-        self._refused = reply.startswith(b"-")
+        self._refused = reply.startswith(REFUSALS)
         for kind, tell in self._tell.items():
             before, calls = self._calls[kind], calls_of(kind, reply)
             self._calls[kind] = calls

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from ..errors import ProxyError, ServerError
+from ..errors import ProxyError, ServerError, is_mode_switch
 from ..log import event
 from ..resp.inline import Dialect
 from ..resp.replies import parsed
@@ -139,6 +139,18 @@ class UpstreamFacts:
         for take, words in questions:
             self._ask(partial(answered, take), *words)
 
+    def restate(self, *, voids: bool, reads_through: bool) -> None:
+        """The loaders are others: what follows from them is in force at once."""
+        self._ours = replace(self._ours, voids=voids, reads_through=reads_through)
+        ours = replace(self._context.table.ours, voids=voids, reads_through=reads_through)
+        if ours != self._context.table.ours:
+            self._become(Table(self._context.table.commands, ours))
+
+    def _become(self, table: Table) -> None:
+        self._context.table = table
+        for session in self._context.clients:
+            session.berth.choose_mode()
+
     def learn_again(self) -> None:
         """Ask because the table may lack something: a client knew a command that it does not know,
         or a node of the cluster is another version. Not at every one."""
@@ -169,13 +181,13 @@ class UpstreamFacts:
     def _take_commands(self, answer: Reply) -> None:
         reply = answer.line if isinstance(answer, ProxyError) else answer
         try:
-            self._context.table = table_of(reply, self._ours)
+            table = table_of(reply, self._ours)
         except ValueError:
             start = reply[:80].decode("latin-1")
-            event(log, logging.INFO, "upstream gives no COMMAND", reply=start)
+            level = logging.DEBUG if is_mode_switch(answer) else logging.INFO
+            event(log, level, "upstream gives no COMMAND", reply=start)
             return
-        for session in self._context.clients:
-            session.berth.choose_mode()
+        self._become(table)
 
     def _take_fields(self, reply: Reply) -> None:
         if isinstance(reply, bytes):

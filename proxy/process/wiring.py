@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +27,7 @@ from ..errors import (
     NOAUTH,
     CacheBusy,
     LockBusy,
+    ProxyError,
     ServerError,
     UpstreamDown,
     UpstreamLost,
@@ -69,12 +70,12 @@ from ..upstream.sentinel.master import Master
 from ..upstream.tracked import TrackedLane
 from . import gauges
 from .clustered import cluster_lanes
-from .swaps import Swaps
 
 if TYPE_CHECKING:
     from ..http.api import Http
 
 Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+LEAVING = ProxyError(b"-STOPPING the proxy is about to stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,10 @@ class Parts:
     fleet: Fleet
     scopes: Scopes
     context: Context
+    rooms: Rooms
     http_hosts: Sequence[str]  # names that HTTP may be asked under
+    # http_token, and who may read /metrics
+    http_gate: tuple[str | None, str] = field(repr=False)
     http_demo: bool  # whether HTTP makes up what no loader is for
 
     @property
@@ -122,6 +126,10 @@ class Rooms:
     def __init__(self, limit: int) -> None:
         self.loads = WaitingRoom(limit, "loads and leases", CacheBusy)
         self.locks = WaitingRoom(limit, "locks", LockBusy)
+
+    def limit(self, most: int) -> None:
+        """So many from now on; who waits already, waits."""
+        self.loads.limit = self.locks.limit = most
 
     def __repr__(self) -> str:
         return f"<Rooms loads={self.loads.waiting} locks={self.locks.waiting}>"
@@ -240,7 +248,8 @@ def wire(
     if isinstance(lanes, ClusterLanes):
         gauges.read_cluster(stats, lanes)
         context.hello = local.hello
-    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, hosts, demo)
+    gate = (config.http_token, config.http_metrics)
+    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, gate, demo)
     _show(parts, near, rooms, loop.time)
     return parts
 
@@ -366,33 +375,15 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     )
 
 
-def swaps_of(parts: Parts) -> Swaps:
-    """What notices SWAPDB, and new rights, by the server's own count."""
-    near, scopes = parts.context.near, parts.scopes
-
-    def new_rights() -> None:  # loads and locks go on: what they read is as it was
-        if near is not None:
-            near.flush("flushed")
-        parts.lanes.newcomers.look()
-
-    def swapped() -> None:
-        if near is not None:
-            near.flush("flushed")
-        scopes.wake()
-
-    return Swaps(
-        parts.primary.ask,
-        needed=lambda: bool(near is not None and (near.entries or near.filling)) or scopes.watched,
-        swapped=swapped,
-        new_rights=new_rights,
-    )
-
-
-def http_of(parts: Parts, place: Place | None = None) -> Http:
+def http_of(
+    parts: Parts, place: Place | None = None, leaving: Callable[[], bool] = lambda: False
+) -> Http:
     """The HTTP API over the same commands and counters, in the db of the upstream's URL. With a
-    place on a board, its metrics are those of all workers."""
+    place on a board, its metrics are those of all workers. ``leaving``: the proxy is about to stop,
+    and not ready for more."""
     # Imported here: it costs 0.3 s, which those without HTTP need not pay.
     from ..http.api import Api, Http
+    from ..http.gate import Gate
     from ..http.hosts import Hosts
     from ..stats.prometheus import CONTENT_TYPE, Metrics
 
@@ -406,6 +397,8 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
             raise ServerError(NOAUTH)
 
     async def ping() -> object:
+        if leaving():
+            raise LEAVING
         if parts.lanes.silent:
             raise UpstreamDown("the server accepts connections and says nothing")
         return await parts.scopes.scope(key).tracked.upstream.ask(b"PING")
@@ -432,6 +425,7 @@ def http_of(parts: Parts, place: Place | None = None) -> Http:
             metrics=Metrics(reading, VERSION, BUILD).text,
             metrics_type=CONTENT_TYPE,
             hosts=Hosts(parts.http_hosts),
+            gate=Gate(*parts.http_gate),
             demo=demo if parts.http_demo else None,
         )
     )

@@ -42,6 +42,7 @@ Ready = Callable[[str], None]
 Work = Callable[[int, Doors[socket.socket], Ready], int]
 
 _SETTLED = 2.0  # seconds after which a death is a new misfortune, not a failed restart
+GIVE_UP = 20  # restarts of one worker in a row, in some 10 s: then another would not help
 _GRACE = 2.0  # what workers get beyond their drain before they are killed
 
 
@@ -98,7 +99,9 @@ class Workers:
     """The parent of the workers. Entering takes the addresses, so that one in use is found at once
     (StartError); ``run`` returns when a signal has ended every worker; leaving kills what is left
     of them. ``ready`` is called once, when all workers are, with the addresses and the upstream's
-    version. ``drain_timeout`` is in seconds."""
+    version. ``drain_timeout`` is in seconds; ``reload`` is called at SIGHUP, and says whether
+    workers are to read the settings again too; ``stopping`` as the first signal to stop has
+    come."""
 
     def __init__(
         self,
@@ -107,7 +110,9 @@ class Workers:
         *,
         work: Work,
         ready: Callable[[Doors[Listen], str], None],
-        drain_timeout: float,
+        drain_timeout: Callable[[], float],
+        reload: Callable[[], bool] = lambda: False,
+        stopping: Callable[[], None] = lambda: None,
         http_optional: bool = False,
     ) -> None:
         self._workers = [Worker(index) for index in range(count)]
@@ -116,10 +121,13 @@ class Workers:
         self._work = work
         self._ready = ready
         self._drain_timeout = drain_timeout
+        self._reload = reload
+        self._stopping = stopping
         self._stage = Stage.STARTING
         self._deadline = math.inf  # of stopping
         self._signals: list[int] = []
         self._half_read = b""
+        self._gave_up: StartError | None = None
         self._stack = contextlib.ExitStack()
 
     def __repr__(self) -> str:
@@ -147,11 +155,13 @@ class Workers:
 
     def run(self, tend: Callable[[float], float | None] | None) -> int:
         """Serve until a signal says stop; the value is the exit code. StartError: a worker cannot
-        start at the first try. ``tend`` is called with the time at every turn, and says when it
-        wants the next."""
+        start at the first try, or in GIVE_UP restarts. ``tend`` is called with the time at every
+        turn, and says when it wants the next."""
         with self._catching_signals():
             while any(worker.state is not State.GONE for worker in self._workers):
                 self._turn(tend)
+        if self._gave_up is not None:
+            raise self._gave_up
         return ExitCode.ALL_DONE
 
     def _turn(self, tend: Callable[[float], float | None] | None) -> None:
@@ -228,9 +238,18 @@ class Workers:
         worker.due = now + retry_delay(worker.attempt)
         why = {"error": worker.failure} if worker.failure else {}
         event(log, logging.ERROR, "worker lost", worker=worker.index, ended=ended, **why)
+        if worker.attempt > GIVE_UP:
+            event(log, logging.ERROR, "worker given up", worker=worker.index, ended=ended)
+            text = f"worker {worker.index} ended {worker.attempt} times at once: {ended}"
+            self._gave_up = worker.failure or StartError(text, ExitCode.SOME_FAILED)
+            self._stop(now)
 
     def _heed(self, number: int, now: float) -> None:
         if number == signal.SIGCHLD:  # it has woken us, which is all that it is for
+            return
+        if number == signal.SIGHUP and self._stage is Stage.SERVING:
+            if self._reload():
+                self._pass_on(number)
             return
         if number not in STOP:
             tell_ignored(number)
@@ -238,12 +257,23 @@ class Workers:
         if self._stage is Stage.STOPPING:  # asked twice: no more patience
             self._deadline = now
             return
-        self._stage = Stage.STOPPING
-        self._deadline = now + self._drain_timeout + _GRACE
         event(log, logging.INFO, "stopping workers", signal=name_of(number))
+        self._stop(now)
+
+    def _stop(self, now: float) -> None:
+        """Have all workers end; none is started again."""
+        self._stage = Stage.STOPPING
+        self._deadline = now + self._drain_timeout() + _GRACE
+        self._stopping()
+        self._pass_on(signal.SIGTERM)
+        for worker in self._workers:
+            if worker.state is State.DEAD:
+                worker.become(State.GONE)
+
+    def _pass_on(self, number: int) -> None:
         for worker in self._workers:
             if worker.alive:
-                os.kill(worker.pid, signal.SIGTERM)
+                os.kill(worker.pid, number)
 
     def _kill(self) -> None:
         """End those that are still there, without asking."""

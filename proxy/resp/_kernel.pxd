@@ -22,6 +22,16 @@ cdef struct Head:
     Py_ssize_t args
 
 
+cdef struct Walked:
+    # A request that RouteMap.near has walked.
+    Py_hash_t hashed
+    Py_ssize_t key
+    Py_ssize_t size
+    Py_ssize_t end
+    bint over
+    bint unsure
+
+
 cdef class RouteMap:
     cdef Row *rows
     cdef unsigned int mask
@@ -35,6 +45,7 @@ cdef class RouteMap:
     cdef public Worth worth
     cdef readonly bytes told
     cdef readonly Py_ssize_t nils
+    cdef readonly Py_ssize_t missing
     cdef readonly bytes asked
     cdef readonly list gaps
     cdef readonly list doubts
@@ -49,7 +60,8 @@ cdef class RouteMap:
     cpdef Py_ssize_t hash_slot(self, bytes data, Py_ssize_t pos)
     cdef Py_ssize_t slot_at(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Head *head, Py_ssize_t *behind) noexcept nogil
     cdef Py_ssize_t near_get(self, const char *p, Py_ssize_t pos, Py_ssize_t end, Py_ssize_t *start, Py_ssize_t *size) noexcept nogil
-    cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat)
+    cpdef Py_ssize_t near(self, bytes data, Py_ssize_t pos, Py_ssize_t limit, Index index, Sketch sketch, double now, bint flat, bint mixed)
+    cdef mixed_asked(self, const char *p, Py_ssize_t begin, Py_ssize_t count, void **found, Walked *walked, bint sampled)
     cpdef Py_ssize_t many(self, bytes data, Py_ssize_t pos, Index index, Sketch sketch, double now, bint flat)
     cdef bytes rest_of(self, const char *p, Py_ssize_t missing, Py_ssize_t count, void **found, Py_ssize_t *starts, Py_ssize_t *sizes)
     cpdef bytes part(self, bytes data, Py_ssize_t start, Py_ssize_t end)
@@ -80,3 +92,4 @@ cpdef unsigned long long mix(bytes key)
 cpdef Py_ssize_t hash_slot(bytes key)
 cpdef list spread(RouteMap routes, bytes data, short[:] owners, Py_ssize_t count)
 cpdef bytes weave(bytes order, list texts)
+cpdef tuple fit(bytes there, list gaps, bytes replies, Py_ssize_t pos, bytes nil, list fills)

@@ -21,6 +21,7 @@ class RouteMap:
     tells: bool
     told: bytes | None
     nils: int
+    missing: int
     asked: bytes | None
     gaps: list[int]
     doubts: list[tuple[int, bytes]]
@@ -40,6 +41,7 @@ class RouteMap:
         sketch: Sketch,
         now: float,
         flat: bool,
+        mixed: bool,
     ) -> int: ...
     def many(
         self, data: bytes, pos: int, index: Index, sketch: Sketch, now: float, flat: bool
@@ -70,3 +72,11 @@ def spread(
     routes: RouteMap, data: bytes, owners: Sequence[int], count: int
 ) -> list[Any] | None: ...
 def weave(order: bytes, texts: list[bytes]) -> bytes: ...
+def fit(
+    there: bytes,
+    gaps: list[int],
+    replies: bytes,
+    pos: int,
+    nil: bytes,
+    fills: Sequence[object],
+) -> tuple[bytes, int, int, list[bytes | None]]: ...

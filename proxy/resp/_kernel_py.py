@@ -5,14 +5,13 @@ The semantics are described once, in the compiled kernel's docstrings."""
 from __future__ import annotations
 
 import re
-from binascii import crc_hqx
 from collections.abc import Mapping
 from typing import Final
 
 from ..near.index import Index
 from ..near.sketch import Sketch
 from ..near.worth import Worth
-from . import _packing_py, _runs_py
+from . import _hashes_py, _packing_py, _runs_py
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -36,8 +35,9 @@ ROUTES: Final[Mapping[str, int]] = {
     "FAR_ANY": FAR_ANY,
 }
 
+hash_slot, mix = _hashes_py.hash_slot, _hashes_py.mix
 pack_keys, pack_sets = _packing_py.pack_keys, _packing_py.pack_sets
-spread, weave = _runs_py.spread, _runs_py.weave
+fit, spread, weave = _runs_py.fit, _runs_py.spread, _runs_py.weave
 
 DRY: Final = 0
 DONE: Final = 1
@@ -60,9 +60,7 @@ _COUNT_HEAD: Final = re.compile(rb"(?:(?:0|[1-9][0-9]{0,9})\r?)?")
 
 _HEAD: Final = re.compile(rb"(-?)([0-9]+)\r")
 _HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
-
-_ODD: Final = 0x9E3779B97F4A7C15
-_ALL: Final = (1 << 64) - 1
+_PLAIN_HEAD_START: Final = re.compile(rb"(?:(?:0|[1-9][0-9]*)\r?)?")  # of a request
 
 _AT_TYPE, _AT_COUNT, _AT_LINE, _AT_BULK = range(4)
 
@@ -79,10 +77,14 @@ class RouteMap:
                     f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
                 )
         self._routes = dict(routes)
-        self.end = self.last = self.words = self.nils = self.reads = 0
+        self.end = self.last = self.words = self.nils = self.missing = self.reads = 0
         self.route = MORE
         self.tells = False
         self.told: bytes | None = None
+        self.asked: bytes | None = None
+        self.gaps: list[int] = []
+        self.doubts: list[tuple[int, bytes]] = []
+        self.sampled: list[int] = []
         self.worth: Worth | None = None
         self.marks: bytes | None = None
 
@@ -114,43 +116,56 @@ class RouteMap:
         sketch: Sketch,
         now: float,
         flat: bool,
+        mixed: bool,
     ) -> int:
-        found: list[bytes] = []
-        self.told, self.nils = None, 0
+        nil, begin = b"$-1\r\n" if flat else b"_\r\n", pos
+        told: list[bytes] = []
+        asked: list[bytes] = []
+        self.told, self.nils, self.end = None, 0, pos
+        self.gaps, self.doubts, self.sampled = [], [], []
         total, count = 0, 0
         while count < min(limit, RUN_MAX):
             key = self.key(data, pos)
             if key is None or self.words != 2 or self.route != NEAR:
                 break
-            mixed = hash(key) ^ index.salt
-            if sketch.sampled and not mixed >> 20 & 63:
+            hashed = hash(key) ^ index.salt
+            sample = sketch.sampled and not hashed >> 20 & 63
+            if sample and not (asked and mixed):
                 break
             entry = index.get(key)
-            if entry is not None:
-                if (count and not found) or entry.deadline <= now:
-                    break
-                reply = entry.reply or (b"$-1\r\n" if flat else b"_\r\n")
-                if found and total + len(reply) > TOLD_MAX:
+            if entry is not None and entry.deadline > now:
+                reply = entry.reply or nil
+                if (asked and not mixed) or (count and total + len(reply) > TOLD_MAX):
                     break
                 entry.freq = min(entry.freq + 1, FREQ_MAX)
                 self.nils += entry.reply is None
                 total += len(reply)
-                found.append(reply)
-            elif found or not sketch.first_sight(mixed):
+                told.append(reply)
+            elif told and not asked:
                 break
+            else:
+                if entry is not None or not sketch.first_sight(hashed):
+                    if not mixed:
+                        break
+                    self.doubts.append((len(asked), key))
+                self.gaps.append(total)
+                asked.append(data[pos : self.end])
+            if sample:
+                self.sampled.append(hashed)
             count += 1
             pos = self.end
-        self.end = pos
-        self.told = b"".join(found) if found else None
+        if count == 1 and self.doubts:
+            count, pos = 0, begin
+        self.end, self.missing = pos, len(asked)
+        if count and (told or self.doubts):
+            self.told, self.asked = b"".join(told), b"".join(asked)
         return count
 
     def many(
         self, data: bytes, pos: int, index: Index, sketch: Sketch, now: float, flat: bool
     ) -> int:
         self.end, self.told = pos, None
-        self.asked: bytes | None = None
-        self.gaps: list[int] = []
-        self.doubts: list[tuple[int, bytes]] = []
+        self.asked, self.gaps, self.doubts = None, [], []
         words, end = _words(data, pos) or ([b""], pos)
         name, *keys = words
         if not 0 < len(keys) <= MANY_MAX or self.get(name) != NEAR_MANY:
@@ -203,25 +218,6 @@ class RouteMap:
         self.end, self.reads = pos, sum(marks)
         self.marks = bytes(marks) if 0 < self.reads < count else None
         return count
-
-
-def mix(key: bytes) -> int:
-    mixed, at = len(key), 0
-    while at <= len(key):
-        whole = at + 8 <= len(key)
-        mixed = (mixed ^ int.from_bytes(key[at : at + 8], "little")) * _ODD & _ALL
-        if whole:
-            mixed ^= mixed >> 32
-        else:
-            mixed = (mixed ^ mixed >> 32) * _ODD & _ALL
-        at += 8
-    return mixed ^ mixed >> 32
-
-
-def hash_slot(key: bytes) -> int:
-    _, _, behind = key.partition(b"{")
-    tag, closed, _ = behind.partition(b"}")
-    return crc_hqx(tag if tag and closed else key, 0) & 16383
 
 
 def _keys_read(data: bytes, pos: int) -> list[bytes]:
@@ -293,6 +289,12 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
     return at, kind
 
 
+def _too_large(head: bytes) -> bool:
+    """Whether a count is above COUNT_MAX already, or has more zeros than is worth keeping."""
+    digits = head.strip(b"-\r").lstrip(b"0")
+    return len(head) > 32 or int(digits or b"0") > COUNT_MAX
+
+
 class Cutter:
     def __init__(self, requests: bool = False) -> None:
         self._requests = requests
@@ -337,7 +339,8 @@ class Cutter:
                 line = data.find(b"\n", pos)
                 if self._state == _AT_COUNT:
                     self._head += data[pos : end if line < 0 else line]
-                    if len(self._head) > 32 or not _HEAD_START.fullmatch(self._head):
+                    start = _PLAIN_HEAD_START if self._requests else _HEAD_START
+                    if not start.fullmatch(self._head) or _too_large(self._head):
                         self.stop = BROKEN
                         return pos
                 if line < 0:

@@ -1,4 +1,5 @@
-"""Runs of requests for several nodes, in plain Python: a part of _kernel_py.py."""
+"""Runs of requests for several nodes, and such as are answered in part, in plain Python: a part of
+_kernel_py.py."""
 
 from __future__ import annotations
 
@@ -49,6 +50,29 @@ def weave(order: bytes, texts: list[bytes]) -> bytes:
     if at != [len(text) for text in texts]:
         raise ValueError("more replies than requests")
     return b"".join(replies)
+
+
+def fit(
+    there: bytes, gaps: list[int], replies: bytes, pos: int, nil: bytes, fills: Sequence[object]
+) -> tuple[bytes, int, int, list[bytes | None]]:
+    out: list[bytes] = []
+    kept: list[bytes | None] = []
+    said = hits = nils = 0
+    for at, gap in enumerate(gaps):
+        end = _reply_end(replies, pos)
+        if not pos < end <= len(replies):
+            raise ValueError("fewer replies than gaps")
+        reply, pos = replies[pos:end], end
+        is_nil = reply.startswith(b"_")
+        nils += is_nil
+        hits += reply.startswith(b"$")
+        out += there[said:gap], nil if is_nil else reply
+        said = gap
+        if fills and fills[at] is not None:
+            kept.append(None if is_nil else reply)
+    if pos != len(replies):
+        raise ValueError("more replies than gaps")
+    return b"".join(out) + there[said:], hits, nils, kept
 
 
 def _reply_end(text: bytes, at: int) -> int:

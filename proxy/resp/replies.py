@@ -72,7 +72,7 @@ def _reply(value: Value, resp: int, parts: list[bytes]) -> None:
     elif isinstance(value, Mapping):
         parts.append(b"%%%d\r\n" % len(value) if resp == 3 else b"*%d\r\n" % (2 * len(value)))
         for name, item in value.items():
-            parts.append(bulk(name.encode()))
+            parts.append(bulk(name.encode(errors="surrogateescape")))  # LOCK LIST's: any bytes
             _reply(item, resp, parts)
     else:
         parts.append(b"*%d\r\n" % len(value))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, TlsAtPlain
 from .inline import Dialect, split_inline
 from .kernel import split
 
@@ -22,6 +22,9 @@ ARGS_MAX: Final = 2**31 - 1
 LONG: Final = 64 * 1024
 LOCKED_ARGS_MAX: Final = 10
 LOCKED_BULK_MAX: Final = 16384
+
+# How a TLS handshake begins (RFC 8446, 5.1), and no command: its "line" would never be whole.
+_TLS: Final = b"\x16\x03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ def parse_request(
         if at and len(data) - pos > LONG:
             return Partial(at)
     if data[pos : pos + 1] != b"*":
+        if data.startswith(_TLS, pos):
+            raise TlsAtPlain
         return _inline(data, pos, dialect)
     line = _header(data, pos, "mbulk count", dialect)
     if line is None:

@@ -344,7 +344,7 @@ class Berth:
         home = self._home()
         if home is Mode.NEAR:
             self.find_tracked()
-        session.live_in(session.context.table.maps, home)
+        session.live_in(session.context.maps(self.lane_key, near=home is Mode.NEAR), home)
 
     def _home(self) -> Mode:
         session = self._session

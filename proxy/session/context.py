@@ -11,8 +11,10 @@ from ..custom.spec import CommandSpec, LoaderKeys
 from ..hot.answers import Turn
 from ..near.cache import NearCache
 from ..resp.inline import Dialect
+from ..resp.kernel import RouteMap
 from ..resp.replies import patch_id
 from ..table.table import Table
+from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from .clients import Clients
 from .holding import Holding
@@ -42,6 +44,13 @@ class Context:
     # The server's answer to HELLO as a client gets it, with our number of the client.
     hello: Callable[[bytes, int], bytes] = patch_id
     near: NearCache | None = None
+    # What is known of the users' rights may be old.
+    rights_changed: Callable[[], None] = lambda: None
     swapping: Swapping = field(default_factory=Swapping)
     holding: Holding = field(default_factory=Holding)
     unread: Unread = field(default_factory=Unread)
+
+    def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:
+        """The maps of routes for clients with this key; ``near``: who read near."""
+        narrow = near and self.scopes.scope(key).tracked.narrow
+        return self.table.narrow if narrow else self.table.maps

@@ -35,6 +35,9 @@ class Scope:
     idle_ticks: int = 0
 
 
+def _nothing(tracked: TrackedLane) -> None: ...
+
+
 class Scopes:
     def __init__(
         self,
@@ -45,6 +48,7 @@ class Scopes:
         self.specs: Mapping[bytes, CommandSpec] = {spec.name: spec for spec in specs}
         self.used = used  # told of each use of a command
         self._build = build
+        self.born: Callable[[TrackedLane], None] = _nothing  # told of each scope that is made
         self._scopes: dict[LaneKey, Scope] = {}
 
     def __repr__(self) -> str:
@@ -84,6 +88,7 @@ class Scopes:
         scope = self._scopes.get(here)
         if scope is None:
             scope = self._scopes[here] = self._build(here)
+            self.born(scope.tracked)
         scope.idle_ticks = 0
         return scope
 
@@ -103,6 +108,11 @@ class Scopes:
         """Any key may have changed, and the server may not tell: whoever waits for one looks."""
         for scope in self._scopes.values():
             scope.tracked.fire_all()
+
+    @property
+    def tracked(self) -> Iterator[TrackedLane]:
+        """The tracked lane of each db and user."""
+        return (scope.tracked for scope in self._scopes.values())
 
     @property
     def watched(self) -> bool:

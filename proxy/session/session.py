@@ -119,7 +119,7 @@ class Session(SessionCore):
         if waits or (self.head is None and not (self.rest and self.stalls)):
             return False
         self.at_drain = True
-        return True
+        return self.wire is None or self.wire.can_write_eof()  # TLS ends both ways at once
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -183,6 +183,7 @@ class Session(SessionCore):
         try:
             request = parse_request(data, pos, locked, self.context.dialect)
         except ProtocolError as error:
+            self.context.clients.refusals.told(error, self.identity.peer, self.active)
             self.say(error.line)
             self.stall(STALL_END)
             return -1

@@ -9,18 +9,19 @@ tables of loaders are loaders.py's."""
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from .address import AddressMap, Listen, Upstream, same_place
 from .address import Kind as UpstreamKind
+from .entry import EntrySettings, entry_mistakes
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
 from .rows import (
     ADDRESS_MAP,
     HOSTS,
     KEY,
-    LISTENERS,
     LISTENERS_OR_OFF,
     MODE,
     OWN,
@@ -62,14 +63,14 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(EntrySettings):
     """The settings in force. A row is a flag, a variable NEARHIT_<NAME> and a key of the file at
     once. Durations are seconds, sizes bytes."""
 
     listen: tuple[Listen, ...] = row(
-        LISTENERS,
+        LISTENERS_OR_OFF,
         "127.0.0.1:6380",
-        "Where clients connect; several are joined by commas.",
+        "Where clients connect; several are joined by commas; off: with TLS alone.",
         port_env="PORT",
     )
     http: tuple[Listen, ...] = row(
@@ -124,6 +125,18 @@ class Config:
     max_clients: int = row(
         whole(1, 1_000_000), "10000", "Clients served at once by a worker; more are refused."
     )
+    maxmemory_clients: int = row(
+        SIZE_OR_OFF,
+        "off",
+        "Bytes that all clients of a worker together may have in buffers, of requests and of "
+        "replies not read; beyond it the largest are cut; off: no bound in common.",
+    )
+    timeout: float = row(
+        duration_or_off("1s", "720h"),
+        "off",
+        "After how long without a word a client is closed, unless it blocks, subscribes or "
+        "monitors; off: never.",
+    )
     max_pinned: int | None = optional(
         whole(1, 1_000_000),
         "Connections to the server that a worker lends to clients that block, watch, subscribe or "
@@ -145,6 +158,12 @@ class Config:
         duration("1s", "24h"),
         "How long commands wait for a server that accepts connections and says nothing.",
         unset="as long as it takes",
+    )
+    drain_delay: float = row(
+        duration("0s", "1h"),
+        "0s",
+        "How long clients are still served, /readyz at 503, once the proxy is told to stop: until "
+        "a load balancer sends no more.",
     )
     drain_timeout: float = row(
         duration("0s", "1h"), "10s", "How long running commands get when the proxy is stopped."
@@ -218,7 +237,9 @@ class Config:
 
     def behind(self, url: str) -> Upstream:
         """The upstream of a URL, with what the settings say of its addresses."""
-        return replace(Upstream.parse(url), address_map=self.address_map)
+        found = Upstream.parse(url)
+        options = {**self.upstream_tls, **found.options} if found.tls else found.options
+        return replace(found, address_map=self.address_map, options=options)
 
     @property
     def forgot_upstream(self) -> bool:
@@ -234,8 +255,11 @@ class Config:
             yield from loader.describe()
 
 
-ROWS: Mapping[str, Row] = {
-    item.name: item.metadata["row"] for item in fields(Config) if "row" in item.metadata
+_ENTRY = [item.name for item in fields(EntrySettings)]
+ROWS: Mapping[str, Row] = {  # where clients connect comes first
+    item.name: item.metadata["row"]
+    for item in sorted(fields(Config), key=lambda item: item.name in _ENTRY)
+    if "row" in item.metadata
 }
 
 
@@ -313,13 +337,16 @@ def _at_odds(config: Config, given: Mapping[str, Given]) -> Iterator[str]:
             f"{given['read_from'].place}: read_from needs a cluster (redis-cluster://...): "
             "elsewhere all reads go to the one server"
         )
-    for one in config.listen:
-        for other in config.http:
+    if not config.listen and not config.tls_listen:
+        yield f"{given['listen'].place}: listen is off, and so is tls_listen: nobody could connect"
+    yield from entry_mistakes(config, config.http, given)
+    for name, another in itertools.combinations(("listen", "http", "tls_listen", "tls_http"), 2):
+        for one, other in itertools.product(getattr(config, name), getattr(config, another)):
             if same_place(one, other):
                 yield (
-                    f"{given['listen'].place}: listen and http both want {one}: give one of them "
-                    f"another address (listen: {given['listen'].origin}, "
-                    f"http: {given['http'].origin})"
+                    f"{given[name].place}: {name} and {another} both want {one}: give one of them "
+                    f"another address ({name}: {given[name].origin}, "
+                    f"{another}: {given[another].origin})"
                 )
 
 

@@ -34,6 +34,7 @@ from .rows import (
 
 SOURCES: Final = ("url", "call", "redis", "demo")
 
+BATCH: Final = 100  # of a batch_url
 _LEASE_MARGIN: Final = 2.0  # for storing what was loaded, and for the way there
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CALL: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -58,7 +59,7 @@ def _tags(text: str) -> tuple[TagTemplate, ...]:
 
 TAGS: Final = Kind(_tags, "tags, as user:{id}", "TAGS", many=True)
 CALL: Final = Kind(_call, "package.module:function", "FUNCTION")
-TEXTS: Final = ("match", "url", "call", "redis")  # strings in TOML, never numbers
+TEXTS: Final = ("match", "url", "batch_url", "call", "redis")  # strings in TOML, never numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,17 @@ class LoaderSettings:
             )
         },
     )
+    batch_url: UrlTemplate | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "row": Row(
+                URL,
+                None,
+                "Where a url loader POSTs a JSON list of keys, for a JSON object of their values.",
+            )
+        },
+    )
     call: str | None = optional(
         CALL, "A function that is called with the captures, sync or async; None: no value."
     )
@@ -103,6 +115,11 @@ class LoaderSettings:
     )
     timeout: float = row(duration("1ms", "1h"), "5s", "How long a load may take.")
     concurrency: int = row(whole(1, 1000), "16", "Loads at once in each worker; more wait.")
+    batch: int = row(
+        whole(1, 10_000),
+        "1",
+        "Keys that one load may be for: call is given lists, redis MGET, url its batch_url.",
+    )
     lease: float = field(
         default=7.0,
         metadata={
@@ -129,6 +146,12 @@ class LoaderSettings:
             )
         },
     )
+    fail_open: bool = row(
+        SWITCH,
+        "true",
+        "Where the server takes no writes, a loaded value is returned and not stored; false: its "
+        "error is.",
+    )
     honour_cache_control: bool = row(
         SWITCH, "false", "Cache-Control of the url's answer may shorten the ttl."
     )
@@ -145,7 +168,7 @@ class LoaderSettings:
         """A line for each setting that has a meaning here, no password in any."""
         absent = {*SOURCES} - {self.source}
         if self.source != "url":
-            absent.add("honour_cache_control")
+            absent |= {"honour_cache_control", "batch_url"}
         for option, about in LOADER_ROWS.items():
             if option not in absent:
                 given = self.given.get(option) or default_of(about)
@@ -256,8 +279,23 @@ class _Reading:
             self._mistake(f"it has a source already, {first}", other)
         if self.values.get("demo") is False and not more:
             self._mistake("false is no source: true, or another source", "demo")
-        if "honour_cache_control" in table and first and first != "url":
-            self._mistake("only a url has one", "honour_cache_control")
+        for option in ("honour_cache_control", "batch_url"):
+            if option in table and first and first != "url":
+                self._mistake("only a url has one", option)
+        self._check_batch(table, first)
+
+    def _check_batch(self, table: Mapping[str, object], first: str) -> None:
+        batch_url, batch = self.values.get("batch_url"), self.values.get("batch", 1)
+        if isinstance(batch_url, UrlTemplate) and batch_url.names:
+            self._mistake("it is for all keys: no captures", "batch_url")
+        if "batch_url" in table and "batch" not in table:
+            self._derive("batch", BATCH)
+        if batch == 1:
+            return
+        if first == "url" and "batch_url" not in table:
+            self._mistake("a url needs a batch_url for it", "batch")
+        if first == "demo":
+            self._mistake("demo makes its values one by one", "batch")
 
     def _check_captures(self) -> None:
         url, match = self.values.get("url"), self.values.get("match")
@@ -287,6 +325,7 @@ class _Reading:
         assert isinstance(value, float)
         return value
 
-    def _derive(self, option: str, seconds: float) -> None:
-        self.values[option] = seconds
-        self.given[option] = Given(f"{seconds:g}s", "default", "default")
+    def _derive(self, option: str, value: float) -> None:
+        self.values[option] = value
+        text = f"{value:g}s" if isinstance(value, float) else f"{value}"
+        self.given[option] = Given(text, "default", "default")

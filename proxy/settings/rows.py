@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
 from ..log import redacted
-from .address import AddressMap, Listen, Upstream, listeners
+from .address import AddressMap, Listen, Tcp, Upstream, listeners
 from .address import Kind as UpstreamKind
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class Kind(Generic[T_co]):
     many: bool = False  # its flag may be repeated
     table: bool = False  # may be a table in TOML
     quoted: bool = False  # a text in TOML, never a number, which would be read in another base
+    secret: bool = False  # never shown
 
 
 SIZES = {
@@ -126,6 +127,13 @@ def _listeners_or_off(text: str) -> tuple[Listen, ...]:
     return () if is_off(text) else listeners(text)
 
 
+def _tls_listeners_or_off(text: str) -> tuple[Listen, ...]:
+    found = _listeners_or_off(text)
+    if not all(isinstance(one, Tcp) for one in found):
+        raise ValueError("a unix socket needs no TLS")
+    return found
+
+
 def _key(text: str) -> str:
     return "" if is_off(text) else _some(text)
 
@@ -157,6 +165,11 @@ def _any_url(text: str) -> str:
     return text
 
 
+def _token(text: str) -> str:
+    # RFC 6750 has fewer; what is hidden must not be short enough to be guessed.
+    return _within(text, re.fullmatch(r"[!-~]{16,1024}", text, re.ASCII) is not None)
+
+
 def _some(text: str) -> str:
     return _within(text, bool(text))
 
@@ -171,6 +184,9 @@ UPSTREAM_OR_OWN = Kind(
 )
 LISTENERS_OR_OFF = Kind(
     _listeners_or_off, f"{LISTENERS.wants}, or off", LISTENERS.metavar, many=True
+)
+TLS_LISTENERS = Kind(
+    _tls_listeners_or_off, "host:port or [v6]:port, or off", LISTENERS.metavar, many=True
 )
 _SIZE = size("1mb", "64gb")
 SIZE_OR_OFF = Kind(
@@ -201,6 +217,14 @@ ADDRESS_MAP = Kind(
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")
 ZONE = Kind(_some, "the name of a zone", "NAME")
+TOKEN = Kind(
+    _token,
+    "16 to 1024 letters, digits and other visible characters",
+    "TOKEN",
+    quoted=True,
+    secret=True,
+)
+HOST = Kind(_some, "the name of a host", "NAME")
 
 
 # --- Rows -------------------------------------------------------------------------------------
@@ -262,7 +286,8 @@ def default_of(about: Row) -> Given:
 
 def described(name: str, about: Row, given: Given) -> str:
     """``name = value   # where it came from``, without a password."""
-    text = about.unset if given.text is None else redacted(given.text)
+    shown = "***" if about.kind.secret else redacted(given.text or "")
+    text = about.unset if given.text is None else shown
     return f"{name} = {text}".ljust(40) + f"  # {given.origin}"
 
 
@@ -300,5 +325,6 @@ def as_text(value: object) -> str:
 
 def wrong(given: Given, kind: Kind[object], reason: str) -> str:
     """The mistake that a text is no value of the kind, its place first, no password in it."""
-    line = f"{given.place}: {redacted(given.text or '')!r} is not {kind.wants}"
+    text = "***" if kind.secret else redacted(given.text or "")
+    line = f"{given.place}: {text!r} is not {kind.wants}"
     return f"{line}: {reason}" if reason else line

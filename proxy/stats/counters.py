@@ -46,7 +46,7 @@ ROWS: Final = (
     Row(
         "fills_refused",
         Kind.COUNTER,
-        "Values not stored, because their lease was lost or void, or the server takes no writes.",
+        "Values not stored, because their lease was lost or void.",
     ),
     Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE."),
     Row("locks_acquired", Kind.COUNTER, "Locks granted."),
@@ -58,7 +58,17 @@ ROWS: Final = (
     Row("clients", Kind.GAUGE, "Clients connected."),
     Row("upstream_connections", Kind.GAUGE, "Connections to the server."),
     Row("uptime_s", Kind.GAUGE, "Seconds since this process began to serve."),
+    Row(
+        "unstored",
+        Kind.COUNTER,
+        "Loaded values that were returned and not stored, because the server takes no writes.",
+    ),
     Row("load_timeouts", Kind.COUNTER, "Those of load_failures that took too long."),
+    Row(
+        "partial_failures",
+        Kind.COUNTER,
+        "Keys that MGETORSET PARTIAL answered with nil, because their loads failed.",
+    ),
     Row("negative_hits", Kind.COUNTER, "Reads answered by what a loader said does not exist."),
     Row("warmed", Kind.COUNTER, "Keys filled by WARM."),
     Row("waiting", Kind.GAUGE, "Requests that wait for a load or a lease."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from typing import Any, Final, cast
 
@@ -128,8 +129,20 @@ class Table:
             routes[name] = Route.GETORSET if name == b"GETORSET" else Route.CUSTOM
         # The kernel holds no longer names: such a command takes the slow way, as an unknown one.
         routes = {name: route for name, route in routes.items() if len(name) <= NAME_MAX}
-        made = transforms(keys_matter=ours.voids or ours.near)
-        self.maps = [_mapped(routes, made[mode]) for mode in Mode]
+        self._routes = routes
+        self.maps = self._maps(routes)
+
+    def _maps(self, routes: Mapping[bytes, Route]) -> list[RouteMap]:
+        made = transforms(keys_matter=self.ours.voids or self.ours.near)
+        return [_mapped(routes, made[mode]) for mode in Mode]
+
+    @cached_property
+    def narrow(self) -> list[RouteMap]:
+        """The maps for users who may not MGET all that they may GET: their MGETs are asked."""
+        routes = self._routes
+        if routes.get(b"MGET") is not Route.NEAR_MANY:
+            return self.maps
+        return self._maps({**routes, b"MGET": Route.READ})
 
     def _route(self, command: Command) -> Route:
         if self.ours.reads_through and command.name in (b"GET", b"MGET"):

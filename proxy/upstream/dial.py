@@ -14,7 +14,7 @@ from typing import Final
 from ..settings.address import Tcp, Upstream
 from ..settings.config import retry_delay
 from .monitoring import Ledger
-from .tls import context_of
+from .tls import context_of, server_name
 
 DELAY_DOWN: Final = 2.0
 AGAIN_MAX: Final = 0.5
@@ -128,7 +128,7 @@ class Dial:
             host,
             place.port,
             ssl=self._tls,
-            server_hostname=host if self._tls else None,
+            server_hostname=server_name(self.upstream, host) if self._tls else None,
             ssl_handshake_timeout=CONNECT_TIMEOUT - 1 if self._tls else None,
         )
         keep_alive(tcp)

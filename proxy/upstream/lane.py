@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamRefused
+from ..errors import ProxyError, UpstreamDown, UpstreamLost, UpstreamRefused, is_mode_switch
 from ..hot.answers import Slot
 from ..hot.fills import Fill
 from ..hot.lane import LaneState
@@ -170,7 +170,8 @@ class Lane(Connecting):
         """The server will not have us: what waits gets its words; the next command asks again."""
         if self.state is LaneState.CLOSED:
             return
-        event(log, logging.WARNING, "handshake refused", lane=self.number, error=refused)
+        level = logging.DEBUG if is_mode_switch(refused) else logging.WARNING
+        event(log, level, "handshake refused", lane=self.number, error=refused)
         self._home.lane_refused(self, refused)
         if self.lent:
             self._end(refused)

@@ -1,4 +1,5 @@
-"""The TLS of connections to a server, as redis-py's ``ssl_*`` URL options describe it.
+"""The TLS of connections to a server, as redis-py's ``ssl_*`` URL options describe it, and beside
+them the settings tls_ca, tls_client_cert, tls_client_key, tls_server_name and tls_verify.
 
 Reads the files that they name, and says in one line which of them cannot be used and why. Opens no
 connection: dial.py does, with the context made here; loaders of other servers and ``nearhit check``
@@ -21,25 +22,53 @@ _MODES: Final[Mapping[str, ssl.VerifyMode]] = dict(
 def context_of(upstream: Upstream) -> ssl.SSLContext:
     """The context for a ``rediss://`` URL. StartError: a file that it names cannot be used."""
     options = upstream.options
-    authorities = options.get("ssl_ca_certs")
+    name, authorities = _either(options, "ssl_ca_certs", "tls_ca")
     try:
         context = ssl.create_default_context(cafile=authorities)
     except OSError as error:
-        raise _unusable("ssl_ca_certs", authorities or "the system's", error) from None
-    verify = _MODES[options.get("ssl_cert_reqs", "required").lower()]
-    check = is_yes(options.get("ssl_check_hostname", "true"))
+        raise unusable(name, authorities or "the system's", error) from None
+    wanted = "full" if "ssl_cert_reqs" in options else options.get("tls_verify", "full")
+    by_default = "none" if wanted == "none" else "required"
+    verify = _MODES[options.get("ssl_cert_reqs", by_default).lower()]
+    check = is_yes(options.get("ssl_check_hostname", "true" if wanted == "full" else "false"))
     context.check_hostname = check and verify is not ssl.CERT_NONE
     context.verify_mode = verify
     _prove_ourselves(context, upstream)
     return context
 
 
+def server_name(upstream: Upstream, host: str) -> str:
+    """The name that the certificate of a server must be for, which is dialled at this host."""
+    return upstream.options.get("tls_server_name", host)
+
+
+def _either(options: Mapping[str, str], option: str, setting: str) -> tuple[str, str | None]:
+    """The name and the text of what is given: the URL's option, else the setting."""
+    name = setting if option not in options and setting in options else option
+    return name, options.get(name)
+
+
 def _prove_ourselves(context: ssl.SSLContext, upstream: Upstream) -> None:
     options = upstream.options
-    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
+    cert_name, certificate = _either(options, "ssl_certfile", "tls_client_cert")
+    # Of one pair: a key of the settings does not belong to a certificate of the URL.
+    key_name = "tls_client_key" if cert_name == "tls_client_cert" else "ssl_keyfile"
+    key = options.get(key_name)
+    load_chain(context, (cert_name, certificate), (key_name, key), options.get("ssl_password"))
+
+
+def load_chain(
+    context: ssl.SSLContext,
+    cert: tuple[str, str | None],
+    key: tuple[str, str | None],
+    secret: str | None,
+) -> None:
+    """Have the context show a certificate, if there is one; both files come with the names of what
+    names them. StartError: one cannot be used."""
+    (cert_name, certificate), (key_name, key_file) = cert, key
     if certificate is None:
-        if key is not None:
-            raise StartError("ssl_keyfile: it needs ssl_certfile beside it", ExitCode.BAD_SETTINGS)
+        if key_file is not None:
+            raise StartError(f"{key_name}: it needs {cert_name} beside it", ExitCode.BAD_SETTINGS)
         return
     asked = False
 
@@ -47,19 +76,21 @@ def _prove_ourselves(context: ssl.SSLContext, upstream: Upstream) -> None:
         # Without this OpenSSL would ask at the terminal, and wait.
         nonlocal asked
         asked = True
-        return options.get("ssl_password", "")
+        return secret or ""
 
     try:
-        context.load_cert_chain(certificate, key, password)
+        context.load_cert_chain(certificate, key_file, password)
     except (OSError, ValueError) as error:
-        name, path = "ssl_certfile", certificate
-        if key is not None and _is_readable(certificate):
-            name, path = "ssl_keyfile", key
-        if asked:
-            wrong = "ssl_password" in options
+        name, path = cert_name, certificate
+        if key_file is not None and _is_readable(certificate):
+            name, path = key_name, key_file
+        if asked and name.startswith("ssl_"):
+            wrong = secret is not None
             why = "ssl_password does not open it" if wrong else "it is encrypted: see ssl_password"
-            raise _unusable(name, path, why) from None
-        raise _unusable(name, path, error) from None
+            raise unusable(name, path, why) from None
+        if asked:
+            raise unusable(name, path, "it is encrypted: give it without a password") from None
+        raise unusable(name, path, error) from None
 
 
 def _is_readable(path: str) -> bool:
@@ -71,7 +102,8 @@ def _is_readable(path: str) -> bool:
     return True
 
 
-def _unusable(option: str, path: str, why: Exception | str) -> StartError:
+def unusable(option: str, path: str, why: Exception | str) -> StartError:
+    """The error that a file cannot be used; ``option`` is what names it."""
     if isinstance(why, ssl.SSLError):
         # "[X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:4149)"
         why = (why.reason or "not PEM").lower().replace("_", " ")

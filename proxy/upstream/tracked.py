@@ -116,6 +116,7 @@ class TrackedLane:
         self.near = near
         self._space: Space | None = None
         self.crowded = False  # others read from all the spaces that there may be
+        self.narrow = False  # a key that the user may GET he may not be allowed to MGET
         self._heard = -1  # reads of the lane at the last tick
         self._asked = False  # whether it stands was asked then
         self.key = replace(key, resp=2, use=Use.TRACKED)

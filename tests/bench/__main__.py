@@ -41,6 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a proxy that runs already, in front of the same upstream")  # fmt: skip
     add("--pid", type=targets.pid, action="append", default=[], metavar="NAME=PID",
         help="the process of a peer (default: who listens on its port)")  # fmt: skip
+    add("--tls", action="store_true", help="measure nearhit with TLS to clients too, and judge it")
     add("--without-nearhit", action="store_true", help="measure only direct and the peers")
     add("--connections", type=numbers, default=[50, 500], metavar="N,N")
     add("--pipeline", type=numbers, default=[1, 16, 100], metavar="N,N")
@@ -67,7 +68,7 @@ def measure(target: Target, upstream: Target, case: Case, requests: int) -> Row:
     """One run, with the CPU that both sides spent while it ran."""
     proxy_before = procfs.cpu_seconds(target.pids)
     upstream_before = procfs.cpu_seconds(upstream.pids)
-    timing = load.run(target.host, target.port, case, requests)
+    timing = load.run(target.host, target.port, case, requests, target.tls)
     proxy_spent = procfs.cpu_seconds(target.pids) - proxy_before
     upstream_spent = procfs.cpu_seconds(upstream.pids) - upstream_before
     behind = target is not upstream and target.pids
@@ -92,7 +93,7 @@ def measure_case(case: Case, all_: Sequence[Target], options: argparse.Namespace
         or load.requests_for(
             case,
             options.seconds,
-            load.run(target.host, target.port, case, case.at_least).throughput,
+            load.run(target.host, target.port, case, case.at_least, target.tls).throughput,
         )
         for target in all_
     }
@@ -114,6 +115,8 @@ def measure_all(all_: Sequence[Target], options: argparse.Namespace) -> list[Row
         if case.size != loaded:
             client.preload(all_[0].host, all_[0].port, case.size)
             for target in all_:
+                if target.tls is not None:
+                    continue  # it is the one before it, by another address
                 client.check(target.name, target.host, target.port, case.size)
             loaded = case.size
         rows += measure_case(case, all_, options)
@@ -132,13 +135,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         peers = [targets.found(peer, dict(options.pid)) for peer in options.peer]
         if options.twemproxy:
             peers.insert(0, stack.enter_context(targets.twemproxy(upstream)))
-        own = []
-        if not options.without_nearhit:
+        own: list[Target] = []
+        if options.tls:
+            own = stack.enter_context(targets.proxy_with_tls(upstream.url, options))
+        elif not options.without_nearhit:
             own = [stack.enter_context(targets.proxy(upstream.url, options))]
         rows = measure_all([upstream, *peers, *own], options)
     print(report.table(rows, peers[0].name if peers else None))
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    if options.tls:
+        text, met = bars.tls_verdict(rows)
+        print(f"\n{text}")
+        return 0 if met else 1
     if not options.bars:
         return 0
     text, met = bars.verdict(rows)

@@ -37,6 +37,8 @@ BARS = (
     Bar("proxy_cpu", "twemproxy", 16, 0.35),
     Bar("upstream_cpu", "direct", 1, 0.5),
 )
+# TLS to clients, by pipeline: at most so many times the CPU without it.
+TLS_BARS = {1: 2.2, 16: 1.3}
 CASES = [Case("get", 50, pipeline, 64) for pipeline in sorted({bar.pipeline for bar in BARS})]
 
 
@@ -76,6 +78,23 @@ def table(findings: Sequence[Finding]) -> tuple[str, bool]:
     """The findings as text, and whether all bars are met."""
     lines = [["bar", "measured", "wanted", "met"], *(finding.cells for finding in findings)]
     return align(lines), all(finding.met for finding in findings)
+
+
+def tls_verdict(rows: Sequence[Row]) -> tuple[str, bool]:
+    """What TLS to clients costs, for every case that was measured; those without a bar meet it."""
+    found = {(row.target, row.case): row.proxy_cpu for row in rows}
+    cases = [row.case for row in rows if row.target == "nearhit tls"]
+    return table(
+        [
+            Finding(
+                f"proxy_cpu of tls, {case}",
+                ratio(found["nearhit tls", case], found["nearhit", case]),
+                TLS_BARS.get(case.pipeline, float("inf")),
+                unit="x",
+            )
+            for case in cases
+        ]
+    )
 
 
 def verdict(rows: Sequence[Row]) -> tuple[str, bool]:

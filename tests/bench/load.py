@@ -7,6 +7,7 @@ import itertools
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 KEYS = 10_000  # `-r`: few enough to be all preloaded, so that each GET hits
 LIMIT = 180  # seconds for one run
@@ -53,11 +54,13 @@ def matrix(
     ]
 
 
-def arguments(host: str, port: int, case: Case, requests: int) -> list[str]:
+def arguments(
+    host: str, port: int, case: Case, requests: int, tls: Path | None = None
+) -> list[str]:
     return [
         "redis-benchmark", "--csv", "-h", host, "-p", str(port), "-t", case.command.lower(),
         "-c", str(case.connections), "-P", str(case.pipeline), "-d", str(case.size),
-        "-r", str(KEYS), "-n", str(requests),
+        "-r", str(KEYS), "-n", str(requests), *(["--tls", "--cacert", str(tls)] if tls else []),
     ]  # fmt: skip
 
 
@@ -74,11 +77,12 @@ def parse_csv(text: str, command: str) -> Timing:
     raise ValueError(f"no row for {command} from redis-benchmark: {text!r}")
 
 
-def run(host: str, port: int, case: Case, requests: int) -> Timing:
-    """Run it to its end; RuntimeError with its own words when it fails.
+def run(host: str, port: int, case: Case, requests: int, tls: Path | None = None) -> Timing:
+    """Run it to its end; RuntimeError with its own words when it fails. ``tls``: the file of who
+    signed the server's certificate.
 
     The limit matters: redis-benchmark spins for ever when nobody listens any more."""
-    argv = arguments(host, port, case, requests)
+    argv = arguments(host, port, case, requests, tls)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}\n{done.stdout}{done.stderr}")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from tests.certificates import self_signed
 from tests.servers import HOST, free_port, nearhit, upstream, wait_for
 
 from . import procfs
@@ -42,6 +43,7 @@ class Target:
     host: str
     port: int
     pids: procfs.Pids = frozenset()
+    tls: Path | None = None  # who signed its certificate, where it has one
 
     @property
     def url(self) -> str:
@@ -136,6 +138,22 @@ def proxy(url: str | None, options: argparse.Namespace) -> Iterator[Target]:
     """Nearhit in front of the URL, workers and all."""
     with nearhit(url, *nearhit_flags(options)) as process:
         yield Target("nearhit", HOST, process.port, procfs.tree({process.pid}))
+
+
+@contextlib.contextmanager
+def proxy_with_tls(url: str, options: argparse.Namespace) -> Iterator[list[Target]]:
+    """One Nearhit, by its plain address and by the one with TLS."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="nearhit-bench-") as name:
+        files = self_signed(Path(name))
+        flags = ["--tls-listen", f"{HOST}:{port}", "--tls-cert", f"{files}/cert.pem"]
+        flags += ["--tls-key", f"{files}/key.pem", *nearhit_flags(options)]
+        with nearhit(url, *flags) as process:
+            pids = procfs.tree({process.pid})
+            yield [
+                Target("nearhit", HOST, process.port, pids),
+                Target("nearhit tls", HOST, port, pids, files / "cert.pem"),
+            ]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 import pytest
 
@@ -163,6 +164,25 @@ def test_the_bars_bring_their_own_cases_and_peer() -> None:
 
     assert options.twemproxy
     assert [case.pipeline for case in bench.cases(options)] == [1, 16, 100]
+
+
+def test_tls_is_judged_by_the_pipeline() -> None:
+    case = Case("get", 50, 16, 64)
+    rows = [
+        Row("nearhit", case, 1.0, 1.0, 1.0, 10.0, None),
+        Row("nearhit tls", case, 1.0, 1.0, 1.0, 13.1, None),
+    ]
+
+    text, met = bars.tls_verdict(rows)
+
+    assert "1.31x" in text
+    assert not met
+
+
+def test_a_run_with_tls_trusts_the_targets_certificate() -> None:
+    argv = load.arguments("h", 1, Case("get", 50, 16, 64), 10, Path("/cert.pem"))
+
+    assert argv[-3:] == ["--tls", "--cacert", "/cert.pem"]
 
 
 def test_an_address_needs_a_port() -> None:

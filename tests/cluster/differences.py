@@ -81,7 +81,7 @@ ANSWERS: tuple[Answer, ...] = (
     answer("SWAPDB", rb"-ERR SWAPDB is not possible", "no node of a cluster does it"),
     answer("SELECT", rb"-ERR SELECT is not allowed in cluster mode", "Redis", only="redis"),
     answer("CLUSTERSCAN", rb"-ERR CLUSTERSCAN is not possible", "SCAN walks all", only="valkey"),
-    answer("SCAN", rb"\*2\r\n\$1[89]\r\n\d+\r\n", "there are more nodes to walk", maybe=True),
+    answer("SCAN", rb"\*2\r\n\$1\d\r\n\d+\r\n", "there are more nodes to walk", maybe=True),
     answer("SORT", rb"-ERR (BY|GET) option of SORT denied in Cluster mode", "nodes refuse it"),
     answer(
         "EVAL.* 0$|FCALL",

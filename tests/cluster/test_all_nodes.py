@@ -53,6 +53,16 @@ def test_a_pattern_removes_the_keys_of_all_nodes(cluster: Cluster, client: Link)
     ]
 
 
+def test_the_locks_of_all_nodes_are_listed(client: Link) -> None:
+    for number in range(30):
+        assert client.ask("LOCK", "ACQUIRE", f"job:{number}").startswith(b"$")
+
+    listed = client.ask("LOCK", "LIST", "job:*", seconds=10)
+
+    assert listed.startswith(b"*60\r\n")
+    assert all(b"\r\njob:%d\r\n:" % number in listed for number in range(30))
+
+
 def told(link: Link, name: bytes) -> int:
     """A number of INFO's."""
     info = link.ask("INFO", "nearhit")
@@ -108,6 +118,23 @@ def test_scripts_loaded_through_us_are_known_to_nodes_that_came_later(
     assert client.ask("EVALSHA", sha, 1, keys[0]).startswith(b"-NOSCRIPT ")
 
 
+def test_scripts_loaded_through_us_are_known_inside_of_a_transaction(
+    cluster: Cluster, client: Link
+) -> None:
+    sha = parsed(client.ask("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])"))
+    assert isinstance(sha, bytes)
+    key = key_in(100)
+    call = [command("MULTI"), command("EVALSHA", sha, 1, key), command("EXEC")]
+    queued = [b"+OK\r\n", b"+QUEUED\r\n"]
+    for watch in ([], [command("WATCH", key)]):
+        for node in cluster.nodes:
+            node.ask("SCRIPT", "FLUSH")  # as if it had been started again
+        answers = ask_all(client, *watch, *call)
+        assert answers[-3:-1] == queued
+        assert answers[-1] in (b"*1\r\n:1\r\n", b"*1\r\n:2\r\n")
+    assert client.ask("GET", key) == b"$1\r\n2\r\n"
+
+
 def scan(links: list[Link], between: dict[int, Callable[[], None]]) -> tuple[set[bytes], int]:
     """All that a walk finds whose pages are asked of the proxies in turn, and how often it began
     anew; ``between``: what happens before the page of that number."""
@@ -155,3 +182,34 @@ def test_a_scan_through_two_proxies_misses_nothing_while_slots_move_and_primarie
 
     assert moving == keys
     assert restarts >= 2, "its pages were of three maps"
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["moved", "half-moved"])
+def test_a_scan_finds_keys_that_have_gone_to_a_node_that_was_walked_already(
+    cluster: Cluster, client: Link, whole: bool
+) -> None:
+    """And that the map does not tell of before the walk is at its end, or not at all."""
+    first, *_, last = sorted(cluster.nodes[:3], key=lambda node: node.id)
+    slot = next(each for each in (100, 6000, 12000) if cluster.owner(each) is last)
+    gone = {key_in(slot, b"%d" % number) for number in range(20)}
+    keys = gone | set(KEYS)
+    ask_all(client, *(command("SET", key, "v") for key in keys))
+    move = cluster.move(slot, first)
+    found, cursor, moved = set[bytes](), b"0", False
+    for _ in range(1000):
+        page: Any = parsed(client.ask("SCAN", cursor, "COUNT", 50))
+        cursor = page[0]
+        found |= set(page[1])
+        if cursor == b"0":
+            break
+        if int(cursor) >> 44 & 511 and not moved:  # the first shard is walked
+            moved = True
+            move.begin().keys()
+            if whole:
+                move.finish(known=False)
+    if not whole:
+        move.finish()
+
+    assert moved
+    assert cursor == b"0"
+    assert found == keys

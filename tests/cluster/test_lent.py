@@ -132,6 +132,24 @@ def test_a_watch_ends_where_its_slot_has_moved(cluster: Cluster, link: Link) -> 
     assert link.ask("UNWATCH") == b"+OK\r\n"
 
 
+def test_a_watch_ahead_of_its_slot_makes_no_key_twice(cluster: Cluster, link: Link) -> None:
+    """A second list at the new node would be overwritten by the one that is to come."""
+    absent, a = key_in(SLOT, b"absent"), key_in(SLOT, b"list")
+    link.ask("RPUSH", a, "1")
+    move = cluster.move(SLOT, cluster.nodes[1]).begin()
+
+    def push() -> bytes:
+        assert link.ask("WATCH", absent) == b"+OK\r\n"
+        link.ask("MULTI")
+        link.ask("RPUSH", a, "2")
+        return link.ask("EXEC")
+
+    assert push() == b"*-1\r\n"
+    move.keys().finish()
+    assert push() == b"*1\r\n:2\r\n"
+    assert link.ask("LRANGE", a, 0, -1) == b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n"
+
+
 def blocked(cluster: Cluster) -> int:
     total = 0
     for member in cluster.nodes:

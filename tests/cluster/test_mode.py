@@ -7,14 +7,17 @@ import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from nearhit.proxy.errors import NODE_OF_CLUSTER
 
 from tests import clusters
 from tests.clusters import Cluster, key_in
-from tests.servers import HOST, Process, free_port, nearhit, wait_for
-from tests.wire.link import Link
+from tests.servers import HOST, Process, free_port, nearhit, upstream, wait_for
+from tests.wire.link import Link, command
 
 FAR = (key_in(0), key_in(8000), key_in(16000))
 
@@ -39,7 +42,16 @@ def test_a_node_under_a_servers_url_is_served_as_its_cluster(cluster: Cluster) -
         assert "upstream is a cluster" in log_of(proxy)
 
 
-@pytest.mark.parametrize("single_engine", ["valkey"], indirect=True)
+def test_a_start_at_a_node_warns_of_nothing(single: Cluster) -> None:
+    with nearhit(f"redis://{HOST}:{single.nodes[0].port}") as proxy:
+        assert serves_all_slots(proxy.port)
+        log = log_of(proxy)
+
+    assert "upstream is a cluster" in log
+    assert "handshake refused" not in log
+    assert "gives no COMMAND" not in log
+
+
 def test_a_cluster_of_one_node_is_a_cluster_too(single: Cluster) -> None:
     with nearhit(f"redis://{HOST}:{single.nodes[0].port}") as proxy:
         assert serves_all_slots(proxy.port)
@@ -115,6 +127,49 @@ def test_a_node_that_was_away_at_the_start_is_served_as_its_cluster(
         assert not any(b"MOVED" in answer for answer in answers), answers
     finally:
         started.__exit__(None, None, None)
+
+
+def test_a_server_that_turns_into_a_node_has_those_who_wait_told_and_serves_who_comes(
+    away: Cluster,
+) -> None:
+    """By RESP and over HTTP: nothing of what waited is sent to the one node."""
+    node = away.nodes[0]
+    for member in away.nodes:
+        member.kill()
+    port, env = free_port(), {"NEARHIT_ENV": "production"}
+
+    def http(key: bytes) -> tuple[int, str]:
+        with contextlib.closing(HTTPConnection(HOST, port, timeout=20)) as link:
+            link.request("GET", f"/api/cache/{quote(key)}")
+            answer = link.getresponse()
+            return answer.status, answer.read().decode()
+
+    with contextlib.ExitStack() as stack:
+        alone = stack.enter_context(upstream("valkey", port=node.port))
+        flags = ("--http", f"{HOST}:{port}", "--near-cache", "off")
+        proxy = stack.enter_context(nearhit(f"redis://{HOST}:{node.port}", *flags, env=env))
+        link, told = Link(proxy.port), list[tuple[int, str]]()
+        assert link.ask("SET", FAR[2], "1") == b"+OK\r\n"
+        assert http(FAR[2])[0] == 200
+        alone.kill()
+        wait_for(lambda: "connect failed" in log_of(proxy), 10, "the proxy has noticed")
+        link.send(b"".join(command("INCR", key) for key in FAR))
+        waiting = threading.Thread(target=lambda: told.append(http(FAR[2])))
+        waiting.start()
+        for member in away.nodes:
+            member.start()
+
+        answers = link.read(len(FAR), 20)
+        waiting.join(20)
+
+        assert all(answer.startswith(NODE_OF_CLUSTER) for answer in answers), answers
+        [(status, text)] = told
+        assert status == 503
+        assert "is a node of a cluster" in text
+        assert serves_all_slots(proxy.port)
+        assert [node.ask("EXISTS", FAR[0])] == [1]
+        assert http(FAR[2])[0] == 200
+        link.close()
 
 
 # --- address_map --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ proxy that has both."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -45,6 +46,22 @@ match = "version:{{id}}"
 call = "people:version"
 tags = ["version{{id}}"]
 timeout = "9s"
+[loaders.strict]
+match = "strict:{{id}}"
+call = "people:load"
+fail_open = false
+
+[loaders.many]
+match = "many:{{id}}"
+call = "people:load_many"
+negative_ttl = "300ms"
+backoff = "300ms"
+batch = 100
+
+[loaders.posted]
+match = "posted:{{id}}"
+url = "http://127.0.0.1:{port}/{{id}}"
+batch_url = "http://127.0.0.1:{port}/many"
 
 [loaders.web]
 match = "web:{{id}}"
@@ -77,6 +94,16 @@ async def load(id):
     if id == "json":
         return {{"name": "Jo"}}
     return "user " + id
+
+def load_many(id):
+    with open(os.environ["LOADS"], "a") as out:
+        out.write(f"many {{len(id)}}\\n")
+    if "all-broken" in id:
+        raise ValueError("no database")
+    return [
+        None if one == "nobody" else ValueError("broken") if one == "broken" else "user " + one
+        for one in id
+    ]
 """
 
 
@@ -90,6 +117,18 @@ class Web(BaseHTTPRequestHandler):
         self.send_response(status)
         if self.path == "/short":
             self.send_header("Cache-Control", "max-age=10")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        folder: Path = self.server.folder  # type: ignore[attr-defined]
+        keys = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with (folder / "loads").open("a") as log:
+            log.write(f"posted {len(keys)}\n")
+        found = {key: {"key": key} for key in keys if not key.endswith("nobody")}
+        body = json.dumps(found).encode()
+        self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

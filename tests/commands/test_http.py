@@ -290,3 +290,30 @@ def test_a_stop_does_not_wait_for_idle_http_connections(folder: str) -> None:
         assert process.stop() == 0
 
         assert time.monotonic() - began < 5
+
+
+# --- Many at once -----------------------------------------------------------------------------
+
+
+def test_many_keys_are_read_at_once(ports: Ports) -> None:
+    with closing(Redis(host=HOST, port=ports.server)) as direct:
+        direct.set("plain", b"\xff")
+
+    keys = ["user:1", "absent", "plain", "user:broken"]
+    status, body = ports.post("mget", keys=keys, partial=True)
+    failed, why = ports.post("mget", keys=keys)
+
+    assert (status, body) == (
+        200,
+        {
+            "values": [
+                {"key": "user:1", "value": "user 1"},
+                {"key": "absent", "value": None},
+                {"key": "plain", "value": None, "value_base64": "/w=="},
+                {"key": "user:broken", "value": None},
+            ]
+        },
+    )
+    assert failed == 502
+    assert why["error"].endswith("(key 'user:broken'; 1 failed)")
+    assert ports.post("mget", keys=["user:1"], partial=1)[0] == 400

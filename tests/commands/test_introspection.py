@@ -18,7 +18,7 @@ from tests.servers import HOST, Kind, nearhit, server_binary, upstream, wait_for
 from tests.wire.frames import children, payload
 from tests.wire.link import Link, command
 
-OURS: Final = {b"getorset", b"invalidate", b"lease", b"lock", b"stats", b"warm"}
+OURS: Final = {b"getorset", b"invalidate", b"lease", b"lock", b"mgetorset", b"stats", b"warm"}
 
 
 @pytest.fixture(scope="module", params=["redis", "valkey"])
@@ -124,6 +124,7 @@ def test_docs_of_some_and_of_all_are_maps(ports: tuple[int, int], resp: int) -> 
         ("LOCK ACQUIRE r WAIT 5", [b"r"]),
         ("INVALIDATE a b", [b"a", b"b"]),
         ("INVALIDATE KEYS a b", [b"a", b"b"]),
+        ("MGETORSET 2 a b PARTIAL", [b"a", b"b"]),
         ("WARM EX 5 KEYS a b", [b"a", b"b"]),
         ("WARM VALUES a 1 b 2", [b"a", b"b"]),
     ],

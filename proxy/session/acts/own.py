@@ -22,7 +22,7 @@ from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.sending import MUTE_SKIP
 from ...resp.kernel import mix
 from ...resp.modes import Mode
-from ...resp.replies import BULK, Value, bulk, error, items, null, reply
+from ...resp.replies import BULK, Value, bulk, error, items, null, parsed, reply
 from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..conducted import Conducted
@@ -144,6 +144,8 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     if spec.name == b"GETORSET" and len(args) == 2:  # inline, say: it may be near all the same
         _read(session, args[1], spec)
         return True
+    if spec.near is not None and session.reads_near():
+        request = spec.near(request, lambda key: _near_value(session, key))
     place = _place(session)
     work: Awaitable[Value] = scopes.probe_and_run(spec, request, berth.lane_key)
     # It waits for the future, and for nobody when its client leaves or the process stops; or the
@@ -157,6 +159,19 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
         work = _sent(session, work, size)
     berth.run(_answer(session, place, spec.name.decode(), work), spec.finishes)
     return True
+
+
+def _near_value(session: Conducted, key: bytes) -> bytes | None:
+    """The string at a key, if it stands in the near cache, which may be read now."""
+    space, turn = session.near.space, session.context.turn
+    entry = None if space is None else space.get(key, turn.clock())
+    if entry is None or entry.reply is None:
+        return None
+    value = parsed(entry.reply)
+    if not isinstance(value, bytes):
+        return None
+    turn.hits += 1
+    return value
 
 
 async def _sent(session: Conducted, work: Awaitable[Value], size: int) -> Value:

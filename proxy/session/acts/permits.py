@@ -54,6 +54,7 @@ def rights_changed(context: Context) -> None:
     """Somebody may have lost the right to what was read for them."""
     if context.near is not None:
         context.near.flush("flushed")
+    context.rights_changed()
 
 
 def newcomers_changed(context: Context) -> None:

@@ -10,13 +10,24 @@ import time
 from typing import Any
 
 
+def every(kind: type) -> list[Any]:
+    """All objects of a class. The other thread stands still meanwhile: it may be about to make a
+    tuple, which CPython refuses to finish while anybody else refers to it (PySequence_Tuple)."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        return [one for one in gc.get_objects() if isinstance(one, kind)]
+    finally:
+        sys.setswitchinterval(before)
+
+
 def flap() -> None:
     caches: list[Any] = []
     while True:
         time.sleep(0.05)
         kind = getattr(sys.modules.get("nearhit.proxy.near.cache"), "NearCache", None)
         if kind is not None and not caches:
-            caches = [one for one in gc.get_objects() if isinstance(one, kind)]
+            caches = every(kind)
         for cache in caches:
             for space in list(cache.spaces.values()):
                 space.worth.pays = not space.worth.pays

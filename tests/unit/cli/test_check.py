@@ -108,3 +108,11 @@ def test_a_node_is_found_to_be_a_cluster_unless_that_is_off() -> None:
 
     assert "a cluster of 1 primary and 0 replicas" in line
     assert "cluster" not in off
+
+
+def test_a_certificate_that_cannot_be_used_is_a_mistake() -> None:
+    given = {"tls_listen": f"{HOST}:1", "tls_cert": "/nope.pem", "tls_key": "/nope.pem"}
+
+    (mistake,) = mistakes(given)
+
+    assert "tls_cert: cannot use /nope.pem" in mistake

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import threading
 import time
 import tomllib
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from nearhit.proxy.cli.main import main
 from nearhit.proxy.errors import ExitCode
 from nearhit.proxy.process.embedded import Embedded, find_server
 from nearhit.proxy.process.listen import Doors
+from nearhit.proxy.process.notify import Notifier
+from nearhit.proxy.process.reload import Settings
 from nearhit.proxy.resp.kernel import BUILD
 from nearhit.proxy.settings.address import Listen, Tcp
-from nearhit.proxy.settings.config import ROWS, VERSION, Config, flag, variable
+from nearhit.proxy.settings.config import ROWS, VERSION, Config, flag, load, variable
 
 from tests.servers import HOST, free_port, upstream, wait_for
 from tests.unit.process.test_embedded import is_gone
@@ -666,7 +669,7 @@ def test_a_cluster_of_its_own_is_started_and_ended(
 ) -> None:
     urls: list[str] = []
 
-    async def serve(config: Config, upstream: str, **given: Any) -> int:
+    async def serve(settings: Settings, upstream: str, **given: Any) -> int:
         urls.append(upstream)
         port = int(upstream.rpartition(":")[2])
         with socket.create_connection((HOST, port), timeout=5) as link:
@@ -675,7 +678,7 @@ def test_a_cluster_of_its_own_is_started_and_ended(
         given["ready"]("Valkey 9.0.1")
         return 7
 
-    monkeypatch.setattr("nearhit.proxy.process.server.serve", serve)
+    monkeypatch.setattr("nearhit.proxy.process.serve.serve", serve)
     path = tmp_path / "s"
 
     code = main(["--listen", f"unix://{path}", "--embedded-cluster", "2"])
@@ -719,31 +722,31 @@ def test_workers_get_the_same_upstream_and_their_own_sockets(
         """Workers, of which one runs in this process."""
 
         def __init__(self, count: int, addresses: Doors[Listen], **given: Any) -> None:
-            served.append((count, addresses, given["drain_timeout"], given["http_optional"]))
+            served.append((count, addresses, given["drain_timeout"](), given["http_optional"]))
             self._given = given
 
         def __enter__(self) -> None: ...
 
         def __exit__(self, *_: object) -> None: ...
 
-        def run(self, tend: object) -> int:
-            served.append(tend)
+        def run(self, tend: Callable[[float], float]) -> int:
+            served.append(tend(0.0))
             ready: Any = functools.partial(self._given["ready"], Doors([Tcp(HOST, 1)]))
             return int(self._given["work"](1, Doors(), ready))
 
-    async def serve(config: Config, upstream: str, **given: Any) -> int:
+    async def serve(settings: Settings, upstream: str, **given: Any) -> int:
         served.append((upstream, given["doors"]))
         given["ready"]("Valkey 9.0.1")
         return 7
 
     monkeypatch.setattr(main_module, "Workers", OneWorker)
-    monkeypatch.setattr("nearhit.proxy.process.server.serve", serve)
+    monkeypatch.setattr("nearhit.proxy.process.serve.serve", serve)
     address, url = Tcp(HOST, 0), f"redis://:secret@{HOST}:1"
 
     code = main(["--listen", str(address), "--workers", "2", "--upstream", url])
 
     assert code == 7
-    assert served == [(2, Doors((address,), ()), 10.0, False), None, (url, Doors())]
+    assert served == [(2, Doors((address,), ()), 10.0, False), math.inf, (url, Doors())]
     assert capsys.readouterr().out == (
         f"nearhit {VERSION} ready: redis://{HOST}:1 -> redis://:***@{HOST}:1 (Valkey 9.0.1), "
         f"near cache 64 MiB, {BUILD}\n"
@@ -785,3 +788,27 @@ def test_warm_and_invalidate_are_run_with_their_own_words(
     assert main(["invalidate"]) == 0
 
     assert ran == [("warm", ["a", "--refresh"]), ("invalidate", [])]
+
+
+@pytest.mark.parametrize(("text", "taken"), [("max_clients = 7", True), ("max_clients = 0", False)])
+def test_the_parent_of_workers_reads_the_settings_again(text: str, taken: bool) -> None:
+    def read() -> Config:
+        return load({"config": "f", "upstream": "redis://h"}, {}, lambda path: text)
+
+    held = Settings(load({"upstream": "redis://h"}, {}, lambda path: ""), read)
+
+    assert main_module._reload(held, Notifier({})) is taken
+
+    assert held.config.max_clients == (7 if taken else 10000)
+
+
+def test_the_parent_of_workers_finds_what_is_wrong_with_a_loader() -> None:
+    text = '[loaders.x]\nmatch = "x:{id}"\ncall = "no.such:function"\n'
+
+    def read() -> Config:
+        return load({"config": "f", "upstream": "redis://h"}, {}, lambda path: text)
+
+    held = Settings(load({"upstream": "redis://h"}, {}, lambda path: ""), read)
+
+    assert not main_module._reload(held, Notifier({}))
+    assert held.config.loaders == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from nearhit.proxy.cli.ping import answer_of
 from nearhit.proxy.errors import ExitCode
 from nearhit.proxy.settings.address import Tcp, Unix
 
+from tests.certificates import self_signed
 from tests.servers import HOST, free_port
 
 
@@ -80,3 +82,14 @@ def test_where_nobody_listens_it_says_so(tmp_path: Path) -> None:
         answer_of(Tcp(HOST, free_port()))
     with pytest.raises(FileNotFoundError):
         answer_of(Unix(str(tmp_path / "none")))
+
+
+def test_an_address_with_tls_is_asked_with_tls(tmp_path: Path) -> None:
+    folder = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    plain = socket.create_server((HOST, 0))
+    port = plain.getsockname()[1]
+    with answering(context.wrap_socket(plain, server_side=True), b"+PONG\r\n") as asked:
+        assert answer_of(Tcp(HOST, port), tls=True) == "+PONG"
+    assert asked == [b"PING\r\n"]

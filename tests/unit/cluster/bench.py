@@ -46,6 +46,7 @@ class Bench:
         self.refreshed: list[str] = []
         self.freshened = self.room = 0
         self.left: list[int] = []
+        self.lately = set[int]()
         self.canaries = Canaries(self.left.append)
         self.plans: dict[bytes, Plan] = {}
         self.home = FakeHome()
@@ -74,6 +75,9 @@ class Bench:
         tray = Tray(len(requests))
         self.front.send(b"".join(requests), slot or tray)
         return tray
+
+    def moved_lately(self, slot: int) -> bool:
+        return slot in self.lately
 
     def moved(self, key: bytes, to: int) -> bytes:
         return b"-MOVED %d node:%d\r\n" % (hash_slot(key), to)

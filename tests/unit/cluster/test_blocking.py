@@ -133,3 +133,24 @@ async def test_dollar_is_the_last_entry_as_the_client_asked(world: World) -> Non
 
     assert await line.ask(b"XREAD BLOCK 5 STREAMS %b $" % A, seconds=0.5) == b"*-1\r\n"
     assert world.nodes[0].seen[-1].endswith(A + b" 7-1")
+
+
+@clustered
+async def test_the_end_of_a_stream_is_the_one_at_the_time_of_asking(world: World) -> None:
+    line = await world.connect()
+    world.nodes[0].say(
+        b"XREVRANGE", b"*1\r\n*2\r\n$3\r\n7-1\r\n*0\r\n", b"*0\r\n", b"-NOPERM no\r\n"
+    )
+    world.nodes[0].say(b"XREAD", b"*-1\r\n")
+
+    for last in (b"7-1", b"0-0", b"$"):
+        assert await line.ask(b"XREAD BLOCK 10 STREAMS %b $" % A) == b"*-1\r\n"
+        assert world.nodes[0].seen[-1] == b"XREAD BLOCK 10 STREAMS %b %b" % (A, last)
+
+
+@clustered
+async def test_what_waits_for_keys_of_two_slots_is_refused_as_by_a_node(world: World) -> None:
+    line = await world.connect()
+
+    assert (await line.ask(b"BLPOP %b %b 1" % (A, B))).startswith(b"-CROSSSLOT")
+    assert not any(node.seen for node in world.nodes)

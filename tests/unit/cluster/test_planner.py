@@ -6,6 +6,7 @@ from nearhit.proxy.cluster.planner import Planner
 from nearhit.proxy.cluster.plans import Anywhere, At, Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.topology import Node, Shard, Topology
 from nearhit.proxy.resp.kernel import hash_slot
+from nearhit.proxy.resp.replies import bulk
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.table.table import Command
 
@@ -23,6 +24,20 @@ TOPOLOGY = Topology(
     )
 )
 A, B = b"{a}1", b"b"
+
+
+LAST = b"*2\r\n$1\r\n0\r\n*0\r\n"
+
+
+def says(name: bytes, slots: bytes) -> bytes:
+    return bulk(name + b" 127.0.0.1:1@2 myself,master - 0 0 1 connected " + slots + b"\n")
+
+
+def end_of(planner: Planner, *, again: bool = False) -> Everywhere:
+    cursor = scan.encode(scan.Place(2, 0, again), TOPOLOGY.fingerprint)
+    plan = planner.plan([b"SCAN", b"%d" % cursor])
+    assert isinstance(plan, Everywhere)
+    return plan
 
 
 @pytest.fixture
@@ -135,7 +150,11 @@ def test_a_scan_walks_one_shard_after_the_other(planner: Planner) -> None:
     behind = planner.plan([b"SCAN", cursor])
     assert isinstance(behind, At)
     assert (behind.shard, behind.request) == (1, encode([b"SCAN", b"0"]))
-    assert behind.merge([b"*2\r\n$1\r\n0\r\n*0\r\n"]).startswith(b"*2\r\n$1\r\n0\r\n")
+    last = behind.merge([b"*2\r\n$1\r\n0\r\n*0\r\n"])
+    end = planner.plan([b"SCAN", last.split(b"\r\n")[2], b"COUNT", b"5"])
+    assert isinstance(end, Everywhere)
+    assert (end.replicas, end.request) == (False, encode([b"CLUSTER", b"NODES"]))
+    assert end.merge([says(b"a", b"0-8191"), says(b"b", b"8192-16383")]) == LAST
 
 
 @pytest.mark.parametrize("page", [b"-ERR no\r\n", b"+OK\r\n", b"*2\r\n:1\r\n*0\r\n"])
@@ -187,3 +206,32 @@ def test_a_cursor_of_another_map_has_ours_looked_at() -> None:
     assert isinstance(plan, At)
     assert plan.shard == 0
     assert told == ["a cursor of another map"]
+
+
+PASSED = [says(b"a", b"0-8191 [9000-<-b]"), says(b"b", b"8192-16383 [9000->-a]")]
+
+
+def test_a_walk_that_a_slot_may_have_passed_goes_on_once_more(planner: Planner) -> None:
+    page = end_of(planner).merge(PASSED)
+
+    number = page.split(b"\r\n")[2]
+    assert scan.decode(number, TOPOLOGY.fingerprint, 2) == scan.Place(0, 0, again=True)
+    plan = planner.plan([b"SCAN", number])
+    assert isinstance(plan, At)
+    behind = plan.merge([LAST]).split(b"\r\n")[2]
+    assert scan.decode(behind, TOPOLOGY.fingerprint, 2) == scan.Place(1, 0, again=True)
+    assert end_of(planner, again=True).merge(PASSED) == LAST
+
+
+def test_a_walk_does_not_end_with_a_map_that_the_nodes_do_not_have() -> None:
+    told: list[str] = []
+    planner = Planner(lambda: TABLE.commands, lambda: TOPOLOGY, lambda: False, told.append)
+
+    assert end_of(planner).merge([says(b"a", b"0-8192"), says(b"b", b"8193-16383")]) == b""
+    assert told == ["the nodes are not as the map has them"]
+
+
+def test_who_may_not_ask_the_nodes_goes_by_the_map(planner: Planner) -> None:
+    assert end_of(planner).merge([b"-NOPERM no\r\n", PASSED[1]]) == LAST
+    assert end_of(planner).merge([PASSED[0], b"-UPSTREAM no\r\n"]) == b"-UPSTREAM no\r\n"
+    assert end_of(planner).merge([b"+OK\r\n", PASSED[1]]).startswith(b"-UPSTREAM ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.cluster.redirects import AGAIN, LATER, Kind, Redirect, redirect
+from nearhit.proxy.cluster.redirects import AGAIN, LATER, Kind, Redirect, in_its_words, redirect
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,12 @@ def test_redirections_are_told_from_answers(reply: bytes, said: Redirect) -> Non
 )
 def test_all_else_is_an_answer(reply: bytes) -> None:
     assert redirect(reply) is None
+
+
+def test_what_a_server_says_of_a_slot_is_told_from_a_scripts_own_words() -> None:
+    assert in_its_words(b"-MOVED 7 h:1\r\n", 7)
+    assert in_its_words(b"-ASK 7 h:1\r\n", 7)
+    assert in_its_words(b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", 7)
+    assert not in_its_words(b"-MOVED 8 h:1\r\n", 7)
+    assert not in_its_words(b"-TRYAGAIN later\r\n", 7)
+    assert not in_its_words(b"-LOADING x\r\n", -1)

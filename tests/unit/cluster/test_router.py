@@ -9,7 +9,7 @@ import pytest
 from nearhit.proxy.cluster.gated import LOADS_MAX
 from nearhit.proxy.cluster.plans import Anywhere, Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN, WHOLE_MAX
-from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.errors import UpstreamDown, UpstreamLost
 from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.kernel import hash_slot
@@ -159,6 +159,83 @@ async def test_a_script_that_makes_up_a_redirection_is_not_run_again(bench: Benc
     assert tray.got == TRYAGAIN
     assert took(bench, 0) == took(bench, 1) == b""
     assert not bench.router.gates
+    assert bench.router.owing == 0
+
+
+REHASHING = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
+
+
+@pytest.mark.parametrize("says", [b"", REHASHING])
+async def test_a_script_that_was_refused_just_before_its_slot_came_is_run(
+    bench: Bench, says: bytes
+) -> None:
+    bench.lately.add(hash_slot(A))
+    tray = bench.send(EVAL)
+    await later(0)
+    took(bench, 0)
+    bench.node(0).reply(says or bench.moved(A, 1))
+    await later(0)
+    assert took(bench, 0) == EXISTS + MARK
+    bench.node(0).reply(b":1\r\n*0\r\n")
+    await later()
+
+    assert took(bench, 0) == EVAL
+    bench.node(0).reply(b":7\r\n")
+    assert tray.got == b":7\r\n"
+    assert not bench.router.gates
+    assert bench.router.owing == 0
+
+
+@pytest.mark.parametrize("says", [b"-TRYAGAIN in a minute\r\n", b"-MOVED 7 node:1\r\n"])
+async def test_what_a_script_says_in_its_own_words_is_not_run_again_though_its_slot_moves(
+    bench: Bench, says: bytes
+) -> None:
+    bench.lately.add(hash_slot(A))
+    tray = bench.send(EVAL)
+    await later(0)
+    took(bench, 0)
+    bench.node(0).reply(says)
+    await later(0)
+    took(bench, 0)
+    bench.node(0).reply(b":1\r\n*0\r\n")
+    await later()
+
+    assert tray.got == TRYAGAIN
+    assert took(bench, 0) == took(bench, 1) == b""
+
+
+async def test_a_question_that_waits_for_another_map_is_looked_up_anew(bench: Bench) -> None:
+    answers = [b"", b"+all\r\n"]
+    ask = encode([b"CLUSTER", b"NODES"])
+    bench.plans = {b"DBSIZE": Everywhere(False, lambda _: answers.pop(0), ask)}
+    tray = bench.send(encode([b"DBSIZE"]))
+    for _ in range(2):
+        await later(0.06)
+        for at in range(3):
+            assert took(bench, at) == ask
+            bench.node(at).reply(b"+OK\r\n")
+
+    assert tray.got == b"+all\r\n"
+    assert bench.router.owing == 0
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_question_waits_for_another_map_as_long_as_anybody_waits(
+    bench: Bench, closed: bool
+) -> None:
+    bench.patience = 0.12
+    bench.plans = {b"DBSIZE": Everywhere(False, lambda _: b"")}
+    tray = bench.send(encode([b"DBSIZE"]))
+    for _ in range(6):
+        await later(0)
+        for at in range(3):
+            if took(bench, at):
+                bench.node(at).reply(b":1\r\n")
+        if closed:
+            bench.router.close(UpstreamDown("we close"))
+        await later(0.06)
+
+    assert (tray.got or tray.error).startswith(b"-UPSTREAM" if closed else b"-TRYAGAIN the nodes")
     assert bench.router.owing == 0
 
 

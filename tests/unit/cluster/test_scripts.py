@@ -51,3 +51,24 @@ def test_the_longest_unused_goes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert kept.load_for(call(b"return 2")) is None
     assert repr(kept) == "<Scripts 2 bytes=16>"
+
+
+def test_a_transaction_has_what_it_calls_loaded_once_each() -> None:
+    kept = Scripts()
+    assert kept.loads(call(b"return 1")) == []
+    kept.saw(load(b"return 1"))
+    kept.saw(load(b"return 2"))
+    requests = [
+        encode([b"MULTI"]),
+        encode([b"SET", b"evalsha", b"1"]),
+        call(b"return 1"),
+        call(b"return 1", b"evalsha_ro"),
+        call(b"return 2"),
+        call(b"return 3"),
+        encode([b"EXEC"]),
+    ]
+
+    assert kept.loads(b"".join(requests)) == [
+        encode([b"SCRIPT", b"LOAD", body]) for body in (b"return 1", b"return 2")
+    ]
+    assert kept.loads(encode([b"SET", b"k", b"v"])) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha1
+
 from .nodes import A, B, World, clustered
 
 NIL = b"*-1\r\n"
@@ -118,6 +120,30 @@ async def test_a_watch_goes_to_where_the_slot_is(world: World) -> None:
 
 
 @clustered
+async def test_only_what_is_watched_is_asked_for_where_the_slot_is_to_come(world: World) -> None:
+    """Another key may be at the old node still: here it would be made a second time."""
+    world.nodes[0].say(b"WATCH", b"-ASK 100 n:2\r\n")
+    runs(world, 1)
+    other = b"%b-other" % A
+
+    for watched, queued in (
+        ((A,), (A, other)),
+        ((A,), (other,)),
+        ((A, other), (A,)),
+    ):
+        line = await world.connect()
+        for each in watched:
+            assert await line.ask(b"WATCH " + each) == b"+OK\r\n"
+        await line.ask("MULTI", *(b"SET %b 1" % each for each in queued))
+        assert await line.ask("EXEC") == NIL
+    assert not any(b"MULTI" in line or other in line for line in world.nodes[1].seen)
+
+    line = await world.connect()
+    await line.ask(b"WATCH %b %b" % (A, other), b"WATCH " + A, "MULTI", b"SET %b 1" % other)
+    assert await line.ask("PING", "EXEC") == b"+QUEUED\r\n*1\r\n+OK\r\n"
+
+
+@clustered
 async def test_a_watch_that_nobody_answered_is_asked_again(world: World) -> None:
     line = await world.connect()
     world.nodes[0].say(b"WATCH", None, b"+OK\r\n")
@@ -138,3 +164,24 @@ async def test_keys_of_two_slots_are_not_watched(world: World) -> None:
     assert await line.ask(b"WATCH " + B) == b"+OK\r\n"
     assert world.nodes[0].seen == [b"WATCH " + A, b"UNWATCH"]
     assert "lent=0 warm=1" in repr(world.cluster.pool("n", 1))
+
+
+@clustered
+async def test_a_script_that_was_loaded_is_loaded_before_each_transaction_that_calls_it(
+    world: World,
+) -> None:
+    line = await world.connect()
+    world.cluster.scripts.saw([b"SCRIPT", b"LOAD", b"return"])
+    sha = sha1(b"return", usedforsecurity=False).hexdigest().encode()
+    call = b"EVALSHA %b 1 %b" % (sha, A)
+    world.nodes[0].say(b"EVALSHA", b"+QUEUED\r\n")
+    world.nodes[0].say(b"SCRIPT", b"$40\r\n%b\r\n" % sha)
+    runs(world, 0)
+    await line.ask(b"GET " + A)
+    world.nodes[0].seen.clear()
+
+    assert (await line.ask("MULTI", call, "EXEC")).endswith(b"*1\r\n+OK\r\n")
+    assert world.nodes[0].seen == [b"SCRIPT LOAD return", b"MULTI", call, b"EXEC"]
+    world.nodes[0].seen.clear()
+    assert (await line.ask(b"WATCH " + A, "MULTI", call, "EXEC")).endswith(b"*1\r\n+OK\r\n")
+    assert world.nodes[0].seen[-4:] == [b"SCRIPT LOAD return", b"MULTI", call, b"EXEC"]

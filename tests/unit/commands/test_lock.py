@@ -8,12 +8,14 @@ from typing import Any, cast
 
 import pytest
 from nearhit.commands import lock
-from nearhit.commands.lock import Acquire, Extend, Help, Info, Release
+from nearhit.commands.lock import Acquire, Extend, Help, Info, List, Release
 from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.custom.words import MS_MAX, WAIT_MAX
-from nearhit.proxy.errors import BadInput
+from nearhit.proxy.errors import BadInput, ServerError
 from nearhit.proxy.locking.locks import Grant
 from nearhit.proxy.resp.replies import Value, reply
+
+from tests.shelf import Desk
 
 
 def words(line: str) -> list[bytes]:
@@ -38,6 +40,8 @@ def words(line: str) -> list[bytes]:
         ("LOCK RELEASE r ''", Release(b"r", b"")),
         ("LOCK EXTEND r t PX 5", Extend(b"r", b"t", 5)),
         ("LOCK EXTEND r t ex 5", Extend(b"r", b"t", 5_000)),
+        ("LOCK LIST", List(b"*")),
+        ("LOCK LIST mail*", List(b"mail*")),
         ("LOCK HELP", Help()),
     ],
 )
@@ -64,6 +68,8 @@ TOKEN = "invalid token: it has 1 to 1024 bytes"
         ("LOCK INFO", ARITY.format("info")),
         ("LOCK INFO r r", ARITY.format("info")),
         ("LOCK HELP me", ARITY.format("help")),
+        ("LOCK LIST a b", SYNTAX),
+        ("LOCK LIST ''", "invalid glob: it has 1 to 65536 bytes"),
         ("LOCK STEAL r", "unknown subcommand 'STEAL'. Try LOCK HELP."),
         ("LOCK ''", "unknown subcommand ''. Try LOCK HELP."),
         ("LOCK ACQUIRE r NX", SYNTAX),
@@ -185,3 +191,67 @@ def call(line: str, locks: FakeLocks) -> Call:
 )
 def test_only_an_acquire_may_grant_what_nobody_else_can_have(words: str, grants: bool) -> None:
     assert lock.SPEC.grants(lock.parse(words.encode().split())) is grants
+
+
+# --- LIST -------------------------------------------------------------------------------------
+
+
+def held(*resources: bytes) -> Desk:
+    desk = Desk(*(b"lock:{%b}" % resource for resource in resources), b"lock:other", b"user:1")
+    desk.shelf.px = {b"lock:{%b}" % resource: 5_000 for resource in resources}
+    return desk
+
+
+async def test_a_list_is_of_the_locks_that_match_with_the_time_left_of_each() -> None:
+    desk = held(b"mail", b"mail:2", b"move")
+
+    assert await desk.run(lock, b"LOCK", b"LIST", b"mail*") == {"mail": 5_000, "mail:2": 5_000}
+    assert len(cast(Any, await desk.run(lock, b"LOCK", b"LIST"))) == 3
+
+
+async def test_a_list_is_of_all_nodes_at_a_pace() -> None:
+    desk = held(*(b"%02d" % number for number in range(18)))
+    desk.walks = [b"0", b"9"]
+
+    found = cast(Any, await desk.run(lock, b"LOCK", b"LIST"))
+
+    assert len(found) == 18
+    assert [entry[1] for entry in desk.did(b"SCAN")] == [
+        b"0",
+        b"3",
+        b"6",
+        b"9",
+        b"12",
+        b"15",
+        b"18",
+    ]
+
+
+async def test_a_lock_without_an_end_is_listed_without_a_time_and_one_that_ended_is_not() -> None:
+    desk = held(b"a", b"b")
+    desk.shelf.px = {b"lock:{a}": -1, b"lock:{b}": -2}
+
+    assert await desk.run(lock, b"LOCK", b"LIST") == {"a": None}
+
+
+async def test_a_resource_of_any_bytes_is_listed_as_it_is() -> None:
+    desk = held(b"\xff[")
+
+    assert b"$2\r\n\xff[\r\n" in reply(await desk.run(lock, b"LOCK", b"LIST"), 3)
+
+
+@pytest.mark.parametrize("command", [b"SCAN", b"PTTL"])
+async def test_what_the_server_refuses_of_a_list_is_the_answer(command: bytes) -> None:
+    desk = held(b"a")
+    no = ServerError(b"-NOPERM no permissions")
+    desk.shelf.refuse = lambda words: no if words[0] == command else None
+
+    with pytest.raises(ServerError, match="NOPERM"):
+        await desk.run(lock, b"LOCK", b"LIST")
+
+
+async def test_a_list_that_would_be_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LIST_MAX", 2)
+
+    with pytest.raises(BadInput, match="more than 2 locks are held"):
+        await held(b"a", b"b", b"c").run(lock, b"LOCK", b"LIST")

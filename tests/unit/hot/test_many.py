@@ -10,6 +10,7 @@ from nearhit.proxy.hot.many import FILLS_MAX
 from nearhit.proxy.hot.reading import LAST_GET
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp._kernel_py import MANY_MAX
+from nearhit.proxy.resp.kernel import Cutter
 from nearhit.proxy.resp.requests import encode
 
 from tests.fakes import Client, Upstream, World
@@ -19,6 +20,7 @@ from tests.nearness import (
     OK,
     bulk,
     cached,
+    gets,
     joined,
     near,
     plain,
@@ -178,7 +180,7 @@ async def test_mgets_that_are_never_whole_spend_the_credit(world: World, client:
         await world.settle()
         if not space.worth.pays:
             break
-        wire.take()
+        wire.written = b""
         wire.reply(b"*1\r\n" + NIL)
         await world.settle()
         client.took()
@@ -340,3 +342,173 @@ async def test_a_lane_that_is_lost_in_the_reply_cuts_the_client(
 
     assert client.took().startswith(b"*3\r\n" + bulk(b"A"))
     assert client.wire.end == "aborted"
+
+
+# --- Runs of GETs -----------------------------------------------------------------------------
+
+
+def _ask(client: Client, *keys: bytes) -> None:
+    client.session.data_received(gets(*keys))
+
+
+async def _mixed(world: World, client: Client) -> Upstream:
+    """GETs of x, which was not seen, a, which is there, k, which is to be kept, and a again."""
+    await cached(world, client, b"a", bulk(b"A"))
+    await seen_once(world, client, b"k")
+    _ask(client, b"x", b"a", b"k", b"a")
+    await world.settle()
+    wire = tracked(world)
+    wire.expect(*CACHING)
+    wire.expect(b"PTTL", b"k")
+    wire.expect(b"GET", b"x")
+    wire.expect(b"GET", b"k")
+    assert wire.quiet
+    return wire
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+async def test_of_a_run_of_gets_the_misses_are_asked_for_in_one_piece(
+    world: World, client: Client, resp: int
+) -> None:
+    wire = await _mixed(world, client)
+    client.session.berth.rekey(client.session.berth.lane_key.with_resp(resp))
+
+    wire.reply(OK + b":-1\r\n" + NIL + bulk(b"K"))
+    await world.settle()
+
+    nil = b"$-1\r\n"  # as the client spoke when it asked
+    assert client.took() == nil + bulk(b"A") + bulk(b"K") + bulk(b"A")
+    assert await near(world, client, b"k") == bulk(b"K")
+    assert client.session.owed == 0
+
+
+async def test_hits_before_the_first_miss_are_answered_at_once(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"a", bulk(b"A"))
+
+    _ask(client, b"a", b"x", b"a")
+    await world.settle()
+
+    assert client.took() == bulk(b"A")
+    tracked(world).expect(b"GET", b"x")
+    tracked(world).reply(bulk(b"X"))
+    await world.settle()
+    assert client.took() == bulk(b"X") + bulk(b"A")
+
+
+async def test_each_of_a_run_is_counted(world: World, client: Client) -> None:
+    turn = client.session.turn
+    wire = await _mixed(world, client)
+    hits, misses = turn.hits, turn.misses
+
+    wire.reply(OK + b":-1\r\n" + NIL + bulk(b"K"))
+    await world.settle()
+
+    assert (turn.hits - hits, turn.misses - misses) == (1, 1)  # those near were counted before
+
+
+async def test_replies_to_a_run_in_any_pieces_are_the_same_replies() -> None:
+    reply = OK + b":-1\r\n" + bulk(b"X" * 20) + bulk(b"K" * 20)
+    expected = bulk(b"X" * 20) + bulk(b"A") + bulk(b"K" * 20) + bulk(b"A")
+    for cut in range(1, len(reply)):
+        world = World(near=NearCache(1 << 20))
+        client = await joined(world)
+        wire = await _mixed(world, client)
+
+        wire.reply(reply[:cut], reply[cut:])
+        await world.settle()
+
+        assert client.took() == expected, cut
+        assert await near(world, client, b"k") == bulk(b"K" * 20), cut
+        await world.close()
+
+
+async def test_an_error_in_a_run_is_the_answer_to_its_get_alone(
+    world: World, client: Client
+) -> None:
+    wire = await _mixed(world, client)
+
+    wire.reply(OK + b":-1\r\n" + bulk(b"X") + b"-WRONGTYPE of a kind\r\n")
+    await world.settle()
+
+    assert client.took() == bulk(b"X") + bulk(b"A") + b"-WRONGTYPE of a kind\r\n" + bulk(b"A")
+    assert not world.near or not world.near.filling
+    assert await near(world, client, b"k") == b""  # nor is it kept
+
+
+async def test_what_was_written_meanwhile_of_a_run_is_not_kept(
+    world: World, client: Client
+) -> None:
+    wire = await _mixed(world, client)
+
+    wire.reply(push(b"k") + OK + b":-1\r\n" + NIL + bulk(b"K"))
+    await world.settle()
+
+    assert client.took().endswith(bulk(b"K") + bulk(b"A"))
+    assert await near(world, client, b"k") == b""
+
+
+@pytest.mark.parametrize(
+    ("came", "told"),
+    [(b"", b""), (OK, b""), (OK + b":-1\r\n$1\r\nX", b""), (OK + b":-1\r\n" + bulk(b"X"), b"x")],
+)
+async def test_a_lane_that_is_lost_fails_what_has_not_come_of_a_run(
+    world: World, client: Client, came: bytes, told: bytes
+) -> None:
+    wire = await _mixed(world, client)
+    if came:
+        wire.reply(came)
+        await world.settle()
+
+    wire.lose()
+    await world.settle()
+
+    first, a, second, again = _replies(client.took())
+    assert (a, again) == (bulk(b"A"), bulk(b"A"))
+    assert first == bulk(b"X") if told else first.startswith(b"-UPSTREAM")
+    assert second.startswith(b"-UPSTREAM")
+    assert not client.wire.end
+    assert client.session.owed == 0
+
+
+async def test_a_large_value_of_a_run_is_passed_on_and_a_lane_lost_in_it_cuts_the_client(
+    world: World, client: Client
+) -> None:
+    assert world.near is not None
+    wire = await _mixed(world, client)
+    world.near.value_max = client.session.near.space.cache.value_max
+    large = bulk(bytes(world.near.value_max + 1000))
+
+    wire.reply(OK + b":-1\r\n" + large[:-10])
+    await world.settle()
+    assert client.took() == large[:-10]
+    wire.lose()
+    await world.settle()
+
+    assert client.wire.end == "aborted"
+
+
+async def test_no_more_than_so_many_of_a_run_are_kept(world: World, client: Client) -> None:
+    # More than that: two keys may have one place among the sights.
+    keys = [b"%d" % number for number in range(FILLS_MAX + 72)]
+    for _ in range(2):
+        _ask(client, *keys)
+        await world.settle()
+        wire = tracked(world)
+        fills = wire.written.count(encode(CACHING))
+        wire.written = b""
+        wire.reply((OK + b":-1\r\n") * fills + bulk(b"v") * len(keys))
+        await world.settle()
+        assert client.took() == bulk(b"v") * len(keys)
+
+    assert fills == FILLS_MAX
+
+
+def _replies(data: bytes) -> list[bytes]:
+    cutter, pos, found = Cutter(), 0, list[bytes]()
+    while pos < len(data):
+        end = cutter.cut(data, pos, 1)
+        found.append(data[pos:end])
+        pos = end
+    return found

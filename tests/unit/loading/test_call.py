@@ -275,3 +275,55 @@ asyncio.run(main())
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "timeout\n", "")
+
+
+# --- Lists ------------------------------------------------------------------------------------
+
+
+def listing(function: Function) -> CallSource:
+    return CallSource("app:many", function, 2, lists=True)
+
+
+async def test_a_list_of_captures_gives_a_list_of_values() -> None:
+    async def many(id: list[str]) -> list[object]:
+        return [None if one == "none" else {"id": one} for one in id]
+
+    source = listing(many)
+    keys = [b"1", b"none", b"\xff", b"2"]
+    one, none, no_text, two = await source.load_many(keys, [{"id": key} for key in keys])
+
+    assert (one, none, two) == (Loaded(b'{"id":"1"}'), NO_SUCH_THING, Loaded(b'{"id":"2"}'))
+    assert isinstance(no_text, SourceError)
+    assert await source.load(b"1", {"id": b"1"}) == one
+    with pytest.raises(SourceError, match="UTF-8"):
+        await source.load(b"", {"id": b"\xff"})
+    assert all(
+        isinstance(each, SourceError) for each in await source.load_many([b"", b""], [None] * 2)
+    )
+
+
+async def test_an_exception_in_the_list_is_the_failure_of_its_key() -> None:
+    source = listing(lambda id: [ValueError("no such user"), b"2", object()])
+
+    first, second, third = await source.load_many([b""] * 3, [{"id": b"x"}] * 3)
+    await source.close()
+
+    assert str(first) == "ValueError: no such user"
+    assert second == Loaded(b"2")
+    assert str(third).startswith("its result, a object, is no JSON")
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        ("text", "it returned a str, and with batch a list is wanted"),
+        ([], "it returned 0 values for 2 keys"),
+        ((b"1",), "it returned 1 values for 2 keys"),
+    ],
+)
+async def test_what_is_no_list_of_that_length_is_an_error(result: object, why: str) -> None:
+    source = listing(lambda id: result)
+
+    with pytest.raises(SourceError, match=why):
+        await source.load_many([b""] * 2, [{"id": b"x"}] * 2)
+    await source.close()

@@ -250,7 +250,7 @@ async def test_a_server_that_takes_no_writes_leaves_the_answer_to_the_loader(
         assert [await caller for caller in callers] == [value] * 2
         assert len(here.source.loads) == 1
         assert here.server.quiet
-        assert here.counts["loads"] == here.counts["fills_refused"] == 1
+        assert here.counts["loads"] == here.counts["unstored"] == 1
         assert here.idle
 
 
@@ -295,7 +295,22 @@ async def test_a_fill_that_is_refused_costs_no_caller_its_value(reply: int | Pro
             fill.arrive(reply)
 
         assert await caller == b"v"
-        assert here.counts["fills_refused"] == 1
+        counted = "unstored" if isinstance(reply, ProxyError) else "fills_refused"
+        assert here.counts["unstored"] + here.counts["fills_refused"] == here.counts[counted] == 1
+
+
+async def test_a_loader_that_does_not_fail_open_has_the_servers_error() -> None:
+    async with air(fail_open=False) as here:
+        caller = here.load()
+        (await here.server.next("take")).lose(ServerError(b"-OOM no memory"))
+        assert (await failure(caller, ServerError)).line == b"-OOM no memory\r\n"
+        assert not here.source.loads
+
+        caller = await here.loading()
+        await here.loaded()
+        (await here.server.next("fill")).lose(ServerError(b"-OOM no memory"))
+        assert (await failure(caller, ServerError)).line == b"-OOM no memory\r\n"
+        assert not here.counts["unstored"]
 
 
 # --- Writes -----------------------------------------------------------------------------------

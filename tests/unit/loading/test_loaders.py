@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from nearhit.proxy.errors import ExitCode, LoadError, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
-from nearhit.proxy.loading.loaders import Loaders
+from nearhit.proxy.loading import loaders as module
+from nearhit.proxy.loading.loaders import WARM_PATIENCE, Loader, Loaders
 from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
+
+from tests.fakes import Tasks, settle
 
 
 def demo(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:
@@ -99,7 +105,7 @@ async def test_the_demo_loader_makes_a_value_from_the_key() -> None:
     loader = Loaders([], demo=True).named("demo")
     assert loader is not None
 
-    loaded = await loader.load(b"demo:\xff")
+    loaded = await loader.load(b"demo:\xff", Tasks().start)
 
     assert (loaded.value, loaded.ttl_ms, loaded.exact) == (b"demo value of demo:\xff", None, False)
 
@@ -109,7 +115,7 @@ async def test_a_loader_named_for_a_key_it_is_not_for_says_so() -> None:
     assert loader is not None
 
     with pytest.raises(LoadError, match="loader 'users': its match does not fit the key"):
-        await loader.load(b"post:1")
+        await loader.load(b"post:1", Tasks().start)
 
 
 def test_every_function_that_is_not_there_is_told_at_the_start() -> None:
@@ -138,4 +144,77 @@ async def test_loaders_can_be_read_at_three_in_the_morning() -> None:
     assert repr(loaders.match(b"user:1")) == (
         "<Loader users user:{id} <UrlSource 127.0.0.1:1> <Gate running=0/16 warming=0 waiting=0>>"
     )
+    await loaders.close()
+
+
+async def test_loaders_are_replaced_and_what_is_as_it_was_stays() -> None:
+    loaders = Loaders([demo("users", "user:{id}"), url("posts", "post:{id}")])
+    users, posts = loaders.named("users"), loaders.named("posts")
+
+    loaders.replace([demo("users", "user:{id}"), url("posts", "post:{id}", read_through=True)])
+
+    assert loaders.named("users") is users
+    assert loaders.named("posts") is not posts
+    assert loaders.any_read_through
+    assert loaders.any_managed
+    loaders.replace([])
+    assert loaders.match(b"user:1") is None
+    assert not loaders.any_managed
+    await loaders.close()
+
+
+def test_a_replacement_that_cannot_be_made_changes_nothing() -> None:
+    loaders = Loaders([demo("users", "user:{id}")])
+    users = loaders.named("users")
+    broken = LoaderSettings(name="x", match=Pattern.parse("x:{id}"), call="no.such:function")
+
+    with pytest.raises(StartError):
+        loaders.replace([broken])
+
+    assert loaders.match(b"user:1") is users
+
+
+async def test_what_was_replaced_is_closed_once_its_loads_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    closed: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def close(self: Loader) -> None:
+        closed.append(self.name)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(Loader, "close", close)
+    loaders = Loaders([demo("users", "user:{id}")])
+    loaders.replace([])
+
+    await loaders.close_replaced()
+    await loaders.close()
+
+    assert closed == ["users"]
+    assert slept == [2 * (DEMO.lease + DEMO.timeout) + WARM_PATIENCE]
+
+
+async def test_what_a_loader_with_a_batch_is_asked_for_side_by_side_is_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists_of_loaders.py").write_text("async def many(id): return [str(id)] * len(id)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    match = Pattern.parse("user:{id}")
+    row = LoaderSettings(name="x", match=match, call="lists_of_loaders:many", batch=10)
+    loaders = Loaders([row])
+    loader = loaders.named("x")
+    assert loader is not None
+    tasks = Tasks()
+
+    with loader.coming(tasks.start):
+        wait = asyncio.gather(*(loader.load(b"user:%d" % n, tasks.start) for n in (1, 2)))
+        await settle()
+    one, two = await wait
+    alone = await loader.load(b"user:3", tasks.start)
+
+    assert (one.value, two.value, alone.value) == (b"['1', '2']", b"['1', '2']", b"['3']")
     await loaders.close()

@@ -109,3 +109,28 @@ async def test_a_server_that_does_not_let_us_in_is_an_error(server: Process, wha
     assert "secret" not in str(caught.value)
     assert "secret" not in repr(source)
     await source.close()
+
+
+async def test_many_values_come_with_their_ttls(source: RedisSource, there: Redis) -> None:
+    await there.set("a", b"1", px=60_000)
+    await there.set("c", b"3")
+    await there.rpush("list", "x")
+
+    keys = [b"a", b"absent", b"c", b"list"]
+    first, *rest = await source.load_many(keys, [{}] * 4)
+
+    assert isinstance(first, Loaded)
+    assert first.value == b"1"
+    assert first.exact
+    assert 0 < (first.ttl_ms or 0) <= 60_000
+    assert rest == [NO_SUCH_THING, Loaded(b"3", None, exact=True), NO_SUCH_THING]
+
+
+async def test_many_values_of_a_server_that_does_not_let_us_in_are_an_error(
+    server: Process,
+) -> None:
+    source = RedisSource(f"redis://:wrong@{HOST}:{server.port}", 2)
+
+    with pytest.raises(SourceError):
+        await source.load_many([b"a", b"b"], [{}] * 2)
+    await source.close()

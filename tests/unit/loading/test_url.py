@@ -28,6 +28,7 @@ class Origin:
         self.answer: Handler = self.found
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
+        app.router.add_post("/{path:.*}", self._handle)
         self.server = TestServer(app)
         self.http = Http()
 
@@ -226,3 +227,64 @@ async def test_cache_control_shortens_the_ttl_where_it_is_honoured(origin: Origi
 )
 def test_how_long_an_answer_may_be_kept(header: str, age: str, ms: int | None) -> None:
     assert kept_ms(header, age) == ms
+
+
+# --- Many keys --------------------------------------------------------------------------------
+
+
+def many(origin: Origin, path: str = "/many?token=secret") -> UrlSource:
+    here = f"http://127.0.0.1:{origin.server.port}"
+    return UrlSource(
+        UrlTemplate.parse(here + "/{id}"),
+        origin.http,
+        ttl_ms=60_000,
+        honour_cache_control=False,
+        batch_url=UrlTemplate.parse(here + path),
+    )
+
+
+async def test_keys_are_posted_as_a_list_and_their_values_come_as_an_object(
+    origin: Origin,
+) -> None:
+    bodies: list[object] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        bodies.append((request.method, await request.json()))
+        return web.json_response({"a": "text", "b": {"n": 1}, "c": None})
+
+    origin.answer = answer
+    keys = [b"a", b"b", b"c", b"d", b"\xff"]
+    *found, no_text = await many(origin).load_many(keys, [{}] * 5)
+
+    assert found == [Loaded(b"text"), Loaded(b'{"n":1}'), NO_SUCH_THING, NO_SUCH_THING]
+    assert isinstance(no_text, SourceError)
+    assert bodies == [("POST", ["a", "b", "c", "d"])]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [
+        (500, "{}", "HTTP 500 from 127.0.0.1"),
+        (404, "{}", "HTTP 404 from 127.0.0.1"),
+        (200, "<html>", "the answer from 127.0.0.1:[0-9]+ is no JSON$"),
+        (200, "[" * 100_000, "the answer from 127.0.0.1:[0-9]+ is no JSON$"),
+        (200, "[]", "the answer from 127.0.0.1:[0-9]+ is no JSON object"),
+    ],
+)
+async def test_any_other_answer_to_many_keys_is_an_error(
+    origin: Origin, status: int, body: str, why: str
+) -> None:
+    origin.answers(status=status, text=body)
+
+    with pytest.raises(SourceError, match=why) as caught:
+        await many(origin).load_many([b"a", b"b"], [{}] * 2)
+
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_server_that_is_not_there_for_many_keys_is_an_error(origin: Origin) -> None:
+    source = many(origin)
+    await origin.server.close()
+
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1"):
+        await source.load_many([b"a", b"b"], [{}] * 2)

@@ -5,78 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
-import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.process import server as module
-from nearhit.proxy.process.embedded import Embedded, find_server
 from nearhit.proxy.process.listen import Doors, listening
-from nearhit.proxy.process.server import Server, raise_file_limit, serve
-from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.settings.address import Tcp, Unix
-from nearhit.proxy.settings.config import Config, load
+from nearhit.proxy.process.server import Server, raise_file_limit
+from nearhit.proxy.settings.address import Tcp
+from nearhit.proxy.upstream.ask import AskSlot
 
-SETTINGS = {"drain_timeout": "5s", "http": "off", "stats_key": "off"}
-
-
-def settings(**given: str) -> Config:
-    return load({**SETTINGS, **given}, {}, lambda path: "")
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[str]:
-    """The URL of a server."""
-    with Embedded(find_server()) as embedded:
-        yield embedded.url
-
-
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[socket.socket]:
-    with listening([Unix(str(tmp_path / "s"))]) as (one,):
-        yield one
-
-
-@dataclass
-class Client:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def ask(self, *words: bytes) -> bytes:
-        self.writer.write(encode(words))
-        return await self.reader.readline()
-
-    async def ended(self) -> bool:
-        """Whether the other side has closed it, once it has."""
-        return await self.reader.read() == b""
-
-    def leave(self) -> None:
-        self.writer.close()
-
-
-async def connected(path: str) -> Client:
-    return Client(*await asyncio.open_unix_connection(path))
-
-
-async def until_info(client: Client, section: bytes, says: bytes) -> None:
-    """Ask for a section of INFO until it says so."""
-    async with asyncio.timeout(10):
-        found = b""
-        while says not in found:
-            size = int((await client.ask(b"INFO", section))[1:])
-            found = await client.reader.readexactly(size + 2)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
+from .serving import Client, Mute, connected, settings, until, until_info
 
 
 @contextlib.asynccontextmanager
@@ -126,6 +68,37 @@ async def test_an_upstream_that_is_away_does_not_stop_it(
         assert server.version == "no answer yet"
         assert (await client.ask(b"GET", b"k")).startswith(b"-UPSTREAM ")
         client.leave()
+
+
+async def test_it_does_not_start_where_strangers_would_be_let_in(
+    valkey: str, door: socket.socket
+) -> None:
+    with pytest.raises(StartError, match=r"protected mode: .* 0\.0\.0\.0:1 would be let in"):
+        async with running(valkey, door, listen="0.0.0.0:1"):
+            pass
+
+
+async def test_who_has_served_before_goes_on_and_tells_that_strangers_are_denied(
+    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(settings(listen="0.0.0.0:1"), valkey)
+    await server.start(Doors([door]), again=True)
+
+    assert "protected mode" in caplog.text
+    await server.stop()
+
+
+async def test_strangers_are_denied_where_the_upstream_is_reached_late(
+    valkey: str, door: socket.socket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = tmp_path / "late"
+    async with running(f"unix://{late}", door, listen="0.0.0.0:1") as server:
+        assert server._protection.unknown
+
+        late.symlink_to(valkey.removeprefix("unix://"))
+        await until(lambda: not server._protection.unknown)
+
+        assert "protected mode" in caplog.text
 
 
 async def test_a_new_primary_connection_is_asked_again(valkey: str, door: socket.socket) -> None:
@@ -224,20 +197,11 @@ async def test_readiness_is_told_while_the_start_waits_for_the_upstream(
 # --- End --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def paused(valkey: str) -> AsyncIterator[Client]:
-    """A connection to the server, which answers no write before CLIENT UNPAUSE."""
-    direct = await connected(valkey.removeprefix("unix://"))
-    assert await direct.ask(b"CLIENT", b"PAUSE", b"3600000", b"WRITE") == b"+OK\r\n"
-    yield direct
-    await direct.ask(b"CLIENT", b"UNPAUSE")
-    direct.leave()
-
-
 async def writing(client: Client, server: Server) -> asyncio.Task[bytes]:
     """A write that the server has got and does not answer."""
     waiting = asyncio.create_task(client.ask(b"SET", b"k", b"v"))
-    await until(lambda: bool(server._primary.waiting))
+    # Not a question of the proxy's own, as those about a user who has just come.
+    await until(lambda: any(type(slot) is not AskSlot for slot in server._primary.waiting))
     return waiting
 
 
@@ -288,129 +252,6 @@ async def test_at_the_end_nobody_can_connect(valkey: str) -> None:
 
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(host, port)
-
-
-# --- serve ------------------------------------------------------------------------------------
-
-
-async def test_serve_says_that_it_is_ready_and_ends_at_a_signal(
-    valkey: str, door: socket.socket
-) -> None:
-    said: list[str] = []
-
-    def ready(version: str) -> None:
-        said.append(version)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    code = await serve(settings(), valkey, doors=Doors([door]), ready=ready)
-
-    assert code == ExitCode.ALL_DONE
-    assert len(said) == 1
-    assert said[0].startswith("Valkey ")
-
-
-async def test_a_second_signal_ends_the_drain(
-    valkey: str, door: socket.socket, paused: Client, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    given = settings(drain_timeout="1h")
-    served = asyncio.create_task(serve(given, valkey, doors=Doors([door]), ready=ready.set_result))
-    await ready
-    client = await connected(door.getsockname())
-    answer = asyncio.create_task(client.ask(b"SET", b"k", b"v"))
-    # Paused: so it has come when the server says that a client is blocked.
-    await until_info(paused, b"clients", b"blocked_clients:1")
-
-    os.kill(os.getpid(), signal.SIGINT)
-    await until(lambda: "stopping" in caplog.text)
-    os.kill(os.getpid(), signal.SIGINT)
-
-    async with asyncio.timeout(10):
-        assert await served == ExitCode.ALL_DONE
-    assert await answer == b""
-    client.leave()
-
-
-class Mute(asyncio.Protocol):
-    """A server that takes connections and says nothing."""
-
-    def __init__(self, came: asyncio.Event, links: list[asyncio.BaseTransport]) -> None:
-        self.came = came
-        self.links = links
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.links.append(transport)
-        self.came.set()
-
-
-async def test_a_signal_ends_a_start_whose_upstream_says_nothing(
-    tmp_path: Path, door: socket.socket
-) -> None:
-    came = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    path = str(tmp_path / "mute")
-    links: list[asyncio.BaseTransport] = []
-    mute = await loop.create_unix_server(lambda: Mute(came, links), path)
-    given = settings(env="production", drain_timeout="1h")
-    said: list[str] = []
-    served = asyncio.create_task(
-        serve(given, f"unix://{path}", doors=Doors([door]), ready=said.append)
-    )
-    await came.wait()
-    client = await connected(door.getsockname())
-    answer = asyncio.create_task(client.ask(b"GET", b"k"))
-
-    os.kill(os.getpid(), signal.SIGTERM)
-
-    async with asyncio.timeout(5):
-        assert await served == ExitCode.ALL_DONE
-    assert said == []
-    await asyncio.gather(answer, return_exceptions=True)
-    client.leave()
-    mute.close()
-    for link in links:
-        link.close()
-
-
-async def test_a_signal_that_asks_for_nothing_is_logged(
-    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
-) -> None:
-    def ready(version: str) -> None:
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    code = await serve(settings(), valkey, doors=Doors([door]), ready=ready)
-
-    assert code == ExitCode.ALL_DONE
-    assert "signal ignored" in caplog.text
-
-
-async def test_a_second_signal_does_not_wait_for_http(
-    valkey: str, door: socket.socket, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    given = settings(drain_timeout="1h")
-    with listening([Tcp("127.0.0.1", 0)]) as http:
-        served = asyncio.create_task(
-            serve(given, valkey, doors=Doors([door], http), ready=ready.set_result)
-        )
-        await ready
-        client = Client(*await asyncio.open_connection(*http[0].getsockname()))
-        client.writer.write(
-            b"POST /api/cache/warm HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
-            b"Content-Length: 9\r\n\r\n"
-        )
-        assert b"100" in await client.reader.readline()  # it runs, and waits for the rest
-
-        os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: "stopping" in caplog.text)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-        async with asyncio.timeout(5):
-            assert await served == ExitCode.ALL_DONE
-        client.leave()
 
 
 @pytest.mark.parametrize(

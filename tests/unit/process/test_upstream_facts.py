@@ -284,3 +284,19 @@ async def test_clients_make_it_ask_again_but_not_at_every_command(asked: Asked) 
     asked.facts.learn_again()
     asked.facts.learn_again()
     assert len(asked.requests) == 8
+
+
+async def test_what_follows_from_other_loaders_is_in_force_at_once(
+    world: World, asked: Asked
+) -> None:
+    asked.answer(VALKEY_9, COMMANDS, CLIENT)
+    known = world.context.table.commands
+
+    asked.facts.restate(voids=True, reads_through=True)
+
+    ours = world.context.table.ours
+    assert (ours.voids, ours.reads_through) == (True, True)
+    assert world.context.table.commands is known
+    same = world.context.table
+    asked.facts.restate(voids=True, reads_through=True)
+    assert world.context.table is same

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from nearhit.commands import COMMANDS
 from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamDown, UpstreamRefused
-from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, swaps_of, wire
+from nearhit.proxy.process.keeping import swaps_of
+from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, wire
 from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
@@ -129,7 +130,9 @@ async def test_http_makes_values_up_in_development_where_nobody_has_a_loader(
 
 
 async def test_http_may_be_asked_under_the_names_that_it_listens_on(process: Process) -> None:
-    parts = process.wired(http="nearhit:3000,unix:///s", http_hosts="cache.internal")
+    parts = process.wired(
+        http="nearhit:3000,unix:///s", http_hosts="cache.internal", protected_mode="off"
+    )
 
     assert parts.http_hosts == ("cache.internal", "nearhit")
 

@@ -43,7 +43,7 @@ def say(*words):
 
 {work}
 log.start("info")
-with workers.Workers(2, Doors([Tcp("127.0.0.1", 0)]), work=work, drain_timeout=0.0,
+with workers.Workers(2, Doors([Tcp("127.0.0.1", 0)]), work=work, drain_timeout=lambda: 0.0,
                      ready=lambda doors, version: say("ready", version, *doors.clients)) as parent:
     try:
         sys.exit(parent.run(None))
@@ -70,7 +70,7 @@ def workers_of(proxy: Served) -> set[int]:
 # --- The real ones
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGRTMIN + 3])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGRTMIN + 3])
 def test_signals_that_would_kill_it_are_logged_and_no_more(tmp_path: Path, number: int) -> None:
     port = free_port()
     with serving(tmp_path, "--listen", f"{HOST}:{port}", "--workers", "2") as proxy:
@@ -434,7 +434,7 @@ def parent_with(
 
     monkeypatch.setattr(workers.os, "fork", children.fork)
     with workers.Workers(
-        2, Doors([Tcp(HOST, 0)]), work=lambda *_: 0, ready=ready, drain_timeout=0.0, **more
+        2, Doors([Tcp(HOST, 0)]), work=lambda *_: 0, ready=ready, drain_timeout=lambda: 0.0, **more
     ) as parent:
         children.parent = parent
         try:
@@ -581,3 +581,42 @@ def test_a_worker_reports_how_it_starts_and_ends_with_its_status(
 
     assert (ended, said) == ([status], report)
     assert ("it broke" in capsys.readouterr().err) is isinstance(error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_sighup_reaches_the_workers_where_the_parent_finds_nothing_wrong(
+    found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    with parent_with(Children("ready", "ready"), monkeypatch, reload=lambda: found) as (parent, _):
+        parent._heed(signal.SIGHUP, 0.0)  # nobody serves yet: ignored
+        parent._stage = workers.Stage.SERVING
+        for number, worker in enumerate(parent._workers, 1000):
+            worker.become(workers.State.STARTING)
+            worker.pid = number
+        with monkeypatch.context() as patch:
+            patch.setattr(workers.os, "kill", lambda pid, number: killed.append((pid, number)))
+            parent._heed(signal.SIGHUP, 0.0)
+        for worker in parent._workers:
+            worker.become(workers.State.GONE)
+
+    assert killed == ([(1000, signal.SIGHUP), (1001, signal.SIGHUP)] if found else [])
+
+
+def test_a_worker_that_ends_at_once_again_and_again_ends_them_all(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "retry_delay", lambda attempt: 0.0)
+    monkeypatch.setattr(workers, "GIVE_UP", 2)
+    children = Children("ready", "ready", "dies", "dies", "dies")
+
+    def ready(doors: Doors[Listen], version: str) -> None:
+        children.processes[0].terminate()
+
+    with parent_with(children, monkeypatch) as (parent, _):
+        parent._ready = ready
+        with pytest.raises(StartError, match="worker 0 ended 3 times at once: exit status 7") as it:
+            parent.run(None)
+
+    assert it.value.exit_code is ExitCode.SOME_FAILED
+    assert "worker given up" in caplog.text

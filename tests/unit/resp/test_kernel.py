@@ -674,7 +674,8 @@ class Near:
     """What a walk is given: entries, sights and the time."""
 
     def __init__(self, salt: int = 7) -> None:
-        self.index, self.sketch = Index(salt), Sketch(64)
+        # So many slots that no two of some keys have one.
+        self.index, self.sketch = Index(salt), Sketch(1 << 16)
 
     def put(self, key: bytes, reply: bytes | None, deadline: float = 10.0) -> Entry:
         entry = Entry.__new__(Entry)
@@ -684,10 +685,16 @@ class Near:
         return entry
 
     def walk(
-        self, names: Any, data: bytes, pos: int = 0, limit: int = 10, flat: bool = True
+        self,
+        names: Any,
+        data: bytes,
+        pos: int = 0,
+        limit: int = 10,
+        flat: bool = True,
+        mixed: bool = False,
     ) -> Any:
         """(how many, the offset behind them, the replies, nils among them)"""
-        count = names.near(data, pos, limit, self.index, self.sketch, 5.0, flat)
+        count = names.near(data, pos, limit, self.index, self.sketch, 5.0, flat, mixed)
         return count, names.end, names.told, names.nils
 
 
@@ -733,6 +740,74 @@ def test_a_walk_ends_where_the_kind_changes(kernel: Any) -> None:
     assert near.walk(names, data) == (1, len(get(b"a")), b"$1\r\n1\r\n", 0)
     assert near.walk(names, data, names.end) == (1, len(get(b"a") * 2), None, 0)
     assert near.walk(names, data, names.end) == (1, len(data), b"$1\r\n1\r\n", 0)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_walk_of_hits_ends_at_a_miss(kernel: Any, mixed: bool) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    near.put(b"a", b"$1\r\n1\r\n")
+
+    assert near.walk(names, get(b"a") + get(b"b"), mixed=mixed)[::2] == (1, b"$1\r\n1\r\n")
+    assert names.missing == 0
+
+
+def test_a_mixed_walk_from_a_miss_on_is_of_all(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    one, nil = near.put(b"a", b"$1\r\n1\r\n"), near.put(b"nil", None)
+    near.put(b"over", b"$1\r\n1\r\n", deadline=5.0)
+    near.sketch.see(hash(b"seen") ^ near.index.salt)
+    keys = [b"new", b"a", b"nil", b"over", b"seen", b"a"]
+    data = b"".join(map(get, keys))
+
+    assert near.walk(names, data + SET, mixed=True) == (
+        6,
+        len(data),
+        b"$1\r\n1\r\n$-1\r\n$1\r\n1\r\n",
+        1,
+    )
+    assert names.missing == 3
+    assert names.gaps == [0, 12, 12]
+    assert names.asked == get(b"new") + get(b"over") + get(b"seen")
+    assert names.doubts == [(1, b"over"), (2, b"seen")]
+    assert names.sampled == []
+    assert (one.freq, nil.freq) == (2, 1)
+
+
+def test_a_mixed_walk_of_misses_that_were_not_seen_is_of_them_alone(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    data = get(b"a") + get(b"b")
+
+    assert near.walk(names, data, mixed=True) == (2, len(data), None, 0)
+    assert names.missing == 2
+    # Both are seen for the second time now.
+    assert near.walk(names, data, mixed=True) == (2, len(data), b"", 0)
+    assert (names.gaps, names.asked, names.doubts) == ([0, 0], data, [(0, b"a"), (1, b"b")])
+
+
+def test_one_miss_alone_that_was_seen_is_not_walked_mixed_either(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    near.walk(names, get(b"a"), mixed=True)
+
+    assert near.walk(names, get(b"a") + SET, mixed=True) == (0, 0, None, 0)
+
+
+def test_a_mixed_walk_tells_what_is_of_the_sample(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near(salt=hash(b"a") ^ 64 << 20)
+    near.put(b"a", b"$1\r\n1\r\n")
+    near.sketch.sampled = True
+    data = get(b"new") + get(b"a")
+
+    assert near.walk(names, get(b"a"), mixed=True)[0] == 0  # of the sample, behind no miss
+    assert near.walk(names, data, mixed=True)[0] == 2
+    assert names.sampled == [64 << 20]
+
+
+def test_a_mixed_walk_ends_before_more_than_64_kb(kernel: Any) -> None:
+    names, near = kernel.RouteMap(NEARS), Near()
+    large = b"$65530\r\n" + b"x" * 65530 + b"\r\n"
+    near.put(b"l", large)
+
+    assert near.walk(names, get(b"new") + get(b"l"), mixed=True)[::2] == (1, None)
 
 
 def test_what_the_cache_must_look_at_itself_is_not_walked(kernel: Any) -> None:
@@ -1211,3 +1286,25 @@ def test_replies_that_are_errors_are_counted_where_they_are_whole(kernel: Any) -
     assert cutter.errors == 2
     cutter.cut(b":1\r\n", 0, 1, False)
     assert cutter.errors == 0
+
+
+# --- fit --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nil", [b"$-1\r\n", b"_\r\n"])
+def test_replies_are_fitted_into_their_gaps(kernel: Any, nil: bytes) -> None:
+    there, fill = bulk(b"A") + bulk(b"B"), object()
+    replies = [bulk(b"1"), b"_\r\n", b"-WRONGTYPE x\r\n", bulk(b""), b"_\r\n"]
+    gaps = [0, 0, 7, 14, 14]
+    out = bulk(b"1") + nil + bulk(b"A") + b"-WRONGTYPE x\r\n" + bulk(b"B") + bulk(b"") + nil
+
+    assert kernel.fit(there, gaps, b"told" + b"".join(replies), 4, nil, []) == (out, 2, 2, [])
+    fills = [fill, fill, fill, None, None]
+    kept = [bulk(b"1"), None, b"-WRONGTYPE x\r\n"]
+    assert kernel.fit(there, gaps, b"".join(replies), 0, nil, fills) == (out, 2, 2, kept)
+
+
+@pytest.mark.parametrize("replies", [b"", bulk(b"1"), bulk(b"1")[:-1], bulk(b"1") * 3, b"$5\r\n1"])
+def test_other_than_as_many_replies_as_gaps_are_refused(kernel: Any, replies: bytes) -> None:
+    with pytest.raises(ValueError, match="replies than gaps"):
+        kernel.fit(b"", [0, 0], replies, 0, b"$-1\r\n", [])

@@ -192,7 +192,7 @@ def test_the_message_for_a_number_says_its_range() -> None:
 
 
 def test_the_wrong_one_of_several_addresses_is_named() -> None:
-    assert mistakes({"listen": "a:1,b,c:3"})[0].endswith("or unix:///path: see 'b'")
+    assert mistakes({"listen": "a:1,b,c:3"})[0].endswith("or unix:///path, or off: see 'b'")
 
 
 def test_every_default_is_a_value_that_a_user_could_write() -> None:
@@ -229,17 +229,33 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "near_reads": "all",
         "env": "production",
         "near_cache": "7mb",
+        "maxmemory_clients": "7mb",
         "read_from": "primary",
         "unix_mode": "0770",
         "cluster": "off",
         "address_map": "a:1=b:2",
+        "tls_listen": "[::1]:9",
+        "tls_http": "[::1]:9",
+        "tls_client_auth": "optional",
+        "tls_verify": "none",
+        "protected_mode": "off",
+        "http_token": "0123456789abcdef",
+        "http_metrics": "open",
     }
-    text = samples.get(name, "7")
-    value = getattr(loaded({name: text}, file=""), name)
+    needs = {
+        "tls_listen": {"tls_cert": "c"},
+        "tls_http": {"tls_cert": "c"},
+        "tls_key": {"tls_cert": "c"},
+        "tls_client_ca": {"tls_client_auth": "required"},
+        "tls_client_auth": {"tls_client_ca": "c"},
+        "tls_client_key": {"tls_client_cert": "c"},
+    }
+    text, beside = samples.get(name, "7"), needs.get(name, {})
+    value = getattr(loaded({**beside, name: text}, file=""), name)
 
-    assert getattr(loaded({}, {variable(name): text}, file=""), name) == value
+    assert getattr(loaded(beside, {variable(name): text}, file=""), name) == value
     if ROWS[name].in_file:
-        assert getattr(loaded(file=f'{name} = "{text}"'), name) == value
+        assert getattr(loaded(beside, file=f'{name} = "{text}"'), name) == value
 
 
 @pytest.mark.parametrize(
@@ -337,7 +353,7 @@ def test_port_changes_just_the_port(
 def test_http_port_changes_just_the_port_and_turns_nothing_on(
     given: Mapping[str, str], http: str
 ) -> None:
-    config = loaded({}, {**given, "HTTP_PORT": "7000"})
+    config = loaded({"protected_mode": "off"}, {**given, "HTTP_PORT": "7000"})
 
     assert ",".join(map(str, config.http)) == http
 
@@ -515,6 +531,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["env", "=", "development", "#", "default"],
         ["workers", "=", "4", "#", "nearhit.toml:2"],
         ["max_clients", "=", "10000", "#", "default"],
+        ["maxmemory_clients", "=", "off", "#", "default"],
+        ["timeout", "=", "off", "#", "default"],
         [
             "max_pinned",
             "=",
@@ -525,6 +543,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["pinned_wait", "=", "5s", "#", "default"],
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["command_timeout", "=", "as", "long", "as", "it", "takes", "#", "default"],
+        ["drain_delay", "=", "0s", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["hold_writes_on_failover", "=", "off", "#", "default"],
         ["read_from", "=", "primary", "#", "default"],
@@ -536,6 +555,20 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["near_ttl", "=", "60s", "#", "default"],
         ["max_waiters", "=", "10000", "#", "default"],
         ["stats_key", "=", "nearhit:stats", "#", "default"],
+        ["tls_listen", "=", "off", "#", "default"],
+        ["tls_http", "=", "off", "#", "default"],
+        ["tls_cert", "=", "none", "#", "default"],
+        ["tls_key", "=", "in", "tls_cert", "#", "default"],
+        ["tls_client_ca", "=", "none", "#", "default"],
+        ["tls_client_auth", "=", "off", "#", "default"],
+        ["tls_ca", "=", "the", "system's", "#", "default"],
+        ["tls_client_cert", "=", "none", "#", "default"],
+        ["tls_client_key", "=", "in", "tls_client_cert", "#", "default"],
+        ["tls_server_name", "=", "the", "host", "of", "the", "URL", "#", "default"],
+        ["tls_verify", "=", "full", "#", "default"],
+        ["protected_mode", "=", "on", "#", "default"],
+        ["http_token", "=", "none", "#", "default"],
+        ["http_metrics", "=", "token", "#", "default"],
     ]
 
 

@@ -40,9 +40,12 @@ def test_every_option_can_be_given() -> None:
         negative_ttl = 1.5
         timeout = "250ms"
         concurrency = 3
+        batch = 7
+        batch_url = "http://h/many"
         lease = 1
         backoff = "2s"
         read_through = true
+        fail_open = false
         honour_cache_control = true
         """
     )
@@ -55,11 +58,19 @@ def test_every_option_can_be_given() -> None:
         negative_ttl=1.5,
         timeout=0.25,
         concurrency=3,
+        batch=7,
+        batch_url=UrlTemplate.parse("http://h/many"),
         lease=1,
         backoff=2,
         read_through=True,
+        fail_open=False,
         honour_cache_control=True,
     )
+
+
+def test_a_batch_url_has_a_hundred_keys_unless_it_is_told_otherwise() -> None:
+    assert one("url = 'http://h'\nbatch_url = 'http://h/many'").batch == 100
+    assert one("call = 'a:b'\nbatch = 5").batch == 5
 
 
 @pytest.mark.parametrize(
@@ -170,6 +181,14 @@ GOOD = f"{HEAD}demo = true\n"
         (f"{GOOD}concurrency = 0", "4: [loaders.x] concurrency: '0' is not a whole number"),
         (f"{GOOD}concurrency = 1.5", "4: [loaders.x] concurrency: '1.5' is not a whole number"),
         (f"{GOOD}read_through = 1", "4: [loaders.x] read_through: '1' is not true or false"),
+        (f"{GOOD}batch = 0", "4: [loaders.x] batch: '0' is not a whole number"),
+        (f"{GOOD}batch = 2", "4: [loaders.x] batch: demo makes its values one by one"),
+        (f"{GOOD}batch_url = 'http://h/'", "4: [loaders.x] batch_url: only a url has one"),
+        (f"{HEAD}url = 'http://h'\nbatch = 2", "4: [loaders.x] batch: a url needs a batch_url"),
+        (
+            f"{HEAD}url = 'http://h'\nbatch_url = 'http://h/{{id}}'",
+            "4: [loaders.x] batch_url: it is for all keys: no captures",
+        ),
         (f"{GOOD}honour_cache_control = true", "4: [loaders.x] honour_cache_control: only a url"),
         (
             "[loaders.x]\ndemo = true\nmatch = 5",
@@ -229,14 +248,17 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
     assert lines == [
         ["loaders.users.match", "=", "user:{id}", "#", "nearhit.toml:2"],
         ["loaders.users.url", "=", "http://u:***@h/{id}", "#", "nearhit.toml:3"],
+        ["loaders.users.batch_url", "=", "none", "#", "default"],
         ["loaders.users.ttl", "=", "4s", "#", "nearhit.toml:4"],
         ["loaders.users.negative_ttl", "=", "4s", "#", "default"],
         ["loaders.users.timeout", "=", "5s", "#", "default"],
         ["loaders.users.concurrency", "=", "16", "#", "default"],
+        ["loaders.users.batch", "=", "1", "#", "default"],
         ["loaders.users.lease", "=", "7s", "#", "default"],
         ["loaders.users.backoff", "=", "1s", "#", "default"],
         ["loaders.users.read_through", "=", "false", "#", "default"],
         ["loaders.users.tags", "=", "none", "#", "default"],
+        ["loaders.users.fail_open", "=", "true", "#", "default"],
         ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
         ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
         ["loaders.old.redis", "=", "redis://:***@h", "#", "nearhit.toml:7"],
@@ -244,8 +266,11 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.old.negative_ttl", "=", "5s", "#", "default"],
         ["loaders.old.timeout", "=", "5s", "#", "default"],
         ["loaders.old.concurrency", "=", "16", "#", "default"],
+        ["loaders.old.batch", "=", "1", "#", "default"],
         ["loaders.old.lease", "=", "7s", "#", "default"],
         ["loaders.old.backoff", "=", "1s", "#", "default"],
         ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
+        ["loaders.old.tags", "=", "none", "#", "default"],
+        ["loaders.old.fail_open", "=", "true", "#", "default"],
     ]
     assert "secret" not in repr(config)

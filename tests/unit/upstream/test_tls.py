@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.settings.address import Upstream
-from nearhit.proxy.upstream.tls import context_of
+from nearhit.proxy.upstream.tls import context_of, server_name
 
 from tests.certificates import openssl, self_signed
 
@@ -88,3 +89,58 @@ def test_a_file_that_cannot_be_used_is_one_line(files: Path, options: str, mista
     assert str(caught.value).startswith(mistake.replace("{}", str(files)))
     assert "hidden" not in str(caught.value)
     assert caught.value.exit_code is ExitCode.BAD_SETTINGS
+
+
+# --- Settings
+
+
+def by_settings(options: str = "", **settings: str) -> ssl.SSLContext:
+    upstream = Upstream.parse(f"rediss://h/?{options}")
+    return context_of(replace(upstream, options={**settings, **upstream.options}))
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "verify", "host"),
+    [
+        ("", "full", ssl.CERT_REQUIRED, True),
+        ("", "ca", ssl.CERT_REQUIRED, False),
+        ("", "none", ssl.CERT_NONE, False),
+        ("ssl_cert_reqs=required", "none", ssl.CERT_REQUIRED, True),
+        ("ssl_check_hostname=yes", "ca", ssl.CERT_REQUIRED, True),
+    ],
+)
+def test_tls_verify_sets_the_checks_that_the_url_leaves_open(
+    options: str, setting: str, verify: ssl.VerifyMode, host: bool
+) -> None:
+    made = by_settings(options, tls_verify=setting)
+
+    assert (made.verify_mode, made.check_hostname) == (verify, host)
+
+
+def test_files_of_settings_are_used_and_named(files: Path) -> None:
+    good = {"tls_client_cert": f"{files}/cert.pem", "tls_client_key": f"{files}/key.pem"}
+    by_settings(**good, tls_ca=f"{files}/cert.pem")
+
+    for setting, name, why in (
+        ("tls_ca", "none.pem", "no such file or directory"),
+        ("tls_client_cert", "garbage.pem", ""),
+        ("tls_client_key", "other.pem", "key values mismatch"),
+        ("tls_client_key", "locked.pem", "it is encrypted: give it without a password"),
+    ):
+        with pytest.raises(StartError) as caught:
+            by_settings(**{**good, setting: f"{files}/{name}"})
+        assert str(caught.value).startswith(f"{setting}: cannot use {files}/{name}: {why}")
+
+
+def test_a_pair_of_the_url_is_not_mixed_with_one_of_the_settings(files: Path) -> None:
+    url = f"ssl_certfile={files}/cert.pem&ssl_keyfile={files}/key.pem"
+
+    by_settings(url, tls_client_cert=f"{files}/stranger.pem", tls_client_key=f"{files}/other.pem")
+
+
+def test_the_name_of_a_server_is_its_host_unless_it_is_set() -> None:
+    upstream = Upstream.parse("rediss://h")
+
+    assert server_name(upstream, "10.0.0.1") == "10.0.0.1"
+    named = replace(upstream, options={"tls_server_name": "redis.example"})
+    assert server_name(named, "10.0.0.1") == "redis.example"

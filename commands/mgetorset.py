@@ -1,0 +1,135 @@
+"""MGETORSET: read-through of many keys at once.
+
+MGETORSET numkeys key [key ...] [PARTIAL]     an array in the order of the keys: value or nil
+
+One MGET for what is not near, then the loads of what is missing, side by side; their leases go out
+in one piece, and a loader with ``batch`` is called once for many keys (loading/batch.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ..proxy.custom.spec import Argument, Call, CommandSpec, Counts
+from ..proxy.custom.words import SYNTAX, integer
+from ..proxy.errors import BadInput, NoLoader, ProxyError, shown
+from ..proxy.resp.replies import BULK, Value, items
+
+# Loads of one request at a time: a request with a million keys is no million tasks.
+SIDE_BY_SIDE: Final = 1024
+# Of these a load may end, and its key alone is concerned; anything else is the server's.
+_OF_LOADS: Final = (b"-LOADERR ", b"-LOADTIMEOUT ", b"-CACHEBUSY ")
+_NO_STRING: Final = b"-WRONGTYPE "
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``near``: values that stand in the near cache."""
+
+    keys: tuple[bytes, ...]
+    partial: bool = False
+    near: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+
+
+def parse(words: Sequence[bytes]) -> Request:
+    keys = _keys(words)
+    rest = [word.upper() for word in words[2 + len(keys) :]]
+    if rest not in ([], [b"PARTIAL"]):
+        raise BadInput(SYNTAX)
+    return Request(tuple(keys), bool(rest))
+
+
+def _keys(words: Sequence[bytes]) -> Sequence[bytes]:
+    count = integer(words[1])
+    if count <= 0:
+        raise BadInput("numkeys should be greater than 0")
+    if count > len(words) - 2:
+        raise BadInput(SYNTAX)
+    return words[2 : 2 + count]
+
+
+def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
+    """For COMMAND GETKEYS."""
+    return _keys(words)
+
+
+def look_near(request: object, value: Callable[[bytes], bytes | None]) -> object:
+    """The request with what stands in the near cache."""
+    assert isinstance(request, Request)
+    found = {key: value(key) for key in dict.fromkeys(request.keys)}
+    return replace(request, near={key: one for key, one in found.items() if one is not None})
+
+
+async def run(call: Call) -> Value:
+    request = call.request
+    assert isinstance(request, Request)
+    values: dict[bytes, bytes | None] = dict(request.near)
+    asked = [key for key in dict.fromkeys(request.keys) if key not in values]
+    if asked:
+        reply = await call.upstream.ask(b"MGET", *asked)
+        values.update(zip(asked, items(reply, "MGET", *[BULK] * len(asked)), strict=True))
+    for key in request.keys:
+        if key not in request.near:  # those are counted where they are read
+            call.stats.read(hit=values[key] is not None)
+    missing = [key for key in asked if values[key] is None]
+    failed: dict[bytes, ProxyError] = {}
+    for at in range(0, len(missing), SIDE_BY_SIDE):
+        some = missing[at : at + SIDE_BY_SIDE]
+        for key, loaded in zip(some, await _load_all(call, some), strict=True):
+            if isinstance(loaded, ProxyError):
+                failed[key] = loaded
+            else:
+                values[key] = loaded
+    if failed:
+        _tell(failed, request.partial, call.stats)
+    return [values[key] for key in request.keys]
+
+
+async def _load_all(call: Call, keys: Sequence[bytes]) -> list[bytes | ProxyError | None]:
+    """What each key's load ended with; None for a key without a loader too."""
+
+    async def load(key: bytes) -> bytes | ProxyError | None:
+        try:
+            return await call.loads.load(key)
+        except NoLoader:
+            return None
+        except ProxyError as error:
+            return error
+
+    return await asyncio.gather(*map(load, keys))
+
+
+def _tell(failed: Mapping[bytes, ProxyError], partial: bool, counts: Counts) -> None:
+    """Raise what the whole request ends with, or count what it does without."""
+    for error in failed.values():
+        if not error.line.startswith((*_OF_LOADS, _NO_STRING)):
+            raise error
+    if partial:
+        counts.add("partial_failures", len(failed))
+        return
+    key, error = next(iter(failed.items()))
+    if error.line.startswith(_NO_STRING):
+        raise error  # in the server's own words
+    what = f" (key {shown(key)}; {len(failed)} failed)".encode()
+    raise ProxyError(error.line.removesuffix(b"\r\n") + what)
+
+
+SPEC = CommandSpec(
+    name=b"MGETORSET",
+    arity=-3,
+    summary="Returns the strings at keys; where there are none, loads them.",
+    group="nearhit",
+    complexity="O(N) for N keys.",
+    parse=parse,
+    run=run,
+    near=look_near,
+    flags=("write", "denyoom", "movablekeys"),
+    key_names=key_names,
+    arguments=(
+        Argument("numkeys", "integer"),
+        Argument("key", "key", flags=("multiple",)),
+        Argument("partial", "pure-token", "PARTIAL", ("optional",)),
+    ),
+)

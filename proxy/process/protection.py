@@ -1,0 +1,96 @@
+"""Protected mode, as Redis has it: where anybody on the network could come in and be let in by the
+server unasked, nobody from there does.
+
+    start: is it so? ─ yes ─▶ StartError, with what to do
+              └ the server does not say yet ─▶ strangers are DENIED ─ it says no ─▶ let in
+                                                        └ it says yes ─▶ they stay denied, logged
+
+Asks the server nothing itself: newcomers.py does, and server.py hands its answer in. A stranger is
+whose address is not this machine's own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, cast
+
+from ..errors import DENIED, ExitCode, StartError
+from ..log import event
+from ..settings.config import Config
+from ..settings.entry import beyond_loopback, is_loopback
+
+log = logging.getLogger(__name__)
+
+REMEDY: Final = (
+    "have the server ask for a password (requirepass, or ACL SETUSER default) and leave it out of "
+    "--upstream, so that clients send AUTH themselves; or listen on 127.0.0.1 or a unix socket; or "
+    "let clients show certificates (tls_client_auth = required); or, where the network itself "
+    "keeps strangers out, set protected_mode = off"
+)
+
+
+class State(Enum):
+    """Of the protection."""
+
+    OPEN = auto()  # it is off, not needed, or the server asks
+    UNKNOWN = auto()  # the server has not said yet
+    CLOSED = auto()  # strangers would be let in unasked
+
+
+class Protection:
+    """What the settings and the server's word come to."""
+
+    def __init__(self, config: Config) -> None:
+        self.where = ", ".join(map(str, beyond_loopback(config, config.listen)))
+        needed = bool(self.where) and config.protected_mode == "on"
+        self.state = State.UNKNOWN if needed else State.OPEN
+
+    def __repr__(self) -> str:
+        return f"<Protection {self.state.name} {self.where}>"
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the server's word is wanted."""
+        return self.state is State.UNKNOWN
+
+    def learn(self, *, asks: bool) -> None:
+        """The server asks newcomers for a login, or lets them in."""
+        self.state = State.OPEN if asks else State.CLOSED
+
+    def tell(self) -> None:
+        """Log that strangers are denied, where it is so."""
+        if self.state is State.CLOSED:
+            event(log, logging.ERROR, "protected mode", denied=self.where, remedy=REMEDY)
+
+    def refuse(self) -> None:
+        """StartError, where strangers would be let in."""
+        if self.state is State.CLOSED:
+            raise StartError(
+                f"protected mode: anybody who reaches {self.where} would be let in, for the "
+                f"upstream asks newcomers for no login: {REMEDY}",
+                ExitCode.BAD_SETTINGS,
+            )
+
+    def let_in(self, made: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
+        """The protocol of a client that has just connected."""
+        return made() if self.state is State.OPEN else Doorkeeper(made)
+
+
+class Doorkeeper(asyncio.Protocol):
+    """Turns strangers away, and hands everybody else on."""
+
+    def __init__(self, made: Callable[[], asyncio.Protocol]) -> None:
+        self._made = made
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        wire = cast(asyncio.Transport, transport)
+        peer = wire.get_extra_info("peername")
+        if isinstance(peer, tuple) and not is_loopback(str(cast("tuple[object, ...]", peer)[0])):
+            wire.write(DENIED)
+            wire.close()
+            return
+        client = self._made()
+        wire.set_protocol(client)
+        client.connection_made(wire)
