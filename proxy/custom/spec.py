@@ -204,6 +204,10 @@ class Leases(Protocol):
         """Store what a lease was taken for; False where it is void."""
         ...
 
+    def taken_at(self, key: bytes, token: bytes) -> float | None:
+        """When the lease was taken, or shortly before, by ``Call.now``; None: not here."""
+        ...
+
     async def cancel(self, key: bytes, token: bytes) -> bool:
         """Give a lease up."""
         ...
