@@ -284,7 +284,7 @@ class Cluster:
         return Move(self, slot, target)
 
     def move_whole(self, slot: int, target: Member) -> None:
-        """A slot with its keys, until all have heard. Valkey 9 lets transactions that have a PUBLISH
+        """A slot with its keys, until all have heard. Valkey 9 lets transactions with a PUBLISH
         write at a node that the slot leaves: what they leave behind follows."""
         move = self.move(slot, target).begin()
         for _ in range(LEFT_BEHIND_MOST):
