@@ -663,6 +663,7 @@ def our_errors() -> list[bytes]:
         errors.CacheBusy("..."),
         errors.LockBusy("..."),
         errors.BadInput(f"... {errors.IN_MULTI}"),
+        errors.Invalidated(),
     ]
     kinds = {
         name

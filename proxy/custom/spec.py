@@ -187,9 +187,20 @@ class Loads(Protocol):
         CacheBusy."""
         ...
 
-    async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
+    async def warm(
+        self,
+        key: bytes,
+        loader: str | None,
+        ttl_ms: int | None,
+        refresh: bool,
+        tags: Sequence[bytes] = (),
+    ) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
-        ``load``."""
+        ``load``. The ``tags`` are beside the loader's own."""
+        ...
+
+    def grace_ms(self, key: bytes) -> int:
+        """How long a value of the key may be served when it is stale; 0: not at all."""
         ...
 
 
@@ -204,8 +215,9 @@ class Leases(Protocol):
         """Store what a lease was taken for; False where it is void."""
         ...
 
-    def taken_at(self, key: bytes, token: bytes) -> float | None:
-        """When the lease was taken, or shortly before, by ``Call.now``; None: not here."""
+    def taken(self, key: bytes, token: bytes) -> tuple[float, float] | None:
+        """When the lease was taken, or shortly before, and when it ends, by ``Call.now``; None: it
+        was not taken here."""
         ...
 
     async def cancel(self, key: bytes, token: bytes) -> bool:
@@ -223,6 +235,10 @@ class Writes(Protocol):
 
     def passed_matching(self, pattern: re.Pattern[bytes]) -> None:
         """The same for every key that matches, of those that are known here."""
+        ...
+
+    def passed_tags(self, tags: Sequence[bytes]) -> None:
+        """The same for every load whose key would be under one of these."""
         ...
 
 

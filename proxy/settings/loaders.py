@@ -134,6 +134,11 @@ class LoaderSettings:
     backoff: float = row(
         duration("1ms", "1h"), "1s", "How long a failure is the answer before the next attempt."
     )
+    grace: float = row(
+        duration("0s", "8760h"),
+        "0s",
+        "How long behind its ttl a value is still the answer, while one load refreshes it behind.",
+    )
     read_through: bool = row(SWITCH, "false", "Plain GET and MGET load what is missing too.")
     tags: tuple[TagTemplate, ...] = field(
         default=(),

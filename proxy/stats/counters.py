@@ -48,7 +48,7 @@ ROWS: Final = (
         Kind.COUNTER,
         "Values not stored, because their lease was lost or void.",
     ),
-    Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE."),
+    Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE, or made stale."),
     Row("locks_acquired", Kind.COUNTER, "Locks granted."),
     Row("locks_contended", Kind.COUNTER, "Attempts to lock that found it held by another."),
     Row("near_entries", Kind.GAUGE, "Values in the near cache."),
