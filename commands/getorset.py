@@ -1,20 +1,26 @@
 """GETORSET: cache-aside in one command.
 
 GETORSET key                                                 what is there, else what a loader gives
-GETORSET key value [EX s | PX ms | EXAT unix-s | PXAT unix-ms]  what is there, else value, stored"""
+GETORSET key value [EX s | PX ms | EXAT unix-s | PXAT unix-ms] [TAG tag ...]
+                                                             what is there, else value, stored"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Expiry
-from ..proxy.custom.words import EXPIRIES, EXPIRY, Options, expiry
+from ..proxy.custom.tags import attach, checked, epochs
+from ..proxy.custom.words import EXPIRIES, EXPIRY, TAG, Options, expiry
+from ..proxy.errors import CacheBusy, ProxyError, shown
 from ..proxy.keys.ours import lease_key
 from ..proxy.resp.replies import Value, items
 
 SCRIPT = script("getorset")
+# For a value with tags: how long its lease lasts, and how long one of another is waited for.
+LEASE_MS = WAIT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +30,20 @@ class Request:
     key: bytes
     value: bytes | None = None
     expiry: Expiry | None = None
+    tags: tuple[bytes, ...] = ()
 
 
 def parse(words: Sequence[bytes]) -> Request:
     if len(words) == 2:
         return Request(words[1])
-    options, given = Options(words, 3), None
+    options, given, tags = Options(words, 3), None, list[bytes]()
     while options.more():
-        name = options.name(*EXPIRIES, also=EXPIRIES)
+        name = options.name(*EXPIRIES, b"TAG", also=EXPIRIES)
+        if name == b"TAG":
+            tags.append(options.again())
+            continue
         given = expiry(name, options.value(), "getorset")
-    return Request(words[1], words[2], given)
+    return Request(words[1], words[2], given, checked(tags))
 
 
 def probe(request: object) -> tuple[bytes, ...] | None:
@@ -47,6 +57,8 @@ async def run(call: Call) -> Value:
     assert isinstance(request, Request)
     if request.value is None:
         return await call.loads.load(request.key)
+    if request.tags:
+        return await _tagged(call, request, request.value)
     call.writes.passed((request.key,))
     words = request.expiry.words if request.expiry is not None else (b"", b"")
     keys = request.key, lease_key(request.key)
@@ -60,6 +72,32 @@ async def run(call: Call) -> Value:
     return bytes(value)
 
 
+async def _tagged(call: Call, request: Request, value: bytes) -> bytes:
+    """Stored as a load is, under a lease: what invalidates the tags meanwhile takes it away."""
+    key = request.key
+    known = await epochs(call.upstream, request.tags)
+    found, token = await call.leases.lease(key, LEASE_MS, WAIT_MS)
+    if token is not None:
+        try:
+            stored = await attach(
+                call.upstream, key, request.tags, request.expiry, known, LEASE_MS
+            ) and await call.leases.fill(key, token, value, request.expiry)
+        except BaseException:
+            with contextlib.suppress(ProxyError):
+                await call.leases.cancel(key, token)
+            raise
+        if not stored:
+            await call.leases.cancel(key, token)
+    elif found is None:
+        raise CacheBusy(f"another computes {shown(key)}, and has not ended in {WAIT_MS} ms")
+    call.stats.read(hit=found is not None)
+    return value if found is None else found
+
+
+def waits(request: object) -> bool:
+    return isinstance(request, Request) and bool(request.tags)
+
+
 SPEC = CommandSpec(
     name=b"GETORSET",
     arity=-2,
@@ -69,6 +107,7 @@ SPEC = CommandSpec(
     parse=parse,
     run=run,
     probe=probe,
+    waits=waits,
     flags=("write", "denyoom", "fast"),
     keys=(1, 1, 1),
     arguments=(
@@ -80,6 +119,7 @@ SPEC = CommandSpec(
             arguments=(
                 Argument("value", "string"),
                 EXPIRY,
+                TAG,
             ),
         ),
     ),

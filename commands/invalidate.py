@@ -3,6 +3,7 @@
     INVALIDATE key [key ...]
     INVALIDATE KEYS key [key ...]
     INVALIDATE PATTERN glob [glob ...]
+    INVALIDATE TAG tag [tag ...]
 
 The order is what counts. Loads that run here are voided first, so that nobody joins them any more.
 Then the leases go, so that no load anywhere may store what it read before, and only then the
@@ -18,7 +19,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec
-from ..proxy.errors import ProxyError, WrongArity
+from ..proxy.custom.tags import checked, drain
+from ..proxy.errors import BadInput, ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
 from ..proxy.keys.ours import LEASE, LEASE_END, OurKeys, lease_key, lease_keys
 from ..proxy.resp.kernel import pack_keys
@@ -48,22 +50,32 @@ class Patterns:
     globs: Sequence[bytes]
 
 
-def parse(words: Sequence[bytes]) -> Keys | Patterns:
-    """A first word KEYS or PATTERN is always the keyword: what a key is called must not decide."""
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """All keys under one of these."""
+
+    tags: Sequence[bytes]
+
+
+def parse(words: Sequence[bytes]) -> Keys | Patterns | Tags:
+    """A first word that is one of the keywords always is the keyword: what a key is called must
+    not decide."""
     if len(words) < 2:
         raise WrongArity("invalidate")
     form = words[1].upper()
-    if form not in (b"KEYS", b"PATTERN"):
+    if form not in (b"KEYS", b"PATTERN", b"TAG"):
         return Keys(words[1:])
     if len(words) < 3:
         raise WrongArity(f"invalidate|{form.decode()}")
+    if form == b"TAG":
+        return Tags([tag for word in words[2:] for tag in checked([word])])
     return Keys(words[2:]) if form == b"KEYS" else Patterns(words[2:])
 
 
 def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
     try:
         request = parse(words)
-    except WrongArity:
+    except BadInput:
         return ()
     return request.keys if isinstance(request, Keys) else ()
 
@@ -74,6 +86,8 @@ def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
 async def run(call: Call) -> Value:
     if isinstance(call.request, Patterns):
         return sum([await _pattern(call, glob) for glob in call.request.globs])
+    if isinstance(call.request, Tags):
+        return await drain(call.bulk, call.request.tags, lambda keys: _keys(call, keys))
     assert isinstance(call.request, Keys)
     return await _keys(call, call.request.keys)
 
@@ -257,6 +271,7 @@ def _integers(replies: Sequence[Value]) -> list[int]:
 
 
 _KEY = Argument("key", "key", flags=("multiple",))
+_TAG = Argument("tag", "string", flags=("multiple",))
 _PATTERN = Argument("pattern", "pattern", flags=("multiple",))
 
 SPEC = CommandSpec(
@@ -277,6 +292,7 @@ SPEC = CommandSpec(
                 Argument("names", "block", arguments=(_KEY,)),
                 Argument("keys", "block", token="KEYS", arguments=(_KEY,)),
                 Argument("patterns", "block", token="PATTERN", arguments=(_PATTERN,)),
+                Argument("tags", "block", token="TAG", arguments=(_TAG,)),
             ),
         ),
     ),

@@ -1,7 +1,8 @@
 """LEASE: the protection of GETORSET for clients that compute the value themselves.
 
 LEASE GET key [PX lease-ms] [WAIT ms]     [value, nil] | [nil, token]: compute it | [nil, nil]
-LEASE SET key token value [EX s | PX ms | EXAT unix-s | PXAT unix-ms]      1 stored | 0 refused
+LEASE SET key token value [EX s | PX ms | EXAT unix-s | PXAT unix-ms] [TAG tag] ...
+                                                                           1 stored | 0 refused
 LEASE CANCEL key token                                                     1 | 0"""
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Expiry, Subcommand
+from ..proxy.custom.tags import attach_aged, checked
 from ..proxy.custom.words import (
     EXPIRIES,
     EXPIRY,
+    TAG,
     Options,
     expiry,
     milliseconds,
@@ -31,7 +34,9 @@ HELP = (
     "    Return [value, nil]; or [nil, token]: compute the value and SET it; or [nil, nil]:",
     "    another computes it, and WAIT (default 0) ran out. PX: how long you have (10000).",
     "SET <key> <token> <value> [EX <s> | PX <ms> | EXAT <unix-s> | PXAT <unix-ms>]",
-    "    Store the value: 1; 0 where the lease has ended or the key was written since.",
+    "        [TAG <tag> ...]",
+    "    Store the value: 1; 0 where the lease has ended or the key was written since, or a tag",
+    "    was invalidated.",
     "CANCEL <key> <token>",
     "    Give the lease up; who waits gets it next.",
     "HELP",
@@ -52,6 +57,7 @@ class Set:
     token: bytes
     value: bytes
     expiry: Expiry | None
+    tags: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +79,14 @@ def parse(words: Sequence[bytes]) -> Request:
     if sub == "GET":
         return _get(words)
     if sub == "SET":
-        options, given = Options(words, 5), None
+        options, given, tags = Options(words, 5), None, list[bytes]()
         while options.more():
-            name = options.name(*EXPIRIES, also=EXPIRIES)
+            name = options.name(*EXPIRIES, b"TAG", also=EXPIRIES)
+            if name == b"TAG":
+                tags.append(options.again())
+                continue
             given = expiry(name, options.value(), "lease")
-        return Set(words[2], words[3], words[4], given)
+        return Set(words[2], words[3], words[4], given, checked(tags))
     return Cancel(words[2], words[3]) if sub == "CANCEL" else Help()
 
 
@@ -100,12 +109,32 @@ async def run(call: Call) -> Value:
         case Get():
             return await call.leases.lease(request.key, request.lease_ms, request.wait_ms)
         case Set():
+            if request.tags and not await _tagged(call, request):
+                return 0
             args = request.key, request.token, request.value, request.expiry
             return int(await call.leases.fill(*args))
         case Cancel():
             return int(await call.leases.cancel(request.key, request.token))
         case _:
             return HELP
+
+
+async def _tagged(call: Call, request: Set) -> bool:
+    """Put the key under its tags; False: one was invalidated after the lease was taken."""
+    began = call.leases.taken_at(request.key, request.token)
+    # Of a lease that was taken elsewhere it is known only how long one lasts at most.
+    since = call.now() - LEASE_MS_MAX / 1000 if began is None else began
+    attached = await attach_aged(
+        call.upstream,
+        request.key,
+        request.tags,
+        request.expiry,
+        lambda: call.now() - since,
+        LEASE_MS_MAX,
+    )
+    if not attached:
+        await call.leases.cancel(request.key, request.token)
+    return attached
 
 
 def waits(request: object) -> bool:
@@ -150,6 +179,7 @@ SPEC = CommandSpec(
                 Argument("token", "string"),
                 Argument("value", "string"),
                 EXPIRY,
+                TAG,
             ),
         ),
         Subcommand(

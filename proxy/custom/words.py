@@ -92,6 +92,11 @@ class Options:
         self.at += 1
         return self.words[self.at - 1]
 
+    def again(self) -> bytes:
+        """The same for an option that may stand more than once."""
+        self.seen.discard(self.words[self.at - 1].upper())
+        return self.value()
+
 
 # The facts of those options, for COMMAND DOCS.
 TTLS: Final = (Argument("seconds", "integer", "EX"), Argument("milliseconds", "integer", "PX"))
@@ -106,5 +111,6 @@ EXPIRY: Final = Argument(
         Argument("unix-time-milliseconds", "unix-time", "PXAT"),
     ),
 )
+TAG: Final = Argument("tag", "string", "TAG", ("optional", "multiple", "multiple_token"))
 # EX, PX, EXAT and PXAT exclude each other.
 EXPIRIES: Final = {b"EX": b"EX", b"PX": b"EX", b"EXAT": b"EX", b"PXAT": b"EX"}

@@ -244,15 +244,13 @@ class Endpoints:
         return await self._map(words)
 
     async def invalidate(self, request: web.Request) -> web.Response:
-        names = ("key", "key_base64", "pattern", "pattern_base64")
+        forms = {"key": b"KEYS", "pattern": b"PATTERN", "tag": b"TAG"}
+        names = [name for form in forms for name in (form, f"{form}_base64")]
         body = await self._reading.body(request, *names)
-        by_key = "key" in body or "key_base64" in body
-        if by_key is ("pattern" in body or "pattern_base64" in body):
-            raise Refusal(400, "give key or pattern, and not both")
-        if by_key:
-            words = [b"INVALIDATE", b"KEYS", body.word("key")]
-        else:
-            words = [b"INVALIDATE", b"PATTERN", body.word("pattern")]
+        given = [form for form in forms if form in body or f"{form}_base64" in body]
+        if len(given) != 1:
+            raise Refusal(400, "give one of key, pattern and tag")
+        words = [b"INVALIDATE", forms[given[0]], body.word(given[0])]
         return answer(200, {"removed": plain(await self._api.run(words))})
 
     async def stats(self, request: web.Request) -> web.Response:

@@ -125,6 +125,32 @@ class UrlTemplate:
         return url
 
 
+@dataclass(frozen=True, slots=True)
+class TagTemplate:
+    """A tag with captures of its loader's match."""
+
+    text: str
+    literals: tuple[bytes, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> TagTemplate:
+        """ValueError with what is wrong."""
+        literals, names = _pieces(text)
+        if not text or literals[0].startswith("}"):
+            raise ValueError("a tag is not empty and does not begin with '}'")
+        return cls(text, tuple(literal.encode() for literal in literals), tuple(names))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def fill(self, captures: Mapping[str, bytes]) -> bytes:
+        return self.literals[0] + b"".join(
+            captures[name] + literal
+            for name, literal in zip(self.names, self.literals[1:], strict=True)
+        )
+
+
 def _check(url: str) -> None:
     try:
         parts = urlsplit(url)

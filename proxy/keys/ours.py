@@ -16,6 +16,8 @@ LEASE_END: Final = b"}"
 LOCK: Final = b"lock:{"
 FENCE: Final = b"fence:{"
 GRANT: Final = b"}:grant"
+TAG: Final = b"tag:{"
+TAG_EPOCH: Final = b"tagepoch:{"
 
 
 def lease_key(key: bytes) -> bytes:
@@ -45,6 +47,16 @@ def grant_key(resource: bytes) -> bytes:
     return FENCE + resource + GRANT
 
 
+def tag_key(tag: bytes) -> bytes:
+    """Where the keys of a tag stand, by when they end."""
+    return TAG + tag + b"}"
+
+
+def tag_epoch_key(tag: bytes) -> bytes:
+    """Where it stands when a tag was last invalidated."""
+    return TAG_EPOCH + tag + b"}"
+
+
 def resource_of(key: bytes) -> bytes | None:
     """The resource whose lock stands at a key; None: no lock does."""
     held = key.startswith(LOCK) and key.endswith(b"}")
@@ -56,7 +68,7 @@ class OurKeys:
 
     def __init__(self, stats_key: bytes) -> None:
         self._stats_key = stats_key
-        heads = (LEASE, LOCK, FENCE)
+        heads = (LEASE, LOCK, FENCE, TAG, TAG_EPOCH)
         # What a glob begins with that is about nothing else.
         self.heads = (*heads, OWN if stats_key.startswith(OWN) else stats_key or OWN)
         marks = (*heads, stats_key) if stats_key else heads
@@ -71,7 +83,7 @@ class OurKeys:
             return bool(key)
         if key.startswith(FENCE) and key.endswith(GRANT):
             return True
-        return key.startswith((LEASE, LOCK, FENCE)) and key.endswith(b"}")
+        return key.startswith((LEASE, LOCK, FENCE, TAG, TAG_EPOCH)) and key.endswith(b"}")
 
     def without(self, keys: Sequence[bytes]) -> list[bytes]:
         """The keys that are the clients'. One look at them all together: it is rare that any is

@@ -22,6 +22,7 @@ from typing import Final, cast
 
 from ..bounds import WaitingRoom
 from ..custom.spec import Counts, Expiry
+from ..custom.tags import attach, epochs
 from ..errors import (
     BadInput,
     CacheBusy,
@@ -34,6 +35,7 @@ from ..errors import (
 )
 from ..keys.ours import lease_key
 from ..log import event
+from ..resp.replies import Value
 from ..upstream.tracked import TrackedLane, Watched
 from .lease_scripts import LeaseScripts, Start, Took, new_token
 from .loaders import WARM_PATIENCE, Loader, Loaders
@@ -256,12 +258,15 @@ class Flights:
             return Landed(None, "not_found"), 0
         if took is Took.FAILED:
             raise remembered(cast(bytes, rest), flight.loader.name)
-        return await self._load(flight, watch, token, cast(bytes, rest)), 0
+        return await self._load(flight, token, cast(bytes, rest)), 0
 
-    async def _load(self, flight: Flight, watch: _Watch, token: bytes, digest: bytes) -> Landed:
+    async def _load(self, flight: Flight, token: bytes, digest: bytes) -> Landed:
         """Run the loader under our lease, and settle the lease whatever comes of it."""
         loader, settings = flight.loader, flight.loader.settings
+        tags, known = loader.tags(flight.key), list[Value]()
         try:
+            if tags:
+                known = await epochs(self.tracked.upstream, tags)
             loaded = await self._loaded(loader, flight.key, digest)
         except (LoadError, LoadTimeout) as failure:
             await self._remember(flight, token, digest, failure)
@@ -283,7 +288,7 @@ class Flights:
             self._counts.add("fills_refused", int(flight.touched))
             await self._scripts.settle(flight.key, token, b"", 0, digest)
         else:
-            await self._store(flight, watch, token, loaded.value, ttl, digest)
+            await self._store(flight, token, loaded.value, ttl, digest, tags, known)
         return Landed(loaded.value, "loaded")
 
     async def _load_only(self, flight: Flight) -> Landed:
@@ -336,16 +341,23 @@ class Flights:
     async def _store(
         self,
         flight: Flight,
-        watch: _Watch,
         token: bytes,
         value: bytes,
         ttl: int | None,
         digest: bytes,
+        tags: Sequence[bytes],
+        known: Sequence[Value],
     ) -> None:
         """Fill; whatever goes wrong, the callers have their value, but for those of a loader that
         is not to fail open."""
         expiry = None if ttl is None else Expiry(b"PX", ttl)
+        lease_ms = round(flight.loader.settings.lease * 1000)
+        server = self.tracked.upstream
         try:
+            if tags and not await attach(server, flight.key, tags, expiry, known, lease_ms):
+                self._counts.add("fills_refused")
+                await self._scripts.settle(flight.key, token, b"", 0, digest)
+                return
             await self._scripts.fill(
                 flight.key, token, value, expiry, digest, lambda: flight.touched
             )

@@ -64,6 +64,7 @@ class Granted:
     """A lease that a client holds; the watch tells of writes to the key."""
 
     token: bytes
+    since: float  # it was asked for then
     until: float
     watch: _Watch
 
@@ -181,7 +182,8 @@ class Leases:
     async def _take(self, key: bytes, ms: int) -> tuple[bytes | None, bytes | None] | Held:
         """One question to the server: (value, None), (None, token), or how long another has it."""
         token = new_token()
-        granted = Granted(token, self._clock() + ms / 1000, _Watch(self._tracked, key))
+        now = self._clock()
+        granted = Granted(token, now, now + ms / 1000, _Watch(self._tracked, key))
         try:
             took, rest = await self._scripts.take(key, token, ms, b"mine")
             if took is Took.LEASED:
@@ -195,6 +197,11 @@ class Leases:
             if self._granted.get(key) is not granted:
                 granted.watch.close()
         return (cast(bytes, rest), None) if took is Took.HIT else Held(cast(int, rest))
+
+    def taken_at(self, key: bytes, token: bytes) -> float | None:
+        """When a lease was asked for, of those that were taken here and stand."""
+        granted = self._granted.get(key)
+        return granted.since if granted is not None and granted.token == token else None
 
     async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
         """Store what a lease was taken for; False where it is void."""

@@ -52,6 +52,14 @@ class Loader:
     def __repr__(self) -> str:
         return f"<Loader {self.name} {self.settings.match} {self._source!r} {self.gate!r}>"
 
+    def tags(self, key: bytes) -> list[bytes]:
+        """What the key belongs to, each once."""
+        templates = self.settings.tags
+        captures = self.settings.match.match(key) if templates else None
+        # Loaded by name (WARM LOADER), a key need not match.
+        whole = [] if captures is None else [one.fill(captures) for one in templates]
+        return list(dict.fromkeys(whole))
+
     def coming(self, start: Start) -> AbstractContextManager[None]:
         """For the length of the block it is not known whether a key will have to be loaded: what
         loads many keys at once waits for it."""

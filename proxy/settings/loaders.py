@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final
+from typing import Final, cast
 
-from ..keys.captures import Pattern, UrlTemplate
+from ..keys.captures import Pattern, TagTemplate, UrlTemplate
 from .file import SettingsFile
 from .headers import Elsewhere, Headers, headers_of
 from .rows import (
@@ -49,6 +49,16 @@ def _call(text: str) -> str:
 
 PATTERN: Final = Kind(Pattern.parse, "a text with captures, as user:{id}", "PATTERN")
 URL: Final = Kind(UrlTemplate.parse, "an http:// or https:// URL", "URL")
+
+
+def _tags(text: str) -> tuple[TagTemplate, ...]:
+    tags = tuple(TagTemplate.parse(tag.strip()) for tag in text.split(",") if tag.strip())
+    if len(tags) > 16:
+        raise ValueError("a key has at most 16 tags")
+    return tags
+
+
+TAGS: Final = Kind(_tags, "tags, as user:{id}", "TAGS", many=True)
 CALL: Final = Kind(_call, "package.module:function", "FUNCTION")
 HEADERS: Final = Kind(str, "a table of headers' names and texts", "NAME=TEXT", table=True)
 URL_ONLY: Final = ("batch_url", "headers", "honour_cache_control", "conditional")
@@ -140,6 +150,17 @@ class LoaderSettings:
         duration("1ms", "1h"), "1s", "How long a failure is the answer before the next attempt."
     )
     read_through: bool = row(SWITCH, "false", "Plain GET and MGET load what is missing too.")
+    tags: tuple[TagTemplate, ...] = field(
+        default=(),
+        metadata={
+            "row": Row(
+                TAGS,
+                None,
+                "What its keys belong to, for INVALIDATE TAG: a list of at most 16.",
+                unset="none",
+            )
+        },
+    )
     fail_open: bool = row(
         SWITCH,
         "true",
@@ -340,6 +361,11 @@ class _Reading:
             for name in dict.fromkeys(url.names):
                 if name not in match.names:
                     self._mistake(f"{{{name}}} is no capture of match", "url")
+        tags = cast("tuple[TagTemplate, ...]", self.values.get("tags", ()))
+        if isinstance(match, Pattern):
+            for name in dict.fromkeys(name for tag in tags for name in tag.names):
+                if name not in match.names:
+                    self._mistake(f"{{{name}}} is no capture of match", "tags")
 
     def _check_times(self) -> None:
         ttl, timeout = self._seconds("ttl"), self._seconds("timeout")

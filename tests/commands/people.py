@@ -36,6 +36,16 @@ negative_ttl = "300ms"
 backoff = "300ms"
 read_through = true
 
+[loaders.tagged]
+match = "tagged:{{id}}"
+call = "people:load"
+tags = ["one:{{id}}", "all"]
+
+[loaders.versions]
+match = "version:{{id}}"
+call = "people:version"
+tags = ["version{{id}}"]
+timeout = "9s"
 [loaders.strict]
 match = "strict:{{id}}"
 call = "people:load"
@@ -59,7 +69,13 @@ url = "http://127.0.0.1:{port}/{{id}}"
 honour_cache_control = true
 """
 PEOPLE: Final = f"""
-import asyncio, os
+import asyncio, os, random
+
+async def version(id):
+    with open(os.environ["LOADS"] + ".version") as source:
+        value = source.read()
+    await asyncio.sleep(random.random() / 100)
+    return value
 
 async def load(id):
     out = os.open(os.environ["LOADS"], os.O_APPEND | os.O_CREAT | os.O_WRONLY)

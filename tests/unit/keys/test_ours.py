@@ -61,7 +61,14 @@ def test_clients_keys_are_what_is_left_without_ours() -> None:
     ("stats_key", "head"), [(b"nearhit:stats", b"nearhit:"), (b"my:stats", b"my:stats")]
 )
 def test_a_glob_may_be_about_nothing_but_ours(stats_key: bytes, head: bytes) -> None:
-    assert OurKeys(stats_key).heads == (b"lease:{", b"lock:{", b"fence:{", head)
+    assert OurKeys(stats_key).heads == (
+        b"lease:{",
+        b"lock:{",
+        b"fence:{",
+        b"tag:{",
+        b"tagepoch:{",
+        head,
+    )
 
 
 def test_ours_say_which_key_the_statistics_have() -> None:

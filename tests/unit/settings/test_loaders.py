@@ -262,6 +262,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.lease", "=", "7s", "#", "default"],
         ["loaders.users.backoff", "=", "1s", "#", "default"],
         ["loaders.users.read_through", "=", "false", "#", "default"],
+        ["loaders.users.tags", "=", "none", "#", "default"],
         ["loaders.users.fail_open", "=", "true", "#", "default"],
         ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
         ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
@@ -274,6 +275,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.old.lease", "=", "7s", "#", "default"],
         ["loaders.old.backoff", "=", "1s", "#", "default"],
         ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
+        ["loaders.old.tags", "=", "none", "#", "default"],
         ["loaders.old.fail_open", "=", "true", "#", "default"],
     ]
     assert "secret" not in repr(config)
