@@ -104,7 +104,7 @@ class LoaderSettings:
         },
     )
     headers: Headers = field(
-        default=Headers(),  # noqa: RUF009  # frozen
+        default=Headers(),
         repr=False,
         metadata={
             "row": Row(
