@@ -15,6 +15,7 @@ from typing import Final
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Counts
 from ..proxy.custom.words import SYNTAX, integer
 from ..proxy.errors import BadInput, NoLoader, ProxyError, shown
+from ..proxy.resp.kernel import pack_keys
 from ..proxy.resp.replies import Value
 from ..proxy.resp.strings import Known, Strings
 
@@ -29,7 +30,7 @@ _NO_STRING: Final = b"-WRONGTYPE "
 class Request:
     """``near``: what stands in the near cache of its strings."""
 
-    keys: Sequence[bytes]
+    keys: list[bytes]
     partial: bool = False
     near: Known | None = None
 
@@ -42,13 +43,13 @@ def parse(words: Sequence[bytes]) -> Request:
     return Request(keys, bool(rest))
 
 
-def _keys(words: Sequence[bytes]) -> Sequence[bytes]:
+def _keys(words: Sequence[bytes]) -> list[bytes]:
     count = integer(words[1])
     if count <= 0:
         raise BadInput("numkeys should be greater than 0")
     if count > len(words) - 2:
         raise BadInput(SYNTAX)
-    return words[2 : 2 + count]
+    return list(words[2 : 2 + count])
 
 
 def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
@@ -56,7 +57,7 @@ def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
     return _keys(words)
 
 
-def look_near(request: object, known: Callable[[Sequence[bytes]], Known | None]) -> object:
+def look_near(request: object, known: Callable[[list[bytes]], Known | None]) -> object:
     """The request with what stands in the near cache."""
     assert isinstance(request, Request)
     return replace(request, near=known(request.keys))
@@ -69,7 +70,8 @@ async def run(call: Call) -> Value:
     asked = request.keys if near is None else near.missing
     if near is not None and not asked:
         return Strings.near(near)
-    strings = Strings.of(await call.upstream.ask_raw(b"MGET", *asked), len(asked), near)
+    reply = await call.upstream.ask_raw(pack_keys(b"MGET", asked, b"", b""))
+    strings = Strings.of(reply, len(asked), near)
     # What is near is counted where it is read.
     call.stats.add("hits", len(asked) - len(strings.absent))
     call.stats.add("misses", len(strings.absent))

@@ -77,7 +77,7 @@ class CommandSpec:
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
     # The request with what stands in the near cache, which the function given tells of keys; None:
     # nothing of them.
-    near: Callable[[object, Callable[[Sequence[bytes]], Known | None]], object] | None = None
+    near: Callable[[object, Callable[[list[bytes]], Known | None]], object] | None = None
     # Whether a request may wait for what others do: nobody does so for a client that has left.
     waits: Callable[[object], bool] = _no
     # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and
@@ -120,8 +120,8 @@ class Asking(Protocol):
         """One request and its reply."""
         ...
 
-    async def ask_raw(self, *words: bytes) -> bytes:
-        """The reply to one request as it came."""
+    async def ask_raw(self, request: bytes) -> bytes:
+        """The reply to one encoded request, as it came."""
         ...
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:

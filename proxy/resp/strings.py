@@ -107,7 +107,7 @@ class Strings(Sequence[bytes | None]):
     def __getitem__(self, at: int) -> bytes | None: ...
     @overload
     def __getitem__(self, at: slice) -> Sequence[bytes | None]: ...
-    def __getitem__(self, at: int | slice) -> bytes | None | Sequence[bytes | None]:
+    def __getitem__(self, at: int | slice) -> bytes | Sequence[bytes | None] | None:
         return self._values()[at]
 
     def __iter__(self) -> Iterator[bytes | None]:

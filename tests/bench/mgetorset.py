@@ -4,12 +4,15 @@ Bar: MGETORSET of 1,000 keys, 900 of them there, costs at most 1.3 times an MGET
 one load of 100 by a loader with a batch, which an MGETORSET of 100 keys that are not there is.
 
     mget   MGET of 1,000 keys that are there
-    load   MGETORSET of 100 keys that are not
-    both   MGETORSET of 900 keys that are there and 100 that are not, one in ten
+    there  MGETORSET of the same
+    load   MGETORSET of 100 keys that are not there, new in each request
+    both   MGETORSET of 900 keys that are there and 100 new ones, one in ten
 
-What is missing is new in each request. Without the near cache, and with the 900 in it. The three
-take turns, round after round: figures are medians of the rounds, the ratio is the median of the
-rounds' own. CPU is user and system time of the process."""
+A load costs a hundred MGETs, so what ``both`` costs beside it is less than the noise of a load: the
+bar is judged twice, by ``there`` against 1.3 times ``mget``, and by ``both`` against the whole sum,
+give or take NOISE. Without the near cache, and with the 900 in it. The four take turns, round after
+round: figures are medians of the rounds, ratios are medians of the rounds' own. CPU is user and
+system time of the process."""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ from .client import Client, pack
 from .targets import Target
 
 BAR = 1.3
+NOISE = 1.05
+CHEAP = 10  # times as many requests of what costs little: CPU is told in hundredths of a second
 THERE, MISSING = 900, 100
 SETTINGS = """
 [loaders.many]
@@ -48,13 +53,17 @@ class Round:
     """Microseconds of CPU for a request."""
 
     mget: float
+    there: float
     load: float
     both: float
 
     @property
-    def ratio(self) -> float:
-        """How many MGETs it costs beside the load."""
-        return (self.both - self.load) / self.mget
+    def beside(self) -> float:
+        return self.there / self.mget
+
+    @property
+    def whole(self) -> float:
+        return self.both / (BAR * self.mget + self.load)
 
 
 def requests(numbers: Iterator[int]) -> dict[str, Callable[[], bytes]]:
@@ -74,6 +83,7 @@ def requests(numbers: Iterator[int]) -> dict[str, Callable[[], bytes]]:
 
     return {
         "mget": lambda: pack("MGET", *there),
+        "there": lambda: pack("MGETORSET", len(there), *there),
         "load": lambda: pack("MGETORSET", MISSING, *new()),
         "both": lambda: pack("MGETORSET", THERE + MISSING, *mixed()),
     }
@@ -106,12 +116,13 @@ def rounds(client: Client, proxy: Target, options: argparse.Namespace) -> list[R
     client.ask("MSET", *(word for n in range(THERE + MISSING) for word in
                          (f"there:{n}", "x" * options.size)))  # fmt: skip
     kinds = requests(itertools.count())
+    times = {"mget": CHEAP, "there": CHEAP, "load": 1, "both": 1}
     for make in kinds.values():  # near, compiled, connected
         cost(client, proxy, [make() for _ in range(20)])
     return [
         Round(
             **{
-                name: cost(client, proxy, [make() for _ in range(options.requests)])
+                name: cost(client, proxy, [make() for _ in range(options.requests * times[name])])
                 for name, make in kinds.items()
             }
         )
@@ -131,14 +142,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     with targets.server(options.upstream) as upstream:
         for near in ("off", "64mb"):
             all_ = measure(upstream, near, options)
-            ratio = statistics.median(one.ratio for one in all_)
-            met = met and ratio <= BAR
+            beside = statistics.median(one.beside for one in all_)
+            whole = statistics.median(one.whole for one in all_)
+            met = met and beside <= BAR and whole <= NOISE
             facts = [
                 (name, f"{statistics.median(getattr(one, name) for one in all_):,.0f} us")
-                for name in ("mget", "load", "both")
+                for name in ("mget", "there", "load", "both")
             ]
-            facts.append(("(both - load) / mget", f"{ratio:.2f} (bar: {BAR:g})"))
-            print(report.facts([("near cache", near), *facts]))
+            facts.append(("there / mget", f"{beside:.2f} (bar: {BAR:g})"))
+            facts.append((f"both / ({BAR:g} mget + load)", f"{whole:.2f} (bar: {NOISE:g})"))
+            print(report.facts([("near cache", near), *facts]), flush=True)
     return 0 if met else 1
 
 

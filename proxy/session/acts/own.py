@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
@@ -22,7 +22,7 @@ from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.sending import MUTE_SKIP
 from ...resp.kernel import RouteMap, mix, pack_keys, split
 from ...resp.modes import Mode
-from ...resp.replies import BULK, Value, bulk, error, items, null, parsed, reply
+from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode
 from ...resp.routes import Route
 from ...resp.strings import Known
@@ -169,14 +169,14 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     return True
 
 
-def _known_near(session: Conducted, keys: Sequence[bytes]) -> Known | None:
+def _known_near(session: Conducted, keys: list[bytes]) -> Known | None:
     """What stands of these strings in the near cache, which may be read now: by the walk that MGET
     takes. A key of which is known that there is nothing has all of them asked for: it may have to
     be loaded."""
     space, turn, routes = session.near.space, session.context.turn, _MANY
     if space is None:
         return None
-    data = pack_keys(b"MGET", list(keys), b"", b"")
+    data = pack_keys(b"MGET", keys, b"", b"")
     index, sketch = space.entries, space.cache.sketch
     looked = routes.many(data, 0, index, sketch, turn.clock(), False)
     told, gaps = routes.told, routes.gaps
