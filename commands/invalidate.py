@@ -113,7 +113,7 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
 
 async def _pattern(call: Call, glob: bytes) -> int:
     pattern, removed = compile_glob(glob), 0
-    call.writes.passed_matching(pattern)
+    await call.writes.passed_matching(pattern)
     try:
         # Each ends where the next one begins.
         begins = call.walks()
@@ -123,8 +123,8 @@ async def _pattern(call: Call, glob: bytes) -> int:
         keys = Removal(b"UNLINK", glob, _wanted(glob, call.ours), counted=True)
         removed = sum(await _side_by_side([_sweep(call, walk, keys) for walk in walks]))
     finally:
-        call.writes.passed_matching(compile_glob(lease_key(closed(glob))))
-        call.writes.passed_matching(pattern)
+        of_leases = compile_glob(lease_key(closed(glob)))
+        await call.writes.passed_matching(of_leases, pattern)
     return removed
 
 
