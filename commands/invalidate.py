@@ -218,7 +218,7 @@ class Pace:
     # Seconds. Where the way is long, everybody waits for that anyway, and slices are of half of it.
     SLICE: Final = 0.0003
     SLICE_MOST: Final = 0.0005
-    ALONE: Final = SLICE_MOST  # of a walk that removes next to nothing: nothing adds to its pages
+    ALONE: Final[float] = SLICE_MOST  # of a walk that removes next to nothing
     FIRST: Final = 16  # keys: 0.02 ms
     LEAST: Final = 200
     MOST: Final = 1024

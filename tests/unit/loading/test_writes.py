@@ -111,7 +111,7 @@ KEYS = [b"a:%d" % number for number in range(3 * SLICE)]
 async def test_nobody_waits_while_many_entries_are_looked_at() -> None:
     near, loads = NearCache(1 << 24), Running()
     space = filled(near, 0, *KEYS)
-    left = []
+    left: list[int] = []
     forgetting = asyncio.create_task(
         Writes(near, lambda: (loads,)).passed_matching(re.compile(rb"a:.*"))
     )
