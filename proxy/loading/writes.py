@@ -59,15 +59,16 @@ class Writes:
                 self._forget_matching(keys, patterns)
 
     def _known(self) -> Iterator[Iterable[bytes]]:
-        """The keys of all that is near or on its way there, as of now, in slices. Who comes later
-        has read what stands after the write."""
+        """The keys of all that is near or on its way there now, in slices. What comes later was
+        read behind the write: it may be among them or not."""
         spaces = [] if self._near is None else list(self._near.spaces.values())
         keys = [key for space in spaces for key in (*space.tickets, *_of_others(space))]
-        entries = [entry for space in spaces for entry in space.entries.values()]
         for at in range(0, len(keys), SLICE):
             yield keys[at : at + SLICE]
-        for at in range(0, len(entries), SLICE):
-            yield [entry.key for entry in entries[at : at + SLICE]]
+        for space in spaces:
+            entries = space.entries.values()
+            for at in range(0, len(entries), SLICE):
+                yield [entry.key for entry in entries[at : at + SLICE]]
 
     def _forget_matching(
         self, keys: Iterable[bytes], patterns: Sequence[re.Pattern[bytes]]
