@@ -172,18 +172,20 @@ async def _tags(call: Call, tags: Sequence[bytes], soft: bool) -> int:
 
 async def _pattern(call: Call, glob: bytes, soft: bool) -> int:
     pattern, removed = compile_glob(glob), 0
-    call.writes.passed_matching(pattern)
+    await call.writes.passed_matching(pattern)
     try:
         # Each ends where the next one begins.
         begins = call.walks()
         walks = [Walk(*ends) for ends in zip(begins, [*begins[1:], END], strict=True)]
         leases = Removal(b"DEL", lease_key(closed(glob)), list)
         await _side_by_side([_sweep(call, walk, leases) for walk in walks])
+        for walk in walks:
+            walk.pace = walk.pace.removing()
         keys = Removal(b"UNLINK", glob, _wanted(glob, call.ours), counted=True, soft=soft)
         removed = sum(await _side_by_side([_sweep(call, walk, keys) for walk in walks]))
     finally:
-        call.writes.passed_matching(compile_glob(lease_key(closed(glob))))
-        call.writes.passed_matching(pattern)
+        of_leases = compile_glob(lease_key(closed(glob)))
+        await call.writes.passed_matching(of_leases, pattern)
     return removed
 
 
@@ -214,7 +216,7 @@ class Walk:
 
     begin: bytes
     end: bytes
-    pace: Pace = field(default_factory=lambda: Pace())
+    pace: Pace = field(default_factory=lambda: Pace(Pace.ALONE))  # few leases are removed
 
 
 async def _sweep(call: Call, walk: Walk, removal: Removal) -> int:
@@ -260,8 +262,10 @@ def _scan(call: Call, cursor: bytes, glob: bytes, count: int) -> Awaitable[Seque
 
 def _wanted(glob: bytes, ours: OurKeys) -> Choice:
     """Which keys go: the proxy's own do not, or ``*`` would open every lock, unless the glob is
-    about nothing else."""
-    return list if literal_prefix(glob).startswith(ours.heads) else ours.without
+    about nothing else. Where it can match none of them, nobody looks for them."""
+    prefix = literal_prefix(glob)
+    mixed = any(head.startswith(prefix) for head in ours.heads)
+    return ours.without if mixed and not prefix.startswith(ours.heads) else list
 
 
 class Pace:
@@ -276,12 +280,14 @@ class Pace:
     # Seconds. Where the way is long, everybody waits for that anyway, and slices are of half of it.
     SLICE: Final = 0.0003
     SLICE_MOST: Final = 0.0005
+    ALONE: Final[float] = SLICE_MOST  # of a walk that removes next to nothing
     FIRST: Final = 16  # keys: 0.02 ms
     LEAST: Final = 200
     MOST: Final = 1024
     LOOKS: Final = 8  # pages
 
-    def __init__(self) -> None:
+    def __init__(self, slice_: float = SLICE) -> None:
+        self._slice = slice_
         self._way: float | None = None  # seconds
         self._looks: list[float] = []
         self.count = self.FIRST  # COUNT
@@ -289,6 +295,14 @@ class Pace:
     def __repr__(self) -> str:
         way = "?" if self._way is None else f"{self._way * 1000:.2f}"
         return f"<Pace count={self.count} way={way}ms>"
+
+    def removing(self) -> Pace:
+        """The pace of a walk behind this one that removes what it finds: it begins anew, but for
+        the way."""
+        pace = Pace()
+        if self._way is not None:
+            pace._way, pace.count = self._way, self.LEAST
+        return pace
 
     def felt(self, seconds: float, *, behind: bool) -> None:
         """A page came after so long, ``behind`` the removal of the one before it or alone."""
@@ -303,7 +317,7 @@ class Pace:
             return
         # What was removed before it took about as long as the page, or less than the way does.
         took = min(least - self._way, least / 2) if behind else least - self._way
-        goal = min(max(self.SLICE, self._way / 2), self.SLICE_MOST)
+        goal = min(max(self._slice, self._way / 2), self.SLICE_MOST)
         times = max(0.5, goal / took) if took > goal / 1.25 else 1.25
         self.count = min(max(int(self.count * times), self.LEAST), self.MOST)
 

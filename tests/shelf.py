@@ -177,8 +177,8 @@ class FakeLoads:
     def passed(self, keys: Sequence[bytes]) -> None:
         self.journal.append(("void", *keys))
 
-    def passed_matching(self, pattern: re.Pattern[bytes]) -> None:
-        self.journal.append(("void matching", pattern))
+    async def passed_matching(self, *patterns: re.Pattern[bytes]) -> None:
+        self.journal += [("void matching", pattern) for pattern in patterns]
 
 
 class FakeCounts:

@@ -239,8 +239,8 @@ class Writes(Protocol):
         load that began before is joined or stored."""
         ...
 
-    def passed_matching(self, pattern: re.Pattern[bytes]) -> None:
-        """The same for every key that matches, of those that are known here."""
+    async def passed_matching(self, *patterns: re.Pattern[bytes]) -> None:
+        """The same for every key that matches one of them, of those that are known here now."""
         ...
 
     def passed_tags(self, tags: Sequence[bytes]) -> None:

@@ -350,6 +350,8 @@ OWN = [b"lock:{a}", b"fence:{a}", b"lease:{a}", b"nearhit:stats"]
     [
         (b"*", [b"lock:{a}", b"fence:{a}", b"nearhit:stats"]),  # leases of matching keys go
         (b"l*", OWN),
+        (b"lo*", OWN),
+        (b"", OWN),
         (b"lock:*", OWN),
         (b"lock:{*", [b"fence:{a}", b"lease:{a}", b"nearhit:stats"]),
         (b"fence:{a}", [b"lock:{a}", b"lease:{a}", b"nearhit:stats"]),
@@ -443,9 +445,9 @@ WAY = 0.0001
 KEY = 0.000001  # seconds for each in a page
 
 
-def looked(way: float = WAY) -> Pace:
+def looked(way: float = WAY, pace: Pace | None = None) -> Pace:
     """After the first pages, which tell the way."""
-    pace = Pace()
+    pace = pace or Pace()
     for _ in range(Pace.LOOKS):
         pace.felt(way, behind=False)
     return pace
@@ -528,7 +530,37 @@ async def test_pages_of_a_sweep_grow_while_they_come_quickly() -> None:
 
     await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"*")
 
-    counts = [int(entry[5]) for entry in desk.did(b"SCAN")]
-    assert counts[0] == Pace.FIRST
-    assert counts == sorted(counts)
-    assert counts[-1] > Pace.LEAST
+    leases, keys = (
+        [int(entry[5]) for entry in desk.did(b"SCAN") if entry[3] == glob]
+        for glob in (b"lease:{*}", b"*")
+    )
+    assert leases[0] == Pace.FIRST
+    assert keys[0] == Pace.LEAST  # the way is known by then
+    assert all(counts == sorted(counts) for counts in (leases, keys))
+    assert leases[-1] > Pace.LEAST < keys[-1]
+
+
+def test_pages_of_a_walk_that_removes_next_to_nothing_are_larger() -> None:
+    pace = looked(pace=Pace(Pace.ALONE))
+
+    assert grown(pace) == pytest.approx(Pace.ALONE / KEY, rel=0.02)
+
+
+def test_the_walk_that_removes_begins_small_again_and_knows_the_way() -> None:
+    pace = looked(pace=Pace(Pace.ALONE))
+    grown(pace)
+
+    removing = pace.removing()
+
+    assert repr(removing) == repr(looked())
+    assert grown(removing) == pytest.approx(Pace.SLICE / KEY, rel=0.02)
+    assert repr(Pace(Pace.ALONE).removing()) == repr(Pace())
+
+
+async def test_nobody_looks_for_the_proxys_keys_where_the_glob_matches_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(*USERS)
+    monkeypatch.setattr(desk.ours, "_maybe", None)
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"user:*") == len(USERS)

@@ -444,7 +444,7 @@ async def test_who_asks_behind_a_write_joins_no_older_load(how: str) -> None:
         if how == "void":
             here.writes.passed([b"k0", KEY])
         elif how == "pattern":
-            here.writes.passed_matching(re.compile(rb"k."))
+            await here.writes.passed_matching(re.compile(rb"k."))
         elif how == "drop":
             here.scope.drop()
         else:
@@ -467,7 +467,7 @@ async def test_a_void_of_other_keys_leaves_the_load_joinable() -> None:
     async with air() as here:
         first = await here.loading()
         here.writes.passed([b"k2"])
-        here.writes.passed_matching(re.compile(rb"other.*"))
+        await here.writes.passed_matching(re.compile(rb"other.*"))
         second = here.load()
         await settle()
         assert here.server.quiet
