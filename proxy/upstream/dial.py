@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ..resp.kernel import RouteMap
 from ..settings.address import Tcp, Upstream
 from ..settings.config import retry_delay
 from .monitoring import Ledger
@@ -48,7 +49,8 @@ class Dial:
     """Where the upstream is and how its connections are opened. StartError, when it is made: its
     TLS files cannot be used.
 
-    ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
+    ``reads``: the commands that may be asked again where a connection has died; None: none is known
+    to be one. ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
     None: it may be one."""
 
     def __init__(
@@ -58,6 +60,7 @@ class Dial:
         self.upstream = upstream
         self.retry = retry
         self.on_cluster = on_cluster
+        self.reads: RouteMap | None = None
         self.ledger = Ledger()
         self._again = asyncio.Event()  # that ends the pauses of now
         self._tls = context_of(upstream) if upstream.tls else None

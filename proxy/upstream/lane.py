@@ -6,10 +6,9 @@
        │ sent when READY             waiting  [slot]...  ◀─ cut, head first ─────────── socket
        ▼ failed when DOWN or refused                        pushes ─▶ owner
 
-A lane that dies fails the slots of ``waiting`` whose requests were sent (outcome unknown) and keeps
-the unsent ones, the last ``len(out)``, for its next connection. A lent lane has an owner and only
-one life: it is not connected again. Never decides which requests take it: that is for lanes.py and
-the sessions."""
+A lane that dies fails the slots of ``waiting`` whose requests were sent (outcome unknown), but for
+reads (repeats.py), and keeps the unsent ones, the last ``len(out)``, for its next connection. A lent
+lane has an owner and one life. Never decides which requests take it: lanes.py and sessions do."""
 
 from __future__ import annotations
 
@@ -31,6 +30,7 @@ from .dial import Dial, Mute
 from .lane_key import LaneKey, Use
 from .offline import Offline
 from .ports import Framing, Home, Listener, Owner
+from .repeats import Repeats, reader_of
 from .silence import Silence
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Lane(Connecting):
         self.tainted = False  # holds state that cannot be undone: never lent again
         self.offline = Offline(offline_max)
         self._silence = Silence(timeout_s, most_s)
+        self._repeats = Repeats(self, most_s)
         self._home = home
 
     def __repr__(self) -> str:
@@ -131,6 +132,7 @@ class Lane(Connecting):
         """A connection stands: send what waited for it."""
         self._become(LaneState.READY)
         self._listen()
+        self.keeps = self._repeats.wanted
         self.done = self.sent  # the handshake's own replies were counted too
         event(log, logging.DEBUG, "lane ready", lane=self.number, db=self.key.db, lent=self.lent)
         for data, slot in self.offline.take():
@@ -182,8 +184,8 @@ class Lane(Connecting):
     def _lost(self) -> None:
         """The connection of a READY lane is gone."""
         level, count = logging.DEBUG if self._short else logging.INFO, len(self.waiting)
-        event(log, level, "lane lost", lane=self.number, waiting=count, error=self._why)
         if self.lent:
+            event(log, level, "lane lost", lane=self.number, waiting=count, error=self._why)
             self._end(self._why)
             return
         self._forgotten()
@@ -192,6 +194,10 @@ class Lane(Connecting):
         unsent = [(data, waiting.pop()) for data in reversed(self.out)]
         self.out.clear()
         self.offline.put_back(unsent[::-1])
+        again = self._repeats.take(waiting, len(unsent), self._silence.silent_s)
+        self.offline.put_back(again)
+        told = {"waiting": count, "again": len(again), "error": self._why}
+        event(log, level, "lane lost", lane=self.number, **told)
         self._become(LaneState.CONNECTING if self.offline or self.users else LaneState.IDLE)
         self._fail(waiting, self._why)
         if not self.offline:
@@ -206,8 +212,7 @@ class Lane(Connecting):
 
     def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
         """Fill slots whose replies will not come; the first may have had a part of its reply."""
-        # Pushes and the frames of a subscribed lane are handed over whole.
-        inside = self.cutter.inside and not self.frame and self.plain_framing
+        inside = self.halfway
         for slot in slots:
             slot.fail(why, inside)
             inside = False
@@ -215,6 +220,7 @@ class Lane(Connecting):
     def _fail_offline(self, why: ProxyError) -> None:
         for _, slot in self.offline.take():
             slot.fail(why, False)
+        self._repeats.forget()
         self._unchoke()
 
     def _end(self, why: ProxyError) -> None:
@@ -255,6 +261,7 @@ class Lane(Connecting):
     def tick(self) -> None:
         """Once a second: doubt a connection that owes replies and has been silent for too
         long."""
+        self._repeats.tick()
         owes = self.state is LaneState.READY and bool(self.waiting)
         owes = owes and not (self.patient or self.paused or self._home.paused)
         late = self._silence.too_long(owes=owes, heard=self.heard)
@@ -408,15 +415,15 @@ class Lane(Connecting):
 
     def waits_for(self, reader: object) -> bool:
         """Whether a reply of this reader is still to come here."""
-        return any(_reader_of(slot) is reader for slot in self.waiting)
+        return any(reader_of(slot) is reader for slot in self.waiting)
 
     def others_wait(self, lags: Callable[[object], bool]) -> bool:
         """Whether anybody waits here who takes what comes."""
-        return not all(lags(_reader_of(slot)) or isinstance(slot, Fill) for slot in self.waiting)
+        return not all(lags(reader_of(slot)) or isinstance(slot, Fill) for slot in self.waiting)
 
     def _all_of(self, reader: object) -> bool:
         return all(
-            _reader_of(slot) is reader or isinstance(slot, Fill)  # with a slot of its own behind it
+            reader_of(slot) is reader or isinstance(slot, Fill)  # with a slot of its own behind it
             for slot in self.waiting
         )
 
@@ -441,8 +448,3 @@ class Lane(Connecting):
         """Large replies come here: until all that stands now is answered others go elsewhere."""
         if not self.lent and self.key.use in OFTEN_HEAVY:
             self.heavy = self.sent
-
-
-def _reader_of(slot: Slot) -> object:
-    """The session that gets the replies; None: none does."""
-    return getattr(getattr(slot, "place", slot), "session", None)
