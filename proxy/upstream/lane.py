@@ -26,6 +26,7 @@ from ..resp.kernel import BROKEN
 from ..resp.requests import encode
 from .ask import AskSlot, Done
 from .connecting import Connecting
+from .deadline import Deadline
 from .dial import Dial, Mute
 from .lane_key import LaneKey, Use
 from .offline import Offline
@@ -54,6 +55,7 @@ class Lane(Connecting):
         offline_max: int,
         timeout_s: float,
         most_s: float | None = None,
+        slow_s: float | None = None,
         owner: Owner[Lane] | None = None,
         bare: bool = False,
     ) -> None:
@@ -72,7 +74,8 @@ class Lane(Connecting):
         self.listener: Listener | None = None
         self.tainted = False  # holds state that cannot be undone: never lent again
         self.offline = Offline(offline_max)
-        self._silence = Silence(timeout_s, most_s)
+        self._deadline = Deadline(self, most_s, slow_s)
+        self._silence = Silence(timeout_s, self._deadline.most_s)
         self._repeats = Repeats(self, most_s)
         self._home = home
 
@@ -184,8 +187,8 @@ class Lane(Connecting):
     def _lost(self) -> None:
         """The connection of a READY lane is gone."""
         level, count = logging.DEBUG if self._short else logging.INFO, len(self.waiting)
+        event(log, level, "lane lost", lane=self.number, waiting=count, error=self._why)
         if self.lent:
-            event(log, level, "lane lost", lane=self.number, waiting=count, error=self._why)
             self._end(self._why)
             return
         self._forgotten()
@@ -194,10 +197,7 @@ class Lane(Connecting):
         unsent = [(data, waiting.pop()) for data in reversed(self.out)]
         self.out.clear()
         self.offline.put_back(unsent[::-1])
-        again = self._repeats.take(waiting, len(unsent), self._silence.silent_s)
-        self.offline.put_back(again)
-        told = {"waiting": count, "again": len(again), "error": self._why}
-        event(log, level, "lane lost", lane=self.number, **told)
+        self.offline.put_back(self._repeats.take(waiting, len(unsent), self._silence.silent_s))
         self._become(LaneState.CONNECTING if self.offline or self.users else LaneState.IDLE)
         self._fail(waiting, self._why)
         if not self.offline:
@@ -259,14 +259,13 @@ class Lane(Connecting):
             self._end(why)
 
     def tick(self) -> None:
-        """Once a second: doubt a connection that owes replies and has been silent for too
-        long."""
+        """Once a second: doubt a connection that owes replies and has been silent for long."""
         self._repeats.tick()
         owes = self.state is LaneState.READY and bool(self.waiting)
         owes = owes and not (self.patient or self.paused or self._home.paused)
         late = self._silence.too_long(owes=owes, heard=self.heard)
-        if self._silence.past_all:
-            self.lose(f"no answer in {self._silence.most_s:g} s")
+        if self._silence.past_all and (why := self._deadline.passed(self._silence.silent_s)):
+            self.lose(why)
         elif late:
             self._home.suspected(self, f"no answer in {self._silence.limit_s:g} s")
         silent = self._home.silent

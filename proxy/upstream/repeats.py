@@ -12,6 +12,7 @@ Knows the slots of sessions; the lane, which calls this, keeps the bytes (hot/la
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from ..hot.fills import Fill, FillSlot
 from ..hot.lane import LaneState
 from ..hot.many import HEAD, TELLING, ManySlot, MixedSlot
 from ..hot.own import GetOrSetRun, GetOrSetSlot
+from ..log import event
 from ..resp.kernel import RouteMap
 from .lane_key import Use
 from .offline import Request
@@ -31,8 +33,10 @@ from .offline import Request
 if TYPE_CHECKING:
     from .lane import Lane
 
+log = logging.getLogger(__name__)
+
 # Where clients' reads are. Not those for scripts, nor what asks whether a server still speaks.
-USES: Final = frozenset({Use.REQUESTS, Use.ASIDE, Use.TRACKED})
+USES: Final = frozenset({Use.REQUESTS, Use.ASIDE, Use.TRACKED, Use.REPLICA})
 _ALL: Final = 1 << 30  # requests of one piece
 
 
@@ -58,7 +62,7 @@ class Repeats:
     def wanted(self) -> bool:
         """Whether what the lane sends is to be kept."""
         lane = self._lane
-        return not lane.lent and lane.key.use in USES and lane.reads is not None
+        return not lane.lent and lane.key.use in USES
 
     def _owed(self) -> int:
         """How many are on their way again, or wait for the connection."""
@@ -82,6 +86,8 @@ class Repeats:
             cut = waiting[0] if lane.halfway else None
             again = repeatable(slots, pieces[-fresh:], reads, cut)
             self._by = lane.now + left
+        if again:
+            event(log, logging.INFO, "reads asked again", lane=lane.number, reads=len(again))
         taken = {slot for _, slot in again}
         rest = [slot for slot in waiting if slot not in taken]
         waiting.clear()
