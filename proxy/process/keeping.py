@@ -84,6 +84,6 @@ def _servers(parts: Parts) -> Sequence[Lane]:
         return lanes.servers()
     if not parts.primary.locked:
         return [parts.primary]
-    logins = (one for one in parts.scopes.tracked if one.key.user is not None)
-    masters = [one.lane() for one in logins if one.key.user.name == DEFAULT]
-    return masters[:1] or [parts.primary]
+    users = ((one, one.key.user) for one in parts.scopes.tracked)
+    logins = [one.lane() for one, user in users if user is not None and user.name == DEFAULT]
+    return logins[:1] or [parts.primary]
