@@ -1,5 +1,5 @@
-"""What ``nearhit check --upstream URL`` finds where it dials: a proxy is started that serves nobody,
-and asks the server what it needs to know (process/inspection.py).
+"""What ``nearhit check --upstream URL`` finds where it dials: a proxy is started that serves
+nobody, and asks the server what it needs to know (process/inspection.py).
 
 Owns how long is waited, and how what is not well ends the command. Imported where it is needed
 only: it brings an event loop along."""
@@ -73,7 +73,9 @@ async def started(config: Config, url: str) -> AsyncIterator[Server]:
         yield server
     except TimeoutError:
         found = server.version.strip(", ")
-        raise UpstreamDown(f"no answer in {LOOK_S:g} s" + (f" ({found})" if found else "")) from None
+        raise UpstreamDown(
+            f"no answer in {LOOK_S:g} s" + (f" ({found})" if found else "")
+        ) from None
     finally:
         server.hurry()
         await server.stop()

@@ -77,8 +77,10 @@ class ClusterLanes(Lanes):
         if topology is None:
             return ()
         return [
-            (f"{shard.primary.host}:{shard.primary.port}",
-             [f"{node.host}:{node.port}" for node in shard.replicas])
+            (
+                f"{shard.primary.host}:{shard.primary.port}",
+                [f"{node.host}:{node.port}" for node in shard.replicas],
+            )
             for shard in topology.shards
         ]
 

@@ -135,7 +135,7 @@ async def _rights(parts: Parts) -> list[Finding]:
     if isinstance(first, ProxyError) or first.startswith(b"-"):
         remark = "ACL DRYRUN is refused, or not there before Redis 7: allow +acl|dryrun"
         return [Finding("rights", "not told", remark)]
-    any_key = not (is_no(first) and b" key" in first)
+    any_key = not is_no(first) or _is_of_command(first)
     needs = (*NEEDS, *SIDE_KEYS) if any_key else NEEDS
     answers = await asyncio.gather(
         *(_asked(parts, b"ACL", b"DRYRUN", user, *need.words) for need in needs)
@@ -143,7 +143,7 @@ async def _rights(parts: Parts) -> list[Finding]:
     found = [
         Finding("may not", shown(need.words), f"{need.without}: ACL SETUSER {name} {need.allow}")
         for need, answer in zip(needs, answers, strict=True)
-        if is_no(answer)
+        if is_no(answer) and (need in SIDE_KEYS or _is_of_command(answer))
     ]
     if not any_key:
         remark = "each pattern needs ~lease:{..., ~lock:{... too: docs/operating.md, Users"
@@ -151,6 +151,11 @@ async def _rights(parts: Parts) -> list[Finding]:
     if not found:
         found.append(Finding("rights", "enough", f"user {name}, by ACL DRYRUN"))
     return found
+
+
+def _is_of_command(refusal: Reply) -> bool:
+    """Whether it is the command that may not be run, and not a key."""
+    return isinstance(refusal, bytes) and b" command" in refusal
 
 
 async def _asked(parts: Parts, *words: bytes) -> Reply:

@@ -161,8 +161,8 @@ class Config(EntrySettings):
     )
     slow_command_timeout: float | None = optional(
         duration("1s", "24h"),
-        "The same for what may take long: scripts, transactions, KEYS, SORT, FLUSHALL and the like; "
-        "blocking commands wait for as long as they say.",
+        "The same for what may take long: scripts, transactions, KEYS, SORT, FLUSHALL and the "
+        "like; blocking commands wait for as long as they say.",
         unset="command_timeout",
     )
     drain_delay: float = row(

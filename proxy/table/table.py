@@ -150,7 +150,9 @@ class Table:
     @cached_property
     def repeatable(self) -> RouteMap:
         """The commands that only read, and may be asked again where an answer was lost."""
-        reads = {name: Route.PLAIN for name, command in self.commands.items() if _only_reads(command)}
+        reads = {
+            name: Route.PLAIN for name, command in self.commands.items() if _only_reads(command)
+        }
         return RouteMap({name: route for name, route in reads.items() if len(name) <= NAME_MAX})
 
     def _route(self, command: Command) -> Route:

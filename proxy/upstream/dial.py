@@ -49,9 +49,8 @@ class Dial:
     """Where the upstream is and how its connections are opened. StartError, when it is made: its
     TLS files cannot be used.
 
-    ``reads``: the commands that may be asked again where a connection has died; None: none is known
-    to be one. ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
-    None: it may be one."""
+    ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
+    None: it may be one. ``reads``: what may be asked again where a connection has died."""
 
     def __init__(
         self, upstream: Upstream, retry: Retry, on_cluster: Callable[[], None] | None = None

@@ -7,8 +7,8 @@
        ▼ failed when DOWN or refused                        pushes ─▶ owner
 
 A lane that dies fails the slots of ``waiting`` whose requests were sent (outcome unknown), but for
-reads (repeats.py), and keeps the unsent ones, the last ``len(out)``, for its next connection. A lent
-lane has an owner and one life. Never decides which requests take it: lanes.py and sessions do."""
+reads (repeats.py), and keeps the unsent ones, the last ``len(out)``, for its next connection. One
+that is lent has an owner and one life. Never decides which requests take it: that is for others."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What was asked on a connection that died before it answered, and may be asked once more.
 
     lost ─▶ of the slots that wait, newest first:
-              a run of reads, nothing of the reply handed on ──▶ asked again, before what was not sent
-              all else ──▶ fails: its outcome is unknown; and so does what the same client sent before
+              a run of reads, nothing of the reply handed on ─▶ asked again, before what was unsent
+              all else ─▶ fails: nobody knows its outcome; so does what its client sent before
 
 The last, because a read that is asked again after its own client's next write would tell what that
 has written. Once: what dies on a second connection fails. Within command_timeout, by the time at
@@ -26,7 +26,7 @@ from ..hot.lane import LaneState
 from ..hot.many import HEAD, TELLING, ManySlot, MixedSlot
 from ..hot.own import GetOrSetRun, GetOrSetSlot
 from ..log import event
-from ..resp.kernel import RouteMap
+from ..resp.kernel import Cutter, RouteMap
 from .lane_key import Use
 from .offline import Request
 
@@ -81,14 +81,16 @@ class Repeats:
         left = self._most_s - silent_s
         fresh = min(len(waiting), first - self._to, len(pieces))
         again: list[Request] = []
+        cut = waiting[0] if lane.halfway and waiting else None
         if reads is not None and left > 0 and fresh > 0:
             slots = list(waiting)[-fresh:]
-            cut = waiting[0] if lane.halfway else None
             again = repeatable(slots, pieces[-fresh:], reads, cut)
             self._by = lane.now + left
         if again:
             event(log, logging.INFO, "reads asked again", lane=lane.number, reads=len(again))
         taken = {slot for _, slot in again}
+        if cut in taken:
+            lane.cutter = Cutter()  # of those that fail none has had a part
         rest = [slot for slot in waiting if slot not in taken]
         waiting.clear()
         waiting.extend(rest)
@@ -131,7 +133,8 @@ def repeatable(
                 _void([slot])
             continue
         rest = None
-        if session not in late and session.wire is not None and slot is not cut:
+        whole = slot is not cut or isinstance(slot, FillSlot | ManySlot)  # which know what is told
+        if session not in late and session.wire is not None and whole:
             rest = _begun_anew(slot, data, reads)
         if rest is None:
             late.add(session)

@@ -5,7 +5,7 @@ served again.
     clients (checkers.py) ─▶ proxy A ─▶ relay A ─┬─▶ server (appendfsync always)
                           ─▶ proxy B ─▶ relay B ─┘
 
-``python -m tests.adversity.chaos SECONDS CLIENTS SEED`` runs it; test_chaos.py has its short form."""
+``python -m tests.adversity.chaos SECONDS CLIENTS SEED`` runs it; test_chaos.py has a short form."""
 
 from __future__ import annotations
 

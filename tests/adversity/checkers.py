@@ -24,7 +24,13 @@ LOCK_MS: Final = 1500
 PAUSE: Final = 0.03  # seconds between two commands of a client, about
 # What a proxy or a server may say while something fails. Of the first nobody knows what was done.
 UNKNOWN: Final = "UPSTREAM connection to the server lost"
-REFUSED: Final = ("UPSTREAM no connection", "LOADING", "MASTERDOWN", "LOCKBUSY", "ERR no connection")
+REFUSED: Final = (
+    "UPSTREAM no connection",
+    "LOADING",
+    "MASTERDOWN",
+    "LOCKBUSY",
+    "ERR no connection",
+)
 
 
 class Unknown(Exception):

@@ -29,7 +29,7 @@ def test_twenty_minutes_of_faults_cost_nothing_but_errors() -> None:
     with scene() as chaos:
         club = asyncio.run(run(chaos, seconds=1200, clients=200, seed=seed, limit=15))
 
-    print(seed, report(chaos, club))  # noqa: T201
+    print(seed, report(chaos, club))
     assert club.wrong == [], (seed, club.wrong[:5])
     late = [found for found in chaos.recoveries if found[0] > LIMIT]
     assert not late, late

@@ -78,7 +78,9 @@ def test_no_command_fails_while_workers_are_restarted(server: Process) -> None:
                 os.kill(pid, signal.SIGTERM)
                 restarted += 1
                 wait_for(
-                    lambda count=restarted: proxy.log.read_bytes().count(b'"worker ready"') >= count,  # type: ignore[misc]  # a default
+                    lambda count=restarted: (
+                        proxy.log.read_bytes().count(b'"worker ready"') >= count
+                    ),  # type: ignore[misc]  # a default
                     20,
                     "the next worker",
                 )

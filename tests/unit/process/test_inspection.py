@@ -60,7 +60,12 @@ def test_each_right_that_is_missing_is_told_with_the_rule_that_mends_it(server: 
 
     said = found(url)
 
-    assert [one.value for one in said["may not"]] == ["CLIENT TRACKING", "EVAL", "TIME", "ACL GETUSER"]
+    assert [one.value for one in said["may not"]] == [
+        "CLIENT TRACKING",
+        "EVAL",
+        "TIME",
+        "ACL GETUSER",
+    ]
     assert said["may not"][1].remark.endswith("ACL SETUSER narrow +eval")
     assert [one.value for one in said["tracking"]] == ["off"]
     assert "+client" in said["tracking"][0].remark

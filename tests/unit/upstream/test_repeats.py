@@ -379,6 +379,7 @@ async def test_gets_that_are_near_in_part_are_asked_again_unless_some_are_told(
 def piece(*words: bytes) -> bytes:
     return encode(words)
 
+
 def test_getorsets_are_asked_again_and_theirs_that_are_to_be_kept() -> None:
     nobody: Any = None
     queue, lane = Queue(), LaneCore(lambda call: None)
@@ -504,7 +505,7 @@ async def test_while_there_is_no_connection_it_counts_too(timed: Timed) -> None:
 
     assert timed.queue.took() == UpstreamLost("no answer in 5 s").line
     assert not other.filled
-    assert repr(timed.lane._repeats) == "<Repeats owed=0>"  # noqa: SLF001  # nothing more to fail
+    assert repr(timed.lane._repeats) == "<Repeats owed=0>"  # nothing more to fail
 
 
 @pytest.mark.parametrize("use", [Use.SCRIPTS, Use.PROBE, Use.BULK])
