@@ -10,13 +10,11 @@ Called by lane.py, once a second; how the silence is counted is silence.py's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..resp.kernel import split
+from .connecting import Connecting
 from .lane_key import Use
-
-if TYPE_CHECKING:
-    from .lane import Lane
 
 USES: Final = frozenset({Use.SCRIPTS, Use.BULK})
 # Of one such command a server with much data is busy for seconds.
@@ -30,11 +28,13 @@ SLOW: Final = frozenset(
 class Deadline:
     """Of one lane. ``most_s`` is its bound in seconds, None where there is none."""
 
-    def __init__(self, lane: Lane, most_s: float | None, slow_s: float | None) -> None:
+    def __init__(
+        self, lane: Connecting, *, lent: bool, most_s: float | None, slow_s: float | None
+    ) -> None:
         slow_s = most_s if slow_s is None else slow_s
         self._lane = lane
         self._slow_s = slow_s
-        self.most_s = slow_s if lane.lent or lane.key.use in USES else most_s
+        self.most_s = slow_s if lent or lane.key.use in USES else most_s
 
     def __repr__(self) -> str:
         return f"<Deadline most={self.most_s} slow={self._slow_s}>"

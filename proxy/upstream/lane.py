@@ -74,9 +74,9 @@ class Lane(Connecting):
         self.listener: Listener | None = None
         self.tainted = False  # holds state that cannot be undone: never lent again
         self.offline = Offline(offline_max)
-        self._deadline = Deadline(self, most_s, slow_s)
+        self._deadline = Deadline(self, lent=self.lent, most_s=most_s, slow_s=slow_s)
         self._silence = Silence(timeout_s, self._deadline.most_s)
-        self._repeats = Repeats(self, most_s)
+        self._repeats = Repeats(self, self.offline, lent=self.lent, most_s=most_s)
         self._home = home
 
     def __repr__(self) -> str:

@@ -7,7 +7,8 @@
 The last, because a read that is asked again after its own client's next write would tell what that
 has written. Once: what dies on a second connection fails. Within command_timeout, by the time at
 which it was asked first. Only on lanes that are shared; what is a read is for the table to say
-(``Dial.reads``), and where it says nothing, as at the nodes of a cluster, nothing is asked again.
+(``Dial.reads``), and where it says nothing, as at the nodes of a cluster, nothing is asked again
+here: its router does (cluster/router.py).
 Knows the slots of sessions; the lane, which calls this, keeps the bytes (hot/lane.py)."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..errors import UpstreamLost
 from ..hot.answers import Answers, RunSlot, Slot
@@ -27,11 +28,9 @@ from ..hot.many import HEAD, TELLING, ManySlot, MixedSlot
 from ..hot.own import GetOrSetRun, GetOrSetSlot
 from ..log import event
 from ..resp.kernel import Cutter, RouteMap
+from .connecting import Connecting
 from .lane_key import Use
-from .offline import Request
-
-if TYPE_CHECKING:
-    from .lane import Lane
+from .offline import Offline, Request
 
 log = logging.getLogger(__name__)
 
@@ -49,20 +48,18 @@ def reader_of(slot: Slot) -> Answers | None:
 class Repeats:
     """Of one lane: what of it is on its way for the second time, and until when."""
 
-    def __init__(self, lane: Lane, most_s: float | None) -> None:
+    def __init__(
+        self, lane: Connecting, offline: Offline, *, lent: bool, most_s: float | None
+    ) -> None:
         self._lane = lane
+        self._offline = offline  # what waits for the lane's connection
+        self.wanted = not lent and lane.key.use in USES  # what the lane sends is to be kept
         self._most_s = math.inf if most_s is None else most_s
         self._to = 0  # of the lane's ``sent``: what comes before has been asked before
         self._by = math.inf  # when that has waited for long enough
 
     def __repr__(self) -> str:
         return f"<Repeats owed={self._owed()}>"
-
-    @property
-    def wanted(self) -> bool:
-        """Whether what the lane sends is to be kept."""
-        lane = self._lane
-        return not lane.lent and lane.key.use in USES
 
     def _owed(self) -> int:
         """How many are on their way again, or wait for the connection."""
@@ -87,7 +84,7 @@ class Repeats:
             again = repeatable(slots, pieces[-fresh:], reads, cut)
             self._by = lane.now + left
         if again:
-            event(log, logging.INFO, "reads asked again", lane=lane.number, reads=len(again))
+            event(log, logging.INFO, "reads asked again", db=lane.key.db, reads=len(again))
         taken = {slot for _, slot in again}
         if cut in taken:
             lane.cutter = Cutter()  # of those that fail none has had a part
@@ -114,7 +111,7 @@ class Repeats:
         if lane.state is LaneState.READY:
             lane.lose(why)
         else:
-            for slot in lane.offline.drop(owed):
+            for slot in self._offline.drop(owed):
                 slot.fail(UpstreamLost(why), False)
             self.forget()
 
