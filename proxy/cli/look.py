@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -59,7 +59,7 @@ async def _look(config: Config, url: str, lines: list[str]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def started(config: Config, url: str) -> AsyncIterator[Server]:
+async def started(config: Config, url: str) -> AsyncGenerator[Server]:
     """A proxy without clients, once the server has answered or is known to be away. UpstreamDown
     where neither is so in time; StartError."""
     server = Server(config, url)

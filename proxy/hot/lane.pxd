@@ -45,6 +45,7 @@ cdef class LaneCore:
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, turn=Turn, plain=bint)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
+    @cython.locals(out=list)
     cdef _keep(self, Py_ssize_t size)
     @cython.locals(end=Py_ssize_t, read=int, want=Py_ssize_t, count=Py_ssize_t, cutter=CCutter, part=PartCore, turn=Turn, marks=bytes)
     cdef Py_ssize_t _cut_marked(self, bytes data, Py_ssize_t pos, RunSlot run) except -1

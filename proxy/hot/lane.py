@@ -143,17 +143,24 @@ class LaneCore:
             wire.write(data)
             if self.keeps:
                 self._keep(len(data))
-            self.out.clear()
+            else:
+                self.out.clear()
 
     def _keep(self, size: int) -> None:
         """Keep the pieces that leave now: two pages, turned when all of the older is answered."""
+        out = self.out
         if self.done >= self.kept_to:
-            self.kept, self.kept_before = self.kept_before, self.kept
-            self.kept.clear()
-            self.kept_size = 0
-            self.kept_to = self.sent - len(self.out)
-        self.kept.extend(self.out)
-        self.kept_size += size
+            # The list itself: copied it would cost a GET alone on its lane 500 instructions more
+            # of 17,000 (callgrind).
+            self.kept_before = self.kept
+            self.kept = out
+            self.kept_size = size
+            self.kept_to = self.sent - len(out)
+            self.out = []
+        else:
+            self.kept.extend(out)
+            self.kept_size += size
+            out.clear()
         if self.kept_size > _KEPT_BYTES:
             self.forget_kept()
 

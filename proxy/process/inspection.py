@@ -85,7 +85,7 @@ async def inspect(parts: Parts) -> list[Finding]:
     return [
         *_shards(parts),
         await _tracking(parts),
-        *_memory(info),
+        *memory_of(info),
         *await _rights(parts),
     ]
 
@@ -113,7 +113,7 @@ async def _tracking(parts: Parts) -> Finding:
     return Finding("tracking", "on", "the server tells of changed keys")
 
 
-def _memory(info: Reply) -> Iterator[Finding]:
+def memory_of(info: Reply) -> Iterator[Finding]:
     policy = _POLICY.search(info) if isinstance(info, bytes) else None
     if policy is None or not isinstance(info, bytes):
         return

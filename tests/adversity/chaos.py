@@ -16,7 +16,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 from tests.servers import HOST, Process, any_kind, nearhit, upstream
@@ -59,31 +59,31 @@ class Chaos:
         await asyncio.sleep(rng.uniform(0, 0.3))
 
     @contextlib.asynccontextmanager
-    async def server_killed(self, rng: random.Random) -> AsyncIterator[None]:
+    async def server_killed(self, rng: random.Random) -> AsyncGenerator[None]:
         await asyncio.to_thread(self.server.kill)
         yield
         await asyncio.to_thread(self.server.start)
 
     @contextlib.asynccontextmanager
-    async def server_stopped(self, rng: random.Random) -> AsyncIterator[None]:
+    async def server_stopped(self, rng: random.Random) -> AsyncGenerator[None]:
         self.server.signal(signal.SIGSTOP)
         yield
         self.server.signal(signal.SIGCONT)
 
     @contextlib.asynccontextmanager
-    async def worker_killed(self, rng: random.Random) -> AsyncIterator[None]:
+    async def worker_killed(self, rng: random.Random) -> AsyncGenerator[None]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(rng.choice(self.workers()), signal.SIGKILL)
         yield
 
     @contextlib.asynccontextmanager
-    async def worker_ended(self, rng: random.Random) -> AsyncIterator[None]:
+    async def worker_ended(self, rng: random.Random) -> AsyncGenerator[None]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(rng.choice(self.workers()), signal.SIGTERM)
         yield
 
     @contextlib.asynccontextmanager
-    async def worker_stopped(self, rng: random.Random) -> AsyncIterator[None]:
+    async def worker_stopped(self, rng: random.Random) -> AsyncGenerator[None]:
         pid = rng.choice(self.workers())
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
@@ -92,7 +92,7 @@ class Chaos:
             os.kill(pid, signal.SIGCONT)
 
     @contextlib.asynccontextmanager
-    async def links_cut(self, rng: random.Random) -> AsyncIterator[None]:
+    async def links_cut(self, rng: random.Random) -> AsyncGenerator[None]:
         relay = rng.choice(self.relays)
         for _ in range(rng.randint(1, 3)):
             relay.cut()
@@ -100,14 +100,14 @@ class Chaos:
         yield
 
     @contextlib.asynccontextmanager
-    async def replies_held(self, rng: random.Random) -> AsyncIterator[None]:
+    async def replies_held(self, rng: random.Random) -> AsyncGenerator[None]:
         relay = rng.choice(self.relays)
         relay.stall()
         yield
         relay.flow()
 
     @contextlib.asynccontextmanager
-    async def links_dead(self, rng: random.Random) -> AsyncIterator[None]:
+    async def links_dead(self, rng: random.Random) -> AsyncGenerator[None]:
         """Black holes: those that there are say nothing more, until the proxy gives them up."""
         relay = rng.choice(self.relays)
         relay.half_open()
@@ -124,7 +124,7 @@ def children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def scene() -> Iterator[Chaos]:
+def scene() -> Generator[Chaos]:
     with contextlib.ExitStack() as stack:
         kept = ("--appendonly", "yes", "--appendfsync", "always")
         server = stack.enter_context(upstream(any_kind(), *kept))

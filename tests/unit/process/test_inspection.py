@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from nearhit.proxy.cli.look import started
 from nearhit.proxy.errors import UpstreamLost
-from nearhit.proxy.process.inspection import NEEDS, SIDE_KEYS, Finding, _memory, shown
+from nearhit.proxy.process.inspection import NEEDS, SIDE_KEYS, Finding, memory_of, shown
 from nearhit.proxy.settings.config import load
 
 from tests.clusters import cluster
@@ -115,14 +115,14 @@ def test_the_shards_of_a_cluster_are_told() -> None:
     ],
 )
 def test_what_a_server_evicts_is_told_with_what_follows(info: bytes, remark: str) -> None:
-    (one,) = _memory(info)
+    (one,) = memory_of(info)
 
     assert one.remark.startswith(remark)
 
 
 def test_where_that_is_not_known_nothing_is_told() -> None:
-    assert not list(_memory(b"-NOPERM no\r\n"))
-    assert not list(_memory(UpstreamLost("a test")))
+    assert not list(memory_of(b"-NOPERM no\r\n"))
+    assert not list(memory_of(UpstreamLost("a test")))
 
 
 def test_commands_are_named_as_people_say_them() -> None:
