@@ -223,7 +223,8 @@ class ExitCode(IntEnum):
     )
     UNREACHABLE = (
         6,
-        "`warm`, `invalidate`, `ping`: the proxy or its upstream could not be reached, or was lost",
+        "`warm`, `invalidate`, `ping`, `check --upstream`: the proxy or its upstream could not be "
+        "reached, or was lost",
     )
 
 

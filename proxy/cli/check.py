@@ -1,8 +1,8 @@
 """What ``nearhit check`` looks for beyond the settings' own text: files and functions in them.
 
 Opens the files and imports the functions as serving would. No address is bound; the upstream is
-asked what it is, and Sentinels who the master is. main.py
-calls ``mistakes_in`` and ``found_by``."""
+asked what it is, and Sentinels who the master is. main.py calls ``mistakes_in`` and ``found_by``;
+where the command line names the upstream, look.py's ``look`` instead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
-from ..errors import StartError
+from ..errors import ProxyError, StartError
 from ..settings.address import Kind
 from ..settings.config import Config
 
-LOOK_S: Final = 3.0  # seconds for a server to say what it is
 NO_UPSTREAM: Final = (
     "env = production and no upstream named: name yours with --upstream URL (REDIS_URL), or have a "
     "private Valkey, empty at each start, with --upstream embedded"
@@ -58,27 +57,15 @@ def found_by(config: Config) -> Iterator[str]:
 
 async def _server_of(config: Config, url: str) -> str:
     """What a server says that it is; empty where it does not answer in time."""
-    import asyncio
+    from .look import started
 
-    from ..process.listen import Doors
-    from ..process.server import Server
-
-    server = Server(config, url)
     try:
-        async with asyncio.timeout(LOOK_S):
-            await server.start(Doors())
-            if server.is_cluster.is_set():
-                await server.give_way()
-                server = Server(config, url, as_cluster=True)
-                await server.start(Doors())
-        return server.version if server.answers else ""
-    except TimeoutError:
+        async with started(config, url) as server:
+            return server.version if server.answers else ""
+    except ProxyError:
         return ""
     except StartError as error:
         return f"unknown: {error}"
-    finally:
-        server.hurry()
-        await server.stop()
 
 
 def _in_certificate(config: Config) -> Iterator[str]:

@@ -46,7 +46,8 @@ Serve = Callable[[str, Doors[socket.socket], Ready, Place | None], int]
 
 COMMANDS: Mapping[str, str] = {
     "serve": "run the proxy (what it does without a command)",
-    "check": "print the settings in force and where each comes from, or every mistake",
+    "check": "print the settings in force and where each comes from, or every mistake; what\n"
+    "              --upstream URL is for a proxy",
     "ping": "ask the proxy of these settings for a PONG; exit code 0: it and its server are well",
     "warm": "fill keys before anybody asks for them: nearhit warm --help",
     "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
@@ -106,12 +107,18 @@ def _check(config: Config) -> int:
     complain(*mistakes)
     if mistakes:
         return ExitCode.BAD_SETTINGS
-    say(
-        *config.describe(),
-        *found_by(config),
-        f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}",
-    )
-    return ExitCode.ALL_DONE
+    # What the command line names is what is to be looked at; else the settings are.
+    if config.url is not None and config.given["upstream"].place == flag("upstream"):
+        from .look import look
+
+        found = look(config, config.url)
+        lines, why, code = found.lines, found.why, found.code
+    else:
+        lines, why, code = [*found_by(config)], "", ExitCode.ALL_DONE
+    say(*config.describe(), *lines, f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}")
+    if why:
+        complain(f"--upstream: {why}")
+    return code
 
 
 def _ping(config: Config) -> int:

@@ -71,6 +71,20 @@ class ClusterLanes(Lanes):
         return f"a cluster of {first} and {replicas} replica{'s' * (replicas != 1)}"
 
     @property
+    def shards(self) -> Sequence[tuple[str, Sequence[str]]]:
+        """The address of each primary, and those of its replicas, as far as they are known."""
+        topology = self._cluster.topology
+        if topology is None:
+            return ()
+        return [
+            (
+                f"{shard.primary.host}:{shard.primary.port}",
+                [f"{node.host}:{node.port}" for node in shard.replicas],
+            )
+            for shard in topology.shards
+        ]
+
+    @property
     def slots_told(self) -> int:
         """How many slots have a canary; -1: some server refuses them."""
         canaries = [

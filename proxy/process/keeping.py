@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from ..cluster.lanes import ClusterLanes
 from ..stats.fleet import Sending
@@ -13,6 +14,8 @@ from ..upstream.tracked import TrackedLane
 from .rights import Rights
 from .swaps import Swaps
 from .wiring import Parts
+
+DEFAULT: Final = b"default"  # who a password alone logs in as
 
 
 def swaps_of(
@@ -43,7 +46,7 @@ def rights_of(parts: Parts) -> Rights:
 
     rights = Rights(
         partial(_servers, parts),
-        (upstream.username or "default").encode(),
+        upstream.username.encode() if upstream.username else DEFAULT,
         swaps=partial(swaps_of, parts),
         tracked=lambda: parts.scopes.tracked if context.near is not None else (),
         needed=lambda: _keeps(parts),
@@ -73,6 +76,14 @@ def _new_rights(parts: Parts) -> None:  # loads and locks go on: what they read 
 
 
 def _servers(parts: Parts) -> Sequence[Lane]:
-    """A lane of our own to each server whose answers may be kept."""
+    """A lane of our own to each server whose answers may be kept; where it wants a login that we
+    do not have, one of those who have logged in as its default user: what that one may not ask it
+    refuses once for each connection."""
     lanes = parts.lanes
-    return lanes.servers() if isinstance(lanes, ClusterLanes) else [parts.primary]
+    if isinstance(lanes, ClusterLanes):
+        return lanes.servers()
+    if not parts.primary.locked:
+        return [parts.primary]
+    users = ((one, one.key.user) for one in parts.scopes.tracked)
+    logins = [one.lane() for one, user in users if user is not None and user.name == DEFAULT]
+    return logins[:1] or [parts.primary]

@@ -26,6 +26,7 @@ from ..stats.shared import Place
 from ..upstream.lane import Lane
 from .certificate import Certificate
 from .entrance import HTTP_AT_TLS, Entrance
+from .inspection import Finding, inspect
 from .keeping import rights_of
 from .listen import Doors
 from .protection import Protection
@@ -119,6 +120,15 @@ class Server:
     def answers(self) -> bool:
         """Whether the upstream has said what it is."""
         return self._facts.version not in ("", NO_ANSWER)
+
+    @property
+    def down(self) -> ProxyError | None:
+        """Why the upstream counts as down; None while it does not."""
+        return self._parts.lanes.down
+
+    async def inspected(self) -> list[Finding]:
+        """What the upstream is for a proxy, once it has answered."""
+        return await inspect(self._parts)
 
     # --- Start --------------------------------------------------------------------------------
 

@@ -148,6 +148,7 @@ class UpstreamFacts:
 
     def _become(self, table: Table) -> None:
         self._context.table = table
+        self._context.lanes.dial.reads = table.repeatable
         for session in self._context.clients:
             session.berth.choose_mode()
 

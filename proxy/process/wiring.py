@@ -288,7 +288,9 @@ def _lanes(
     told: Told,
     context: Callable[[], Context],
 ) -> Lanes:
+    kind = Lane if master is None else MasterLane
     bounds: dict[str, Any] = {
+        "lane": partial(kind, slow_s=config.slow_command_timeout),
         "timeout_s": config.upstream_timeout,
         "most_s": config.command_timeout,
         "offline_max": config.offline_queue,
@@ -315,7 +317,6 @@ def _lanes(
     return Lanes(
         Dial(upstream, Retry(ATTEMPTS[config.env]), on_cluster) if master is None else master.dial,
         start,
-        lane=Lane if master is None else MasterLane,
         on_ready=told.lane_ready,
         **bounds,
     )

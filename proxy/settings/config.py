@@ -160,6 +160,12 @@ class Config(EntrySettings):
         "How long commands wait for a server that accepts connections and says nothing.",
         unset="as long as it takes",
     )
+    slow_command_timeout: float | None = optional(
+        duration("1s", "24h"),
+        "The same for what may take long: scripts, transactions, KEYS, SORT, FLUSHALL and the "
+        "like; blocking commands wait for as long as they say.",
+        unset="command_timeout",
+    )
     drain_delay: float = row(
         duration("0s", "1h"),
         "0s",

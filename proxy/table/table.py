@@ -83,6 +83,9 @@ TELLS: Final = frozenset(
 )
 # No writes by their flags, but what GET says of the key changes: PFCOUNT keeps its result there.
 CHANGES: Final = frozenset({b"PFCOUNT"})
+# Reads by their flags, whose doing twice may be noticed, or that pass through modules.
+NOT_TWICE: Final = frozenset({b"PFCOUNT", b"TOUCH"})
+NOT_TWICE_FLAGS: Final = frozenset({b"blocking", b"may_replicate", b"module", b"pubsub", b"write"})
 # Writes of keys that they do not name.
 WRITES_ALL: Final = frozenset({b"FLUSHALL", b"FLUSHDB", b"SWAPDB"})
 
@@ -144,6 +147,14 @@ class Table:
             return self.maps
         return self._maps({**routes, b"MGET": Route.READ})
 
+    @cached_property
+    def repeatable(self) -> RouteMap:
+        """The commands that only read, and may be asked again where an answer was lost."""
+        reads = {
+            name: Route.PLAIN for name, command in self.commands.items() if _only_reads(command)
+        }
+        return RouteMap({name: route for name, route in reads.items() if len(name) <= NAME_MAX})
+
     def _route(self, command: Command) -> Route:
         if self.ours.reads_through and command.name in (b"GET", b"MGET"):
             return Route.READ_THROUGH
@@ -197,6 +208,13 @@ class Table:
 
     def __repr__(self) -> str:
         return f"<Table {len(self.commands)} commands>"
+
+
+def _only_reads(command: Command) -> bool:
+    flags = command.flags
+    if command.name in OVERLAY or command.name in NOT_TWICE:
+        return False
+    return b"readonly" in flags and not flags & NOT_TWICE_FLAGS
 
 
 def _mapped(routes: Mapping[bytes, Route], transform: Transform) -> RouteMap:

@@ -26,7 +26,7 @@ from ..errors import (
     UpstreamRefused,
 )
 from ..hot.lane import LaneCore, LaneState
-from ..resp.kernel import Cutter
+from ..resp.kernel import Cutter, RouteMap
 from ..resp.requests import encode
 from .ask import AskSlot, Reply
 from .dial import Dial, Mute
@@ -82,6 +82,22 @@ class Connecting(LaneCore):
     @property
     def port(self) -> int:
         return self._dial.upstream.port
+
+    @property
+    def now(self) -> float:
+        """Seconds, monotonic."""
+        return self._loop.time()
+
+    @property
+    def reads(self) -> RouteMap | None:
+        """The commands that only read, and may be asked twice (dial.py)."""
+        return self._dial.reads
+
+    @property
+    def halfway(self) -> bool:
+        """Whether a part of a reply has come, and not all of it."""
+        # Pushes and the frames of a subscribed lane are handed over whole.
+        return self.cutter.inside and not self.frame and self.plain_framing
 
     @property
     def owes(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ..resp.kernel import RouteMap
 from ..settings.address import Tcp, Upstream
 from ..settings.config import retry_delay
 from .monitoring import Ledger
@@ -49,7 +50,7 @@ class Dial:
     TLS files cannot be used.
 
     ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
-    None: it may be one."""
+    None: it may be one. ``reads``: what may be asked again where a connection has died."""
 
     def __init__(
         self, upstream: Upstream, retry: Retry, on_cluster: Callable[[], None] | None = None
@@ -58,6 +59,7 @@ class Dial:
         self.upstream = upstream
         self.retry = retry
         self.on_cluster = on_cluster
+        self.reads: RouteMap | None = None
         self.ledger = Ledger()
         self._again = asyncio.Event()  # that ends the pauses of now
         self._tls = context_of(upstream) if upstream.tls else None

@@ -6,10 +6,9 @@
        │ sent when READY             waiting  [slot]...  ◀─ cut, head first ─────────── socket
        ▼ failed when DOWN or refused                        pushes ─▶ owner
 
-A lane that dies fails the slots of ``waiting`` whose requests were sent (outcome unknown) and keeps
-the unsent ones, the last ``len(out)``, for its next connection. A lent lane has an owner and only
-one life: it is not connected again. Never decides which requests take it: that is for lanes.py and
-the sessions."""
+A lane that dies fails the slots of ``waiting`` whose requests were sent (outcome unknown), but for
+reads (repeats.py), and keeps the unsent ones, the last ``len(out)``, for its next connection. One
+that is lent has an owner and one life. Never decides which requests take it: that is for others."""
 
 from __future__ import annotations
 
@@ -27,10 +26,12 @@ from ..resp.kernel import BROKEN
 from ..resp.requests import encode
 from .ask import AskSlot, Done
 from .connecting import Connecting
+from .deadline import Deadline
 from .dial import Dial, Mute
 from .lane_key import LaneKey, Use
 from .offline import Offline
 from .ports import Framing, Home, Listener, Owner
+from .repeats import Repeats, reader_of
 from .silence import Silence
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Lane(Connecting):
         offline_max: int,
         timeout_s: float,
         most_s: float | None = None,
+        slow_s: float | None = None,
         owner: Owner[Lane] | None = None,
         bare: bool = False,
     ) -> None:
@@ -72,7 +74,9 @@ class Lane(Connecting):
         self.listener: Listener | None = None
         self.tainted = False  # holds state that cannot be undone: never lent again
         self.offline = Offline(offline_max)
-        self._silence = Silence(timeout_s, most_s)
+        self._deadline = Deadline(self, lent=self.lent, most_s=most_s, slow_s=slow_s)
+        self._silence = Silence(timeout_s, self._deadline.most_s)
+        self._repeats = Repeats(self, self.offline, lent=self.lent, most_s=most_s)
         self._home = home
 
     def __repr__(self) -> str:
@@ -131,6 +135,7 @@ class Lane(Connecting):
         """A connection stands: send what waited for it."""
         self._become(LaneState.READY)
         self._listen()
+        self.keeps = self._repeats.wanted
         self.done = self.sent  # the handshake's own replies were counted too
         event(log, logging.DEBUG, "lane ready", lane=self.number, db=self.key.db, lent=self.lent)
         for data, slot in self.offline.take():
@@ -192,6 +197,7 @@ class Lane(Connecting):
         unsent = [(data, waiting.pop()) for data in reversed(self.out)]
         self.out.clear()
         self.offline.put_back(unsent[::-1])
+        self.offline.put_back(self._repeats.take(waiting, len(unsent), self._silence.silent_s))
         self._become(LaneState.CONNECTING if self.offline or self.users else LaneState.IDLE)
         self._fail(waiting, self._why)
         if not self.offline:
@@ -206,8 +212,7 @@ class Lane(Connecting):
 
     def _fail(self, slots: Iterable[Slot], why: ProxyError) -> None:
         """Fill slots whose replies will not come; the first may have had a part of its reply."""
-        # Pushes and the frames of a subscribed lane are handed over whole.
-        inside = self.cutter.inside and not self.frame and self.plain_framing
+        inside = self.halfway
         for slot in slots:
             slot.fail(why, inside)
             inside = False
@@ -215,6 +220,7 @@ class Lane(Connecting):
     def _fail_offline(self, why: ProxyError) -> None:
         for _, slot in self.offline.take():
             slot.fail(why, False)
+        self._repeats.forget()
         self._unchoke()
 
     def _end(self, why: ProxyError) -> None:
@@ -253,13 +259,13 @@ class Lane(Connecting):
             self._end(why)
 
     def tick(self) -> None:
-        """Once a second: doubt a connection that owes replies and has been silent for too
-        long."""
+        """Once a second: doubt a connection that owes replies and has been silent for long."""
+        self._repeats.tick()
         owes = self.state is LaneState.READY and bool(self.waiting)
         owes = owes and not (self.patient or self.paused or self._home.paused)
         late = self._silence.too_long(owes=owes, heard=self.heard)
-        if self._silence.past_all:
-            self.lose(f"no answer in {self._silence.most_s:g} s")
+        if self._silence.past_all and (why := self._deadline.passed(self._silence.silent_s)):
+            self.lose(why)
         elif late:
             self._home.suspected(self, f"no answer in {self._silence.limit_s:g} s")
         silent = self._home.silent
@@ -408,15 +414,15 @@ class Lane(Connecting):
 
     def waits_for(self, reader: object) -> bool:
         """Whether a reply of this reader is still to come here."""
-        return any(_reader_of(slot) is reader for slot in self.waiting)
+        return any(reader_of(slot) is reader for slot in self.waiting)
 
     def others_wait(self, lags: Callable[[object], bool]) -> bool:
         """Whether anybody waits here who takes what comes."""
-        return not all(lags(_reader_of(slot)) or isinstance(slot, Fill) for slot in self.waiting)
+        return not all(lags(reader_of(slot)) or isinstance(slot, Fill) for slot in self.waiting)
 
     def _all_of(self, reader: object) -> bool:
         return all(
-            _reader_of(slot) is reader or isinstance(slot, Fill)  # with a slot of its own behind it
+            reader_of(slot) is reader or isinstance(slot, Fill)  # with a slot of its own behind it
             for slot in self.waiting
         )
 
@@ -441,8 +447,3 @@ class Lane(Connecting):
         """Large replies come here: until all that stands now is answered others go elsewhere."""
         if not self.lent and self.key.use in OFTEN_HEAVY:
             self.heavy = self.sent
-
-
-def _reader_of(slot: Slot) -> object:
-    """The session that gets the replies; None: none does."""
-    return getattr(getattr(slot, "place", slot), "session", None)

@@ -1,7 +1,7 @@
 """Requests that wait for their lane's connection: a queue with a bound in bytes.
 
 The lane appends while it is not READY and sends all when it is. Past the bound the queue is
-``over``, and the lane stops those who send. A request that was taken over is never dropped here."""
+``over``, and the lane stops those who send. None is dropped unasked."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ class Offline:
         """Requests that did not leave, oldest first: before all that wait."""
         self._requests.extendleft(reversed(requests))
         self._size += sum(len(data) for data, _ in requests)
+
+    def drop(self, count: int) -> list[Slot]:
+        """The slots of the oldest, so many at most: they wait no longer."""
+        dropped = [self._requests.popleft() for _ in range(min(count, len(self)))]
+        self._size -= sum(len(data) for data, _ in dropped)
+        return [slot for _, slot in dropped]
 
     def take(self) -> deque[Request]:
         """All of them; the queue is empty then."""

@@ -32,6 +32,11 @@ class Silence:
         return self._silent > self.limit_s
 
     @property
+    def silent_s(self) -> int:
+        """For how long the lane has been silent, while it owed replies."""
+        return self._silent
+
+    @property
     def past_all(self) -> bool:
         """Whether the lane has been silent for longer than anybody shall wait."""
         return self._silent > self.most_s

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.hot.answers import RunSlot, Slot
-from nearhit.proxy.hot.lane import LaneCore, LaneState
+from nearhit.proxy.hot.lane import KEPT_BYTES, LaneCore, LaneState
 
 from tests.answering import Queue, Socket
 from tests.fakes import Tray
@@ -279,3 +279,54 @@ def test_what_is_not_every_request_is_for_lane_to_say() -> None:
     for call in itertools.chain(calls, [lambda: core.send(b"", slot)]):
         with pytest.raises(NotImplementedError):
             call()
+
+
+# --- What was sent, to be asked again
+
+
+def asked(core: Core, *pieces: bytes) -> None:
+    for piece in pieces:
+        core.send(piece, Tray())
+    core.turn()
+    core.turn()  # where others are on their way a flush is put off by a turn
+
+
+def kept(core: Core) -> list[bytes]:
+    return core.kept_before + core.kept
+
+
+def test_what_was_sent_is_kept_where_it_is_wanted() -> None:
+    core = Core()
+    asked(core, b"1")
+    assert not kept(core)
+    core.keeps = True
+
+    asked(core, b"2", b"3")
+    asked(core, b"4")
+
+    assert kept(core) == [b"2", b"3", b"4"]
+
+
+def test_what_was_answered_is_forgotten_in_time() -> None:
+    core = Core()
+    core.keeps = True
+    for at in range(100):
+        asked(core, b"%d" % at, b"%d more" % at)
+        if at:
+            core.data_received(b"+1\r\n+2\r\n")
+        waiting = len(core.waiting)
+        assert kept(core)[-waiting:] == [b"%d" % at, b"%d more" % at]
+        assert len(kept(core)) <= 3 * waiting
+
+
+def test_so_many_bytes_are_kept_and_no_more() -> None:
+    core = Core()
+    core.keeps = True
+    for _ in range(5):
+        asked(core, b"x" * (KEPT_BYTES // 2))
+        assert sum(map(len, kept(core))) <= 2 * KEPT_BYTES
+
+    core.forget_kept()
+    asked(core, b"y")
+
+    assert kept(core) == [b"y"]

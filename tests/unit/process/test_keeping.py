@@ -9,7 +9,8 @@ from nearhit.proxy.process.keeping import rights_of, swaps_of
 from nearhit.proxy.process.wiring import Parts, Told, wire
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.upstream.ask import Done
-from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.fakes import Tasks
 
@@ -46,6 +47,30 @@ async def test_what_is_known_of_a_user_chooses_how_his_clients_read() -> None:
 
     parts.context.rights_changed()
     assert session.maps is table.narrow
+
+
+async def test_where_we_have_no_login_that_of_the_default_user_asks() -> None:
+    parts = wired(near_cache="1mb")
+    asked: list[tuple[object, bytes]] = []
+
+    def hear(lane: Lane) -> None:
+        lane.ask = lambda done, *words: asked.append((lane, words[0]))  # type: ignore[method-assign]
+
+    hear(parts.primary)
+    rights = rights_of(parts)
+    for name in (b"alice", b"default"):
+        tracked = parts.scopes.scope(LaneKey(user=User(name, b"pw"))).tracked
+        hear(tracked.lane())
+    asked.clear()
+    rights.look()
+    assert asked
+    assert {lane for lane, _ in asked} == {parts.primary}
+
+    parts.primary.locked = True
+    asked.clear()
+    rights.look()
+
+    assert {lane for lane, _ in asked} == {tracked.lane()}
 
 
 @pytest.mark.parametrize("near", ["1mb", "off"])

@@ -158,6 +158,8 @@ async def test_the_answers_reach_the_context(world: World, asked: Asked) -> None
     assert world.context.valkey
     assert set(world.context.table.commands) == {b"GET", b"SOME"}
     assert world.context.table.ours.near
+    reads = world.context.lanes.dial.reads
+    assert reads is world.context.table.repeatable
     assert world.context.fields == (b"id", b"addr", b"x")
     assert asked.learnt == 1
     assert repr(asked.facts) == "<UpstreamFacts Valkey 9.0.1 near=True>"

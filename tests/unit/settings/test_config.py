@@ -543,6 +543,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["pinned_wait", "=", "5s", "#", "default"],
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["command_timeout", "=", "as", "long", "as", "it", "takes", "#", "default"],
+        ["slow_command_timeout", "=", "command_timeout", "#", "default"],
         ["drain_delay", "=", "0s", "#", "default"],
         ["drain_timeout", "=", "500ms", "#", "--drain-timeout"],
         ["hold_writes_on_failover", "=", "off", "#", "default"],

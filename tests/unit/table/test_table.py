@@ -181,3 +181,27 @@ def test_a_count_that_is_kept_in_its_key_is_a_write_for_the_near_cache(voids: bo
     assert table.maps[Mode.NEAR].get(b"PFCOUNT") == Route.WRITE
     assert table.written([b"pfcount", b"a", b"b"]) == [b"a", b"b"]
     assert snapshot(Ours()).maps[Mode.NEAR].get(b"PFCOUNT") == Route.PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "may"),
+    [
+        (b"GET", {b"readonly", b"fast"}, True),
+        (b"SOMETHING", {b"readonly"}, True),
+        (b"SET", {b"write"}, False),
+        (b"PING", {b"fast"}, False),
+        (b"ODD", {b"readonly", b"write"}, False),
+        (b"COUNTS", {b"readonly", b"may_replicate"}, False),
+        (b"FT.CURSOR", {b"readonly", b"module"}, False),
+        (b"XREAD", {b"readonly", b"blocking"}, False),
+        (b"EVAL_RO", {b"readonly", b"noscript"}, False),
+        (b"TOUCH", {b"readonly", b"fast"}, False),
+        (b"PFCOUNT", {b"readonly"}, False),
+    ],
+)
+def test_only_mere_reads_may_be_asked_again(name: bytes, flags: set[bytes], may: bool) -> None:
+    table = Table({name: Command(name, -2, frozenset(flags), (1, 1, 1))}, Ours())
+    request = b"*2\r\n$%d\r\n%b\r\n$1\r\nk\r\n" % (len(name), name)
+
+    assert table.repeatable.scan(request, 0, 9) == may
+    assert table.repeatable.scan(b"*1\r\n$4\r\nNONE\r\n", 0, 9) == 0

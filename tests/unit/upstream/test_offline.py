@@ -65,3 +65,16 @@ def test_the_queue_says_how_full_it_is() -> None:
     offline.append(b"123", Tray())
 
     assert repr(offline) == "<Offline 1 bytes=3/10>"
+
+
+def test_the_oldest_may_be_dropped() -> None:
+    offline = Offline(2)
+    first, second = Tray(), Tray()
+    offline.append(b"11", first)
+    offline.append(b"22", second)
+
+    assert offline.drop(1) == [first]
+
+    assert not offline.over
+    assert offline.drop(9) == [second]
+    assert not offline

@@ -70,3 +70,12 @@ def test_the_counts_are_shown() -> None:
     ticks(silence, 2)
 
     assert repr(silence) == "<Silence silent=1 waited=0 limit=1.5>"
+
+
+def test_it_says_for_how_long_nothing_was_heard() -> None:
+    silence = Silence(9)
+
+    for _ in range(4):
+        silence.too_long(owes=True, heard=5)
+
+    assert silence.silent_s == 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from nearhit.proxy.errors import ProxyError
+from nearhit.proxy.errors import ProxyError, UpstreamLost
+from nearhit.proxy.hot.answers import RunSlot
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream.ask import Reply
@@ -13,7 +14,8 @@ from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey, Use
 from nearhit.proxy.upstream.sentinel.lane import MasterLane, requests_in
 
-from tests.fakes import FakeDial, FakeHome, Tray, Upstream, settle
+from tests.answering import Queue
+from tests.fakes import TABLE, FakeDial, FakeHome, Tray, Upstream, settle
 
 NO = b"-READONLY You can't write against a read only replica.\r\n"
 GET = encode([b"GET", b"k"])
@@ -296,3 +298,24 @@ async def test_behind_a_slot_that_closes_the_lane_nothing_is_heard(bench: Bench)
 )
 def test_requests_are_told_apart(data: bytes, found: Sequence[tuple[int, bytes]] | None) -> None:
     assert requests_in(data) == found
+
+
+async def test_a_read_in_flight_is_asked_of_the_new_master(bench: Bench) -> None:
+    bench.dial.reads = TABLE.repeatable
+    lane = await bench.ready()
+    queue = Queue()
+    slot = RunSlot(queue, 1)
+    queue.push_slot(slot)
+    write = Tray()
+    lane.send(INCR, write)
+    lane.send(GET, slot)
+    await settle()
+
+    lane.cut(UpstreamLost("the master is another"))
+    await settle()
+
+    assert write.error
+    wire = bench.dial.wires[-1]
+    assert wire.take() == GET
+    wire.reply(b"$1\r\nv\r\n")
+    assert queue.took() == b"$1\r\nv\r\n"
