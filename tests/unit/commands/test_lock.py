@@ -12,7 +12,7 @@ from nearhit.commands.lock import Acquire, Extend, Help, Info, List, Release
 from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.custom.words import MS_MAX, WAIT_MAX
 from nearhit.proxy.errors import BadInput, ServerError
-from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.locking.grants import Grant
 from nearhit.proxy.locking.tenure import Tenure
 from nearhit.proxy.resp.replies import Value, reply
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from nearhit.proxy.errors import LockBusy, OddReply, ServerError, UpstreamLost
 from nearhit.proxy.locking import locks as locks_module
-from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.locking.grants import Grant
 from nearhit.proxy.resp.replies import Value
 
 from tests.unit.locking.world import (

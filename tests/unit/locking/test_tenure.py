@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nearhit.proxy.errors import LockBusy, LockLost, ServerError, UpstreamLost
 from nearhit.proxy.locking import tenure as tenure_module
-from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.locking.grants import Grant
 from nearhit.proxy.locking.tenure import Tenure
 
 from tests.unit.locking.world import World, pass_time, virtual

@@ -19,7 +19,8 @@ import pytest
 from nearhit.lua import Script
 from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamLost
-from nearhit.proxy.locking.locks import Grant, Locks
+from nearhit.proxy.locking.grants import Grant
+from nearhit.proxy.locking.locks import Locks
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.upstream.tracked import Watched
 
