@@ -31,6 +31,8 @@ Start = Callable[[Coroutine[Any, Any, None]], object]
 
 # Bytes of requests that wait for a connection. Only lists do: what changes locks is not kept.
 OFFLINE: Final = 1 << 20
+# After so many seconds of silence a second connection is tried; no lock waits for that.
+SILENT_S: Final = 5.0
 
 
 class Ear(Watched):
@@ -53,13 +55,31 @@ class Pool(Lanes):
     """The lanes to one of the servers. ``refused``: why it last refused a login."""
 
     refused: UpstreamRefused | None = None
+    _news: asyncio.Event | None = None
+
+    async def news(self) -> None:
+        """Wait until a lane stands, or will not for now."""
+        if self._news is None:
+            self._news = asyncio.Event()
+        await self._news.wait()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, None
+        if news is not None:
+            news.set()
 
     def lane_refused(self, lane: Lane, why: UpstreamRefused) -> None:
         self.refused = why
+        self._tell()
 
     def lane_ready(self, lane: Lane) -> None:
         self.refused = None
         super().lane_ready(lane)
+        self._tell()
+
+    def lane_down(self, lane: Lane, why: ProxyError) -> None:
+        super().lane_down(lane, why)
+        self._tell()
 
 
 class Member(TrackedLane):
@@ -69,7 +89,6 @@ class Member(TrackedLane):
         super().__init__(pool, LaneKey(db=db))
         self.name = pool.dial.address
         self._pool = pool
-        self._stands = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Member {self.name} db={self.key.db} connected={self.connected}>"
@@ -86,30 +105,21 @@ class Member(TrackedLane):
     async def ready(self) -> None:
         """Wait until it is connected. ProxyError: it is away, or does not let us in."""
         lane = self.lane()
-        if lane.state is LaneState.READY:
-            if lane.silent or lane.choked:
-                raise UpstreamDown(f"{self.name} says nothing")
-            return
         lane.open()
-        if self._pool.refused is not None:
-            raise self._pool.refused
-        if lane.state is LaneState.DOWN and self._pool.down is not None:
-            raise self._pool.down
-        await self._stands.wait()
+        while lane.state is not LaneState.READY:
+            if self._pool.refused is not None:
+                raise self._pool.refused
+            if lane.state in (LaneState.DOWN, LaneState.CLOSED):
+                raise self._pool.down or UpstreamDown(f"{self.name}: not now")
+            await self._pool.news()
+        if lane.silent or lane.choked:
+            raise UpstreamDown(f"{self.name} says nothing")
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
         return await self.upstream.run(script, keys, args)
 
     def listen(self, key: bytes, changed: Callable[[], None]) -> Ear:
         return Ear(self.watches, key, changed)
-
-    def opened(self) -> None:
-        super().opened()
-        self._stands.set()
-
-    def dropped(self) -> None:
-        self._stands.clear()
-        super().dropped()
 
 
 class LockServers:
@@ -123,7 +133,6 @@ class LockServers:
         start: Start,
         start_work: Start,
         *,
-        timeout_s: float,
         clock: Callable[[], float],
         stats: Counts,
         room: WaitingRoom,
@@ -132,7 +141,7 @@ class LockServers:
             Pool(
                 Dial(server, retry),
                 start,
-                timeout_s=timeout_s,
+                timeout_s=SILENT_S,
                 offline_max=OFFLINE,
                 on_ready=lambda lane: None,
                 on_refused=lambda lane, why: None,
@@ -182,10 +191,9 @@ class LockServers:
         for member in self.members(db):
             member.lane().open()
 
-    async def look(self, seconds: float) -> Sequence[str]:
-        """What each of them is, for people: an answer, or why there is none."""
-        members = self.members(0)
-        return await asyncio.gather(*(_look(member, seconds) for member in members))
+    async def look(self, seconds: float) -> Sequence[tuple[str, str]]:
+        """Each one's name and how it is, for people."""
+        return await asyncio.gather(*(_look(member, seconds) for member in self.members(0)))
 
     def tick(self) -> None:
         """Once a second."""
@@ -200,13 +208,13 @@ class LockServers:
             pool.close()
 
 
-async def _look(member: Member, seconds: float) -> str:
+async def _look(member: Member, seconds: float) -> tuple[str, str]:
     try:
         async with asyncio.timeout(seconds):
             await member.ready()
             await member.upstream.ask(b"PING")
     except TimeoutError:
-        return f"no answer in {seconds:g} s"
+        return member.name, f"no answer in {seconds:g} s"
     except ProxyError as error:
-        return str(error)
-    return "answers"
+        return member.name, str(error)
+    return member.name, "answers"

@@ -96,6 +96,7 @@ ROWS: Final = (
         "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
     ),
     Row("replica_reads", Kind.COUNTER, "Requests that went to replicas (read_from)."),
+    Row("lock_servers_up", Kind.GAUGE, "Lock servers that are connected, of lock_servers."),
 )
 
 # What a gauge says that nobody has been given yet.
