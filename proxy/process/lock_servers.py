@@ -136,10 +136,11 @@ class LockServers:
         clock: Callable[[], float],
         stats: Counts,
         room: WaitingRoom,
+        dial: Callable[[Upstream, Retry], Dial] = Dial,
     ) -> None:
         self._pools = [
             Pool(
-                Dial(server, retry),
+                dial(server, retry),
                 start,
                 timeout_s=SILENT_S,
                 offline_max=OFFLINE,
