@@ -218,13 +218,13 @@ async def run(call: Call) -> Value:
 
 async def _run_acquire(call: Call, request: Acquire) -> Value:
     args = request.resource, request.ttl_ms, request.wait_ms, request.token
+    replicas = (request.replicas,) if request.replicas else ()
     if not request.renew:
-        grant = await call.locks.acquire(*args, request.replicas)
+        grant = await call.locks.acquire(*args, *replicas)
     elif call.tenure is None:
         raise BadInput("RENEW is for clients that stay connected: HTTP's do not")
     else:
-        more = call.tenure, request.most_ms, request.replicas
-        grant = await call.locks.acquire_kept(*args, *more)
+        grant = await call.locks.acquire_kept(*args, call.tenure, request.most_ms, *replicas)
     if grant is None:
         return None
     return (grant.token, grant.fence, grant.valid_ms) if request.fence else grant.token

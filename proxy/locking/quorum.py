@@ -268,9 +268,7 @@ class Quorum:
         tally = votes.tally(said)
         return tally.passed or tally.no >= self.majority
 
-    async def _prolong(
-        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]
-    ) -> Value:
+    async def _prolong(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
         said = await self._poll(script, keys, args, patience(int(args[1])), _passed_or_failed)
         tally = votes.tally(said)
         if not (tally.passed or tally.failed):
@@ -296,7 +294,9 @@ class Quorum:
     ) -> Sequence[Vote]:
         """Ask all servers side by side, until enough is known or each has answered or used up its
         time. Who is slower goes on: what was asked of a server stays in its order there."""
-        said: list[Vote] = [UpstreamDown(f"{server.name}: none in time") for server in self._servers]
+        said: list[Vote] = [
+            UpstreamDown(f"{server.name}: none in time") for server in self._servers
+        ]
         left = len(said)
         settled: asyncio.Future[None] = self._loop.create_future()
 
@@ -345,6 +345,9 @@ async def _give_back(server: LockServer, caller: Caller) -> bool:
     try:
         async with asyncio.timeout(MOST):
             await server.ready()
-            return number(await server.run(RELEASE, keys, (caller.token, caller.nonce)), "a script") > 0
+            return (
+                number(await server.run(RELEASE, keys, (caller.token, caller.nonce)), "a script")
+                > 0
+            )
     except TimeoutError:
         raise UpstreamLost(f"{server.name}: no answer in {MOST:g} s") from None

@@ -222,7 +222,12 @@ def wire(
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
     rooms = Rooms(config.max_waiters)
     locks = LockMaker(
-        lanes, config.lock_servers, (start, start_work), clock=loop.time, stats=stats, room=rooms.locks
+        lanes,
+        config.lock_servers,
+        (start, start_work),
+        clock=loop.time,
+        stats=stats,
+        room=rooms.locks,
     )
     make_scope = ScopeMaker(
         lanes=lanes,
@@ -252,7 +257,18 @@ def wire(
         context.hello = local.hello
     gate = (config.http_token, config.http_metrics)
     parts = Parts(
-        lanes, master, loaders, stats, fleet, scopes, context, locks.servers, rooms, hosts, gate, demo
+        lanes,
+        master,
+        loaders,
+        stats,
+        fleet,
+        scopes,
+        context,
+        locks.servers,
+        rooms,
+        hosts,
+        gate,
+        demo,
     )
     _show(parts, near, rooms, loop.time)
     return parts

@@ -149,19 +149,22 @@ def test_a_lock_that_outlived_the_stop_of_its_proxy_is_not_extended_but_given_ba
 
 def test_each_worker_keeps_its_clients_locks() -> None:
     names = [f"r{number}" for number in range(8)]
-    with upstream(any_kind()) as server, Redis(host=HOST, port=server.port) as direct:
-        with nearhit(f"redis://{HOST}:{server.port}", "--workers", "2") as proxy:
-            links = {name: holding(proxy.port, 2, 900, at=name) for name in names}
-            ends = time.monotonic() + 2
-            while time.monotonic() < ends:
-                assert direct.exists(*map("lock:{{{}}}".format, names)) == 8
-                time.sleep(0.05)
-            leaving, staying = names[:4], names[4:]
+    with (
+        upstream(any_kind()) as server,
+        Redis(host=HOST, port=server.port) as direct,
+        nearhit(f"redis://{HOST}:{server.port}", "--workers", "2") as proxy,
+    ):
+        links = {name: holding(proxy.port, 2, 900, at=name) for name in names}
+        ends = time.monotonic() + 2
+        while time.monotonic() < ends:
+            assert direct.exists(*map("lock:{{{}}}".format, names)) == 8
+            time.sleep(0.05)
+        leaving, staying = names[:4], names[4:]
 
-            for name in leaving:
-                links[name].close()
+        for name in leaving:
+            links[name].close()
 
-            wait_for(lambda: not direct.exists(*map("lock:{{{}}}".format, leaving)), 5, "their end")
-            assert direct.exists(*map("lock:{{{}}}".format, staying)) == 4
-            for name in staying:
-                links[name].close()
+        wait_for(lambda: not direct.exists(*map("lock:{{{}}}".format, leaving)), 5, "their end")
+        assert direct.exists(*map("lock:{{{}}}".format, staying)) == 4
+        for name in staying:
+            links[name].close()

@@ -92,6 +92,11 @@ class Node(Server):
         self.loop.call_at(self._next, self._come, command, keys, args, replied)
         return await replied
 
+    def _say(self, what: Callable[[], object]) -> None:
+        self._said.append(what)  # type: ignore[arg-type]
+        if not self.mute:
+            self.loop.call_later(self.latency / 2, self._heard)
+
     def _come(self, *what: Any) -> None:
         if self._frozen:
             self._coming.append(what)

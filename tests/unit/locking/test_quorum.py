@@ -19,9 +19,12 @@ from nearhit.proxy.locking.votes import Ballot
 from tests.unit.locking.nodes import Nodes, virtual
 from tests.unit.locking.test_tenure import Client
 from tests.unit.locking.world import pass_time
+from tests.virtual import VirtualLoop
 
 
-async def granted(locks: Locks, ms: int = 10_000, wait: int = 0, token: bytes | None = None) -> Grant:
+async def granted(
+    locks: Locks, ms: int = 10_000, wait: int = 0, token: bytes | None = None
+) -> Grant:
     grant = await locks.acquire(b"r", ms, wait, token)
     assert grant is not None
     return grant
@@ -221,11 +224,12 @@ async def test_a_lock_that_a_minority_has_left_is_not_extended_nor_released(node
         node.free()
 
     assert not await nodes.locks.extend(b"r", grant.token, 60_000)
-    assert not await nodes.locks.release(b"r", grant.token)
-    with pytest.raises(NoMajority):
-        nodes.all[0].away = nodes.all[1].away = True
-        nodes.all[2].lock_extend = nodes.all[2].lock_info  # type: ignore[method-assign, assignment]
+    nodes.all[0].away = nodes.all[1].away = True
+    with pytest.raises(NoMajority) as raised:  # one of them may have it
         await nodes.locks.extend(b"r", grant.token, 60_000)
+    assert raised.value.outcome_unknown
+    nodes.all[0].away = nodes.all[1].away = False
+    assert not await nodes.locks.release(b"r", grant.token)
 
 
 @virtual
@@ -446,7 +450,7 @@ class Checker:
         self.inside[fence] = until
 
     def leave(self, fence: int) -> None:
-        del self.inside[fence]
+        self.inside.pop(fence, None)
 
 
 async def work(nodes: Nodes, locks: Locks, checker: Checker, chance: random.Random) -> None:
@@ -474,7 +478,7 @@ async def trouble(nodes: Nodes, chance: random.Random) -> None:
     """Servers that restart, empty, after longer than a lock lasts; that stop; that are slow."""
     while True:
         node = chance.choice(nodes.all)
-        what = chance.choice(["restart", "freeze", "slow", "cut", "clock"])
+        what = chance.choice(["restart", "freeze", "slow", "cut", "clock", "stall"])
         if what == "restart" and not any(one.away for one in nodes.all):
             node.crash()
             await asyncio.sleep(1.1)
@@ -488,6 +492,8 @@ async def trouble(nodes: Nodes, chance: random.Random) -> None:
             node.latency = chance.choice([0.001, 0.01, 0.09, 0.3])
         elif what == "cut":
             node.cut()
+        elif what == "stall":  # the proxies', with answers on their way to them
+            nodes.loop.clock.now += chance.uniform(0, 1.2)  # type: ignore[attr-defined]
         else:
             node.skew += 0.001
         await asyncio.sleep(chance.uniform(0, 0.3))
@@ -512,23 +518,55 @@ async def checked(nodes: Nodes, seed: int, seconds: float) -> Checker:
     return checker
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_no_two_hold_it_within_its_validity_whatever_happens_to_the_servers(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "seconds"),
+    [(0, 15), (1, 15), pytest.param(2, 3_600, marks=pytest.mark.soak)],
+)
+def test_no_two_hold_it_within_its_validity_whatever_happens_to_the_servers(
+    seed: int, seconds: float
+) -> None:
     @virtual
     async def run(nodes: Nodes) -> None:
-        checker = await checked(nodes, seed, 100)
+        checker = await checked(nodes, seed, seconds)
 
         assert not checker.broken
-        assert checker.entered > 50
+        assert checker.entered > seconds
 
     run()
+
+
+async def hold_as_long_as_it_is_good(nodes: Nodes) -> Checker:
+    """Granted by slow servers, and wanted by another when they are fast again."""
+    checker = Checker()
+    for node in nodes.all:
+        node.latency = 0.045
+    first = await granted(nodes.locks, 1_000)
+    now = nodes.loop.time()
+    checker.enter(first.fence, now, now + first.valid_ms / 1000)
+    for node in nodes.all:
+        node.latency = 0.001
+    second = await granted(nodes.proxy()[1], 1_000, wait=5_000)
+    now = nodes.loop.time()
+    checker.enter(second.fence, now, now + second.valid_ms / 1000)
+    return checker
+
+
+@virtual
+async def test_a_lock_is_good_for_no_longer_than_its_servers_keep_it(nodes: Nodes) -> None:
+    assert not (await hold_as_long_as_it_is_good(nodes)).broken
+
+
+def test_a_validity_that_ignores_the_time_it_took_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, "the time that it took does not count")
+
+    with pytest.raises(AssertionError, match="came while another was inside"):
+        test_a_lock_is_good_for_no_longer_than_its_servers_keep_it()
 
 
 @pytest.mark.parametrize(
     "fault",
     [
         "two of five are a majority",
-        "the time that it took does not count",
         "a vote that is won by old answers",
     ],
 )
@@ -540,19 +578,14 @@ def test_the_checker_finds_faults_that_are_planted(
 
     async def run(seed: int) -> None:
         nodes = Nodes(5)
-        found.extend((await checked(nodes, seed, 100)).broken)
+        found.extend((await checked(nodes, seed, 5)).broken)
 
-    for seed in range(5):
-        with asyncio.Runner(loop_factory=quorum_loop) as runner:
-            runner.run(run(seed))
+    for seed in range(20):
+        if not found:
+            with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+                runner.run(run(seed))
 
     assert found
-
-
-def quorum_loop() -> asyncio.AbstractEventLoop:
-    from tests.virtual import VirtualLoop
-
-    return VirtualLoop()
 
 
 def test_that_a_minority_is_not_given_back_shows(monkeypatch: pytest.MonkeyPatch) -> None:

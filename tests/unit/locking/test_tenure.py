@@ -248,7 +248,9 @@ async def test_how_many_are_kept_is_bounded(world: World) -> None:
         with pytest.raises(LockBusy, match="1 locks are renewed for this client already"):
             await client.acquire()
         patch.setattr(tenure_module, "KEPT_MAX", 1)
-        with pytest.raises(LockBusy, match="1 locks are renewed for this database and user already"):
+        with pytest.raises(
+            LockBusy, match="1 locks are renewed for this database and user already"
+        ):
             await Client(world).acquire()
     client.leave()
 

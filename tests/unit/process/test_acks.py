@@ -34,7 +34,9 @@ def answering(world: World, wait: bytes) -> None:
     world.dial.answer = lambda words: wait if words[0] == b"WAIT" else b"+PONG\r\n"
 
 
-@pytest.mark.parametrize(("told", "done"), [(b":1\r\n", False), (b":2\r\n", True), (b":3\r\n", True)])
+@pytest.mark.parametrize(
+    ("told", "done"), [(b":1\r\n", False), (b":2\r\n", True), (b":3\r\n", True)]
+)
 async def test_it_waits_behind_a_command_of_its_own(world: World, told: bytes, done: bool) -> None:
     answering(world, told)
 

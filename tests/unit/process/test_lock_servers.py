@@ -86,8 +86,8 @@ async def test_a_server_that_is_away_is_asked_nothing_later() -> None:
 
         for dial in here.dials[:2]:
             dial.refuse = 0
-        await here.servers.members(0)[0].ready()
         await settle()
+        await here.servers.members(0)[0].ready()
         assert not here.dials[0].seen
 
 
