@@ -61,8 +61,8 @@ class Running(Protocol):
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value: ...
 
 
-# Whether so many replicas have what was written at a key, within milliseconds. ProxyError.
-Replicated = Callable[[bytes, int, int], Awaitable[bool]]
+# Whether a script says 1, and so many replicas have what it wrote within so many milliseconds.
+Replicated = Callable[[Script, Sequence[bytes], Sequence[bytes], int, int], Awaitable[bool]]
 
 
 class Locks:
@@ -149,9 +149,12 @@ class Locks:
     async def _confirmed(self, caller: Caller, grant: Grant, replicas: int) -> Grant | None:
         """The same, if so many replicas have it in time; else it is given back."""
         assert self._replicated is not None
-        began, most = self._clock(), min(caller.ttl_ms // 3, REPLICAS_MS)
+        began, most = self._clock(), max(1, min(caller.ttl_ms // 3, REPLICAS_MS))
+        # What is written behind the grant is behind it at every replica too.
+        keys, ms = keys_of(caller.resource), caller.ttl_ms
+        args = caller.token, b"%d" % ms, fence_ms(ms), b"", b""
         try:
-            if await self._replicated(lock_key(caller.resource), replicas, max(1, most)):
+            if await self._replicated(RENEW, keys, args, replicas, most):
                 grant.valid_ms -= int((self._clock() - began) * 1000) + 1
                 if grant.valid_ms > 0:
                     return grant

@@ -1,26 +1,25 @@
-"""Whether replicas have heard of what was just written (LOCK ACQUIRE REPLICAS).
+"""Whether replicas have heard of a lock (LOCK ACQUIRE REPLICAS).
 
-WAIT counts from the last command of the connection that asks: behind a PING of its own it is about
-all that the server had done before, whichever connection asked for it. It keeps everything behind
+WAIT is about what its own connection has written, and about nothing where that is nothing: the lock
+is written anew there, which every replica hears of behind the grant. WAIT keeps everything behind
 it waiting, so that a lane is borrowed for each. locking/locks.py asks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from ...lua import Script
 from ..cluster.loan import Loan
-from ..errors import ProxyError
-from ..resp.replies import number
+from ..errors import OddReply, ProxyError, ServerError
+from ..resp.replies import number, parsed_many
 from ..resp.requests import encode
-from ..upstream.ask import AskSlot, Reply, drop
-from ..upstream.asker import value_of
+from ..upstream.ask import AskSlot, Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 
-_PING: Final = encode([b"PING"])
 # Seconds beyond those of WAIT itself in which a lane has to be found, and to answer.
 MORE_S: Final = 1.0
 
@@ -35,20 +34,23 @@ class Acks:
     def __repr__(self) -> str:
         return f"<Acks db={self._key.db}>"
 
-    async def __call__(self, key: bytes, count: int, ms: int) -> bool:
-        """Whether so many replicas have, within so many milliseconds, all that was written to the
-        key's server before. ProxyError: nobody can tell."""
+    async def __call__(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], count: int, ms: int
+    ) -> bool:
+        """Whether the script says 1 and so many replicas have what it wrote, within so many
+        milliseconds. ProxyError: nobody can tell."""
         told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        words = [b"EVAL", script.text, b"%d" % len(keys), *keys, *args]
+        asked = encode(words) + encode([b"WAIT", b"%d" % count, b"%d" % ms])
 
         def tell(reply: Reply) -> None:
             if not told.done():
                 told.set_result(reply)
 
         def ask(lane: Lane) -> None:
-            lane.send(_PING, AskSlot(drop))
-            lane.send(encode([b"WAIT", b"%d" % count, b"%d" % ms]), AskSlot(tell))
+            lane.send(asked, AskSlot(tell, 2))
 
-        loan = Loan(self._pool(key), self._key, tell)
+        loan = Loan(self._pool(keys[0]), self._key, tell)
         try:
             loan.take(ask, tell)
             async with asyncio.timeout(ms / 1000 + MORE_S):
@@ -59,4 +61,15 @@ class Acks:
             loan.give_back(clean=told.done() and not told.cancelled())
         if isinstance(reply, ProxyError):
             raise reply
-        return number(value_of(reply), "WAIT") >= count
+        return _acknowledged(reply, count)
+
+
+def _acknowledged(replies: bytes, count: int) -> bool:
+    try:
+        written, acks = parsed_many(replies, 2)
+    except ValueError:
+        raise OddReply("WAIT") from None
+    for value in (written, acks):
+        if isinstance(value, ServerError):
+            raise value
+    return number(written, "a script") > 0 and number(acks, "WAIT") >= count

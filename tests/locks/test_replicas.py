@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -66,12 +67,17 @@ def test_a_replica_that_hangs_has_heard_of_nothing(pair: Pair) -> None:
     pair.link.ask("HELLO", "3")
     pair.replica.signal(signal.SIGSTOP)
     try:
+        wait_for(lambda: _state(pair.replica.pid) == "T", 5, "its stop")
         told = pair.link.ask("LOCK", "ACQUIRE", "hangs", "PX", "600", "REPLICAS", "1")
     finally:
         pair.replica.signal(signal.SIGCONT)
 
     assert told == b"_\r\n"
     assert not pair.direct.exists("lock:{hangs}")
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_client_that_leaves_meanwhile_holds_nothing(pair: Pair) -> None:

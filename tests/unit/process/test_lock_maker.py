@@ -47,7 +47,7 @@ async def test_locks_are_in_the_upstream_each_db_s_and_user_s_own(world: World) 
 
 
 async def test_replicas_are_asked_for_on_the_lanes_of_the_upstream(world: World) -> None:
-    replies = {b"PING": b"+PONG\r\n", b"WAIT": b":1\r\n"}
+    replies = {b"EVAL": b":1\r\n", b"WAIT": b":1\r\n"}
     world.dial.answer = lambda words: replies.get(words[0], b"+OK\r\n")
     world.dial.handshake[b"CLIENT"] = b"+OK\r\n"
     grant = b"*3\r\n:1\r\n$1\r\n7\r\n:1\r\n"
