@@ -55,7 +55,9 @@ def test_it_is_nil_and_given_back_where_too_few_have_it(pair: Pair, words: tuple
     pair.link.ask("HELLO", "2")
     began = time.monotonic()
 
-    assert pair.link.ask("LOCK", "ACQUIRE", "few", "PX", "600", "REPLICAS", "2", *words) == b"$-1\r\n"
+    assert (
+        pair.link.ask("LOCK", "ACQUIRE", "few", "PX", "600", "REPLICAS", "2", *words) == b"$-1\r\n"
+    )
 
     assert time.monotonic() - began >= 0.2, "a third of its time"
     assert not pair.direct.exists("lock:{few}")
