@@ -28,7 +28,6 @@ class LockMaker:
         lanes: Lanes,
         servers: Sequence[Upstream],
         starts: tuple[Start, Start],
-        *,
         clock: Callable[[], float],
         stats: Stats,
         room: WaitingRoom,

@@ -222,12 +222,7 @@ def wire(
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
     rooms = Rooms(config.max_waiters)
     locks = LockMaker(
-        lanes,
-        config.lock_servers,
-        (start, start_work),
-        clock=loop.time,
-        stats=stats,
-        room=rooms.locks,
+        lanes, config.lock_servers, (start, start_work), loop.time, stats, rooms.locks
     )
     make_scope = ScopeMaker(
         lanes=lanes,

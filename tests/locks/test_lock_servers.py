@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shutil
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from tests.servers import HOST, Process, any_kind, free_port, nearhit, upstream, wait_for
+from tests.test_readme import SESSIONS, blocks, converse
 from tests.wire.link import Link
 
 from .quorum import Quorum, check, quorum
@@ -34,13 +39,6 @@ def five(steady: Quorum) -> Iterator[Quorum]:
         with Redis(host=HOST, port=server.port) as direct:
             direct.flushall()
     yield steady
-
-
-@pytest.fixture
-def doomed() -> Iterator[Quorum]:
-    """For tests that kill."""
-    with quorum(proxies=1) as found:
-        yield found
 
 
 def linked(proxy: Process, resp: int = 2) -> Link:
@@ -200,31 +198,31 @@ def test_a_proxy_that_was_stopped_for_longer_than_the_lock_says_lost(five: Quoru
 # --- Servers that are away
 
 
-def test_two_of_five_may_be_killed_and_with_three_it_is_refused_in_time(doomed: Quorum) -> None:
-    link = linked(doomed.proxies[0])
-    for server in doomed.servers[:2]:
+def test_two_of_five_may_be_killed_and_with_three_it_is_refused_in_time(five: Quorum) -> None:
+    link = linked(five.proxies[0])
+    for server in five.servers[:2]:
         server.kill()
 
     token = token_of(link.ask("LOCK", "ACQUIRE", "r", "PX", "60000"))
     assert link.ask("LOCK", "RELEASE", "r", token) == b":1\r\n"
-    doomed.servers[2].kill()
+    five.servers[2].kill()
     began = time.monotonic()
     refused = link.ask("LOCK", "ACQUIRE", "r", "PX", "10000", "WAIT", "5000")
 
     assert refused.startswith(b"-UPSTREAM 2 of 5 lock servers answered, 3 must agree: "), refused
     assert time.monotonic() - began < 2
-    wait_for(lambda: not any(map(keys, doomed.servers[3:])), 5, "the giving back")
-    for server in doomed.servers[:3]:
+    wait_for(lambda: not any(map(keys, five.servers[3:])), 5, "the giving back")
+    for server in five.servers[:3]:
         server.start()
     wait_for(lambda: link.ask("LOCK", "ACQUIRE", "s").startswith(b"$32"), 10, "their return")
     link.close()
 
 
-def test_three_that_hang_are_not_waited_for(doomed: Quorum) -> None:
-    link = linked(doomed.proxies[0])
+def test_three_that_hang_are_not_waited_for(five: Quorum) -> None:
+    link = linked(five.proxies[0])
     token = token_of(link.ask("LOCK", "ACQUIRE", "r"))
     link.ask("LOCK", "RELEASE", "r", token)
-    for server in doomed.servers[:3]:
+    for server in five.servers[:3]:
         server.signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
@@ -232,21 +230,22 @@ def test_three_that_hang_are_not_waited_for(doomed: Quorum) -> None:
         assert refused.startswith(b"-UPSTREAM 2 of 5 lock servers answered"), refused
         assert time.monotonic() - began < 2
     finally:
-        for server in doomed.servers[:3]:
+        for server in five.servers[:3]:
             server.signal(signal.SIGCONT)
 
     # What they do late is undone behind it.
-    wait_for(lambda: not holders(doomed), 5, "the giving back")
+    wait_for(lambda: not holders(five), 5, "the giving back")
     link.close()
 
 
 @pytest.mark.parametrize(
     "seconds",
-    [4, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
+    [3, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(900)])],
 )
-def test_no_two_clients_hold_it_within_its_validity_while_servers_restart(seconds: float) -> None:
-    with quorum() as found:
-        checker = asyncio.run(check(found, seconds))
+def test_no_two_clients_hold_it_within_its_validity_while_servers_restart(
+    five: Quorum, seconds: float
+) -> None:
+    checker = asyncio.run(check(five, seconds))
 
     assert not checker.broken
     assert checker.entered > seconds
@@ -304,3 +303,24 @@ def _post(port: int, what: str, body: dict[str, Any]) -> tuple[int, Any]:
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.loads(error.read())
+
+
+# --- docs/locks.md
+
+
+def test_the_session_of_the_docs_is_the_same_with_lock_servers(five: Quorum) -> None:
+    if shutil.which("redis-cli") is None:
+        pytest.skip("no redis-cli on this machine")
+    page = Path(__file__).parents[2] / "docs" / "locks.md"
+    fence = next(one for one in SESSIONS if one.page == page)
+    shown = blocks(fence.text.partition("\n")[2], re.compile(r"127\.0\.0\.1:6380> (.+)"))
+    ask = ["redis-cli", "-3", "--no-raw", "-p", str(five.proxies[0].port)]
+
+    def answer(command: str) -> str:
+        return subprocess.run(
+            [*ask, *command.split()], check=True, capture_output=True, text=True
+        ).stdout
+
+    # RENEW is for a client that stays: each of these leaves at once.
+    staying = [block for block in shown if "RENEW" not in block.commands[0]][:-1]
+    converse(fence, iter(staying), answer)

@@ -29,9 +29,9 @@ def maker(world: World, stats: Stats, *hosts: str) -> LockMaker:
         world.lanes,
         [Upstream(host=host) for host in hosts],
         (world.tasks.start, world.tasks.start),
-        clock=asyncio.get_running_loop().time,
-        stats=stats,
-        room=WaitingRoom(10, "locks", LockBusy),
+        asyncio.get_running_loop().time,
+        stats,
+        WaitingRoom(10, "locks", LockBusy),
     )
 
 
