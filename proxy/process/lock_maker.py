@@ -51,19 +51,23 @@ class LockMaker:
 
     def of(self, tracked: TrackedLane) -> Locks:
         """The locks that are asked for on a tracked lane's db, as its user."""
-        key, lanes = tracked.key, self._lanes
+        key = tracked.key
         if self.servers is not None:
             return self.servers.locks(key.db)
-        pool_of = lanes.pool_of if isinstance(lanes, ClusterLanes) else lambda _: lanes
         return Locks(
             tracked.upstream,
             tracked,
             self._start,
-            replicated=Acks(pool_of, LaneKey(db=key.db, user=key.user)),
+            replicated=Acks(self._pool_of, LaneKey(db=key.db, user=key.user)),
             clock=self._clock,
             stats=self._stats,
             room=self._room,
         )
+
+    def _pool_of(self, key: bytes) -> Lanes:
+        """The lanes to the server that has a key."""
+        lanes = self._lanes
+        return lanes.pool_of(key) if isinstance(lanes, ClusterLanes) else lanes
 
     def listed(self, db: int) -> Sequence[Asking]:
         """Where a db's locks are looked for that are a vote; none: they are in the upstream."""

@@ -84,10 +84,10 @@ async def _client(port: int, checker: Checker, chance: random.Random, ends: floa
             now, until = time.monotonic(), sent + valid_ms / 1000
             if now < until:
                 checker.enter(fence, now, until)
-                stay = chance.choice([0, 0.03, until - now, until - now + 0.2])
+                stay = chance.choice([0, 0, 0.03, 0.1, until - now, until - now + 0.2])
                 await asyncio.sleep(stay)
                 del checker.inside[fence]
-            if chance.random() < 0.7:
+            if chance.random() < 0.8:
                 writer.write(b"LOCK RELEASE r %b\r\n" % token)
                 await reader.readline()
         await asyncio.sleep(chance.uniform(0, 0.1))
