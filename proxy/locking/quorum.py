@@ -213,7 +213,8 @@ class Quorum:
         trouble = said
         if ballot.won:
             fences = [taken.fence for taken in ballot.taken]
-            agreed = await self._agree(keys, (token, b"%d" % max(fences), keep), fences, seconds)
+            words = token, b"%d" % max(fences), keep, nonce
+            agreed = await self._agree(keys, words, fences, seconds)
             if agreed is None:
                 return [1, b"%d" % max(fences), int(any(taken.new for taken in ballot.taken))]
             trouble = agreed
@@ -239,7 +240,7 @@ class Quorum:
         """Have most servers know of a fence. None: they do; else what they said."""
         if len(set(fences)) == 1:
             return None
-        said = await self._poll(FENCE, keys[:2], args, seconds, _passed)
+        said = await self._poll(FENCE, keys, args, seconds, _passed)
         return None if _passed(said) else said
 
     def _give_all_back(self, caller: Caller, said: Sequence[Vote]) -> bool:

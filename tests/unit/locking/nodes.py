@@ -120,8 +120,18 @@ class Node(Server):
         self.fences.clear()
         self.grants.clear()
 
-    def lock_fence(self, key: bytes, fence: bytes, token: bytes, given: bytes, ms: bytes) -> Value:
-        if self.fences.get(fence, 0) < int(given) or self.holder(key) == token:
+    def lock_fence(
+        self,
+        key: bytes,
+        fence: bytes,
+        grant: bytes,
+        token: bytes,
+        given: bytes,
+        ms: bytes,
+        nonce: bytes,
+    ) -> Value:
+        own = self.holder(key) == token and (not nonce or self.grants.get(grant) == nonce)
+        if self.fences.get(fence, 0) < int(given) or own:
             self.fences[fence] = int(given)
         return 1
 
