@@ -77,6 +77,7 @@ async def _lock_servers(config: Config) -> list[str]:
     from ..process.tasks import Tasks
     from ..stats.counters import Stats
     from ..upstream.dial import Retry
+    from .look import LOOK_S
 
     loop = asyncio.get_running_loop()
     tasks = Tasks(loop)
