@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..keys.ours import OurKeys
 from ..resp.replies import Value
+from ..resp.strings import Known
 
 if TYPE_CHECKING:
     from ...lua import Script
@@ -74,8 +75,9 @@ class CommandSpec:
     run: Callable[[Call], Awaitable[Value]]
     # A read of the server whose reply, unless it is nil, is this command's reply too.
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
-    # The request with what stands in the near cache, which the function given tells by its key.
-    near: Callable[[object, Callable[[bytes], bytes | None]], object] | None = None
+    # The request with what stands in the near cache, which the function given tells of keys; None:
+    # nothing of them.
+    near: Callable[[object, Callable[[list[bytes]], Known | None]], object] | None = None
     # Whether a request may wait for what others do: nobody does so for a client that has left.
     waits: Callable[[object], bool] = _no
     # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and
@@ -116,6 +118,10 @@ class Asking(Protocol):
 
     async def ask(self, *words: bytes) -> Value:
         """One request and its reply."""
+        ...
+
+    async def ask_raw(self, request: bytes) -> bytes:
+        """The reply to one encoded request, as it came."""
         ...
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:

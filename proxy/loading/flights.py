@@ -291,7 +291,7 @@ class Flights:
         loader, settings, began = flight.loader, flight.loader.settings, self._clock()
         try:
             known = await epochs(self.tracked.upstream, flight.tags)
-            loaded = await self._loaded(loader, flight.key)
+            loaded = await self._loaded(loader, flight.key, digest)
         except (LoadError, LoadTimeout) as failure:
             await self._remember(flight, token, digest, failure)
             raise
@@ -322,13 +322,18 @@ class Flights:
         self._counts.add("unstored")
         return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
 
-    async def _loaded(self, loader: Loader, key: bytes) -> Loaded:
-        """What the loader gives, in its time. LoadError and LoadTimeout, counted and told."""
+    async def _loaded(self, loader: Loader, key: bytes, digest: bytes = b"") -> Loaded:
+        """What the loader gives, in its time. LoadError and LoadTimeout, counted and told.
+        ``digest`` is that of the value that stands (take.lua)."""
         self._counts.add("loads")
         limit = loader.settings.timeout
         try:
             async with asyncio.timeout(limit):
-                return await loader.load(key, self._start)
+                known = await self._known(loader, key, digest)
+                loaded = await loader.load(key, self._start, known)
+            if loaded.not_modified:
+                self._counts.add("not_modified")
+            return loaded
         except TimeoutError:
             self._counts.add("load_timeouts")
             error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))
@@ -337,6 +342,17 @@ class Flights:
         self._counts.add("load_failures")
         loader.complaint.failed(error, self._clock())
         raise error
+
+    async def _known(self, loader: Loader, key: bytes, digest: bytes) -> bytes | None:
+        """The value that stands, where its source can say whether it still holds. What is written
+        behind its reading is news to the flight's watch, as behind the lease's."""
+        if not digest or not loader.confirms(key, digest):
+            return None
+        try:
+            value = await self.tracked.upstream.ask(b"GET", key)
+        except ProxyError:
+            return None
+        return value if isinstance(value, bytes) else None
 
     async def _remember(
         self, flight: Flight, token: bytes, digest: bytes, error: ProxyError

@@ -96,6 +96,11 @@ ROWS: Final = (
         "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
     ),
     Row("replica_reads", Kind.COUNTER, "Requests that went to replicas (read_from)."),
+    Row(
+        "not_modified",
+        Kind.COUNTER,
+        "Those of loads whose url said that the value still holds (HTTP 304).",
+    ),
 )
 
 # What a gauge says that nobody has been given yet.

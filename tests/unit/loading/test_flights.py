@@ -699,6 +699,83 @@ async def test_warm_refresh_stores_over_the_value_that_stood_when_it_began() -> 
         assert 900 <= int(fill.args[3]) <= 1100
 
 
+async def test_a_refresh_asks_whether_the_value_that_stands_still_holds() -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", 1000, True))
+        await here.server.answer("take", [2, b"digest"])
+        get = await here.server.answer("GET", b"v")
+        await here.loaded(b"v", not_modified=True)
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert get.keys == (KEY,)
+        assert here.source.known == [b"v"]
+        assert (fill.args[1], fill.args[4]) == (b"v", b"digest")
+        assert (here.counts["loads"], here.counts["not_modified"]) == (1, 1)
+
+
+@pytest.mark.parametrize("digest", [b"", b"another's"])
+async def test_what_the_loader_did_not_bring_is_loaded_whole(digest: bytes) -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, digest])
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert here.source.known == []
+        assert "not_modified" not in here.counts
+
+
+@pytest.mark.parametrize("answer", [None, ServerError(b"-WRONGTYPE no\r\n")])
+async def test_a_value_that_goes_before_it_is_read_is_loaded_whole(answer: object) -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, b"digest"])
+        get = await here.server.next("GET")
+        if isinstance(answer, ProxyError):
+            get.lose(answer)
+        else:
+            get.arrive(answer)
+        await settle()
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert here.source.known == []
+
+
+async def test_a_confirmed_value_is_not_stored_over_a_write_meanwhile() -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, b"digest"])
+        await here.server.answer("GET", b"v")
+        here.scope.push(KEY)
+        await here.loaded(b"v", not_modified=True)
+        settled = await here.server.answer("settle", 1)
+
+        assert await caller == "loaded"
+        assert settled.args[1] == b""
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_a_server_that_does_not_give_the_value_costs_the_loads_time_and_no_more() -> None:
+    async with air(timeout=0.01) as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, b"digest"])
+        await here.server.next("GET")
+        while here.server.quiet:
+            await asyncio.sleep(0)
+        await here.server.answer("settle", 1)
+
+        await failure(caller, LoadTimeout)
+
+
 async def test_warm_with_a_loader_that_is_not_there_is_refused() -> None:
     async with air() as here:
         await failure(here.call(here.flights.warm(KEY, "nosuch", None, False)), BadInput)
