@@ -21,7 +21,7 @@ from ..proxy.resp.replies import Value, items
 SCRIPT = script("getorset")
 # For a value with tags: how long its lease lasts, which it is at hand to be stored under, and how
 # long one of another is waited for.
-LEASE_MS = 2_000
+LEASE_MS = 1_000
 WAIT_MS = 10_000
 
 

@@ -26,7 +26,7 @@ from ..proxy.resp.requests import encode
 GIVE: Final = script("give")
 SETTLE: Final = script("settle")
 PIECE: Final = 100  # keys
-LEASE_MS: Final = 2_000
+LEASE_MS: Final = 1_000
 # What give.lua returns, besides that the lease has gone.
 _OUTCOMES: Final = {1: "loaded", 0: "skipped"}
 

@@ -132,7 +132,9 @@ class Invalidated(ProxyError):
     """A value that came before an invalidation of its key or a tag: it was not stored."""
 
     def __init__(self) -> None:
-        super().__init__(b"-ERR not stored: the key or a tag was invalidated meanwhile")
+        super().__init__(
+            b"-ERR not stored: the key or a tag was invalidated meanwhile, or it took too long"
+        )
 
 
 class BadFilter(ProxyError):

@@ -30,7 +30,7 @@ CLOSE: Final = script("tag_close")
 SOFT: Final = script("tag_soft")
 READ: Final = script("tag_read")
 TAGS_MOST: Final = 16  # of one key
-BATCH: Final = 250  # keys of a tag taken at once
+BATCH: Final = 100  # keys of a tag taken at once
 HOUSEKEEPING: Final = 0.01  # of all writes
 # A key is under its tags for so much longer than it lasts, as it is filled after it was attached.
 FILLED_WITHIN_MS: Final = 1000

@@ -10,6 +10,7 @@ set that the server does not have."""
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     targets.add_common(parser)
     parser.add_argument("--keys", type=int, default=100_000, help="under the tag that goes")
     parser.add_argument("--churn", type=int, default=1_000_000, help="keys that come and end")
-    parser.add_argument("--ttl", type=int, default=30, metavar="S", help="how long those last")
+    parser.add_argument("--ttl", type=int, default=60, metavar="S", help="how long those last")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args(argv)
     targets.end_children_on_sigterm()
@@ -114,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 ("came and went", f"{options.churn:,} keys of {options.ttl} s, {pace:,.0f}/s"),
                 (
                     "dead references",
-                    f"{worst:.1%} at most of {len(shares)} looks (bar: {DEAD_BAR:.0%})",
+                    f"{statistics.median(shares or [0]):.1%}, {worst:.1%} at most of {len(shares)} "
+                    f"looks (bar: {DEAD_BAR:.0%})",
                 ),
             ]
         )

@@ -13,7 +13,7 @@ from nearhit.proxy.resp.replies import Value
 from tests.shelf import Desk, only, pairs
 
 OOM = ServerError(b"-OOM command not allowed\r\n")
-INVALIDATED = b"ERR not stored: the key or a tag was invalidated meanwhile"
+INVALIDATED = b"ERR not stored: the key or a tag was invalidated meanwhile, or it took too long"
 
 
 class Here(Desk):

@@ -143,13 +143,13 @@ async def test_a_key_is_taken_out_once_it_has_been_removed() -> None:
 
     assert await tags.drain(server, [(b"a", b"p1")], server.removing(1)) == 2
     assert server.asked == [
-        (b"ZRANGE", b"p1", b"0", b"249"),
+        (b"ZRANGE", b"p1", b"0", b"99"),
         ("remove", b"k", b"l"),
         (b"ZREM", b"p1", b"k", b"l"),
-        (b"ZRANGE", b"p1", b"0", b"249"),
+        (b"ZRANGE", b"p1", b"0", b"99"),
         ("remove", b"m"),
         (b"ZREM", b"p1", b"m"),
-        (b"ZRANGE", b"p1", b"0", b"249"),
+        (b"ZRANGE", b"p1", b"0", b"99"),
         (b"SREM", b"tagclosed:{a}", b"p1"),
     ]
 
@@ -162,10 +162,10 @@ async def test_keys_that_become_stale_stay_under_their_tag() -> None:
 
     assert server.asked == [
         ("tag_soft", b"tagepoch:{a}", tags.REMEMBERED_MS),
-        (b"ZSCAN", b"tag:{a}", b"0", b"COUNT", b"250"),
+        (b"ZSCAN", b"tag:{a}", b"0", b"COUNT", b"100"),
         ("remove", b"k"),
-        (b"ZSCAN", b"tag:{a}", b"3", b"COUNT", b"250"),
+        (b"ZSCAN", b"tag:{a}", b"3", b"COUNT", b"100"),
         ("remove", b"l"),
         (b"SMEMBERS", b"tagclosed:{a}"),
-        (b"ZSCAN", b"p1", b"0", b"COUNT", b"250"),
+        (b"ZSCAN", b"p1", b"0", b"COUNT", b"100"),
     ]
