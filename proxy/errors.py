@@ -236,6 +236,8 @@ DENIED: Final = (
 )
 PLAIN_AT_TLS: Final = b"-ERR Protocol error: this address wants TLS: use rediss://\r\n"
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
+MAX_SUBSCRIPTIONS: Final = b"-ERR max number of subscriptions reached (max_subscriptions)\r\n"
+MULTI_FULL: Final = b"-ERR too much is queued in MULTI (max_multi)\r\n"
 # The same of the server: its maxclients is to be raised, not the proxy's max_clients.
 SERVER_FULL: Final = (
     b"-UPSTREAM no connection to the server: max number of clients reached there (its maxclients)"

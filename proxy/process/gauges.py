@@ -56,6 +56,7 @@ def read_process(
     began = clock()
     stats.gauge("clients", lambda: len(clients))
     stats.counter("clients_refused", lambda: clients.refusals.count)
+    stats.counter("clients_cut", lambda: clients.cuts)
     stats.gauge("upstream_connections", lambda: len(lanes))
     stats.gauge("tracking", lambda: "on" if scopes.tracking else "off")
     stats.gauge("compiled", lambda: int(COMPILED))

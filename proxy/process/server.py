@@ -100,7 +100,8 @@ class Server:
             workers=config.workers,
         )
         self._rights = rights_of(self._parts)
-        self._limits = Limits(self.clients, idle_s=config.timeout, memory=config.maxmemory_clients)
+        self._limits = Limits(self.clients)
+        self._limit(config)
 
     def __repr__(self) -> str:
         stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
@@ -249,6 +250,15 @@ class Server:
 
     # --- Settings -----------------------------------------------------------------------------
 
+    def _limit(self, config: Config) -> None:
+        """What a client may cost, from now on."""
+        output = config.client_output_buffer
+        self._limits.take(idle_s=config.timeout, memory=config.maxmemory_clients, output=output)
+        context = self._parts.context
+        context.unread.hard = output.hard
+        context.allowance.multi = config.max_multi
+        context.allowance.subscriptions = config.max_subscriptions
+
     def take(self, config: Config) -> None:
         """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where
         a loader cannot be made; nothing has changed then."""
@@ -260,6 +270,7 @@ class Server:
         )
         self._drain_timeout = config.drain_timeout
         self.clients.limit = config.max_clients
+        self._limit(config)
         raise_file_limit(config.max_clients)
         parts.rooms.limit(config.max_waiters)
         context.holding.seconds = config.hold_writes_on_failover

@@ -16,6 +16,7 @@ from ..resp.replies import patch_id
 from ..table.table import Table
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
+from .allowance import Allowance
 from .clients import Clients
 from .holding import Holding
 from .scopes import Scopes
@@ -49,6 +50,7 @@ class Context:
     swapping: Swapping = field(default_factory=Swapping)
     holding: Holding = field(default_factory=Holding)
     unread: Unread = field(default_factory=Unread)
+    allowance: Allowance = field(default_factory=Allowance)
 
     def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:
         """The maps of routes for clients with this key; ``near``: who read near."""

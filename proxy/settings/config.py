@@ -18,6 +18,7 @@ from .address import Kind as UpstreamKind
 from .entry import EntrySettings, entry_mistakes
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
+from .output import OUTPUT_BUFFER, OutputBuffer
 from .rows import (
     ADDRESS_MAP,
     HOSTS,
@@ -131,6 +132,12 @@ class Config(EntrySettings):
         "Bytes that all clients of a worker together may have in buffers, of requests and of "
         "replies not read; beyond it the largest are cut; off: no bound in common.",
     )
+    client_output_buffer: OutputBuffer = row(  # noqa: RUF009  # it is frozen
+        OUTPUT_BUFFER,
+        "off",
+        "Bytes of replies that a client may leave unread, as Redis's client-output-buffer-limit "
+        "without its class: hard, or hard, soft and for how long; beyond it the client is cut.",
+    )
     timeout: float = row(
         duration_or_off("1s", "720h"),
         "off",
@@ -142,6 +149,16 @@ class Config(EntrySettings):
         "Connections to the server that a worker lends to clients that block, watch, subscribe or "
         "are in MULTI.",
         unset="3/4 of the server's maxclients, else 512",
+    )
+    max_multi: int = row(
+        size("1mb", "64gb"),
+        "1gb",
+        "Bytes that a client may queue in MULTI; more are refused, and EXEC aborts.",
+    )
+    max_subscriptions: int = row(
+        whole(1, 100_000_000),
+        "100000",
+        "Channels and patterns that a client may be subscribed to; more are refused.",
     )
     pinned_wait: float = row(
         duration("0s", "1h"),
