@@ -19,6 +19,7 @@ from ..upstream.lanes import Lanes
 from .allowance import Allowance
 from .clients import Clients
 from .holding import Holding
+from .offenders import Offenders
 from .scopes import Scopes
 from .swapping import Swapping
 from .unread import Unread
@@ -50,6 +51,7 @@ class Context:
     swapping: Swapping = field(default_factory=Swapping)
     holding: Holding = field(default_factory=Holding)
     unread: Unread = field(default_factory=Unread)
+    offenders: Offenders = field(default_factory=Offenders)
     allowance: Allowance = field(default_factory=Allowance)
 
     def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:

@@ -186,7 +186,7 @@ class Session(SessionCore):
         except ProtocolError as error:
             self.context.clients.refusals.told(error, self.identity.peer, self.active)
             self.say(error.line)
-            self.stall(STALL_END)
+            self.context.offenders.end(self)
             return -1
         if isinstance(request, Partial):
             return self._incomplete(data, pos, route, request.need)

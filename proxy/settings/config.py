@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, fields, replace
 
 from .address import AddressMap, Listen, Upstream, same_place
 from .address import Kind as UpstreamKind
-from .entry import EntrySettings, entry_mistakes
+from .costs import CostSettings
+from .entry import entry_mistakes
 from .file import SettingsFile
 from .loaders import LoaderSettings, loaders_of
-from .output import OUTPUT_BUFFER, OutputBuffer
 from .rows import (
     ADDRESS_MAP,
     HOSTS,
@@ -64,7 +64,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(EntrySettings):
+class Config(CostSettings):
     """The settings in force. A row is a flag, a variable NEARHIT_<NAME> and a key of the file at
     once. Durations are seconds, sizes bytes."""
 
@@ -126,39 +126,11 @@ class Config(EntrySettings):
     max_clients: int = row(
         whole(1, 1_000_000), "10000", "Clients served at once by a worker; more are refused."
     )
-    maxmemory_clients: int = row(
-        SIZE_OR_OFF,
-        "off",
-        "Bytes that all clients of a worker together may have in buffers, of requests and of "
-        "replies not read; beyond it the largest are cut; off: no bound in common.",
-    )
-    client_output_buffer: OutputBuffer = row(  # noqa: RUF009  # it is frozen
-        OUTPUT_BUFFER,
-        "off",
-        "Bytes of replies that a client may leave unread, as Redis's client-output-buffer-limit "
-        "without its class: hard, or hard, soft and for how long; beyond it the client is cut.",
-    )
-    timeout: float = row(
-        duration_or_off("1s", "720h"),
-        "off",
-        "After how long without a word a client is closed, unless it blocks, subscribes or "
-        "monitors; off: never.",
-    )
     max_pinned: int | None = optional(
         whole(1, 1_000_000),
         "Connections to the server that a worker lends to clients that block, watch, subscribe or "
         "are in MULTI.",
         unset="3/4 of the server's maxclients, else 512",
-    )
-    max_multi: int = row(
-        size("1mb", "64gb"),
-        "1gb",
-        "Bytes that a client may queue in MULTI; more are refused, and EXEC aborts.",
-    )
-    max_subscriptions: int = row(
-        whole(1, 100_000_000),
-        "100000",
-        "Channels and patterns that a client may be subscribed to; more are refused.",
     )
     pinned_wait: float = row(
         duration("0s", "1h"),
@@ -272,7 +244,7 @@ class Config(EntrySettings):
             yield from loader.describe()
 
 
-_ENTRY = [item.name for item in fields(EntrySettings)]
+_ENTRY = [item.name for item in fields(CostSettings)]
 ROWS: Mapping[str, Row] = {  # where clients connect comes first
     item.name: item.metadata["row"]
     for item in sorted(fields(Config), key=lambda item: item.name in _ENTRY)

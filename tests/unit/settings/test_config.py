@@ -533,9 +533,6 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["env", "=", "development", "#", "default"],
         ["workers", "=", "4", "#", "nearhit.toml:2"],
         ["max_clients", "=", "10000", "#", "default"],
-        ["maxmemory_clients", "=", "off", "#", "default"],
-        ["client_output_buffer", "=", "off", "#", "default"],
-        ["timeout", "=", "off", "#", "default"],
         [
             "max_pinned",
             "=",
@@ -543,8 +540,6 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
             "#",
             "default",
         ],
-        ["max_multi", "=", "1gb", "#", "default"],
-        ["max_subscriptions", "=", "100000", "#", "default"],
         ["pinned_wait", "=", "5s", "#", "default"],
         ["upstream_timeout", "=", "30s", "#", "default"],
         ["command_timeout", "=", "as", "long", "as", "it", "takes", "#", "default"],
@@ -574,6 +569,11 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["protected_mode", "=", "on", "#", "default"],
         ["http_token", "=", "none", "#", "default"],
         ["http_metrics", "=", "token", "#", "default"],
+        ["timeout", "=", "off", "#", "default"],
+        ["maxmemory_clients", "=", "off", "#", "default"],
+        ["client_output_buffer", "=", "off", "#", "default"],
+        ["max_multi", "=", "1gb", "#", "default"],
+        ["max_subscriptions", "=", "100000", "#", "default"],
     ]
 
 
