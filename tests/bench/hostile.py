@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tests.certificates import self_signed
@@ -26,7 +27,7 @@ from .generator import Generator, Load, Result
 from .targets import Target
 
 HEAD = "attack|base|peak|growth|p99 ms quiet|p99 ms beside|p99 x|max ms beside|req/s x"
-HEAD_START = 0.3  # seconds that the good clients run before the attack
+HEAD_START = 0.2  # seconds that the good clients run before the attack
 BUFFERS = 128 << 20  # maxmemory_clients
 # Beside these: lanes, TLS, HTTP and what 10,000 connections cost that do nothing.
 BOUND = BUFFERS + (64 << 20)
@@ -41,12 +42,12 @@ def run_later(attack: Attack, doors: Doors, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def under(attack: Attack, doors: Doors, seconds: float) -> Iterator[None]:
-    """While the attack lasts."""
+def under(attack: Attack, doors: Doors, seconds: float) -> Iterator[BaseProcess]:
+    """While the attack lasts: its process."""
     bad = multiprocessing.Process(target=run_later, args=(attack, doors, seconds), daemon=True)
     bad.start()
     try:
-        yield
+        yield bad
     finally:
         bad.terminate()
         bad.join()
