@@ -251,6 +251,7 @@ def wire(
     gate = (config.http_token, config.http_metrics)
     parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, gate, demo)
     _show(parts, near, rooms, loop.time)
+    gauges.read_tasks(stats, loop)
     return parts
 
 
