@@ -269,7 +269,13 @@ DENIED: Final = (
     b"login, or has not answered yet, so only this machine may connect. See protected_mode.\r\n"
 )
 PLAIN_AT_TLS: Final = b"-ERR Protocol error: this address wants TLS: use rediss://\r\n"
+NOT_TRUSTED: Final = (
+    b"-DENIED this address is for load balancers that speak the PROXY protocol: see "
+    b"trusted_proxies\r\n"
+)
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
+MAX_SUBSCRIPTIONS: Final = b"-ERR max number of subscriptions reached (max_subscriptions)\r\n"
+MULTI_FULL: Final = b"-ERR too much is queued in MULTI (max_multi)\r\n"
 # The same of the server: its maxclients is to be raised, not the proxy's max_clients.
 SERVER_FULL: Final = (
     b"-UPSTREAM no connection to the server: max number of clients reached there (its maxclients)"

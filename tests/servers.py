@@ -91,6 +91,7 @@ class Process:
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     child: subprocess.Popen[bytes] | None = None
+    preface: bytes = b""  # before a client's first byte
 
     @property
     def log(self) -> Path:
@@ -122,8 +123,8 @@ class Process:
         assert self.child.poll() is None, f"exited {self.child.returncode}\n{self.log.read_text()}"
         try:
             with socket.create_connection((HOST, self.port), timeout=1) as probe:
-                probe.sendall(b"PING\r\n")
-                return probe.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-NOPERM"))
+                probe.sendall(self.preface + b"PING\r\n")
+                return probe.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-NOPERM", b"-DENIED"))
         except OSError:
             return False
 
@@ -195,6 +196,7 @@ def nearhit(
     *flags: str,
     port: int | None = None,
     env: dict[str, str] | None = None,
+    preface: bytes = b"",
 ) -> Iterator[Process]:
     """A ``nearhit serve`` in front of the URL (None: its own embedded Valkey) on a free TCP
     port."""
@@ -213,6 +215,7 @@ def nearhit(
         if upstream_url is not None:
             argv += ["--upstream", upstream_url]
         process = Process(port, argv, Path(folder), {"NEARHIT_ENV": "development", **(env or {})})
+        process.preface = preface
         process.start()
         try:
             yield process

@@ -126,7 +126,8 @@ def _ping(config: Config) -> int:
 
     address = (*config.listen, *config.tls_listen)[0]
     try:
-        answer = answer_of(address, tls=not config.listen)
+        prefaced = config.prefaced(address)
+        answer = answer_of(address, tls=not config.listen, prefaced=prefaced)
     except OSError as error:
         answer = error.strerror or str(error)
     if answer == "+PONG":

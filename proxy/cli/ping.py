@@ -9,16 +9,27 @@ from __future__ import annotations
 import socket
 from typing import Final
 
+from ..process.preface import SIGNATURE
 from ..settings.address import Listen, Unix
 
 TIMEOUT: Final = 2.0  # seconds
+# The PROXY protocol's header of one that speaks for itself.
+LOCAL: Final = SIGNATURE + b"\x20\x00\x00\x00"
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def answer_of(address: Listen, *, tls: bool = False) -> str:
+def answer_of(address: Listen, *, tls: bool = False, prefaced: bool = False) -> str:
     """The first line of the answer, ``+PONG`` where all is well; OSError: there is none. With
-    ``tls`` the certificate is not checked: the host is this one, and nothing secret is said."""
-    with _connected(address) as plain, _in_tls(plain) if tls else plain as link:
+    ``tls`` the certificate is not checked: the host is this one, and nothing secret is said.
+    ``prefaced``: balancers are expected there, and this one speaks for itself."""
+    with _connected(address) as plain:
+        if prefaced:
+            plain.sendall(LOCAL)
+        return _answer(_in_tls(plain) if tls else plain)
+
+
+def _answer(link: socket.socket) -> str:
+    with link:
         link.settimeout(TIMEOUT)
         link.sendall(b"PING\r\n")
         answer = b""

@@ -26,6 +26,9 @@ MUTE_SKIP = 2  # CLIENT REPLY SKIP: the next request's reply only
 
 _GET_HEAD = len(b"*2\r\n$3\r\nGET\r\n")
 
+# Bytes queued in MULTI from when on the session is asked whether there may be more.
+QUEUED_LOOK = 1024 * 1024
+
 # C integers in the compiled form (sending.pxd), for the comparisons of every request.
 _MUTE_SKIP = MUTE_SKIP
 _SCRIPTING, _TRACKED = int(Mode.SCRIPTING), int(Mode.TRACKED)
@@ -71,6 +74,11 @@ class Sender(Answers):
         """Send whole requests, ``count`` of them, where this session's requests go now."""
         slot: RunSlot
         lane: LaneCore | None
+        if self.queued >= 0:
+            if self.queued_bytes > QUEUED_LOOK and self.overfull(count):
+                return
+            self.queued += count
+            self.queued_bytes += len(data)
         if self.mute:
             slot = MutedSlot(self, count)
             self.mute &= ~_MUTE_SKIP
@@ -84,9 +92,6 @@ class Sender(Answers):
             slot.flat = False
             slot.parts = None
             slot.following = None
-        if self.queued >= 0:
-            self.queued += count
-            self.queued_bytes += len(data)
         self._push_slot(slot)
         if self.mode == _TRACKED:
             slot.flat = self.flat
@@ -131,13 +136,15 @@ class Sender(Answers):
         """Send whole requests that write these keys, None: any."""
         cache = self.near.cache
         assert cache is not None
+        if self.queued >= 0:
+            if self.queued_bytes > QUEUED_LOOK and self.overfull(count):
+                return
+            self.queued += count
+            self.queued_bytes += len(data)
         forget(cache, keys)
         slot = WriteSlot(self, count, cache, keys, self.mute != 0)
         slot.reads = reads
         self.mute &= ~_MUTE_SKIP
-        if self.queued >= 0:
-            self.queued += count
-            self.queued_bytes += len(data)
         self._push_slot(slot)
         lane = self.lane
         if lane is None or (lane.done < lane.heavy and self.head is slot):
@@ -172,4 +179,8 @@ class Sender(Answers):
         raise NotImplementedError
 
     def wait_for(self, lane: LaneCore) -> None:
+        raise NotImplementedError
+
+    def overfull(self, count: int) -> bool:
+        """Whether no more may be queued in MULTI; so many requests have been answered so then."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ where it happens needs no line here. Called once by wiring.py."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sized
 
 from ..bounds import WaitingRoom
@@ -56,10 +57,16 @@ def read_process(
     began = clock()
     stats.gauge("clients", lambda: len(clients))
     stats.counter("clients_refused", lambda: clients.refusals.count)
+    stats.counter("clients_cut", lambda: clients.cuts)
     stats.gauge("upstream_connections", lambda: len(lanes))
     stats.gauge("tracking", lambda: "on" if scopes.tracking else "off")
     stats.gauge("compiled", lambda: int(COMPILED))
     stats.gauge("uptime_s", lambda: int(clock() - began))
+
+
+def read_tasks(stats: Stats, loop: asyncio.AbstractEventLoop) -> None:
+    """All there are, whoever began them."""
+    stats.gauge("tasks", lambda: len(asyncio.all_tasks(loop)))
 
 
 def read_master(stats: Stats, master: Master) -> None:

@@ -73,20 +73,22 @@ class Protection:
                 ExitCode.BAD_SETTINGS,
             )
 
-    def let_in(self, made: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
-        """The protocol of a client that has just connected."""
-        return made() if self.state is State.OPEN else Doorkeeper(made)
+    def let_in(self, made: Callable[[], asyncio.Protocol], peer: object = None) -> asyncio.Protocol:
+        """The protocol of a client that has just connected; ``peer``: whose connection it is, as
+        a balancer says."""
+        return made() if self.state is State.OPEN else Doorkeeper(made, peer)
 
 
 class Doorkeeper(asyncio.Protocol):
     """Turns strangers away, and hands everybody else on."""
 
-    def __init__(self, made: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, made: Callable[[], asyncio.Protocol], peer: object = None) -> None:
         self._made = made
+        self._peer = peer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         wire = cast(asyncio.Transport, transport)
-        peer = wire.get_extra_info("peername")
+        peer = self._peer or wire.get_extra_info("peername")
         if isinstance(peer, tuple) and not is_loopback(str(cast("tuple[object, ...]", peer)[0])):
             wire.write(DENIED)
             wire.close()

@@ -27,14 +27,19 @@ log = logging.getLogger(__name__)
 # What a serving process can take; of the loaders' tables, all.
 LIVE: Final = frozenset(
     {
+        "client_output_buffer",
         "drain_delay",
         "drain_timeout",
         "hold_writes_on_failover",
         "log_level",
         "max_clients",
+        "max_multi",
+        "max_subscriptions",
         "max_waiters",
+        "maxmemory_clients",
         "near_cache",
         "near_ttl",
+        "timeout",
     }
 )
 LOADERS: Final = "loaders"

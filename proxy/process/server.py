@@ -14,21 +14,24 @@ import logging
 import resource
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from ..cluster.lanes import ClusterLanes
-from ..errors import PLAIN_AT_TLS, ExitCode, ProxyError, StartError, UpstreamRefused
+from ..errors import NOT_TRUSTED, PLAIN_AT_TLS, ExitCode, ProxyError, StartError, UpstreamRefused
 from ..log import event
 from ..session.limits import Limits
 from ..settings.address import BACKLOG
 from ..settings.config import Config
+from ..settings.trusted import Trusted
 from ..stats.shared import Place
 from ..upstream.lane import Lane
 from .certificate import Certificate
-from .entrance import HTTP_AT_TLS, Entrance
+from .entrance import HTTP_AT_TLS, Entrance, prefaced
 from .inspection import Finding, inspect
 from .keeping import rights_of
 from .listen import Doors
+from .preface import ITSELF, Origin
 from .protection import Protection
 from .reload import resize
 from .tasks import Tasks
@@ -101,7 +104,8 @@ class Server:
             workers=config.workers,
         )
         self._rights = rights_of(self._parts)
-        self._limits = Limits(self.clients, idle_s=config.timeout, memory=config.maxmemory_clients)
+        self._limits = Limits(self.clients)
+        self._limit(config)
 
     def __repr__(self) -> str:
         stage = "stopping" if self._stopping else "serving" if self._listeners else "made"
@@ -153,15 +157,22 @@ class Server:
             return
         if self._protection.unknown:
             await self._look_who_may(again)
+        balancers = self._config.balancers
+        through = [
+            one for one in doors.clients if balancers is not None and prefaced(one, balancers)
+        ]
         for sock in doors.clients:
-            self._listeners.append(await self._listen(sock))
+            if sock not in through:
+                self._listeners.append(await self._listen(sock))
+        self._let_in(self._session, through, NOT_TRUSTED, tls=False, balancers=balancers)
         if doors.http or doors.https:
             self._http = http_of(self._parts, self._place, lambda: self._leaving)
             await self._http.start(doors.http)
             self._let_in(self._http.accept, doors.https, HTTP_AT_TLS)
         # Whose certificate is checked is no stranger.
         known = self._config.tls_client_auth == "required"
-        self._let_in(self._made if known else self._session, doors.tls)
+        made = self._made if known else self._session
+        self._let_in(made, doors.tls, balancers=balancers)
         await self._answered.wait()
         if self._refused is not None and not again:
             raise StartError(
@@ -200,25 +211,30 @@ class Server:
 
     def _let_in(
         self,
-        made: Callable[[], asyncio.Protocol],
+        made: Callable[..., asyncio.Protocol],
         socks: Sequence[socket.socket],
         refusal: bytes = PLAIN_AT_TLS,
+        *,
+        tls: bool = True,
+        balancers: Trusted | None = None,
     ) -> None:
-        """Serve clients with TLS there."""
+        """Serve clients there that come by TLS, or through balancers, or both."""
         if not socks:
             return
-        assert self._certificate is not None, "the settings demand one"
-        entrance = Entrance(made, self._certificate, refusal)
+        assert self._certificate is not None or not tls, "the settings demand one"
+        entrance = Entrance(made, self._certificate if tls else None, refusal, balancers)
         self._listeners.append(entrance)
         for sock in socks:
             entrance.listen(sock)
 
-    def _session(self) -> asyncio.Protocol:
-        return self._protection.let_in(self._made)
+    def _session(self, origin: Origin = ITSELF) -> asyncio.Protocol:
+        return self._protection.let_in(partial(self._made, origin), origin.peer)
 
-    def _made(self) -> asyncio.Protocol:
+    def _made(self, origin: Origin = ITSELF) -> asyncio.Protocol:
+        session = self._parts.session()
+        session.identity.told(origin.peer, origin.local)
         # A compiled class cannot derive from asyncio.Protocol; it has all of its methods.
-        return cast(asyncio.Protocol, self._parts.session())
+        return cast(asyncio.Protocol, session)
 
     async def _tick(self) -> None:
         """The clock: everything that happens once a second."""
@@ -263,6 +279,15 @@ class Server:
 
     # --- Settings -----------------------------------------------------------------------------
 
+    def _limit(self, config: Config) -> None:
+        """What a client may cost, from now on."""
+        output = config.client_output_buffer
+        self._limits.take(idle_s=config.timeout, memory=config.maxmemory_clients, output=output)
+        context = self._parts.context
+        context.unread.hard = output.hard
+        context.allowance.multi = config.max_multi
+        context.allowance.subscriptions = config.max_subscriptions
+
     def take(self, config: Config) -> None:
         """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where
         a loader cannot be made; nothing has changed then."""
@@ -274,6 +299,7 @@ class Server:
         )
         self._drain_timeout = config.drain_timeout
         self.clients.limit = config.max_clients
+        self._limit(config)
         raise_file_limit(config.max_clients)
         parts.rooms.limit(config.max_waiters)
         context.holding.seconds = config.hold_writes_on_failover

@@ -266,6 +266,7 @@ def wire(
         demo,
     )
     _show(parts, near, rooms, loop.time)
+    gauges.read_tasks(stats, loop)
     return parts
 
 

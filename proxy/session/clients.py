@@ -86,6 +86,12 @@ class Client(Protocol):
     def drain(self) -> bool: ...
 
 
+class Cuttable(Protocol):
+    """Whose connection can be cut."""
+
+    def abort(self, why: str) -> None: ...
+
+
 Test = Callable[[Client], bool]
 
 
@@ -95,6 +101,7 @@ class Clients:
     def __init__(self, limit: int, left: Callable[[], None]) -> None:
         self.limit = limit
         self.refusals = Refusals()
+        self.cuts = 0  # of clients, for what they had in buffers
         self._left = left
         self._by_id: dict[int, Client] = {}
         self._last_id = 0
@@ -153,6 +160,11 @@ class Clients:
             target.berth.let_go(HOLD_REDIRECTED)
             if target.berth.quiet:
                 target.berth.settle()
+
+    def cut(self, client: Cuttable, why: str) -> None:
+        """Cut a client for what it has in our buffers."""
+        self.cuts += 1
+        client.abort(why)
 
     def kill(self, tests: Iterable[Test], by: Client) -> int:
         """Close the clients that pass all tests; how many. The one who asks gets its answer

@@ -16,8 +16,10 @@ from ..resp.replies import patch_id
 from ..table.table import Table
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
+from .allowance import Allowance
 from .clients import Clients
 from .holding import Holding
+from .offenders import Offenders
 from .scopes import Scopes
 from .swapping import Swapping
 from .unread import Unread
@@ -49,6 +51,8 @@ class Context:
     swapping: Swapping = field(default_factory=Swapping)
     holding: Holding = field(default_factory=Holding)
     unread: Unread = field(default_factory=Unread)
+    offenders: Offenders = field(default_factory=Offenders)
+    allowance: Allowance = field(default_factory=Allowance)
 
     def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:
         """The maps of routes for clients with this key; ``near``: who read near."""

@@ -27,11 +27,18 @@ class Identity:
     redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get, or may
     tenure: Tenure | None = None  # the locks that are renewed for it (tenures.py)
 
+    def told(self, peer: object, local: object) -> None:
+        """Take the addresses that a balancer tells, None: those of the connection."""
+        if local is not None:
+            self.local = address(local, None)
+        if peer is not None:
+            self.peer = address(peer, None)
+
     def locate(self, wire: asyncio.BaseTransport) -> None:
-        """Take the addresses of both ends."""
+        """Take the addresses of both ends, unless others were told."""
         local = wire.get_extra_info("sockname")
-        self.peer = address(wire.get_extra_info("peername"), local)
-        self.local = address(local, None)
+        self.peer = self.peer or address(wire.get_extra_info("peername"), local)
+        self.local = self.local or address(local, None)
 
     def reset(self) -> None:
         """As RESET does."""

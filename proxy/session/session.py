@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from ..cluster.written import Written
-from ..errors import MAX_CLIENTS, ProtocolError, ProxyError
+from ..errors import MAX_CLIENTS, MULTI_FULL, ProtocolError, ProxyError
 from ..hot.answers import STALL_CLIENT, STALL_WINDOW, Answers, Slot
 from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
@@ -53,6 +53,7 @@ from .reasons import (
     STALLS_TO_DRAIN,
 )
 from .slots import PeekSlot, line_of
+from .traffic import traffic_of
 from .transaction import Transaction
 from .upload import Gather, Upload, plan
 from .writes import begin_write
@@ -185,7 +186,7 @@ class Session(SessionCore):
         except ProtocolError as error:
             self.context.clients.refusals.told(error, self.identity.peer, self.active)
             self.say(error.line)
-            self.stall(STALL_END)
+            self.context.offenders.end(self)
             return -1
         if isinstance(request, Partial):
             return self._incomplete(data, pos, route, request.need)
@@ -243,6 +244,8 @@ class Session(SessionCore):
             self.need = len(data) - pos + 1
             return -1
         try:
+            if self.queued_bytes > self.context.allowance.multi:
+                raise ProxyError(MULTI_FULL.rstrip())  # what follows is not to be had any more
             if not self.berth.pin():
                 return pos
         except ProxyError as refused:
@@ -273,6 +276,8 @@ class Session(SessionCore):
         if not upload.canonical:
             return len(data)
         at = upload.more(data, lane)
+        if self.queued >= 0:
+            self.queued_bytes += at
         if not upload.canonical:
             return at
         if upload.whole:
@@ -283,6 +288,9 @@ class Session(SessionCore):
         elif lane.choked:
             self.wait_for(lane)
         return at
+
+    def overfull(self, count: int) -> bool:
+        return self.context.allowance.refuses(self, count)
 
     def yield_turn(self) -> None:
         """Let other clients have their turn."""
@@ -320,17 +328,7 @@ class Session(SessionCore):
 
     @property
     def traffic(self) -> Traffic:
-        gathered = self.outs or ([self.out] if self.out is not None else [])
-        unread = len(self.rest) + sum(map(len, self.pieces))
-        return Traffic(
-            received=self.received,
-            sent=self.bytes_before + self.reply_bytes,
-            answered=self.replies_before + self.replies,
-            unread=unread,
-            room=READ_AHEAD - unread,
-            gathered=(sum(map(len, gathered)), len(gathered)),
-            unsent=self.wire.get_write_buffer_size() if self.wire is not None else 0,
-        )
+        return traffic_of(self, READ_AHEAD)
 
     def send(self, data: bytes, slot: Slot, lane: Lane | None = None) -> None:
         """Send requests whose replies a slot waits for, which has its place already or needs

@@ -24,10 +24,13 @@ class Transaction:
     watched: set[bytes] = field(default_factory=set[bytes])  # for CLIENT LIST's watch=
     leases: list[bytes] = field(default_factory=list[bytes])  # that must be void before EXEC writes
 
+    full: bool = False  # too much is queued (max_multi): EXEC will abort
     pauses: list[Pausing] = field(default_factory=list[Pausing])  # that begin as EXEC is sent
 
     def writes(self, keys: list[bytes] | None, leases: list[bytes]) -> None:
         """A queued command writes these keys, None: any."""
+        if self.full:
+            return  # it is refused
         if keys is None:
             self.keys = None
         elif self.keys is not None:
@@ -35,6 +38,7 @@ class Transaction:
         self.leases += leases
 
     def clear(self) -> None:
+        self.full = False
         self.patches = []
         self.keys = []
         self.leases = []

@@ -4,7 +4,8 @@
                      else to the shared one, one at a time
     on a shared lane now ─▶ others go elsewhere until it is answered (Lane.carry_heavy)
     not read ─▶ its lane is paused; a shared one is, where nobody else waits there,
-                or where the bound of unread.py is reached: then it has to read, or is cut
+                or where the bound of unread.py is reached: then it has to read, or is cut;
+                beyond client_output_buffer it is cut in any case
 
 Called by the session as bytes go to its socket, and by its berth when all is answered."""
 
@@ -21,6 +22,7 @@ from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from .context import Context
 from .reports import Reports
+from .unread import overcome
 
 # Others wait behind a client that does not read: after one look in which it has read nothing, or
 # after so many in which it was too slow, it is cut.
@@ -95,14 +97,18 @@ class Weight:
 
     def lag(self) -> None:
         """The client does not read."""
-        session = self._session
-        if session.wire is None:
+        session, unread = self._session, self._session.context.unread
+        if session.wire is None or session.wire.is_closing():
             return
         lanes = self._lanes()
         for lane in lanes:
             lane.pause_reading(session)
         before, self._unread = self._unread, session.wire.get_write_buffer_size()
-        if session.context.unread.count(before, self._unread) and self._held is None:
+        too_much = unread.count(before, self._unread)
+        if unread.passed(self._unread):
+            self._cut(overcome(self._unread, "the hard one"))
+            return
+        if too_much and self._held is None:
             for lane in lanes:
                 if not lane.paused and lane.waits_for(session):
                     self._hold(lane)
@@ -112,14 +118,18 @@ class Weight:
         """Read no further for those behind this client, for a while."""
         loop = asyncio.get_running_loop()
         if loop.time() < self._session.context.unread.impatient_until:
-            self._cut()
+            self._cut(self._slow)
             return
         lane.hold_reading(self._session)
         self._held, self._looks = lane, 0
         self._look_later()
 
-    def _cut(self) -> None:
-        self._session.abort(f"{self._unread} bytes of replies are not read while others wait")
+    @property
+    def _slow(self) -> str:
+        return f"{self._unread} bytes of replies are not read while others wait"
+
+    def _cut(self, why: str) -> None:
+        self._session.context.clients.cut(self._session, why)
 
     def keep_up(self) -> None:
         """The client reads again, or is gone."""
@@ -145,7 +155,7 @@ class Weight:
         self._looks += 1
         if self._unread >= before or self._looks >= LOOKS_MAX:
             session.context.unread.impatient_until = asyncio.get_running_loop().time() + IMPATIENT
-            self._cut()
+            self._cut(self._slow)
         else:
             self._look_later()
 

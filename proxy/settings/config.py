@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, fields, replace
 
 from .address import AddressMap, Listen, Upstream, same_place
 from .address import Kind as UpstreamKind
-from .entry import EntrySettings, entry_mistakes
+from .costs import CostSettings
+from .entry import entry_mistakes
 from .file import SettingsFile
 from .headers import Elsewhere
 from .loaders import LoaderSettings, loaders_of
@@ -65,7 +66,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(EntrySettings):
+class Config(CostSettings):
     """The settings in force. A row is a flag, a variable NEARHIT_<NAME> and a key of the file at
     once. Durations are seconds, sizes bytes."""
 
@@ -126,18 +127,6 @@ class Config(EntrySettings):
     workers: int = row(whole(1, 64), "1", "Processes that share the listening addresses.")
     max_clients: int = row(
         whole(1, 1_000_000), "10000", "Clients served at once by a worker; more are refused."
-    )
-    maxmemory_clients: int = row(
-        SIZE_OR_OFF,
-        "off",
-        "Bytes that all clients of a worker together may have in buffers, of requests and of "
-        "replies not read; beyond it the largest are cut; off: no bound in common.",
-    )
-    timeout: float = row(
-        duration_or_off("1s", "720h"),
-        "off",
-        "After how long without a word a client is closed, unless it blocks, subscribes or "
-        "monitors; off: never.",
     )
     max_pinned: int | None = optional(
         whole(1, 1_000_000),
@@ -269,7 +258,7 @@ class Config(EntrySettings):
             yield from loader.describe()
 
 
-_ENTRY = [item.name for item in fields(EntrySettings)]
+_ENTRY = [item.name for item in fields(CostSettings)]
 ROWS: Mapping[str, Row] = {  # where clients connect comes first
     item.name: item.metadata["row"]
     for item in sorted(fields(Config), key=lambda item: item.name in _ENTRY)

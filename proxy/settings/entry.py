@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .address import Listen, Tcp
+from .address import Listen, Tcp, Unix
 from .rows import HOST, PATH, TLS_LISTENERS, TOKEN, Given, choice, optional, row
+from .trusted import TRUSTED, Trusted
 
 # What context_of (upstream/tls.py) reads beside a URL's own ssl_* options, which win.
 UPSTREAM_TLS: Final = (
@@ -81,11 +82,33 @@ class EntrySettings:
         "Who may read /metrics: those with http_token where there is one, anybody, or nobody.",
     )
 
+    proxy_protocol: str = row(
+        choice("on", "off"),
+        "off",
+        "Whether clients come through load balancers that say whose connection it is, by the PROXY "
+        "protocol, version 1 or 2; at listen and tls_listen, not HTTP.",
+    )
+    trusted_proxies: Trusted | None = optional(  # noqa: RUF009  # it is frozen
+        TRUSTED,
+        "The addresses and networks of these balancers, and unix for who connects to a unix "
+        "socket; everybody else is refused there.",
+    )
+
     @property
     def upstream_tls(self) -> dict[str, str]:
         """What is said of a server's TLS, by setting name."""
         said = {name: getattr(self, name) for name in UPSTREAM_TLS}
         return {name: text for name, text in said.items() if text is not None}
+
+    @property
+    def balancers(self) -> Trusted | None:
+        """Whose word is taken for who a client is; None: clients connect themselves."""
+        return self.trusted_proxies if self.proxy_protocol == "on" else None
+
+    def prefaced(self, address: Listen) -> bool:
+        """Whether connections there begin with the PROXY protocol's header."""
+        balancers = self.balancers
+        return balancers is not None and (balancers.unix or not isinstance(address, Unix))
 
     @property
     def serves_tls(self) -> bool:
@@ -115,6 +138,16 @@ def entry_mistakes(
         )
     if config.tls_client_key is not None and config.tls_client_cert is None:
         yield f"{given['tls_client_key'].place}: tls_client_key needs tls_client_cert beside it"
+    if config.proxy_protocol == "on" and config.trusted_proxies is None:
+        yield (
+            f"{given['proxy_protocol'].place}: proxy_protocol = on needs the balancers' addresses: "
+            "name them with trusted_proxies"
+        )
+    if config.proxy_protocol == "off" and config.trusted_proxies is not None:
+        yield (
+            f"{given['trusted_proxies'].place}: trusted_proxies has no effect without "
+            "proxy_protocol = on"
+        )
     strangers = _beyond(config, http, config.tls_http)
     if strangers and config.http_token is None and config.protected_mode == "on":
         name = "http" if strangers[0] in http else "tls_http"
@@ -139,8 +172,11 @@ def is_loopback(host: str) -> bool:
 
 def beyond_loopback(config: EntrySettings, listen: Sequence[Listen]) -> list[Listen]:
     """Where clients come in from other machines, without a certificate of theirs; ``listen`` is
-    the setting of that name."""
-    return _beyond(config, listen, config.tls_listen)
+    the setting of that name. Through a balancer they come from anywhere, wherever that is."""
+    tls = () if config.tls_client_auth == "required" else config.tls_listen
+    through = [one for one in (*listen, *tls) if config.prefaced(one)]
+    beyond = _beyond(config, listen, config.tls_listen)
+    return [*beyond, *(one for one in through if one not in beyond)]
 
 
 def _beyond(config: EntrySettings, plain: Sequence[Listen], tls: Sequence[Listen]) -> list[Listen]:

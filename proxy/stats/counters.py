@@ -85,6 +85,8 @@ ROWS: Final = (
     Row("near_flushed_written", Kind.COUNTER, "Flushes: a write through the proxy of any key."),
     Row("compiled", Kind.GAUGE, "1: the hot path is compiled; 0: plain Python, and slower."),
     Row("clients_refused", Kind.COUNTER, "Clients refused because max_clients were connected."),
+    Row("clients_cut", Kind.COUNTER, "Clients cut for what they had in buffers."),
+    Row("tasks", Kind.GAUGE, "Tasks in this process: where they only grow, some are leaked."),
     Row("near_bypass", Kind.GAUGE, "Dbs and users whose reads pass: the near cache does not pay."),
     Row("near_bypass_misses", Kind.COUNTER, "Times reads began to pass: too few repeat."),
     Row("near_bypass_fills", Kind.COUNTER, "Times reads began to pass: what is kept changes."),

@@ -122,3 +122,8 @@ class Framing(Protocol):
     def counts(self) -> tuple[int, int, int]:
         """How many channels, patterns and shard channels are subscribed."""
         ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of their names."""
+        ...

@@ -42,6 +42,7 @@ class Channels:
     def __init__(self, resp: int = 2) -> None:
         self.resp = resp
         self.names: tuple[set[bytes], set[bytes], set[bytes]] = (set(), set(), set())
+        self.size = 0  # bytes of all names
 
     def __repr__(self) -> str:
         channels, patterns, shards = self.counts
@@ -84,7 +85,9 @@ class Channels:
         if found:
             name = frame[found.end() : found.end() + int(found[1])]
             if b"un" in word[:3]:
+                self.size -= len(name) if name in names else 0
                 names.discard(name)
             else:
+                self.size += 0 if name in names else len(name)
                 names.add(name)
         return not mine

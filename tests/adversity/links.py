@@ -78,9 +78,10 @@ def parse_requests(data: bytes) -> tuple[list[list[bytes]], bytes]:
 class Growth:
     """Resident memory of the proxy, against what it was; sampled, so that no peak is missed."""
 
-    def __init__(self, proxy: Process) -> None:
-        self._pids = frozenset({proxy.pid})
-        self._path = f"/proc/{proxy.pid}/clear_refs"
+    def __init__(self, proxy: Process | int) -> None:
+        pid = proxy if isinstance(proxy, int) else proxy.pid
+        self._pids = frozenset({pid})
+        self._path = f"/proc/{pid}/clear_refs"
         self.forget()
 
     def forget(self) -> None:

@@ -96,7 +96,7 @@ def begin_monitor(session: Conducted, reply: bytes, framing: Monitoring | None =
     if reply.startswith(b"+") and lane is not None:
         framing = framing or _monitoring(session)
         if isinstance(lane.framing, Channels):
-            framing.names = lane.framing.names
+            framing.names, framing.size = lane.framing.names, lane.framing.size
         lane.subscribe(framing)
         session.berth.hold(HOLD_MONITOR)
     return reply

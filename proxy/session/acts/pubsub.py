@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import MAX_SUBSCRIPTIONS
 from ...hot.answers import Answers, RunSlot
 from ...hot.sending import MUTE_SKIP
 from ...resp.requests import encode
@@ -24,7 +25,16 @@ class SubscribeSlot(RunSlot):
 
 def subscribe(session: Conducted, args: list[bytes]) -> bool:
     """SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE."""
-    return forward(session, args) if len(args) < 2 else unsubscribe(session, args)
+    if len(args) < 2:
+        return forward(session, args)
+    berth = session.berth
+    if not berth.idle():
+        return False  # how many there are is known when all is confirmed
+    framing = berth.lane.framing if berth.lane is not None else None
+    if not session.context.allowance.may_subscribe(framing, args[1:]):
+        session.say(MAX_SUBSCRIPTIONS)
+        return True
+    return unsubscribe(session, args)
 
 
 def unsubscribe(session: Conducted, args: list[bytes]) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from ...errors import ProxyError
+from ...errors import MULTI_FULL, ProxyError
 from ...hot.answers import WINDOW_MAX
 from ...resp.kernel import Cutter
 from ...resp.modes import Mode
@@ -67,6 +67,9 @@ def _keys_written(session: Conducted, data: bytes, pos: int, end: int) -> list[b
 def queue(session: Conducted, route: Route, args: list[bytes]) -> bool:
     """Inside MULTI: what EXEC answers for this request is ours to say, or the connection the
     client's alone."""
+    if session.transaction.full:
+        session.say(MULTI_FULL)
+        return True
     if route is Route.CLIENT:
         words, patch = queued_client(session, args)
     elif route in (Route.COMMAND, Route.INFO):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from nearhit.proxy.cli.main import main
-from nearhit.proxy.cli.ping import answer_of
+from nearhit.proxy.cli.ping import LOCAL, answer_of
 from nearhit.proxy.errors import ExitCode
 from nearhit.proxy.settings.address import Tcp, Unix
 
@@ -93,3 +93,10 @@ def test_an_address_with_tls_is_asked_with_tls(tmp_path: Path) -> None:
     with answering(context.wrap_socket(plain, server_side=True), b"+PONG\r\n") as asked:
         assert answer_of(Tcp(HOST, port), tls=True) == "+PONG"
     assert asked == [b"PING\r\n"]
+
+
+def test_where_balancers_are_expected_it_speaks_for_itself() -> None:
+    listener = socket.create_server((HOST, 0))
+    with answering(listener, b"+PONG\r\n") as asked:
+        assert answer_of(Tcp(HOST, listener.getsockname()[1]), prefaced=True) == "+PONG"
+    assert asked[0].startswith(LOCAL)

@@ -11,10 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.errors import PLAIN_AT_TLS
+from nearhit.proxy.cli.ping import LOCAL
+from nearhit.proxy.errors import NOT_TRUSTED, PLAIN_AT_TLS
 from nearhit.proxy.process import entrance as module
 from nearhit.proxy.process.certificate import Certificate
-from nearhit.proxy.process.entrance import HTTP_AT_TLS, Entrance, shown_peer
+from nearhit.proxy.process.entrance import HTTP_AT_TLS, Entrance, prefaced, shown_peer
+from nearhit.proxy.process.preface import Origin
+from nearhit.proxy.settings.trusted import Trusted
 
 from tests.certificates import self_signed
 from tests.servers import HOST
@@ -207,3 +210,133 @@ def test_a_peer_is_shown_with_its_port() -> None:
         listener.accept()[0] as peer,
     ):
         assert shown_peer(peer) == f"{HOST}:{client.getsockname()[1]}"
+
+
+# --- Load balancers
+
+HEADER = b"PROXY TCP4 203.0.113.7 198.51.100.1 5000 6380\r\n"
+
+
+class Told(Echo):
+    """Says first whose connection it is."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.write(f"{self.origin.peer} ".encode())
+
+
+@contextlib.asynccontextmanager
+async def behind(trusted: str, files: Path | None = None) -> AsyncIterator[tuple[Entrance, int]]:
+    """An entrance for balancers, with TLS or without; its port."""
+    certificate = Certificate(f"{files}/cert.pem", f"{files}/key.pem") if files else None
+    made = Entrance(Told, certificate, NOT_TRUSTED, Trusted.parse(trusted))
+    sock = socket.create_server((HOST, 0))
+    made.listen(sock)
+    yield made, sock.getsockname()[1]
+    made.close()
+    await until(lambda: "entering=0" in repr(made))
+
+
+async def said(port: int, *pieces: bytes) -> bytes:
+    """What is answered to the pieces, until it ends or is enough."""
+    reader, writer = await asyncio.open_connection(HOST, port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        heard = await reader.read(200)
+        while heard and not heard.endswith((b"word", b"\n")):
+            more = await reader.read(200)
+            heard += more
+            if not more:
+                break
+    writer.close()
+    return heard
+
+
+async def test_a_balancer_says_whose_connection_it_is_and_not_a_byte_behind_is_lost() -> None:
+    async with behind(HOST) as (_, port):
+        assert await said(port, HEADER + b"word") == b"('203.0.113.7', 5000) word"
+        assert await said(port, HEADER, b"word") == b"('203.0.113.7', 5000) word"
+        bytewise = [HEADER[at : at + 1] for at in range(len(HEADER))]
+        assert await said(port, *bytewise, b"word") == b"('203.0.113.7', 5000) word"
+        assert await said(port, LOCAL, b"word") == b"None word"
+        assert await said(port, LOCAL[:14], LOCAL[14:] + b"word") == b"None word"
+
+
+async def test_the_header_comes_before_tls(files: Path) -> None:
+    trust = ssl.create_default_context(cafile=files / "cert.pem")
+    async with behind(HOST, files) as (_, port):
+        loop = asyncio.get_running_loop()
+
+        def ask() -> bytes:
+            with socket.create_connection((HOST, port), 5) as plain:
+                plain.sendall(HEADER)
+                with trust.wrap_socket(plain, server_hostname=HOST) as link:
+                    link.sendall(b"word")
+                    heard = b""
+                    while not heard.endswith(b"word"):
+                        heard += link.recv(100)
+                    return heard
+
+        assert await loop.run_in_executor(None, ask) == b"('203.0.113.7', 5000) word"
+
+
+async def test_others_than_balancers_are_told_and_closed(caplog: pytest.LogCaptureFixture) -> None:
+    async with behind("10.0.0.0/8,unix") as (_, port):
+        assert await said(port, HEADER + b"word") == NOT_TRUSTED
+
+    assert [one.getMessage() for one in caplog.records] == ["not a trusted proxy"]
+
+
+async def test_a_balancer_without_a_header_is_closed_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with behind(HOST) as (_, port):
+        with contextlib.suppress(OSError):
+            assert await said(port, b"PING\r\n") == b""
+
+    assert [one.getMessage() for one in caplog.records] == ["no PROXY header"]
+
+
+async def test_one_that_only_looks_is_nothing_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+    async with behind(HOST) as (made, port):
+        _, writer = await asyncio.open_connection(HOST, port)
+        await until(lambda: "entering=1" in repr(made))
+        writer.close()
+        await until(lambda: "entering=0" in repr(made))
+
+    assert caplog.records == []
+
+
+async def test_a_header_that_takes_too_long_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "ENTER_S", 0.05)
+    async with behind(HOST) as (_, port):
+        with contextlib.suppress(OSError):
+            assert await said(port, HEADER[:10]) == b""
+
+    assert [one.getMessage() for one in caplog.records] == ["no PROXY header"]
+
+
+async def test_who_may_connect_to_a_unix_socket_may_speak_for_others(tmp_path: Path) -> None:
+    for trusted, heard in (("unix", b"('203.0.113.7', 5000) word"), (HOST, NOT_TRUSTED)):
+        made = Entrance(Told, None, NOT_TRUSTED, Trusted.parse(trusted))
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(tmp_path / trusted))
+        sock.listen()
+        made.listen(sock)
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / trusted))
+        writer.write(HEADER + b"word")
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(len(heard)) == heard
+        writer.close()
+        made.close()
+        assert prefaced(sock, Trusted.parse("unix"))
+        assert not prefaced(sock, Trusted.parse(HOST))
+        await until(lambda: "entering=0" in repr(made))  # noqa: B023

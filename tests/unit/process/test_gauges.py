@@ -98,11 +98,24 @@ def test_the_process_shows_who_is_connected_and_for_how_long_it_runs() -> None:
 
     assert shown(stats, *names) == [1, 1, 1, "off", 0]
     assert shown(stats, "compiled") == [int(BUILD == "compiled")]
+    clients.cut(SimpleNamespace(abort=lambda why: None), "why")
+    assert shown(stats, "clients_cut") == [1]
 
     scopes.tracking = True
     now = 107.9
 
     assert shown(stats, *names) == [1, 1, 1, "on", 7]
+
+
+async def test_tasks_that_run_are_counted() -> None:
+    stats, loop = Stats(), asyncio.get_running_loop()
+    gauges.read_tasks(stats, loop)
+    [before] = shown(stats, "tasks")
+
+    task = loop.create_task(asyncio.sleep(60))
+
+    assert shown(stats, "tasks") == [before + 1]
+    task.cancel()
 
 
 def test_the_rooms_show_who_waits() -> None:

@@ -12,6 +12,8 @@ from nearhit.proxy.settings.config import Config, load
 
 TLS = {"tls_cert": "c", "tls_client_ca": "ca"}
 
+THROUGH = {"proxy_protocol": "on", "trusted_proxies": "127.0.0.1"}
+
 
 def config(**given: str) -> Config:
     return load({"http": "off", **given}, {}, lambda path: "")
@@ -26,6 +28,9 @@ def config(**given: str) -> Config:
         ({"listen": "[::]:1"}, State.UNKNOWN),
         ({"listen": "host.example:1"}, State.UNKNOWN),
         ({"listen": "0.0.0.0:1", "protected_mode": "off"}, State.OPEN),
+        ({**THROUGH, "listen": "127.0.0.1:1"}, State.UNKNOWN),
+        ({**THROUGH, "listen": "unix:///s"}, State.OPEN),
+        ({**THROUGH, "listen": "unix:///s", "trusted_proxies": "unix"}, State.UNKNOWN),
         ({"tls_listen": "0.0.0.0:1", "tls_cert": "c"}, State.UNKNOWN),
         ({**TLS, "tls_listen": "0.0.0.0:1", "tls_client_auth": "optional"}, State.UNKNOWN),
         ({**TLS, "tls_listen": "0.0.0.0:1", "tls_client_auth": "required"}, State.OPEN),
@@ -130,3 +135,17 @@ def test_those_of_this_machine_come_in(peer: object) -> None:
 
     assert (wire.said, wire.closed, wire.protocol) == (b"", False, guest)
     assert guest.wire is wire
+
+
+@pytest.mark.parametrize(
+    ("told", "denied"), [(("203.0.113.7", 5), True), (("127.0.0.1", 5), False), ("/path", False)]
+)
+def test_through_a_balancer_it_is_the_client_s_own_address_that_counts(
+    told: object, denied: bool
+) -> None:
+    protection = Protection(config(**THROUGH))
+    keeper, wire = protection.let_in(Guest, told), Wire(("127.0.0.1", 1))
+
+    keeper.connection_made(cast(Any, wire))
+
+    assert wire.closed is denied

@@ -44,3 +44,29 @@ def test_reset_undoes_what_the_client_has_said_and_nothing_else() -> None:
     who.reset()
 
     assert who == Identity(1.0, 7, b"", (b"lib", b"1"), "a:1", "b:2")
+
+
+def test_what_a_balancer_tells_wins_over_the_connection() -> None:
+    who = Identity(1.0)
+    who.told(("203.0.113.7", 5000), None)
+
+    who.locate(Placed(("10.0.0.1", 1), ("10.0.0.2", 6380)))
+
+    assert (who.peer, who.local) == ("203.0.113.7:5000", "10.0.0.2:6380")
+
+
+def test_where_it_tells_nothing_the_connection_is_shown() -> None:
+    who = Identity(1.0)
+    who.told(None, None)
+
+    who.locate(Placed(("10.0.0.1", 1), ("10.0.0.2", 6380)))
+
+    assert (who.peer, who.local) == ("10.0.0.1:1", "10.0.0.2:6380")
+
+
+def test_a_path_told_is_a_unix_client() -> None:
+    who = Identity(1.0)
+
+    who.told("/c", "/s")
+
+    assert (who.peer, who.local) == ("/c:0", "/s:0")

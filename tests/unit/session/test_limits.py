@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from nearhit.proxy.session.reasons import (
     HOLD_SUBSCRIBED,
     HOLD_TUNNEL,
 )
+from nearhit.proxy.settings.output import OutputBuffer
+from nearhit.proxy.upstream.subscriptions import Channels
 
 from tests.people import Someone
 
@@ -79,6 +82,14 @@ def test_a_clients_memory_is_all_that_it_has_in_our_buffers() -> None:
     assert memory_of(someone) == 4321  # type: ignore[arg-type]
 
 
+def test_names_of_subscriptions_are_memory_too() -> None:
+    framing = Channels()
+    framing.size = 50_000
+    someone = person(unsent=1, lane=SimpleNamespace(framing=framing))
+
+    assert memory_of(someone) == 50_001  # type: ignore[arg-type]
+
+
 def test_the_largest_are_cut_until_the_rest_has_room() -> None:
     people = [person(unsent=size) for size in (10, 500, 30, 400)]
 
@@ -114,4 +125,59 @@ def test_who_has_nothing_is_not_cut_for_who_may_not_be() -> None:
     limits.tick(0.0)
 
     assert not empty.cut
-    assert repr(limits) == "<Limits idle_s=0 memory=50>"
+    assert repr(limits) == "<Limits idle_s=0 memory=50 over=0>"
+
+
+def bounded(*people: Person) -> Limits:
+    """A soft bound of 100 bytes for 10 seconds."""
+    limits = Limits(joined(*people))
+    limits.take(idle_s=0, memory=0, output=OutputBuffer(hard=1000, soft=100, seconds=10))
+    return limits
+
+
+def test_who_stays_beyond_the_soft_bound_for_too_long_is_cut() -> None:
+    slow, quick = person(unsent=100), person(unsent=99)
+    limits = bounded(slow, quick)
+
+    for now in (0.0, 5.0, 10.0):
+        limits.tick(now)
+        assert not slow.cut
+    assert repr(limits) == "<Limits idle_s=0 memory=0 over=1>"
+    limits.tick(11.0)
+
+    assert slow.cut == (
+        "overcoming of output buffer limits (client_output_buffer): 100 bytes, for 11 s"
+    )
+    assert not quick.cut
+
+
+def test_who_has_been_below_it_has_all_the_time_again() -> None:
+    someone = person(unsent=100)
+    limits = bounded(someone)
+    limits.tick(0.0)
+    someone.traffic = Traffic(unsent=99)
+    limits.tick(9.0)
+    someone.traffic = Traffic(unsent=100)
+
+    limits.tick(12.0)
+    limits.tick(22.0)
+
+    assert not someone.cut
+
+
+def test_limits_that_are_taken_are_in_force() -> None:
+    idle = person(active=0.0)
+    limits = bounded(idle)
+
+    limits.take(idle_s=1, memory=0, output=OutputBuffer())
+    limits.tick(10.0)
+
+    assert idle.ended
+
+
+def test_who_is_cut_is_counted() -> None:
+    clients = joined(person(unsent=500))
+
+    Limits(clients, memory=50).tick(0.0)
+
+    assert clients.cuts == 1

@@ -283,3 +283,18 @@ async def test_a_lane_reads_on_in_the_next_turn(world: World, client: Client) ->
 
 def test_it_says_what_it_is(client: Client) -> None:
     assert repr(client.session.berth.weight) == "<Weight large=False unread=0>"
+
+
+async def test_beyond_the_hard_bound_a_client_is_cut_at_once_and_counted_once(
+    world: World, client: Client
+) -> None:
+    world.context.unread.hard = 2 * 1024 * 1024
+    await lagging(world, client, 2 * 1024 * 1024 - 1)
+    assert client.wire.end == ""
+
+    client.wire.unread += 1
+    client.session.weigh()
+    client.session.weigh()
+
+    assert client.wire.end == "aborted"
+    assert world.context.clients.cuts == 1

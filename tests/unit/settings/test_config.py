@@ -230,6 +230,8 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "env": "production",
         "near_cache": "7mb",
         "maxmemory_clients": "7mb",
+        "client_output_buffer": "7mb 1mb 7s",
+        "max_multi": "7mb",
         "read_from": "primary",
         "unix_mode": "0770",
         "cluster": "off",
@@ -240,6 +242,8 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "tls_client_auth": "optional",
         "tls_verify": "none",
         "protected_mode": "off",
+        "proxy_protocol": "on",
+        "trusted_proxies": "10.0.0.7",
         "http_token": "0123456789abcdef",
         "http_metrics": "open",
     }
@@ -247,6 +251,8 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "tls_listen": {"tls_cert": "c"},
         "tls_http": {"tls_cert": "c"},
         "tls_key": {"tls_cert": "c"},
+        "proxy_protocol": {"trusted_proxies": "::1"},
+        "trusted_proxies": {"proxy_protocol": "on"},
         "tls_client_ca": {"tls_client_auth": "required"},
         "tls_client_auth": {"tls_client_ca": "c"},
         "tls_client_key": {"tls_client_cert": "c"},
@@ -532,8 +538,6 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["env", "=", "development", "#", "default"],
         ["workers", "=", "4", "#", "nearhit.toml:2"],
         ["max_clients", "=", "10000", "#", "default"],
-        ["maxmemory_clients", "=", "off", "#", "default"],
-        ["timeout", "=", "off", "#", "default"],
         [
             "max_pinned",
             "=",
@@ -572,6 +576,13 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["protected_mode", "=", "on", "#", "default"],
         ["http_token", "=", "none", "#", "default"],
         ["http_metrics", "=", "token", "#", "default"],
+        ["proxy_protocol", "=", "off", "#", "default"],
+        ["trusted_proxies", "=", "none", "#", "default"],
+        ["timeout", "=", "off", "#", "default"],
+        ["maxmemory_clients", "=", "off", "#", "default"],
+        ["client_output_buffer", "=", "off", "#", "default"],
+        ["max_multi", "=", "1gb", "#", "default"],
+        ["max_subscriptions", "=", "100000", "#", "default"],
     ]
 
 

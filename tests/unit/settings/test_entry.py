@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nearhit.proxy.settings.address import Tcp, Unix
 from nearhit.proxy.settings.config import Config, ConfigError, load
 
 TLS = {"tls_listen": "127.0.0.1:6390", "tls_cert": "c.pem"}
@@ -29,6 +30,8 @@ def mistake(**given: str) -> str:
             "--tls-client-auth: tls_client_auth = required needs the authorities",
         ),
         ({**TLS, "tls_client_ca": "ca"}, "--tls-client-ca: tls_client_ca has no effect without"),
+        ({"proxy_protocol": "on"}, "--proxy-protocol: proxy_protocol = on needs the balancers'"),
+        ({"trusted_proxies": "::1"}, "--trusted-proxies: trusted_proxies has no effect without"),
         ({"tls_client_key": "k"}, "--tls-client-key: tls_client_key needs tls_client_cert beside"),
         ({"tls_listen": "unix:///s"}, "a unix socket needs no TLS"),
         ({"listen": "off"}, "--listen: listen is off, and so is tls_listen: nobody could connect"),
@@ -82,3 +85,14 @@ def test_the_token_is_shown_nowhere() -> None:
     assert token not in "\n".join(found.describe()) + repr(found)
     assert "http_token = ***" in "\n".join(found.describe())
     assert "short" not in mistake(http_token="short")
+
+
+def test_where_balancers_connect_a_header_is_expected() -> None:
+    tcp, unix = Tcp("127.0.0.1", 1), Unix("/s")
+    through = config(proxy_protocol="on", trusted_proxies="10.0.0.1")
+    both = config(proxy_protocol="on", trusted_proxies="10.0.0.1,unix")
+
+    assert [through.prefaced(tcp), through.prefaced(unix)] == [True, False]
+    assert [both.prefaced(tcp), both.prefaced(unix)] == [True, True]
+    assert config().balancers is None
+    assert not config().prefaced(tcp)

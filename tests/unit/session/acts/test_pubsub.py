@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nearhit.proxy.errors import MAX_SUBSCRIPTIONS
+
 from tests.asking import GET, asked, shared, switched
 from tests.fakes import Client, World
 
@@ -133,3 +135,37 @@ async def test_a_message_to_whom_replies_are_skipped_comes_all_the_same(
 
     assert client.took() == reply + MESSAGE
     assert client.session.mute == 0
+
+
+async def test_more_subscriptions_than_are_allowed_are_refused_whole_and_the_others_stay(
+    world: World, client: Client
+) -> None:
+    world.context.allowance.subscriptions = 2
+    client.send(b"SUBSCRIBE", b"a")
+    own = await world.upstream(0)
+    own.expect(b"SUBSCRIBE", b"a")
+    own.reply(confirmed(b"subscribe", b"a", 1))
+    await world.settle()
+    client.took()
+
+    client.send(b"PSUBSCRIBE", b"b*", b"c*")
+    client.send(b"PSUBSCRIBE", b"b*")
+    await world.settle()
+
+    own.expect(b"PSUBSCRIBE", b"b*")
+    assert own.quiet
+    own.reply(confirmed(b"psubscribe", b"b*", 2) + MESSAGE)
+    await world.settle()
+    assert client.took() == MAX_SUBSCRIPTIONS + confirmed(b"psubscribe", b"b*", 2) + MESSAGE
+    assert client.session.berth.subscriptions == (1, 1, 0)
+
+
+async def test_a_client_that_may_have_none_stays_as_it_was(world: World, client: Client) -> None:
+    world.context.allowance.subscriptions = 1
+    await shared(world, client)
+
+    client.send(b"SUBSCRIBE", b"a", b"b")
+    await world.settle()
+
+    assert client.took() == MAX_SUBSCRIPTIONS
+    assert client.session.berth.holds == 0
