@@ -137,9 +137,7 @@ class Flights:
     async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
         ``load``."""
-        found = self._loaders.match(key) if loader is None else self._loaders.named(loader)
-        if found is None and loader is not None:
-            raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
+        found = self._loaders.match(key) if loader is None else self.named(loader)
         if found is None:
             raise NoLoader(key)
         with self._room:
@@ -147,6 +145,13 @@ class Flights:
             if flight is None:
                 flight = self._launch(Flight(key, found, True, ttl_ms, refresh))
             return (await self._landing(flight)).how
+
+    def named(self, loader: str) -> Loader:
+        """BadInput: none is called so."""
+        found = self._loaders.named(loader)
+        if found is None:
+            raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
+        return found
 
     def void(self, keys: Sequence[bytes]) -> None:
         """These keys are being written: whoever asks from now on joins no load of them that runs,

@@ -90,6 +90,8 @@ class Server:
             ),
             as_cluster=as_cluster,
         )
+        if place is not None:
+            self._parts.jobs.join(place.jobs)
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary
         self._facts = UpstreamFacts(
@@ -218,6 +220,7 @@ class Server:
             parts.lanes.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
+            parts.jobs.tick()
             self._limits.tick(self._loop.time())
             if self._certificate is not None:
                 self._certificate.look()

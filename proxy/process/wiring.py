@@ -34,6 +34,8 @@ from ..errors import (
     UpstreamRefused,
 )
 from ..hot.answers import Turn
+from ..jobs.board import Owner
+from ..jobs.jobs import Jobs, OwnJobs
 from ..keys.ours import OurKeys
 from ..loading.demo import DemoSource
 from ..loading.flights import Flights
@@ -101,6 +103,7 @@ class Parts:
     scopes: Scopes
     context: Context
     rooms: Rooms
+    jobs: Jobs
     http_hosts: Sequence[str]  # names that HTTP may be asked under
     # http_token, and who may read /metrics
     http_gate: tuple[str | None, str] = field(repr=False)
@@ -147,6 +150,7 @@ class ScopeMaker:
     start: Start
     clock: Callable[[], float]  # seconds
     rooms: Rooms
+    jobs: Jobs
     ours: OurKeys
     running: Callable[[int], Iterable[Voidable]]  # what a write of a db ends: Scopes.running
 
@@ -183,6 +187,8 @@ class ScopeMaker:
 
     def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
         """What commands are handed, but for their request."""
+        user = tracked.key.user
+        owner = Owner(tracked.key.db, None if user is None else user.name)
         call = Call(
             request=None,
             upstream=tracked.upstream,
@@ -191,6 +197,7 @@ class ScopeMaker:
             leases=leases,
             writes=Writes(self.near, partial(self.running, tracked.key.db)),
             locks=locks,
+            jobs=OwnJobs(self.jobs, owner),
             stats=Statistics(self.stats, self.fleet),
             ours=self.ours,
             now=time.monotonic,  # uvloop's time is of whole milliseconds
@@ -223,6 +230,7 @@ def wire(
     fleet = _fleet(config, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
     rooms = Rooms(config.max_waiters)
+    jobs = Jobs(start_work, loop.time, stats)
     make_scope = ScopeMaker(
         lanes=lanes,
         loaders=loaders,
@@ -232,6 +240,7 @@ def wire(
         start=start_work,
         clock=loop.time,
         rooms=rooms,
+        jobs=jobs,
         ours=OurKeys(config.stats_key.encode()),
         running=lambda db: scopes.running(db),
     )
@@ -249,7 +258,9 @@ def wire(
         gauges.read_cluster(stats, lanes)
         context.hello = local.hello
     gate = (config.http_token, config.http_metrics)
-    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, gate, demo)
+    parts = Parts(
+        lanes, master, loaders, stats, fleet, scopes, context, rooms, jobs, hosts, gate, demo
+    )
     _show(parts, near, rooms, loop.time)
     return parts
 
@@ -370,6 +381,7 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     gauges.read_turn(stats, context.turn)
     gauges.read_near(stats, near)
     gauges.read_rooms(stats, loads=rooms.loads, locks=rooms.locks)
+    stats.gauge("jobs_running", lambda: parts.jobs.running)
     gauges.read_process(
         stats, clients=context.clients, lanes=parts.lanes, scopes=parts.scopes, clock=clock
     )

@@ -96,6 +96,10 @@ ROWS: Final = (
         "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
     ),
     Row("replica_reads", Kind.COUNTER, "Requests that went to replicas (read_from)."),
+    Row("jobs_running", Kind.GAUGE, "Jobs that run: WARM ASYNC, INVALIDATE ASYNC, loaders' warm."),
+    Row("jobs_done", Kind.COUNTER, "Jobs that came to their end."),
+    Row("jobs_failed", Kind.COUNTER, "Jobs that an error has ended."),
+    Row("jobs_cancelled", Kind.COUNTER, "Jobs that were ended before: by CANCEL, or at the stop."),
 )
 
 # What a gauge says that nobody has been given yet.

@@ -145,6 +145,7 @@ class Own:
             writes=nothing,
             ours=OurKeys(b""),
             locks=nothing,
+            jobs=nothing,
             stats=stats,
             now=lambda: self.world.now,
             sleep=asyncio.sleep,
