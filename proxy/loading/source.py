@@ -58,6 +58,15 @@ class ManySource(Source, Protocol):
         ...
 
 
+class KeySource(Source, Protocol):
+    """A source that can be asked which keys it has."""
+
+    async def page(self, glob: bytes, cursor: int) -> tuple[int, Sequence[bytes]]:
+        """The cursor of the next page, 0: there is none; and some keys that match, of which one may
+        come twice. SourceError."""
+        ...
+
+
 _SECRET: Final = re.compile(r"(\w*(?:password|passwd|pwd|secret|token)\w*=)\S+", re.IGNORECASE)
 
 

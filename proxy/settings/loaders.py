@@ -31,6 +31,7 @@ from .rows import (
     whole,
     wrong,
 )
+from .warming import WARM, WarmKeys
 
 SOURCES: Final = ("url", "call", "redis", "demo")
 
@@ -59,7 +60,8 @@ def _tags(text: str) -> tuple[TagTemplate, ...]:
 
 TAGS: Final = Kind(_tags, "tags, as user:{id}", "TAGS", many=True)
 CALL: Final = Kind(_call, "package.module:function", "FUNCTION")
-TEXTS: Final = ("match", "url", "batch_url", "call", "redis")  # strings in TOML, never numbers
+# Strings in TOML, never numbers.
+TEXTS: Final = ("match", "url", "batch_url", "call", "redis", "warm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,18 @@ class LoaderSettings:
     )
     honour_cache_control: bool = row(
         SWITCH, "false", "Cache-Control of the url's answer may shorten the ttl."
+    )
+    warm: WarmKeys | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "row": Row(
+                WARM,
+                None,
+                "Keys to fill at the start: user:{1..100}, ./FILE with one on each line, or, of "
+                "redis, user:*.",
+            )
+        },
     )
 
     # Where each option that is not left to its default comes from.
@@ -282,6 +296,13 @@ class _Reading:
         for option in ("honour_cache_control", "batch_url"):
             if option in table and first and first != "url":
                 self._mistake("only a url has one", option)
+        warm = self.values.get("warm")
+        if isinstance(warm, WarmKeys) and warm.is_wild and first and first != "redis":
+            self._mistake(
+                f"only redis can be asked for its keys, {first} cannot: write them out, "
+                "user:{1..100}, or name a file, ./FILE",
+                "warm",
+            )
         self._check_batch(table, first)
 
     def _check_batch(self, table: Mapping[str, object], first: str) -> None:
