@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +84,47 @@ def test_a_proxy_is_ready_before_all_is_warm(server: Process, tmp_path: Path) ->
         # Live loads go first: no more than three quarters of the places are for it.
         with client_of(here.process.port) as client:
             assert client.execute_command("GETORSET", "user:1") == b"user 1"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_many_keys_take_no_memory_and_let_live_loads_go_first(
+    server: Process, tmp_path: Path
+) -> None:
+    many = 100_000
+    with upstream("valkey") as old, client_of(old.port) as there, client_of(server.port) as direct:
+        there.execute_command("DEBUG", "POPULATE", many, "old", 8)
+        more = OLD.replace("old:*", "old:*[0-9]") % old.port
+        with (
+            proxy(tmp_path, server, "--near-cache", "off", more=more) as here,
+            client_of(here.process.port) as client,
+        ):
+            wait_for(lambda: here.jobs()[0]["loaded"] > 10_000)
+            before, waits = resident(here.process), list[float]()
+            number = 0
+            while here.jobs()[0]["state"] == "running":
+                began = time.monotonic()
+                assert client.execute_command("GETORSET", f"user:{number}")
+                waits.append(time.monotonic() - began)
+                number += 1
+                time.sleep(0.05)
+
+            (job,) = here.jobs()
+            grown = resident(here.process) - before
+            assert (job["state"], job["loaded"], job["failed"]) == ("done", many, 0)
+            assert direct.dbsize() >= many
+            assert grown < 32 << 20
+            waits.sort()
+            seconds = job["elapsed_ms"] / 1000
+            print(
+                f"{many / seconds:,.0f} keys/s, {grown / 2**20:.1f} MB more, live loads: "
+                f"p50 {waits[len(waits) // 2] * 1000:.1f} ms, "
+                f"p99 {waits[len(waits) * 99 // 100] * 1000:.1f} ms, most {waits[-1] * 1000:.0f} ms"
+            )
+
+
+def resident(process: Process) -> int:
+    """Bytes of memory that it has."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
