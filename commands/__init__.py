@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import getorset, invalidate, lease, lock, mgetorset, stats, warm
+from . import getorset, jobs, lease, lock, mgetorset, stats
 
 COMMANDS: Final = (
     getorset.SPEC,
-    invalidate.SPEC,
+    jobs.INVALIDATE,
     lease.SPEC,
     lock.SPEC,
     mgetorset.SPEC,
     stats.SPEC,
-    warm.SPEC,
+    jobs.WARM,
 )

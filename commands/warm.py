@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec
@@ -38,6 +38,7 @@ ERRORS_MOST: Final = 100
 PX_MOST: Final = MS_MAX - 2**42  # as spec.milliseconds has it, for what the jitter adds
 
 OK: Final = b"OK"  # hiredis gives simple strings as bytes
+Reply = Mapping[str, Value]
 _WORDS: Final = "EX PX LOADER CONCURRENCY TAG REFRESH KEYS VALUES"
 _OPTIONS: Final = tuple(_WORDS.encode().split())
 
@@ -173,7 +174,7 @@ class Tally:
             assert outcome == "not_found", outcome
             self.not_found += 1
 
-    def reply(self, seconds: float) -> Mapping[str, Value]:
+    def reply(self, seconds: float) -> Reply:
         return {
             "requested": self.requested,
             "loaded": self.loaded,
@@ -186,18 +187,28 @@ class Tally:
 
 
 async def run(call: Call) -> Value:
+    work, show = begun(call)
+    await work()
+    return show()
+
+
+def begun(call: Call) -> tuple[Callable[[], Coroutine[Any, Any, None]], Callable[[], Reply]]:
+    """What fills the keys, and what says at any time how far it has come."""
     request, began = call.request, call.now()
     assert isinstance(request, (Loads, Values))
     tally = Tally(len(request.keys))
-    try:
-        if isinstance(request, Values):
-            write = _write_tagged if request.tags else _write
-            await write(call, request, tally)
-        else:
-            await _load(call, request, tally)
-    finally:
-        call.stats.add("warmed", tally.loaded)
-    return tally.reply(call.now() - began)
+
+    async def work() -> None:
+        try:
+            if isinstance(request, Values):
+                write = _write_tagged if request.tags else _write
+                await write(call, request, tally)
+            else:
+                await _load(call, request, tally)
+        finally:
+            call.stats.add("warmed", tally.loaded)
+
+    return work, lambda: tally.reply(call.now() - began)
 
 
 # --- Through loaders --------------------------------------------------------------------------

@@ -218,6 +218,7 @@ class Desk:
                 writes=self.loads,
                 ours=self.ours,
                 locks=None,  # type: ignore[arg-type]
+                jobs=None,  # type: ignore[arg-type]
                 stats=self.stats,  # type: ignore[arg-type]
                 now=lambda: self.shelf.clock,
                 sleep=self.sleep,

@@ -15,7 +15,7 @@ FLOORS = """
 proxy keys near
 resp settings
 table hot custom http
-upstream locking
+upstream locking jobs
 loading stats cluster
 session
 process

@@ -335,7 +335,8 @@ def users() -> Iterator[int]:
 
 
 def test_the_loaders_of_the_example_load(tmp_path: Path, server: Process) -> None:
-    (text,) = (one.text for one in FILES if one.page == README and "[loaders." in one.text)
+    readme = [fence.text for fence in FILES if fence.page == README]
+    (text,) = (text for text in readme if "[loaders." in text)
     for fence in MODULES:
         (tmp_path / MODULE.match(fence.text)[1]).write_text(fence.text)  # type: ignore[index]
     with ExitStack() as stack:

@@ -139,6 +139,17 @@ class Batches:
             self.size = max(self.size // 2, self._least)
 
 
+class Looks:
+    """How long to wait until a job is looked at again: small ones end at once."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.002
+
+    def wait(self) -> None:
+        time.sleep(self._seconds)
+        self._seconds = min(2 * self._seconds, SHORT)
+
+
 class Job(Protocol):
     """What a command does between its words and its summary."""
 
@@ -202,7 +213,8 @@ class Warm:
 
 
 class Invalidate:
-    """INVALIDATE KEYS, batch after batch; then INVALIDATE PATTERN, a pattern at a time (a Job)."""
+    """INVALIDATE KEYS, batch after batch; then INVALIDATE ASYNC PATTERN, a pattern at a time, which
+    tells how far it is, and ends where we end (a Job)."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.tally = Tally("invalidated")
@@ -226,17 +238,42 @@ class Invalidate:
             self.tally.requested += len(batch)
             progress.advance(len(batch), self.tally.remark)
         for pattern in self._patterns:
-            removed = self._ask(link, [b"PATTERN", pattern], [pattern])
-            self.tally.requested += removed
-            progress.advance(removed, self.tally.remark)
+            try:
+                self._remove(link, pattern, progress)
+            except Refused as error:
+                self._failed([pattern], str(error))
 
-    def _ask(self, link: Link, words: Sequence[bytes], named: Sequence[bytes]) -> int:
+    def _ask(self, link: Link, words: Sequence[bytes], named: Sequence[bytes]) -> None:
         try:
-            removed = cast(int, link.ask(b"INVALIDATE", *words))
+            self.tally.add(removed=cast(int, link.ask(b"INVALIDATE", *words)))
         except Refused as error:
-            self.tally.failed += len(named)
-            for each in named:
-                self.tally.fail(each, str(error))
-            return 0
-        self.tally.add(removed=removed)
-        return removed
+            self._failed(named, str(error))
+
+    def _failed(self, named: Sequence[bytes], why: str) -> None:
+        self.tally.failed += len(named)
+        for each in named:
+            self.tally.fail(each, why)
+
+    def _remove(self, link: Link, pattern: bytes, progress: Progress) -> None:
+        """Have the job done, and follow it. Refused: by the proxy, or while it ran."""
+        id = cast(bytes, link.ask(b"INVALIDATE", b"ASYNC", b"PATTERN", pattern))
+        looks, removed = Looks(), 0
+        try:
+            while True:
+                job = cast("Mapping[bytes, object] | None", link.ask(b"INVALIDATE", b"STATUS", id))
+                if job is None:
+                    raise Refused("its job is gone: the proxy was started again")
+                more = cast(int, job[b"removed"]) - removed
+                removed += more
+                self.tally.requested += more
+                self.tally.add(removed=more)
+                progress.advance(more, self.tally.remark)
+                if job[b"state"] != b"running":
+                    break
+                looks.wait()
+        except KeyboardInterrupt:
+            link.ask(b"INVALIDATE", b"CANCEL", id)
+            raise
+        if job[b"state"] != b"done":
+            why = cast("bytes | None", job[b"error"])
+            raise Refused("it was cancelled" if why is None else why.decode("utf-8", "replace"))

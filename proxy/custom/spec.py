@@ -8,9 +8,9 @@ resp/replies.py."""
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..keys.ours import OurKeys
 from ..resp.replies import Value
@@ -209,6 +209,10 @@ class Loads(Protocol):
         """How long a value of the key may be served when it is stale; 0: not at all."""
         ...
 
+    def named(self, loader: str) -> object:
+        """BadInput: no loader is called so."""
+        ...
+
 
 class Leases(Protocol):
     """Leases that clients hold, of one db and user (loading/leases.py)."""
@@ -297,6 +301,36 @@ class Locks(Protocol):
     async def info(self, resource: bytes) -> Mapping[str, Value]: ...
 
 
+class Jobs(Protocol):
+    """Work of one db and user that runs behind its request (jobs/jobs.py), by the name of its
+    command."""
+
+    def start(
+        self,
+        command: str,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        show: Callable[[], Mapping[str, Value]],
+        *,
+        total: int | None,
+        size: int,
+    ) -> bytes:
+        """Its id. CacheBusy: there are as many as may be. ``show`` gives what ``status`` shows so
+        far; of a request of so many bytes, for so many keys."""
+        ...
+
+    def status(self, command: str, id: bytes) -> Mapping[str, Value] | None:
+        """state, total, what ``show`` gives, error; None: there is none of that id."""
+        ...
+
+    def cancel(self, command: str, id: bytes) -> bool:
+        """Have it end soon; False: it does not run."""
+        ...
+
+    def ids(self, command: str) -> list[bytes]:
+        """Those that run or have ended lately."""
+        ...
+
+
 class Counts(Protocol):
     """Where things are counted that happen (stats/counters.py)."""
 
@@ -332,6 +366,7 @@ class Call:
     leases: Leases
     writes: Writes
     locks: Locks
+    jobs: Jobs
     stats: Statistics
     ours: OurKeys  # which keys are the proxy's own
     now: Callable[[], float]  # seconds, monotonic

@@ -4,7 +4,8 @@
     GET  /api/cache/stats       STATS                 POST /api/cache/lock/release  LOCK RELEASE
     POST /api/cache/warm        WARM                  GET  /healthz  /readyz
     POST /api/cache/invalidate  INVALIDATE            GET  /metrics
-    POST /api/cache/mget        MGETORSET
+    POST /api/cache/mget        MGETORSET             GET  /api/cache/jobs, also {id}, which may
+                                                      be DELETEd: see jobs.py
 
 What a command does is the command's own: nothing is decided here but status codes. The paths that
 are spelled out win, so a key called ``stats`` has no path. aiohttp takes 0.2 s to import: whoever
@@ -34,6 +35,7 @@ from ..settings.address import BACKLOG
 from .body import BODY_MAX, Reading, Refusal
 from .gate import Gate, by_gate
 from .hosts import Hosts
+from .jobs import Jobs
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +109,9 @@ def app(api: Api) -> web.Application:
             web.post(API + "invalidate", endpoints.invalidate),
             web.post(API + "lock/acquire", endpoints.acquire),
             web.post(API + "lock/release", endpoints.release),
+            web.get(API + "jobs", endpoints.jobs),
+            web.get(API + "jobs/{id}", endpoints.job),
+            web.delete(API + "jobs/{id}", endpoints.cancel_job),
             web.get(API + "{key:(?s:.+)}", endpoints.read),
         ]
     )
@@ -202,6 +207,7 @@ def plain(value: Value) -> object:
 class Endpoints:
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._jobs = Jobs(api.run)
         self._reading = Reading()
 
     async def read(self, request: web.Request) -> web.Response:
@@ -239,19 +245,42 @@ class Endpoints:
         return answer(200, {"values": found})
 
     async def warm(self, request: web.Request) -> web.Response:
-        body = await self._reading.body(request, "keys", "keys_base64", "ttl")
-        words = [b"WARM", *body.seconds("ttl"), b"KEYS", *body.words("keys")]
-        return await self._map(words)
+        body = await self._reading.body(request, "keys", "keys_base64", "ttl", "async")
+        words = [*body.seconds("ttl"), b"KEYS", *body.words("keys")]
+        if body.switch("async"):
+            return await self._begin([b"WARM", b"ASYNC", *words])
+        return await self._map([b"WARM", *words])
 
     async def invalidate(self, request: web.Request) -> web.Response:
         forms = {"key": b"KEYS", "pattern": b"PATTERN", "tag": b"TAG"}
         names = [name for form in forms for name in (form, f"{form}_base64")]
-        body = await self._reading.body(request, *names)
+        body = await self._reading.body(request, *names, "async")
         given = [form for form in forms if form in body or f"{form}_base64" in body]
         if len(given) != 1:
             raise Refusal(400, "give one of key, pattern and tag")
-        words = [b"INVALIDATE", forms[given[0]], body.word(given[0])]
-        return answer(200, {"removed": plain(await self._api.run(words))})
+        words = [forms[given[0]], body.word(given[0])]
+        if body.switch("async"):
+            if given == ["key"]:
+                raise Refusal(400, "async is for a pattern or a tag, not for a key")
+            return await self._begin([b"INVALIDATE", b"ASYNC", *words])
+        return answer(200, {"removed": plain(await self._api.run([b"INVALIDATE", *words]))})
+
+    async def _begin(self, words: Sequence[bytes]) -> web.Response:
+        return answer(202, {"id": plain(await self._api.run(words))})
+
+    async def jobs(self, request: web.Request) -> web.Response:
+        return answer(200, {"jobs": plain(await self._jobs.all())})
+
+    async def job(self, request: web.Request) -> web.Response:
+        id = request.match_info["id"]
+        found = await self._jobs.one(id.encode("utf-8", "surrogateescape"))
+        if found is None:
+            return failure(404, f"there is no job {shown(id.encode())}, or not any more")
+        return answer(200, cast("Mapping[str, object]", plain(found)))
+
+    async def cancel_job(self, request: web.Request) -> web.Response:
+        id = request.match_info["id"].encode("utf-8", "surrogateescape")
+        return answer(200, {"cancelled": await self._jobs.cancel(id)})
 
     async def stats(self, request: web.Request) -> web.Response:
         return await self._map([b"STATS"])

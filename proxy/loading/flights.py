@@ -148,9 +148,7 @@ class Flights:
     ) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
         ``load``. The ``tags`` are beside the loader's own."""
-        found = self._loaders.match(key) if loader is None else self._loaders.named(loader)
-        if found is None and loader is not None:
-            raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
+        found = self._loaders.match(key) if loader is None else self.named(loader)
         if found is None:
             raise NoLoader(key)
         with self._room:
@@ -159,6 +157,13 @@ class Flights:
             if flight is None:
                 flight = self._launch(Flight(key, found, True, ttl_ms, refresh, tags))
             return (await self._landing(flight)).how
+
+    def named(self, loader: str) -> Loader:
+        """BadInput: none is called so."""
+        found = self._loaders.named(loader)
+        if found is None:
+            raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
+        return found
 
     def void(self, keys: Sequence[bytes]) -> None:
         """These keys are being written: whoever asks from now on joins no load of them that runs,

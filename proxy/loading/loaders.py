@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, cast
 
-from ..errors import ExitCode, LoadError, StartError
+from ..errors import ExitCode, LoadError, LoadTimeout, StartError
 from ..settings.loaders import DEMO, LoaderSettings
 from .batch import Batches, Outcomes, Start
 from .call import CallSource, imported
@@ -21,7 +21,7 @@ from .complaint import Complaint
 from .demo import DemoSource
 from .gate import Gate
 from .http import Http
-from .source import Confirming, Loaded, ManySource, Source, SourceError
+from .source import Confirming, KeySource, Loaded, ManySource, Source, SourceError
 
 # Warming lets live loads go first: it waits for its turn by so many seconds longer.
 WARM_PATIENCE: Final = 60.0
@@ -99,6 +99,18 @@ class Loader:
             return [await self._source.load(keys[0], captures[0])]
         except SourceError as error:
             return [error]
+
+    async def page(self, glob: bytes, cursor: int) -> tuple[int, Sequence[bytes]]:
+        """Some of the keys that its server has by such names, and the cursor of the next page, 0
+        behind the last; of a redis loader. LoadError, LoadTimeout."""
+        limit = self.settings.timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await cast(KeySource, self._source).page(glob, cursor)
+        except TimeoutError:
+            raise LoadTimeout(self.name, round(limit * 1000)) from None
+        except SourceError as error:
+            raise LoadError(self.name, str(error)) from error
 
     async def close(self) -> None:
         await self._source.close()

@@ -6,7 +6,7 @@ one that the lanes are for."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import parse_url
@@ -21,6 +21,7 @@ from .source import NO_SUCH_THING, Loaded, SourceError, said
 
 NO_KEY: Final = -2
 NO_EXPIRY: Final = -1
+PAGE: Final = 500  # keys that one SCAN looks at
 
 _KEPT: Final = ("connection_class", "host", "port", "path", "username", "password", "db")
 
@@ -31,7 +32,8 @@ class RedisSource:
         if upstream.tls:
             _check_tls(upstream)
         self._address = upstream.path or f"{upstream.host}:{upstream.port}"
-        self._client = Redis(connection_pool=_pool(url, concurrency))
+        # One more is for looking keys up.
+        self._client = Redis(connection_pool=_pool(url, concurrency + 1))
 
     def __repr__(self) -> str:
         return f"<RedisSource {self._address}>"
@@ -62,6 +64,14 @@ class RedisSource:
             raise SourceError(said(str(values)))
         # MGET has nil for what is no string, where GET says WRONGTYPE.
         return [_outcome(value, ttl) for value, ttl in zip(values, ttls, strict=True)]
+
+    async def page(self, glob: bytes, cursor: int) -> tuple[int, Sequence[bytes]]:
+        try:
+            following, page = await self._client.scan(cursor, match=glob, count=PAGE)  # pyright: ignore[reportUnknownMemberType]
+        except (RedisError, OSError) as error:
+            raise SourceError(f"{self._address}: {said(str(error))}") from None
+        # Nothing is decoded: see _KEPT.
+        return following, cast("list[bytes]", page)
 
     async def close(self) -> None:
         await self._client.connection_pool.disconnect()

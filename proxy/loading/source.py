@@ -75,6 +75,15 @@ class Confirming(Source, Protocol):
     ) -> Loaded:
         """As ``load``, with the value that stands: the source may say that it still holds, and
         what is returned is that value then."""
+
+
+@runtime_checkable
+class KeySource(Source, Protocol):
+    """A source that can be asked which keys it has."""
+
+    async def page(self, glob: bytes, cursor: int) -> tuple[int, Sequence[bytes]]:
+        """The cursor of the next page, 0: there is none; and some keys that match, of which one may
+        come twice. SourceError."""
         ...
 
 

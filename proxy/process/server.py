@@ -36,6 +36,7 @@ from .protection import Protection
 from .reload import resize
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
+from .warming import warming_of
 from .wiring import Told, http_of, wire
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class Server:
             ),
             as_cluster=as_cluster,
         )
+        if place is not None:
+            self._parts.jobs.join(place.jobs)
+        self._warming = warming_of(self._parts, config.loaders, self._loop.time)
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary
         self._facts = UpstreamFacts(
@@ -180,6 +184,8 @@ class Server:
                 "see the user, password and database in --upstream (REDIS_URL)",
                 ExitCode.REFUSED,
             )
+        if not self.is_cluster.is_set():
+            self._warming.begin()
 
     async def _look_who_may(self, again: bool) -> None:
         """Learn whether strangers would be let in, if the upstream says it now."""
@@ -248,6 +254,7 @@ class Server:
                 parts.lock_servers.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
+            parts.jobs.tick()
             self._limits.tick(self._loop.time())
             if self._certificate is not None:
                 self._certificate.look()
@@ -294,6 +301,7 @@ class Server:
         parts, context, near = self._parts, self._parts.context, self._parts.context.near
         parts.loaders.replace(config.loaders)
         self._tasks.start(parts.loaders.close_replaced())
+        self._warming.take(config.loaders)
         self._facts.restate(
             voids=parts.loaders.any_managed, reads_through=parts.loaders.any_read_through
         )

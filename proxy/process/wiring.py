@@ -34,6 +34,8 @@ from ..errors import (
     UpstreamRefused,
 )
 from ..hot.answers import Turn
+from ..jobs.board import Owner
+from ..jobs.jobs import Jobs, OwnJobs
 from ..keys.ours import OurKeys
 from ..loading.demo import DemoSource
 from ..loading.flights import Flights
@@ -104,6 +106,7 @@ class Parts:
     context: Context
     lock_servers: LockServers | None  # where locks are a vote of several
     rooms: Rooms
+    jobs: Jobs
     http_hosts: Sequence[str]  # names that HTTP may be asked under
     # http_token, and who may read /metrics
     http_gate: tuple[str | None, str] = field(repr=False)
@@ -150,6 +153,7 @@ class ScopeMaker:
     start: Start
     clock: Callable[[], float]  # seconds
     rooms: Rooms
+    jobs: Jobs
     ours: OurKeys
     running: Callable[[int], Iterable[Voidable]]  # what a write of a db ends: Scopes.running
     locks: LockMaker
@@ -180,6 +184,8 @@ class ScopeMaker:
 
     def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
         """What commands are handed, but for their request."""
+        user = tracked.key.user
+        owner = Owner(tracked.key.db, None if user is None else user.name)
         call = Call(
             request=None,
             upstream=tracked.upstream,
@@ -189,6 +195,7 @@ class ScopeMaker:
             writes=Writes(self.near, partial(self.running, tracked.key.db)),
             locks=locks,
             lock_servers=self.locks.listed(tracked.key.db),
+            jobs=OwnJobs(self.jobs, owner),
             stats=Statistics(self.stats, self.fleet),
             ours=self.ours,
             now=time.monotonic,  # uvloop's time is of whole milliseconds
@@ -224,6 +231,7 @@ def wire(
     locks = LockMaker(
         lanes, config.lock_servers, (start, start_work), loop.time, stats, rooms.locks
     )
+    jobs = Jobs(start_work, loop.time, stats)
     make_scope = ScopeMaker(
         lanes=lanes,
         loaders=loaders,
@@ -233,6 +241,7 @@ def wire(
         start=start_work,
         clock=loop.time,
         rooms=rooms,
+        jobs=jobs,
         ours=OurKeys(config.stats_key.encode()),
         running=lambda db: scopes.running(db),
         locks=locks,
@@ -251,19 +260,9 @@ def wire(
         gauges.read_cluster(stats, lanes)
         context.hello = local.hello
     gate = (config.http_token, config.http_metrics)
+    votes = locks.servers
     parts = Parts(
-        lanes,
-        master,
-        loaders,
-        stats,
-        fleet,
-        scopes,
-        context,
-        locks.servers,
-        rooms,
-        hosts,
-        gate,
-        demo,
+        lanes, master, loaders, stats, fleet, scopes, context, votes, rooms, jobs, hosts, gate, demo
     )
     _show(parts, near, rooms, loop.time)
     gauges.read_tasks(stats, loop)
@@ -387,6 +386,7 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     gauges.read_turn(stats, context.turn)
     gauges.read_near(stats, near)
     gauges.read_rooms(stats, loads=rooms.loads, locks=rooms.locks)
+    stats.gauge("jobs_running", lambda: parts.jobs.running)
     gauges.read_process(
         stats, clients=context.clients, lanes=parts.lanes, scopes=parts.scopes, clock=clock
     )

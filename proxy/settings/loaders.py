@@ -32,6 +32,7 @@ from .rows import (
     whole,
     wrong,
 )
+from .warming import WARM, WarmKeys
 
 SOURCES: Final = ("url", "call", "redis", "demo")
 
@@ -62,7 +63,8 @@ TAGS: Final = Kind(_tags, "tags, as user:{id}", "TAGS", many=True)
 CALL: Final = Kind(_call, "package.module:function", "FUNCTION")
 HEADERS: Final = Kind(str, "a table of headers' names and texts", "NAME=TEXT", table=True)
 URL_ONLY: Final = ("batch_url", "headers", "honour_cache_control", "conditional")
-TEXTS: Final = ("match", "url", "batch_url", "call", "redis")  # strings in TOML, never numbers
+# Strings in TOML, never numbers.
+TEXTS: Final = ("match", "url", "batch_url", "call", "redis", "warm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,18 @@ class LoaderSettings:
         SWITCH,
         "true",
         "A refresh asks a url whether the value has changed, by ETag or Last-Modified.",
+    )
+    warm: WarmKeys | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "row": Row(
+                WARM,
+                None,
+                "Keys to fill at the start: user:{1..100}, ./FILE with one on each line, or, of "
+                "redis, user:*.",
+            )
+        },
     )
 
     # Where each option that is not left to its default comes from.
@@ -336,6 +350,13 @@ class _Reading:
             if option in table and first and first != "url":
                 self._mistake("only a url has one", option)
         self._check_authorization()
+        warm = self.values.get("warm")
+        if isinstance(warm, WarmKeys) and warm.is_wild and first and first != "redis":
+            self._mistake(
+                f"only redis can be asked for its keys, {first} cannot: write them out, "
+                "user:{1..100}, or name a file, ./FILE",
+                "warm",
+            )
         self._check_batch(table, first)
 
     def _check_authorization(self) -> None:

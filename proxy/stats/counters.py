@@ -104,6 +104,10 @@ ROWS: Final = (
         "Those of loads whose url said that the value still holds (HTTP 304).",
     ),
     Row("lock_servers_up", Kind.GAUGE, "Lock servers that are connected, of lock_servers."),
+    Row("jobs_running", Kind.GAUGE, "Jobs that run: WARM ASYNC, INVALIDATE ASYNC, loaders' warm."),
+    Row("jobs_done", Kind.COUNTER, "Jobs that came to their end."),
+    Row("jobs_failed", Kind.COUNTER, "Jobs that an error has ended."),
+    Row("jobs_cancelled", Kind.COUNTER, "Jobs that were ended before: by CANCEL, or at the stop."),
 )
 
 # What a gauge says that nobody has been given yet.

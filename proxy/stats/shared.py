@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
+from ..jobs.board import Board as JobBoard
 from .counters import READS, ROWS, Kind, Row, Stats
 
 _ROWS: Final = (*READS, *ROWS)
@@ -24,6 +25,7 @@ class Board:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        self.jobs = JobBoard(workers)
         # Each number is written and read whole: it is 8 bytes, and aligned.
         self._numbers = memoryview(mmap.mmap(-1, workers * len(_ROWS) * 8)).cast("d")
 
@@ -52,6 +54,7 @@ class Place:
     def __init__(self, board: Board, index: int) -> None:
         self._board = board
         self._index = index
+        self.jobs = board.jobs.place(index)
         self._before = {
             row.name: board.get(index, row) if row.kind is Kind.COUNTER else 0.0 for row in _ROWS
         }

@@ -132,6 +132,8 @@ def test_docs_of_some_and_of_all_are_maps(ports: tuple[int, int], resp: int) -> 
         ("INVALIDATE SOFT KEYS a b", [b"a", b"b"]),
         ("GETORSET k v TAG t TAG u", [b"k"]),
         ("LEASE SET k token v TAG t", [b"k"]),
+        ("WARM ASYNC KEYS a b", [b"a", b"b"]),
+        ("WARM ASYNC VALUES a v", [b"a"]),
     ],
 )
 def test_clients_learn_the_keys_of_a_request(port: int, words: str, keys: list[bytes]) -> None:

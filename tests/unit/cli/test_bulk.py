@@ -47,7 +47,14 @@ class FakeLink:
         answer = self.answers[words[0].decode().lower()]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        if words[1] == b"ASYNC":
+            return b"id"
+        return removed(answer) if words[1] == b"STATUS" else answer
+
+
+def removed(count: int, state: bytes = b"done", error: bytes | None = None) -> dict[bytes, Any]:
+    """STATUS of a job."""
+    return {b"state": state, b"removed": count, b"error": error}
 
 
 def warmed(**counts: Any) -> dict[bytes, Any]:
@@ -95,10 +102,76 @@ def test_keys_are_invalidated_and_then_each_pattern() -> None:
 
     assert link.asked == [
         (b"INVALIDATE", b"KEYS", b"KEYS"),
-        (b"INVALIDATE", b"PATTERN", b"p*"),
-        (b"INVALIDATE", b"PATTERN", b"q*"),
+        (b"INVALIDATE", b"ASYNC", b"PATTERN", b"p*"),
+        (b"INVALIDATE", b"STATUS", b"id"),
+        (b"INVALIDATE", b"ASYNC", b"PATTERN", b"q*"),
+        (b"INVALIDATE", b"STATUS", b"id"),
     ]
     assert job.tally.counts == {"removed": 6}
+
+
+class JobLink(FakeLink):
+    """Shows a job as it comes on."""
+
+    def __init__(self, *shown: Any) -> None:
+        super().__init__()
+        self.shown = list(shown)
+
+    def ask(self, *words: bytes) -> Any:
+        self.asked.append(words)
+        if words[1] == b"ASYNC":
+            return b"id"
+        if words[1] == b"CANCEL":
+            return 1
+        shown = self.shown.pop(0)
+        if isinstance(shown, BaseException):
+            raise shown
+        return shown
+
+
+def test_a_pattern_is_followed_as_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    advanced: list[int] = []
+    monkeypatch.setattr(bulk.time, "sleep", slept.append)
+    monkeypatch.setattr(Progress, "advance", lambda self, count, remark: advanced.append(count))
+    running = [removed(10 * number, b"running") for number in range(10)]
+    job = Invalidate(parser("invalidate").parse_args(["--pattern", "p*"]))
+
+    work(job, JobLink(*running, removed(95)))
+
+    assert advanced == [0, *[10] * 9, 5]
+    assert slept[:2] == [0.002, 0.004]
+    assert slept[-1] == bulk.SHORT
+    assert (job.tally.requested, job.tally.counts, job.tally.failed) == (95, {"removed": 95}, 0)
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        (removed(3, b"failed", b"NOPERM no"), "NOPERM no"),
+        (removed(3, b"cancelled"), "it was cancelled"),
+        (None, "its job is gone: the proxy was started again"),
+    ],
+)
+def test_a_job_that_does_not_come_to_its_end_is_a_failure_of_its_pattern(
+    shown: Any, why: str
+) -> None:
+    job = Invalidate(parser("invalidate").parse_args(["--pattern", "p*"]))
+
+    work(job, JobLink(shown))
+
+    assert job.tally.failures == [f"'p*': {why}"]
+    assert job.tally.counts == {"removed": 3 if shown else 0}
+
+
+def test_the_job_ends_with_us() -> None:
+    job = Invalidate(parser("invalidate").parse_args(["--pattern", "p*"]))
+    link = JobLink(KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        work(job, link)
+
+    assert link.asked[-1] == (b"INVALIDATE", b"CANCEL", b"id")
 
 
 def test_a_refused_invalidation_is_a_failure_of_its_keys() -> None:

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 from nearhit.commands.stats import HELP, SPEC, Request
 from nearhit.lua import Script
-from nearhit.proxy.custom.spec import Asking, Call, Leases, Loads, Locks, Writes
+from nearhit.proxy.custom.spec import Asking, Call, Jobs, Leases, Loads, Locks, Writes
 from nearhit.proxy.errors import BadInput, ServerError
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.resp.replies import Value
@@ -61,6 +61,7 @@ async def run(counts: Counts, *words: bytes, server: Server | None = None) -> Va
         writes=cast(Writes, nobody),
         ours=OurKeys(b""),
         locks=cast(Locks, nobody),
+        jobs=cast(Jobs, nobody),
         stats=counts,
         now=lambda: 0.0,
         sleep=lambda seconds: pytest.fail("STATS does not sleep"),

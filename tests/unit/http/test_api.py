@@ -332,11 +332,15 @@ WRONG: list[tuple[str, object, str]] = [
     ("warm", '{"keys": ["a"], "ttl": 1e999}', "ttl is too large"),
     ("warm", {"keys": ["a"], "ttl": 10**400}, "ttl is too large"),
     ("lock/acquire", {"resource": "r", "ttl": 2**63}, "ttl is too large"),
-    ("warm", {"keys": ["a"], "tll": 1}, "unknown field 'tll'; there are keys, keys_base64, ttl"),
+    (
+        "warm",
+        {"keys": ["a"], "tll": 1},
+        "unknown field 'tll'; there are keys, keys_base64, ttl, async",
+    ),
     (
         "warm",
         '{"keys": ["a"], "\\ud800": 1}',
-        "unknown field '?'; there are keys, keys_base64, ttl",
+        "unknown field '?'; there are keys, keys_base64, ttl, async",
     ),
     ("invalidate", {}, "give one of key, pattern and tag"),
     ("invalidate", {"key": "a", "pattern": "b"}, "give one of key, pattern and tag"),
@@ -348,10 +352,13 @@ WRONG: list[tuple[str, object, str]] = [
     ("warm", {"keys": [], "keys_base64": ["YQ=="]}, "keys must be a list of one string or more"),
     ("invalidate", {"key": ["a"]}, "key must be a string"),
     ("invalidate", {"pattern": 1}, "pattern must be a string"),
+    ("invalidate", {"key": "k", "async": True}, "async is for a pattern or a tag, not for a key"),
+    ("invalidate", {"tag": "t", "async": 1}, "async must be true or false"),
     (
         "invalidate",
         {"keys": ["a"]},
-        "unknown field 'keys'; there are key, key_base64, pattern, pattern_base64, tag, tag_base64",
+        "unknown field 'keys'; there are key, key_base64, pattern, pattern_base64, tag, "
+        "tag_base64, async",
     ),
     ("lock/acquire", {}, "resource is missing"),
     ("lock/acquire", {"resource": 1}, "resource must be a string"),
@@ -458,6 +465,51 @@ async def test_a_defect_is_500_without_its_words_and_logged(
     assert [record.message for record in caplog.records] == ["an HTTP request failed"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("warm", {"keys": ["a"]}, [b"WARM", b"ASYNC", b"KEYS", b"a"]),
+        ("warm", {"keys": ["a"], "ttl": 1}, [b"WARM", b"ASYNC", b"PX", b"1000", b"KEYS", b"a"]),
+        ("invalidate", {"tag": "t"}, [b"INVALIDATE", b"ASYNC", b"TAG", b"t"]),
+        ("invalidate", {"pattern": "*"}, [b"INVALIDATE", b"ASYNC", b"PATTERN", b"*"]),
+    ],
+)
+async def test_what_is_to_run_behind_is_202_with_an_id(
+    path: str, body: dict[str, object], words: list[bytes], client: Client, proxy: Proxy
+) -> None:
+    proxy.reply = b"5c06"
+
+    assert await post(client, path, {**body, "async": True}) == (202, {"id": "5c06"})
+    assert proxy.ran == [words]
+
+
+async def test_a_job_is_shown_and_ended(client: Client, proxy: Proxy) -> None:
+    proxy.reply = {"state": b"running", "total": None, "errors": [[b"k", b"ERR no"]], "error": None}
+
+    shown = {"id": "5c06", "command": "WARM", "state": "running", "total": None, "error": None}
+    assert await get(client, "/api/cache/jobs/5c06") == (
+        200,
+        {**shown, "errors": [["k", "ERR no"]]},
+    )
+    proxy.reply = 1
+    async with client.delete("/api/cache/jobs/5c06") as answer:
+        assert (answer.status, await answer.json()) == (200, {"cancelled": True})
+    assert proxy.ran[1:] == [[b"WARM", b"CANCEL", b"5c06"], [b"INVALIDATE", b"CANCEL", b"5c06"]]
+
+
+async def test_a_job_that_is_not_there_is_404(client: Client) -> None:
+    assert await get(client, "/api/cache/jobs/5c06") == (
+        404,
+        {"error": "there is no job '5c06', or not any more"},
+    )
+
+
+async def test_all_jobs_are_listed(client: Client, proxy: Proxy) -> None:
+    proxy.reply = []
+
+    assert await get(client, "/api/cache/jobs") == (200, {"jobs": []})
+
+
 @pytest.mark.parametrize("path", ["/", "/api", "/api/cache", "/api/cache/", "/healthz/x", "/%zz"])
 async def test_an_unknown_path_is_404_in_json(path: str, client: Client) -> None:
     assert await get(client, path) == (404, {"error": "no such path"})
@@ -470,6 +522,7 @@ async def test_an_unknown_path_is_404_in_json(path: str, client: Client) -> None
         ("POST", "/api/cache/k", "GET,HEAD"),
         ("POST", "/api/cache/stats", "GET,HEAD"),
         ("PUT", "/api/cache/warm", "GET,HEAD,POST"),
+        ("POST", "/api/cache/jobs/x", "DELETE,GET,HEAD"),
         ("POST", "/metrics", "GET,HEAD"),
     ],
 )

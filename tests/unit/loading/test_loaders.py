@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.errors import ExitCode, LoadError, StartError
+from nearhit.proxy.errors import ExitCode, LoadError, LoadTimeout, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
 from nearhit.proxy.loading import loaders as module
 from nearhit.proxy.loading.loaders import WARM_PATIENCE, Loader, Loaders
-from nearhit.proxy.loading.source import Loaded
+from nearhit.proxy.loading.source import Loaded, SourceError
 from nearhit.proxy.loading.url import UrlSource
 from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 
@@ -258,3 +259,36 @@ async def test_what_a_loader_with_a_batch_is_asked_for_side_by_side_is_one_call(
 
     assert (one.value, two.value, alone.value) == (b"['1', '2']", b"['1', '2']", b"['3']")
     await loaders.close()
+
+
+class Keys:
+    """A source that has keys, by script."""
+
+    def __init__(self) -> None:
+        self.error: SourceError | None = None
+        self.hangs = False
+
+    async def page(self, glob: bytes, cursor: int) -> tuple[int, list[bytes]]:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return cursor + 1, [glob]
+
+    async def load(self, key: bytes, captures: object) -> Loaded:
+        raise AssertionError
+
+    async def close(self) -> None: ...
+
+
+async def test_keys_are_looked_up_in_the_time_of_a_load_and_errors_name_the_loader() -> None:
+    keys = Keys()
+    loader = Loader(replace(demo("old", "user:{id}"), timeout=0.01), keys)
+
+    assert await loader.page(b"a*", 5) == (6, [b"a*"])
+    keys.error = SourceError("away")
+    with pytest.raises(LoadError, match="LOADERR loader 'old': away"):
+        await loader.page(b"a*", 0)
+    keys.hangs = True
+    with pytest.raises(LoadTimeout, match="LOADTIMEOUT loader 'old': no answer in 10 ms"):
+        await loader.page(b"a*", 0)

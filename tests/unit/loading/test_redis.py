@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from nearhit.proxy.loading.redis import RedisSource
+from nearhit.proxy.loading.redis import PAGE, RedisSource
 from nearhit.proxy.loading.source import NO_SUCH_THING, Loaded, SourceError
 from redis.asyncio import Redis
 
@@ -133,4 +133,27 @@ async def test_many_values_of_a_server_that_does_not_let_us_in_are_an_error(
 
     with pytest.raises(SourceError):
         await source.load_many([b"a", b"b"], [{}] * 2)
+    await source.close()
+
+
+async def test_its_keys_are_found_page_by_page(source: RedisSource, there: Redis) -> None:
+    await there.mset({f"a{n}": "v" for n in range(PAGE + 100)})
+    await there.set("b", "v")
+
+    found: set[bytes] = set()
+    cursor, page = await source.page(b"a*", 0)
+    assert cursor
+    found.update(page)
+    while cursor:
+        cursor, page = await source.page(b"a*", cursor)
+        found.update(page)
+
+    assert found == {b"a%d" % n for n in range(PAGE + 100)}
+
+
+async def test_keys_of_a_server_that_does_not_let_us_in_are_an_error(server: Process) -> None:
+    source = RedisSource(f"redis://:wrong@{HOST}:{server.port}", 2)
+
+    with pytest.raises(SourceError, match=f"^{HOST}:{server.port}: "):
+        await source.page(b"*", 0)
     await source.close()

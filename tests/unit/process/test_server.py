@@ -16,9 +16,10 @@ from nearhit.proxy.process import server as module
 from nearhit.proxy.process.listen import Doors, listening
 from nearhit.proxy.process.server import Server, raise_file_limit
 from nearhit.proxy.settings.address import Tcp
+from nearhit.proxy.settings.config import Config, load
 from nearhit.proxy.upstream.ask import AskSlot
 
-from .serving import Client, Mute, connected, settings, until, until_info
+from .serving import SETTINGS, Client, Mute, connected, settings, until, until_info
 
 
 @contextlib.asynccontextmanager
@@ -46,6 +47,30 @@ async def test_it_serves_clients_and_knows_the_upstream(valkey: str, door: socke
 
     assert await client.ended()
     client.leave()
+
+
+async def test_it_fills_what_loaders_name_once_it_serves_and_again_what_is_new(
+    valkey: str, door: socket.socket
+) -> None:
+    def loaders(warm: str) -> Config:
+        text = f"[loaders.made]\nmatch = 'm:{{id}}'\ndemo = true\nwarm = '{warm}'\n"
+        return load({**SETTINGS, "config": "nearhit.toml"}, {}, lambda path: text)
+
+    def filled() -> object:
+        return server._parts.stats.own()["jobs_done"]
+
+    server = Server(loaders("m:1"), valkey)
+    await server.start(Doors([door]))
+    client = await connected(door.getsockname())
+
+    await until(lambda: filled() == 1)
+    server.take(loaders("m:{1..2}"))
+    await until(lambda: filled() == 2)
+
+    assert await client.ask(b"EXISTS", b"m:1", b"m:2") == b":2\r\n"
+    client.leave()
+    server.hurry()
+    await server.stop()
 
 
 async def test_an_upstream_that_refuses_us_is_a_start_error(valkey: str) -> None:

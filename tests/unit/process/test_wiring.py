@@ -18,7 +18,7 @@ from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
 from nearhit.proxy.upstream.ask import Done
 from nearhit.proxy.upstream.lane import Lane
-from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.upstream.lane_key import LaneKey, User
 from nearhit.proxy.upstream.sentinel.answers import Change, Naming
 from nearhit.proxy.upstream.sentinel.lane import MasterLane
 
@@ -162,6 +162,23 @@ def test_loads_and_locks_wait_in_different_rooms() -> None:
         pass
 
     assert repr(rooms) == "<Rooms loads=0 locks=0>"
+
+
+async def test_jobs_are_those_of_a_db_and_of_a_users_name(process: Process) -> None:
+    parts = process.wired()
+    scope = parts.scopes.scope
+    ann = User(b"ann", b"pw")
+    own = scope(LaneKey(db=1, user=ann)).call.jobs
+
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    id = own.start("WARM", work, dict, total=None, size=0)
+
+    assert scope(LaneKey(db=1, user=User(b"ann", b"new"))).call.jobs.ids("WARM") == [id]
+    for key in (LaneKey(db=1), LaneKey(user=ann), LaneKey(db=1, user=User(b"bob", b"pw"))):
+        assert scope(key).call.jobs.ids("WARM") == []
+    assert parts.stats.own()["jobs_running"] == 1
 
 
 async def test_reads_are_counted_once_for_the_process_and_the_fleet(process: Process) -> None:

@@ -121,6 +121,7 @@ class Built:
             leases=nothing,
             writes=nothing,
             locks=nothing,
+            jobs=nothing,
             stats=server,
             ours=OurKeys(b""),
             now=lambda: 1.0,

@@ -7,6 +7,7 @@ from nearhit.proxy.keys.captures import Pattern, UrlTemplate
 from nearhit.proxy.settings.config import Config, ConfigError, load
 from nearhit.proxy.settings.headers import Headers
 from nearhit.proxy.settings.loaders import DEMO, LOADER_ROWS, SOURCES, LoaderSettings
+from nearhit.proxy.settings.warming import WarmKeys
 
 
 def loaded(file: str) -> Config:
@@ -50,6 +51,7 @@ def test_every_option_can_be_given() -> None:
         honour_cache_control = true
         conditional = false
         headers = { X-Key = "v" }
+        warm = "x:{1..9}"
         """
     )
 
@@ -70,6 +72,7 @@ def test_every_option_can_be_given() -> None:
         honour_cache_control=True,
         conditional=False,
         headers=Headers((("X-Key", "v"),)),
+        warm=WarmKeys("x:{1..9}"),
     )
 
 
@@ -131,6 +134,12 @@ GOOD = f"{HEAD}demo = true\n"
         (f"{GOOD}zzz = 1", "4: [loaders.x] zzz: no such option"),
         (f"{GOOD}[loaders.x.ttl]", "4: [loaders.x] ttl: a table is not a duration"),
         (HEAD, "1: [loaders.x]: its source is missing: one of url, call, redis, demo"),
+        (f"{GOOD}warm = 5", "4: [loaders.x] warm: '5' is not a pattern of keys, or the path"),
+        (f"{GOOD}warm = ''", "4: [loaders.x] warm: '' is not a pattern of keys, or the path"),
+        (
+            f"{GOOD}warm = 'x:*'",
+            "4: [loaders.x] warm: only redis can be asked for its keys, demo cannot: write them",
+        ),
         (f"{GOOD}call = 'a:b'", "3: [loaders.x] demo: it has a source already, call"),
         (
             f"{HEAD}url = 'http://h'\nredis = 'redis://h'",
@@ -268,6 +277,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.fail_open", "=", "true", "#", "default"],
         ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
         ["loaders.users.conditional", "=", "true", "#", "default"],
+        ["loaders.users.warm", "=", "none", "#", "default"],
         ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
         ["loaders.old.redis", "=", "redis://:***@h", "#", "nearhit.toml:7"],
         ["loaders.old.ttl", "=", "60s", "#", "default"],
@@ -281,6 +291,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
         ["loaders.old.tags", "=", "none", "#", "default"],
         ["loaders.old.fail_open", "=", "true", "#", "default"],
+        ["loaders.old.warm", "=", "none", "#", "default"],
     ]
     assert "secret" not in repr(config)
 

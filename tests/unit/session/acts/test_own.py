@@ -148,6 +148,7 @@ class Own:
             writes=nothing,
             ours=OurKeys(b""),
             locks=nothing,
+            jobs=nothing,
             stats=stats,
             now=lambda: self.world.now,
             sleep=asyncio.sleep,
