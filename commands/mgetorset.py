@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Counts
+from ..proxy.custom.strings import strings
 from ..proxy.custom.words import SYNTAX, integer
-from ..proxy.errors import BadInput, NoLoader, ProxyError, shown
-from ..proxy.resp.replies import BULK, Value, items
+from ..proxy.errors import BadInput, NoLoader, ProxyError, is_away, shown
+from ..proxy.resp.replies import Value
 
 # Loads of one request at a time: a request with a million keys is no million tasks.
 SIDE_BY_SIDE: Final = 1024
@@ -68,8 +69,7 @@ async def run(call: Call) -> Value:
     values: dict[bytes, bytes | None] = dict(request.near)
     asked = [key for key in dict.fromkeys(request.keys) if key not in values]
     if asked:
-        reply = await call.upstream.ask(b"MGET", *asked)
-        values.update(zip(asked, items(reply, "MGET", *[BULK] * len(asked)), strict=True))
+        values.update(zip(asked, await _read(call, asked), strict=True))
     for key in request.keys:
         if key not in request.near:  # those are counted where they are read
             call.stats.read(hit=values[key] is not None)
@@ -85,6 +85,17 @@ async def run(call: Call) -> Value:
     if failed:
         _tell(failed, request.partial, call.stats)
     return [values[key] for key in request.keys]
+
+
+async def _read(call: Call, keys: Sequence[bytes]) -> list[bytes | None]:
+    """What the server has; nothing where it is away, and loaders answer all of them alone."""
+    if not all(map(call.loads.alone, keys)):
+        try:
+            return await strings(call, keys)
+        except ProxyError as why:
+            if not (is_away(why) and all(map(call.loads.alone, keys))):
+                raise
+    return [None] * len(keys)
 
 
 async def _load_all(call: Call, keys: Sequence[bytes]) -> list[bytes | ProxyError | None]:

@@ -178,6 +178,10 @@ class LoaderKeys(Protocol):
         """Whether a plain read of the key loads it where it is missing."""
         ...
 
+    def timed(self, key: bytes) -> bool:
+        """Whether who reads the key has to know how long it will last."""
+        ...
+
 
 class Loads(Protocol):
     """Loads of one db and user (loading/flights.py)."""
@@ -187,9 +191,34 @@ class Loads(Protocol):
         CacheBusy."""
         ...
 
+    def alone(self, key: bytes) -> bool:
+        """Whether ``load`` answers the key without the server, which is away."""
+        ...
+
     async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
         ``load``."""
+        ...
+
+
+class Refreshing(Protocol):
+    """Values that may be stale, of one db and user (loading/refreshes.py)."""
+
+    def timed(self, key: bytes) -> bool:
+        """Whether a reader of the key has to ask how long the value lasts, too."""
+        ...
+
+    def softly(self, key: bytes, ttl_ms: int) -> bool:
+        """Whether a reader has found a stale value, and waits for a fresh one for a while."""
+        ...
+
+    def seen(self, key: bytes, ttl_ms: int) -> None:
+        """A reader has found, and hands out, a value that lasts so long; below 0: for ever, or that
+        is not known. Has it refreshed where that is due."""
+        ...
+
+    async def newest(self, key: bytes, value: bytes, ttl_ms: int) -> bytes | None:
+        """The same of a reader who waits softly: what it hands out."""
         ...
 
 
@@ -290,3 +319,4 @@ class Call:
     # Cursors at which SCAN begins: walks side by side, each up to where the next one begins, and
     # the last to 0, see every key. Several only where there are several nodes.
     walks: Callable[[], Sequence[bytes]] = lambda: (b"0",)
+    refreshes: Refreshing | None = None  # None: no value is ever stale

@@ -5,7 +5,8 @@
                   │                       ▼
                   └── value ◀─ fill ◀─ loader       fill is refused where the lease is gone
 
-Whoever asks joins a running flight only if nothing has changed the key since it began: a push for
+A flight that refreshes a value behind its readers (refreshes.py) takes the lease though the value
+stands, and waits for nobody. Whoever asks joins a running flight only if nothing has changed the key since it began: a push for
 the key or its lease, or a write that passes here, takes it out of ``_flights``. Its callers still
 get what it loads; it is not stored. The questions to the server are lease_scripts.py's."""
 
@@ -30,7 +31,7 @@ from ..errors import (
     LoadTimeout,
     NoLoader,
     ProxyError,
-    ServerError,
+    is_away,
     one_line,
 )
 from ..keys.ours import lease_key
@@ -59,15 +60,23 @@ class Landed:
     how: str  # loaded, skipped (it was there), not_found
 
 
+Ended = Callable[["Flight", Landed | ProxyError], None]
+
+
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One load, and who waits for it. ``warm``: for WARM, which lets others go first."""
+    """One load, and who waits for it. ``warm``: for WARM, or behind its readers, which lets others
+    go first. ``behind``: only if the key still has a value that lasts no longer than so many
+    milliseconds; ``counted`` is what it counts as then."""
 
     key: bytes
     loader: Loader
     warm: bool = False
     ttl_ms: int | None = None
     refresh: bool = False
+    behind: int | None = None
+    counted: str = "refreshes"
+    ended: Ended | None = None
     touched: bool = False  # the key was written since its lease was taken: nothing is stored
     waiters: set[asyncio.Future[Landed]] = field(default_factory=set[asyncio.Future[Landed]])
 
@@ -132,7 +141,11 @@ class Flights:
                 flight = self._launch(Flight(key, loader))
             else:
                 self._counts.add("coalesced")
-            return (await self._landing(flight)).value
+            landed = await self._landing(flight)
+            if landed.how == "skipped" and landed.value is None:
+                # It was to leave a value alone, and has not asked what that is.
+                landed = await self._landing(self._launch(Flight(key, loader)))
+            return landed.value
 
     async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
@@ -147,6 +160,35 @@ class Flights:
             if flight is None:
                 flight = self._launch(Flight(key, found, True, ttl_ms, refresh))
             return (await self._landing(flight)).how
+
+    def alone(self, key: bytes) -> bool:
+        """Whether the key is answered without the server, which is away."""
+        if not self.tracked.away:
+            return False
+        loader = self._loaders.match(key)
+        return loader is not None and loader.settings.fail_open
+
+    def flying(self, key: bytes) -> bool:
+        """Whether the key is being loaded here."""
+        return key in self._flights
+
+    def refresh(
+        self, key: bytes, loader: Loader, ttl_ms: int, counted: str, ended: Ended
+    ) -> None:
+        """Load a key behind its readers, who have found a value that lasts so long. Nobody's lease
+        is waited for; ``ended`` is told how it went."""
+        self._launch(Flight(key, loader, True, behind=ttl_ms, counted=counted, ended=ended))
+
+    async def refreshed(self, key: bytes, seconds: float) -> Landed | None:
+        """What the load that runs for the key ends with, within so many seconds and no error."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return None
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._landing(flight)
+        except (TimeoutError, ProxyError):
+            return None
 
     def void(self, keys: Sequence[bytes]) -> None:
         """These keys are being written: whoever asks from now on joins no load of them that runs,
@@ -190,6 +232,8 @@ class Flights:
             landed = LoadError(flight.loader.name, "a defect in the proxy")
         finally:
             self.leave(flight)
+            if flight.ended is not None:
+                flight.ended(flight, landed)
             for waiter in flight.waiters:
                 if waiter.done():
                     continue
@@ -233,6 +277,9 @@ class Flights:
     async def _attempt(self, flight: Flight, watch: _Watch) -> tuple[Landed | None, int]:
         """(how it ended, 0), or (None, milliseconds that another's lease lasts)."""
         settings = flight.loader.settings
+        alone = settings.fail_open and not flight.warm
+        if alone and self.tracked.away:
+            return await self._load_only(flight), 0
         token = new_token()
         watch.clear()
         flight.touched = False
@@ -244,13 +291,16 @@ class Flights:
                     round(settings.lease * 1000),
                     b"fresh" if flight.refresh else b"",
                     quiet=flight.warm,
+                    behind=flight.behind,
                 )
-        except ServerError as refused:
-            if flight.warm or not settings.fail_open or not _no_writes(refused):
+        except ProxyError as refused:
+            if not alone or not (_no_writes(refused) or is_away(refused)):
                 raise
             return await self._load_only(flight), 0
         if took is Took.HIT:
             return Landed(cast("bytes | None", rest), "skipped"), 0
+        if flight.behind is not None and took in (Took.HELD, Took.NOTHING):
+            return Landed(None, "skipped"), 0  # the value that stands is the better answer
         if took is Took.HELD:
             return None, cast(int, rest)
         if took is Took.NOTHING:
@@ -264,11 +314,14 @@ class Flights:
         """Run the loader under our lease, and settle the lease whatever comes of it."""
         loader, settings = flight.loader, flight.loader.settings
         tags, known = loader.tags(flight.key), list[Value]()
+        if flight.behind is not None:
+            self._counts.add(flight.counted)
         try:
             if tags:
                 known = await epochs(self.tracked.upstream, tags)
             loaded = await self._loaded(loader, flight.key)
         except (LoadError, LoadTimeout) as failure:
+            self._counts.add("refresh_failures", int(flight.behind is not None))
             await self._remember(flight, token, digest, failure)
             raise
         except BaseException:
@@ -284,6 +337,8 @@ class Flights:
         else:
             ttl = flight.ttl_ms or round(settings.ttl * 1000)
             ttl = jittered(ttl if loaded.ttl_ms is None else min(ttl, loaded.ttl_ms))
+        if ttl:
+            ttl += self._grace(flight)
         if ttl == 0 or flight.touched:
             self._counts.add("fills_refused", int(flight.touched))
             await self._scripts.settle(flight.key, token, b"", 0, digest)
@@ -291,9 +346,15 @@ class Flights:
             await self._store(flight, token, loaded.value, ttl, digest, tags, known)
         return Landed(loaded.value, "loaded")
 
+    def _grace(self, flight: Flight) -> int:
+        """Milliseconds that the key's readers take for stale: those of its own loader, whichever
+        WARM was told to load by."""
+        loader = self._loaders.match(flight.key)
+        return 0 if loader is None else loader.freshness.grace_ms
+
     async def _load_only(self, flight: Flight) -> Landed:
-        """The server takes no writes now, be it a replica or full: the loader's value is for those
-        who wait here, and nothing is stored."""
+        """The server takes no writes now, be it a replica, full or away: the loader's value is for
+        those who wait here, and nothing is stored."""
         loaded = await self._loaded(flight.loader, flight.key)
         self._counts.add("unstored")
         return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
@@ -301,10 +362,12 @@ class Flights:
     async def _loaded(self, loader: Loader, key: bytes) -> Loaded:
         """What the loader gives, in its time. LoadError and LoadTimeout, counted and told."""
         self._counts.add("loads")
-        limit = loader.settings.timeout
+        limit, began = loader.settings.timeout, self._clock()
         try:
             async with asyncio.timeout(limit):
-                return await loader.load(key, self._start)
+                loaded = await loader.load(key, self._start)
+            loader.freshness.loaded(self._clock() - began)
+            return loaded
         except TimeoutError:
             self._counts.add("load_timeouts")
             error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))

@@ -35,6 +35,7 @@ LIVE: Final = frozenset(
         "max_waiters",
         "near_cache",
         "near_ttl",
+        "stale_if_down",
     }
 )
 LOADERS: Final = "loaders"

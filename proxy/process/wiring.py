@@ -23,6 +23,7 @@ from ..cluster import local
 from ..cluster.lanes import ClusterLanes
 from ..cluster.replicas import ReadFrom
 from ..custom.spec import Call
+from ..custom.strings import strings
 from ..errors import (
     NOAUTH,
     CacheBusy,
@@ -40,6 +41,7 @@ from ..loading.flights import Flights
 from ..loading.lease_scripts import LeaseScripts
 from ..loading.leases import Leases
 from ..loading.loaders import Loaders
+from ..loading.refreshes import Refreshes
 from ..loading.writes import Voidable, Writes
 from ..locking.locks import Locks
 from ..near.cache import NearCache
@@ -114,6 +116,7 @@ class Parts:
     def session(self) -> Session:
         """The session of a client that has just connected."""
         session = Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
+        session.timed = self.loaders.any_timed
         self.context.holding.take(session)
         if isinstance(self.lanes, ClusterLanes):
             session.written = self.lanes.written()
@@ -178,7 +181,14 @@ class ScopeMaker:
             stats=self.stats,
             room=self.rooms.locks,
         )
-        call = self._call(tracked, flights, leases, locks)
+        refreshes = Refreshes(
+            flights,
+            self.loaders,
+            counts=self.stats,
+            clock=self.clock,
+            room=self.rooms.loads,
+        )
+        call = replace(self._call(tracked, flights, leases, locks), refreshes=refreshes)
         return Scope(tracked, flights, leases, locks, call)
 
     def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
@@ -222,6 +232,8 @@ def wire(
     stats = Stats()
     fleet = _fleet(config, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
+    near.fresh_ms = loaders.near_ms if loaders.any_timed else None
+    near.stale_s = config.stale_if_down
     rooms = Rooms(config.max_waiters)
     make_scope = ScopeMaker(
         lanes=lanes,
@@ -409,7 +421,11 @@ def http_of(
 
     async def get(name: bytes) -> bytes | None:
         admit()
-        value = await parts.scopes.scope(key).tracked.upstream.ask(b"GET", name)
+        call = parts.scopes.scope(key).call
+        if call.refreshes is not None and call.refreshes.timed(name):
+            value: Value = (await strings(call, [name]))[0]
+        else:
+            value = await call.upstream.ask(b"GET", name)
         if value is not None:
             parts.stats.add("hits")  # a miss is counted where it is loaded
         return cast("bytes | None", value)

@@ -94,6 +94,11 @@ ROWS: Final = (
         "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
     ),
     Row("replica_reads", Kind.COUNTER, "Requests that went to replicas (read_from)."),
+    Row("stale_served", Kind.COUNTER, "Reads answered within grace by a value whose ttl was over."),
+    Row("refreshes", Kind.COUNTER, "Loads behind readers of a stale value."),
+    Row("early_refreshes", Kind.COUNTER, "Loads behind readers before the ttl was over (early)."),
+    Row("refresh_failures", Kind.COUNTER, "Those of both that failed or took too long."),
+    Row("near_hits_down", Kind.COUNTER, "Reads answered near while the server was away."),
 )
 
 # What a gauge says that nobody has been given yet.

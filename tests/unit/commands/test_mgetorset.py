@@ -38,10 +38,14 @@ class World:
         self.asked: list[tuple[bytes, ...]] = []
         self.loaded: list[bytes] = []
         self.counts = Counts()
+        self.away = False
 
     async def ask(self, *words: bytes) -> Value:
         self.asked.append(words)
         return [self.there.get(key) for key in words[1:]]
+
+    def alone(self, key: bytes) -> bool:
+        return key in self.loads and self.away
 
     async def load(self, key: bytes) -> bytes | None:
         self.loaded.append(key)

@@ -36,6 +36,9 @@ class Loads:
         self.values: dict[bytes, bytes | Exception] = {}
         self.asked: list[bytes] = []
 
+    def alone(self, key: bytes) -> bool:
+        return False
+
     async def load(self, key: bytes) -> bytes | None:
         self.asked.append(key)
         value = self.values.get(key)
