@@ -58,13 +58,13 @@ async def total(here: Scene, name: str) -> int:
 async def test_within_grace_nobody_waits_for_a_load(fresh: Scene, read: str) -> None:
     before = await total(fresh, "refreshes"), await total(fresh, "stale_served")
 
-    seen = await read_for(ports(fresh), 60, (read, f"calm:{read}"), 2.5, 0.1)
+    seen = await read_for(ports(fresh), 60, (read, f"calm:{read}"), 1.3, 0.1)
 
     found = calls(fresh, read)
     assert seen.errors == []
-    assert longest(seen) < 400 * 0.75, "somebody waited for the load, which takes 400 ms"
+    assert longest(seen) < 300 * 0.75, "somebody waited for the load, which takes 300 ms"
     assert overlapping(found) == 0
-    assert 3 <= len(found) <= 5  # one each 0.3 s and 0.4 s; the last may still run
+    assert 2 <= len(found) <= 5  # one each 0.15 s and 0.3 s; the last may still run
     assert await total(fresh, "refreshes") - before[0] == len(found) - 1
     assert await total(fresh, "stale_served") > before[1]
 
@@ -72,13 +72,13 @@ async def test_within_grace_nobody_waits_for_a_load(fresh: Scene, read: str) -> 
 @pytest.mark.waits
 @pytest.mark.parametrize("kind", ["moody", "stuck"])
 async def test_within_grace_nobody_sees_a_load_fail(fresh: Scene, kind: str) -> None:
-    seen = await read_for(ports(fresh), 40, ("GETORSET", f"{kind}:{kind}"), 2.5, 0.1)
+    seen = await read_for(ports(fresh), 40, ("GETORSET", f"{kind}:{kind}"), 1.3, 0.1)
 
     found = calls(fresh, kind)
     assert seen.errors == []
-    assert longest(seen) < 150
+    assert longest(seen) < 300, "somebody waited for the load, which is ended after 600 ms"
     assert overlapping(found) == 0
-    assert len(found) >= 3
+    assert len(found) >= 2
 
 
 @pytest.mark.waits
@@ -86,7 +86,7 @@ async def test_within_grace_nobody_misses_the_proxy_that_was_killed_as_it_loaded
     fresh_mortal: Scene,
 ) -> None:
     here = fresh_mortal
-    reading = asyncio.create_task(read_for(ports(here), 40, ("GETORSET", "calm:kill"), 4, 0.1))
+    reading = asyncio.create_task(read_for(ports(here), 40, ("GETORSET", "calm:kill"), 2.5, 0.1))
     await until(lambda: len(calls(here, "kill")) >= 2)
     dead = next(proxy for proxy in here.proxies if str(proxy.pid) in calls(here, "kill")[-1].name)
     dead.kill()
@@ -95,7 +95,7 @@ async def test_within_grace_nobody_misses_the_proxy_that_was_killed_as_it_loaded
     after = [one for one in calls(here, "kill") if not one.name.startswith(f"{dead.pid}-")]
     assert seen.errors == []
     assert seen.lost == 20
-    assert longest(seen) < 300
+    assert longest(seen) < 225
     assert after  # the other loads, when the lease of the dead one is over
     assert overlapping(after) == 0
 
@@ -154,14 +154,14 @@ async def test_softly_a_fresh_value_is_waited_for(fresh: Scene) -> None:
 async def test_what_is_read_often_is_never_missed(fresh: Scene) -> None:
     before = await total(fresh, "early_refreshes")
 
-    seen = await read_for(ports(fresh), 20, ("GETORSET", "early:often"), 2.5, 0.05)
+    seen = await read_for(ports(fresh), 20, ("GETORSET", "early:often"), 1.6, 0.05)
 
     found = calls(fresh, "often")
-    loads = [one for one in found if one.begins <= found[0].begins + 2.5]
+    loads = [one for one in found if one.begins <= found[0].begins + 1.6]
     assert seen.errors == []
     assert overlapping(found) == 0
     assert await total(fresh, "early_refreshes") - before >= len(found) - 2  # all but the first
-    assert len(loads) <= 1 + 1.7 * 2.5 / 0.5 + 1
+    assert len(loads) <= 1 + 1.7 * 1.6 / 0.5 + 1
 
 
 # --- The bars of issue 13 ---------------------------------------------------------------------

@@ -268,7 +268,8 @@ async def test_nothing_is_loaded_for_a_client_that_has_left(own: Own, client: Cl
     assert own.loads.asked == []
 
 
-async def test_with_its_lane_a_read_is_lost(own: Own, client: Client) -> None:
+async def test_with_its_lane_a_read_without_loader_is_lost(own: Own, client: Client) -> None:
+    own.loads.values[b"k"] = NoLoader(b"k")
     client.send(b"GETORSET", b"k")
     await own.world.settle()
 
@@ -277,6 +278,20 @@ async def test_with_its_lane_a_read_is_lost(own: Own, client: Client) -> None:
 
     assert client.took().startswith(LOST)
     assert not client.wire.end
+
+
+async def test_what_the_lane_took_with_it_a_loader_answers(own: Own, client: Client) -> None:
+    own.loads.values |= {b"1": b"a", b"2": NoLoader(b"2"), b"3": b"a"}
+    client.raw(b"".join(encode([b"GETORSET", key]) for key in (b"1", b"2", b"3")))
+    await own.world.settle()
+
+    tracked(own.world).lose()
+    await own.world.settle()
+
+    told = client.took()
+    assert told.startswith(A + LOST)
+    assert told.endswith(b"\r\n" + A)
+    assert own.loads.asked == [b"1", b"2", b"3"]
 
 
 async def test_what_is_skipped_is_loaded_and_not_answered(own: Own, client: Client) -> None:
