@@ -165,6 +165,7 @@ class ScopeMaker:
             counts=self.stats,
             room=self.rooms.loads,
         )
+        tracked.alone = flights.alone
         leases = Leases(
             tracked,
             scripts,

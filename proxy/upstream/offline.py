@@ -6,7 +6,7 @@ The lane appends while it is not READY and sends all when it is. Past the bound 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..hot.answers import Slot
 
@@ -49,6 +49,14 @@ class Offline:
         """Requests that did not leave, oldest first: before all that wait."""
         self._requests.extendleft(reversed(requests))
         self._size += sum(len(data) for data, _ in requests)
+
+    def let_go(self, which: Callable[[Slot], bool]) -> list[Slot]:
+        """Those that need not wait any more, oldest first, without their requests."""
+        gone = [slot for _, slot in self._requests if which(slot)]
+        if gone:
+            left = [(data, slot) for data, slot in self.take() if not which(slot)]
+            self.put_back(left)
+        return gone
 
     def take(self) -> deque[Request]:
         """All of them; the queue is empty then."""

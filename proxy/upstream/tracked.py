@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal, Self
 
+from ..errors import ProxyError
+from ..hot.answers import Slot
 from ..hot.fills import forget
 from ..hot.lane import LaneState
+from ..hot.own import GetOrSetRun, GetOrSetSlot
 from ..log import event
 from ..near.cache import NearCache, Space
 from .ask import drop
@@ -115,6 +118,7 @@ class TrackedLane:
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
         self._space: Space | None = None
+        self.alone: Callable[[bytes], bool] = lambda key: False  # a key needs no server that is away
         self.crowded = False  # others read from all the spaces that there may be
         self.narrow = False  # a key that the user may GET he may not be allowed to MGET
         self._heard = -1  # reads of the lane at the last tick
@@ -246,6 +250,17 @@ class TrackedLane:
             self.near.release(self._space)
         self.fire_all()
 
+    def failing(self, why: ProxyError) -> None:
+        lane = self._lane
+        for slot in () if lane is None else lane.offline.let_go(self._does_without):
+            slot.fail(why, False)
+
+    def _does_without(self, slot: Slot) -> bool:
+        """Whether it is a read that is answered without the server."""
+        if isinstance(slot, GetOrSetRun):
+            return all(map(self.alone, slot.keys))
+        return isinstance(slot, GetOrSetSlot) and bool(slot.command) and self.alone(slot.key)
+
     def _keeps(self) -> bool:
         """Whether what is near may be told while the server is away. Not of a cluster: the others
         of its nodes go on, and slots move."""
@@ -262,6 +277,8 @@ class TrackedLane:
             if space.others is not None:
                 space.others.flush()
             space.until = asyncio.get_running_loop().time() + near.stale_s
+            if self._lane is not None:  # sooner than it is asked: whether the server is away
+                self._lane.call_soon(self._lane.open)
 
     def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...custom.strings import strings
@@ -71,13 +71,9 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
     fill = None
     space, turn = session.near.space, session.context.turn
     if _away(session):
-        if space is not None and space.until > turn.now and not session.mute:
-            entry = space.get(key, turn.clock())
-            if entry is not None and entry.reply is not None:
-                turn.hits += 1
-                space.cache.down_hits += 1
-                session.say(entry.reply, entry.size)
-                return
+        if (stood := _stood(session, key)) is not None:
+            session.say(stood, len(stood))
+            return
         scopes = session.context.scopes
         loads = scopes.scope(session.berth.lane_key).call.loads
         if command is not None and loads.alone(key):
@@ -100,9 +96,26 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
 
 
 def _away(session: Conducted) -> bool:
-    """Whether the tracked lane is known not to stand again soon."""
-    lane = cast("Lane | None", session.near.lane)
-    return lane is not None and lane.failing and lane.state is not LaneState.READY
+    """Whether there is no server to ask: the tracked lane does not stand, and nor does the client's
+    other one, or it was tried in vain."""
+    tracked, lane = cast("Lane | None", session.near.lane), session.berth.lane
+    if tracked is None or tracked.state is LaneState.READY:
+        return False
+    return tracked.failing or (lane is not None and lane.state is not LaneState.READY)
+
+
+def _stood(session: Conducted, key: bytes) -> bytes | None:
+    """What stood near at a key when the link was lost, where that may be told (``stale_if_down``);
+    the server is away."""
+    space, turn = session.near.space, session.context.turn
+    if space is None or space.until <= turn.now or session.mute:
+        return None
+    entry = space.get(key, turn.clock())
+    if entry is None or entry.reply is None:
+        return None
+    turn.hits += 1
+    space.cache.down_hits += 1
+    return entry.reply
 
 
 def _ask(session: Conducted, key: bytes, command: CommandSpec | None, fill: Fill | None) -> None:
@@ -163,20 +176,24 @@ def _run(
     if session.berth.left or not (why is None or is_away(why)):
         place.fill(b"" if why is None else why.line)
         return
+    session.berth.run(_answer_miss(session, place, key, command, why))
+
+
+async def _answer_miss(
+    session: Conducted, place: TaskSlot, key: bytes, command: CommandSpec, why: ProxyError | None
+) -> None:
     scopes, lane_key = session.context.scopes, session.berth.lane_key
-    _, request = scopes.parse([command.name, key])
-    work = scopes.run(command, request, lane_key)
-    if why is not None:
-        work = _despite(work, why)
-    session.berth.run(_answer(session, place, command.name.decode(), work))
 
+    async def work() -> Value:
+        _, request = scopes.parse([command.name, key])
+        try:
+            return await scopes.run(command, request, lane_key)
+        except NoLoader:
+            if why is None:
+                raise
+            raise why from None  # no loader could make up for the server
 
-async def _despite(work: Coroutine[Any, Any, Value], why: ProxyError) -> Value:
-    """What a loader makes of a read that got no answer from the server; without one, why."""
-    try:
-        return await work
-    except NoLoader:
-        raise why from None
+    await _answer(session, place, command.name.decode(), work())
 
 
 def custom(session: Conducted, args: list[bytes]) -> bool:
@@ -275,6 +292,11 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
     wanted = args[0].upper() == b"MGET" or len(args) == 2
     # Behind WATCH only what that connection reads is watched; strangers are the server's.
     own = berth.own is not None or session.mode == Mode.LOCKED
+    if not own and args[0].upper() == b"MGET" and _away(session) and berth.idle():
+        stood = [_stood(session, key) for key in args[1:]]
+        if None not in stood:
+            session.say(b"".join((b"*%d\r\n" % len(stood), *filter(None, stood))))
+            return True
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
         if session.mode == Mode.NEAR and len(args) == 2 and berth.idle():
             _read(session, args[1], None)

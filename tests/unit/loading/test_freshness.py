@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.keys.captures import Pattern
-from nearhit.proxy.loading.freshness import EARLIEST, SEEN_LOADS, SEEN_MS, Age, Freshness
+from nearhit.proxy.loading.freshness import BESIDE_MS, EARLIEST, SEEN_LOADS, Age, Freshness
 from nearhit.proxy.settings.loaders import LoaderSettings
 
 
@@ -50,7 +50,7 @@ def test_near_a_value_ends_in_time_for_its_readers_to_refresh_it() -> None:
     early.loaded(0.1)
 
     assert early.timed
-    assert early.near_ms(5000) == 5000 - SEEN_LOADS * 100 - SEEN_MS
+    assert early.near_ms(5000) == 5000 - SEEN_LOADS * (100 + BESIDE_MS)
     early.loaded(10.0)
     assert early.near_ms(5000) == 5000 - EARLIEST * 5000
 
@@ -59,7 +59,7 @@ def test_near_a_value_ends_in_time_for_its_readers_to_refresh_it() -> None:
 def test_a_value_is_refreshed_early_with_xfetchs_chance(left: int, share: float) -> None:
     """e^(-left / load): the figures of cache-aside-and-locks.md, 2.2."""
     early, dice = fresh(early=True, ttl=60.0, grace=30.0), random.Random(7)
-    early.loaded(0.4)
+    early.loaded(0.4 - BESIDE_MS / 1000)
 
     drawn = [early.age(30_000 + left, dice.random()) for _ in range(20_000)]
 

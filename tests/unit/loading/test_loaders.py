@@ -163,6 +163,23 @@ async def test_loaders_are_replaced_and_what_is_as_it_was_stays() -> None:
     await loaders.close()
 
 
+async def test_some_keys_are_to_be_timed() -> None:
+    loaders = Loaders([demo("users", "user:{id}"), demo("own", "user:me")])
+    assert not loaders.any_timed
+    assert not loaders.timed(b"user:1")
+    assert loaders.near_ms(b"user:1", 5000) == 5000
+
+    loaders.replace([demo("users", "user:{id}", grace=2.0), demo("own", "user:me")])
+
+    assert loaders.any_timed
+    assert loaders.timed(b"user:1")
+    assert loaders.near_ms(b"user:1", 5000) == 3000
+    # The most literal loader is another one.
+    assert not loaders.timed(b"user:me")
+    assert loaders.near_ms(b"user:me", 5000) == 5000
+    await loaders.close()
+
+
 def test_a_replacement_that_cannot_be_made_changes_nothing() -> None:
     loaders = Loaders([demo("users", "user:{id}")])
     users = loaders.named("users")

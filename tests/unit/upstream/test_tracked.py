@@ -15,7 +15,7 @@ from nearhit.lua import Script
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.near.cache import IDLE_TICKS as SPACES_IDLE
-from nearhit.proxy.near.cache import SPACES_MAX, NearCache
+from nearhit.proxy.near.cache import SPACES_MAX, NearCache, Space
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
@@ -292,6 +292,57 @@ async def test_a_push_takes_what_it_names_out_of_the_near_cache(
         assert near.entries == left
         if reason:
             assert near.flushes[reason] == 1
+
+
+async def kept_near(here: Stage, near: NearCache, server: Upstream) -> Space:
+    space, _ = here.scope.filled()
+    assert space is not None
+    for key in (b"a", b"b"):
+        ticket = space.reserve(key)
+        assert ticket is not None
+        if key == b"a":
+            space.fill(ticket, b"$1\r\nv\r\n", -1, 0.0)
+    return space
+
+
+async def test_what_is_kept_may_outlast_the_connection_and_goes_with_the_next() -> None:
+    near = NearCache(1 << 20)
+    near.stale_s = 30.0
+    async with stage(near) as here:
+        server = await ready(here)
+        space = await kept_near(here, near, server)
+        space.other()
+        now = asyncio.get_running_loop().time()
+
+        server.lose()
+        await here.world.settle()
+
+        assert space.entries.get(b"a") is not None
+        assert not space.tickets  # what is on its way may be older
+        assert now + 30 <= space.until < now + 40
+        asking = here.ask(here.scope.upstream.ask(b"PING"))
+        again = await here.upstream(1)
+        assert (space.until, space.entries.get(b"a")) == (0.0, None)
+        assert near.flushes["lost"] == 1
+        again.reply(b"+PONG\r\n")
+        await asking
+
+
+async def test_what_outlasts_the_connection_ends_in_its_time() -> None:
+    near = NearCache(1 << 20)
+    near.stale_s = 30.0
+    async with stage(near) as here:
+        server = await ready(here)
+        space = await kept_near(here, near, server)
+        server.lose()
+        await here.world.settle()
+        here.scope.tick()
+        assert space.entries.get(b"a") is not None
+        space.until = asyncio.get_running_loop().time() - 1
+
+        here.scope.tick()
+
+        assert (space.until, space.entries.get(b"a")) == (0.0, None)
 
 
 async def test_a_lost_connection_takes_all_that_came_through_it() -> None:
