@@ -20,7 +20,9 @@ UNKNOWN = -1  # how long it lasts, where the server did not say
 async def strings(call: Call, keys: Sequence[bytes]) -> list[bytes | None]:
     """The string at each key; None where there is none. ServerError, OddReply."""
     refreshes = call.refreshes
-    timed = [] if refreshes is None else [key for key in dict.fromkeys(keys) if refreshes.timed(key)]
+    timed = (
+        [] if refreshes is None else [key for key in dict.fromkeys(keys) if refreshes.timed(key)]
+    )
     asked = (b"MGET", *keys)
     if refreshes is None or not timed:
         return _values(await call.upstream.ask(*asked), keys)

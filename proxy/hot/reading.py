@@ -206,7 +206,7 @@ class Reader(Sender):
         """The same for the other reads of one key (``near_reads``: all) that begin at pos."""
         found = _NOT_FRESH if self.mode == _TRACKED else self._look_near()
         space = self.near.space
-        if found == _NOT_NEAR or found == _AWAY or space is None:
+        if found in (_NOT_NEAR, _AWAY) or space is None:
             return pos
         routes, fresh, now = self.routes, found == _FRESH, self.turn.clock()
         others, limit = space.other(), self.window - self.owed
@@ -324,9 +324,7 @@ class Reader(Sender):
                 entry = space.get(key, now)
                 if entry is None or entry.reply is None:
                     entry, ticket = None, space.admit(key)
-            if entry is None and (
-                ticket is not None or (self.timed and self.own.timed(self, key))
-            ):
+            if entry is None and (ticket is not None or (self.timed and self.own.timed(self, key))):
                 if keys:
                     self._ask_own(b"".join(pieces), keys)
                     keys, pieces = [], []

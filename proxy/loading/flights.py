@@ -6,9 +6,10 @@
                   └── value ◀─ fill ◀─ loader       fill is refused where the lease is gone
 
 A flight that refreshes a value behind its readers (refreshes.py) takes the lease though the value
-stands, and waits for nobody. Whoever asks joins a running flight only if nothing has changed the key since it began: a push for
-the key or its lease, or a write that passes here, takes it out of ``_flights``. Its callers still
-get what it loads; it is not stored. The questions to the server are lease_scripts.py's."""
+stands, and waits for nobody's. Whoever asks joins a running flight only if nothing has changed the
+key since it began: a push for the key or its lease, or a write that passes here, takes it out of
+``_flights``. Its callers still get what it loads; it is not stored. The questions to the server are
+lease_scripts.py's."""
 
 from __future__ import annotations
 
@@ -172,9 +173,7 @@ class Flights:
         """Whether the key is being loaded here."""
         return key in self._flights
 
-    def refresh(
-        self, key: bytes, loader: Loader, ttl_ms: int, counted: str, ended: Ended
-    ) -> None:
+    def refresh(self, key: bytes, loader: Loader, ttl_ms: int, counted: str, ended: Ended) -> None:
         """Load a key behind its readers, who have found a value that lasts so long. Nobody's lease
         is waited for; ``ended`` is told how it went."""
         self._launch(Flight(key, loader, True, behind=ttl_ms, counted=counted, ended=ended))

@@ -331,7 +331,9 @@ class _Reading:
         elif self._seconds("lease") < timeout:
             self._mistake(f"it is shorter than the timeout, {timeout:g}s", "lease")
         if self._seconds("soft_timeout") and not self._seconds("grace"):
-            self._mistake("without a grace no value is stale: there is nothing to wait with", "soft_timeout")
+            self._mistake(
+                "without a grace no value is stale: there is nothing to wait with", "soft_timeout"
+            )
 
     def _seconds(self, option: str) -> float:
         value = self.values.get(option, LoaderSettings.__dataclass_fields__[option].default)

@@ -118,7 +118,9 @@ class TrackedLane:
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
         self._space: Space | None = None
-        self.alone: Callable[[bytes], bool] = lambda key: False  # a key needs no server that is away
+        self.alone: Callable[[bytes], bool] = lambda key: (
+            False
+        )  # a key needs no server that is away
         self.crowded = False  # others read from all the spaces that there may be
         self.narrow = False  # a key that the user may GET he may not be allowed to MGET
         self._heard = -1  # reads of the lane at the last tick

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,7 +144,7 @@ def calls(here: Scene, id: str) -> list[Call]:
 
 def overlapping(found: Sequence[Call]) -> int:
     """How many calls began while the one before them still ran."""
-    return sum(one.ends > other.begins for one, other in zip(found, found[1:], strict=False))
+    return sum(one.ends > other.begins for one, other in pairwise(found))
 
 
 @dataclass

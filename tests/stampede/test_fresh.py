@@ -188,7 +188,8 @@ async def test_five_hundred_readers_for_a_minute(fresh_mortal: Scene, kind: str)
     )
     assert seen.errors == []
     assert overlapping(found) <= (kind == "kill")  # the dead one's never ends
-    assert longest(seen) < 500, "somebody waited for the load, which takes 1 s"
+    # Waited for, loads of 1 s would delay a third of the reads; a busy machine delays a few.
+    assert longest(seen, 0.95) < 500
 
 
 @pytest.mark.soak

@@ -101,7 +101,7 @@ def _away(session: Conducted) -> bool:
     tracked, lane = cast("Lane | None", session.near.lane), session.berth.lane
     if tracked is None or tracked.state is LaneState.READY:
         return False
-    return tracked.failing or (lane is not None and lane.state is not LaneState.READY)
+    return tracked.failing or lane is None or lane.state is not LaneState.READY
 
 
 def _stood(session: Conducted, key: bytes) -> bytes | None:
