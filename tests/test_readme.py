@@ -330,7 +330,7 @@ def users() -> Iterator[int]:
 
 
 def test_the_loaders_of_the_example_load(tmp_path: Path, server: Process) -> None:
-    (text,) = (fence.text for fence in FILES if "[loaders." in fence.text)
+    (text,) = (fence.text for fence in FILES if "[loaders." in fence.text and fence.page == README)
     for fence in MODULES:
         (tmp_path / MODULE.match(fence.text)[1]).write_text(fence.text)  # type: ignore[index]
     with ExitStack() as stack:
@@ -419,6 +419,17 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         yield ports
 
 
+@pytest.fixture(scope="module")
+def graceful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """With the loader of docs/freshness.md."""
+    folder, ports = tmp_path_factory.mktemp("graceful"), Ports(free_port(), free_port())
+    (page,) = [fence for fence in FILES if fence.page.name == "freshness.md"]
+    (folder / "nearhit.toml").write_text(page.text)
+    environ = {"PORT": str(ports.resp), "NEARHIT_HTTP": f"{HOST}:{ports.http}"}
+    with serving(folder, "--config", str(folder / "nearhit.toml"), **environ):
+        yield ports
+
+
 def needs(tool: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(tool) is None, reason=f"no {tool} on PATH")
 
@@ -499,7 +510,9 @@ def converse(fence: Fence, shown: Iterator[Block], ask: Callable[[str], str]) ->
 
 @needs("redis-cli")
 @pytest.mark.parametrize("fence", SESSIONS, ids=str)
-def test_a_redis_cli_session_answers_as_shown(fence: Fence, ports: Ports) -> None:
+def test_a_redis_cli_session_answers_as_shown(fence: Fence, request: pytest.FixtureRequest) -> None:
+    fixture = "graceful" if fence.page.name == "freshness.md" else "ports"
+    ports: Ports = request.getfixturevalue(fixture)
     first, _, rest = fence.text.partition("\n")
     shown = blocks(rest, re.compile(r"127\.0\.0\.1:6380(?:\(TX\))?> (.+)"))
     command = shlex.split(ports.put(first.removeprefix("$ ")))

@@ -221,6 +221,12 @@ class Refreshing(Protocol):
         """The same of a reader who waits softly: what it hands out."""
         ...
 
+    async def newest_of(
+        self, found: Mapping[bytes, tuple[bytes, int]]
+    ) -> Mapping[bytes, bytes | None]:
+        """The same of many keys, each with its value and how long that lasts."""
+        ...
+
 
 class Leases(Protocol):
     """Leases that clients hold, of one db and user (loading/leases.py)."""

@@ -6,8 +6,7 @@ One piece to the server. Loads nothing that is missing: who asks does."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from ..errors import ServerError
 from ..resp.replies import BULK, Value, items
@@ -34,17 +33,17 @@ async def strings(call: Call, keys: Sequence[bytes]) -> list[bytes | None]:
     ttls = {
         key: ttl if isinstance(ttl, int) else UNKNOWN for key, ttl in zip(timed, told, strict=True)
     }
-    waited: dict[bytes, Awaitable[bytes | None]] = {}
+    waited: dict[bytes, tuple[bytes, int]] = {}
     for key in timed:
         value = found[key]
         if value is None:
             continue
         if refreshes.softly(key, ttls[key]):
-            waited[key] = refreshes.newest(key, value, ttls[key])
+            waited[key] = value, ttls[key]
         else:
             refreshes.seen(key, ttls[key])
     if waited:
-        found.update(zip(waited, await asyncio.gather(*waited.values()), strict=True))
+        found.update(await refreshes.newest_of(waited))
     return [found[key] for key in keys]
 
 

@@ -12,8 +12,9 @@ for: beyond ``limit`` readers get what is there."""
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..bounds import WaitingRoom
@@ -87,6 +88,13 @@ class Refreshes:
             self._counts.add("stale_served")
             return value
         return landed.value
+
+    async def newest_of(
+        self, found: Mapping[bytes, tuple[bytes, int]]
+    ) -> Mapping[bytes, bytes | None]:
+        """The same of many keys, which are waited for together."""
+        asked = [self.newest(key, value, ttl_ms) for key, (value, ttl_ms) in found.items()]
+        return dict(zip(found, await asyncio.gather(*asked), strict=True))
 
     def _look(self, key: bytes, loader: Loader, ttl_ms: int) -> Age:
         age = loader.freshness.age(ttl_ms, self._chance())

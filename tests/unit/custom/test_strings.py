@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -41,9 +41,11 @@ class World:
     def seen(self, key: bytes, ttl_ms: int) -> None:
         self.told.append((key, ttl_ms))
 
-    async def newest(self, key: bytes, value: bytes, ttl_ms: int) -> bytes | None:
-        self.waited.append((key, ttl_ms))
-        return None if value == b"gone" else b"new"
+    async def newest_of(
+        self, found: Mapping[bytes, tuple[bytes, int]]
+    ) -> Mapping[bytes, bytes | None]:
+        self.waited += [(key, ttl_ms) for key, (_, ttl_ms) in found.items()]
+        return {key: None if value == b"gone" else b"new" for key, (value, _) in found.items()}
 
     async def read(self, *keys: bytes, stale: bool = True) -> list[bytes | None]:
         world = cast(Any, dict.fromkeys(Call.__slots__))

@@ -216,6 +216,16 @@ async def test_a_fresh_value_in_time_is_handed_out() -> None:
         assert counted(here) == {"refreshes": 1}
 
 
+async def test_many_are_waited_for_together() -> None:
+    async with sky(soft_timeout=10.0) as here:
+        reader = here.call(here.refreshes.newest_of({KEY: (b"old", STALE), b"k2": (b"2", FRESH)}))
+        await here.server.answer("take", [2, DIGEST])
+        await here.loaded(b"new")
+        await here.server.answer("fill", 1)
+
+        assert await reader == {KEY: b"new", b"k2": b"2"}
+
+
 @pytest.mark.parametrize("how", ["late", "held", "fails", "paused"])
 async def test_else_the_stale_one_is(how: str) -> None:
     async with sky(soft_timeout=0.02) as here:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from nearhit.proxy.errors import UpstreamLost
 from nearhit.proxy.hot.own import GetOrSetSlot
@@ -37,6 +39,11 @@ class Read:
         self.seen_ms.append(ttl_ms)
 
     async def newest(self, key: bytes, value: bytes, ttl_ms: int) -> bytes | None:
+        raise NotImplementedError
+
+    async def newest_of(
+        self, found: Mapping[bytes, tuple[bytes, int]]
+    ) -> Mapping[bytes, bytes | None]:
         raise NotImplementedError
 
     def _newest(self, place: TimedPlace, value: bytes, ttl_ms: int) -> None:
