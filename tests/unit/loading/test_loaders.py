@@ -15,9 +15,9 @@ from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 from tests.fakes import Tasks, settle
 
 
-def demo(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:
+def demo(name: str, match: str, *, read_through: bool = False, grace: float = 0) -> LoaderSettings:
     return LoaderSettings(
-        name=name, match=Pattern.parse(match), demo=True, read_through=read_through
+        name=name, match=Pattern.parse(match), demo=True, read_through=read_through, grace=grace
     )
 
 
