@@ -1,6 +1,6 @@
 """LOCK: mutual exclusion with a fence, and waiters that are woken.
 
-LOCK ACQUIRE resource [EX s | PX ms] [WAIT ms] [TOKEN token] [FENCE]
+LOCK ACQUIRE resource [EX s | PX ms] [WAIT ms] [TOKEN token] [FENCE] [RENEW [MAXHOLD ms]]
                                             token | [token, fence, valid-ms] | nil: another holds it
 LOCK RELEASE resource token                 1 | 0
 LOCK EXTEND resource token EX s | PX ms     1 | 0
@@ -39,9 +39,12 @@ LIST_MAX: Final = 10_000
 HELP = (
     "LOCK <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ACQUIRE <resource> [EX <s> | PX <ms>] [WAIT <ms>] [TOKEN <token>] [FENCE]",
+    "        [RENEW [MAXHOLD <ms>]]",
     "    Return a token, or nil: another holds the lock, and WAIT (default 0) ran out.",
     "    EX, PX: how long it is yours (30000 ms). TOKEN: one of your own; whoever asks with the",
     "    token that holds the lock gets it again. FENCE: return [token, fence, valid-ms].",
+    "    RENEW: it is extended for as long as you stay connected, up to MAXHOLD, and given back",
+    "    when you go; one that is lost is told, by a push (RESP3) or the next LOCK's error.",
     "RELEASE <resource> <token>",
     "    Give the lock back: 1; 0 where it is not this token's, or not any more.",
     "EXTEND <resource> <token> <EX <s> | PX <ms>>",
@@ -62,6 +65,8 @@ class Acquire:
     wait_ms: int
     token: bytes | None
     fence: bool
+    renew: bool = False
+    most_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +120,21 @@ def parse(words: Sequence[bytes]) -> Request:
 
 
 def _acquire(resource: bytes, words: Sequence[bytes]) -> Acquire:
-    given = _options(words, 3, b"EX", b"PX", b"WAIT", b"TOKEN", b"FENCE")
+    allowed = b"EX", b"PX", b"WAIT", b"TOKEN", b"FENCE", b"RENEW", b"MAXHOLD"
+    given = _options(words, 3, *allowed)
+    renew = b"RENEW" in given
+    if b"MAXHOLD" in given and not renew:
+        raise BadInput(SYNTAX)
     token = given.get(b"TOKEN")
     if token is not None:
         _within("token", token, TOKEN_MAX)
     wait_ms = waiting(given[b"WAIT"]) if b"WAIT" in given else 0
-    return Acquire(resource, _time(given) or LOCK_MS, wait_ms, token, b"FENCE" in given)
+    ttl_ms = _time(given) or LOCK_MS
+    most_ms = None
+    if b"MAXHOLD" in given:
+        most_ms = milliseconds(b"PX", given[b"MAXHOLD"], "lock")
+        ttl_ms = min(ttl_ms, most_ms)
+    return Acquire(resource, ttl_ms, wait_ms, token, b"FENCE" in given, renew, most_ms)
 
 
 def _extend(resource: bytes, words: Sequence[bytes]) -> Extend:
@@ -143,7 +157,7 @@ def _options(words: Sequence[bytes], at: int, *allowed: bytes) -> dict[bytes, by
     options, given = Options(words, at), dict[bytes, bytes]()
     while options.more():
         name = options.name(*allowed, also=EXPIRIES)
-        given[name] = b"" if name == b"FENCE" else options.value()
+        given[name] = b"" if name in (b"FENCE", b"RENEW") else options.value()
     return given
 
 
@@ -168,15 +182,17 @@ def grants(request: object) -> bool:
 
 
 async def run(call: Call) -> Value:
-    request = call.request
+    request, tenure = call.request, call.tenure
+    if tenure is not None:
+        tenure.check()
     match request:
         case Acquire():
             return await _run_acquire(call, request)
         case Release():
-            return int(await call.locks.release(request.resource, request.token))
+            return int(await call.locks.release(request.resource, request.token, tenure))
         case Extend():
             args = request.resource, request.token, request.ttl_ms
-            return int(await call.locks.extend(*args))
+            return int(await call.locks.extend(*args, tenure))
         case Info():
             return await call.locks.info(request.resource)
         case List():
@@ -187,7 +203,12 @@ async def run(call: Call) -> Value:
 
 async def _run_acquire(call: Call, request: Acquire) -> Value:
     args = request.resource, request.ttl_ms, request.wait_ms, request.token
-    grant = await call.locks.acquire(*args)
+    if not request.renew:
+        grant = await call.locks.acquire(*args)
+    elif call.tenure is None:
+        raise BadInput("RENEW is for clients that stay connected: HTTP's do not")
+    else:
+        grant = await call.locks.acquire_kept(*args, call.tenure, request.most_ms)
     if grant is None:
         return None
     return (grant.token, grant.fence, grant.valid_ms) if request.fence else grant.token
@@ -243,6 +264,15 @@ async def _times(call: Call, keys: Sequence[bytes], found: dict[str, Value]) -> 
 
 _RESOURCE = Argument("resource", "key")
 _TOKEN = Argument("token", "string")
+_RENEWAL = Argument(
+    "renewal",
+    "block",
+    flags=("optional",),
+    arguments=(
+        Argument("renew", "pure-token", "RENEW"),
+        Argument("maxhold-milliseconds", "integer", "MAXHOLD", ("optional",)),
+    ),
+)
 SPEC = CommandSpec(
     name=b"LOCK",
     arity=-2,
@@ -267,6 +297,7 @@ SPEC = CommandSpec(
                 Argument("wait-milliseconds", "integer", "WAIT", ("optional",)),
                 Argument("token", "string", "TOKEN", ("optional",)),
                 Argument("fence", "pure-token", "FENCE", ("optional",)),
+                _RENEWAL,
             ),
         ),
         Subcommand(

@@ -9,6 +9,7 @@ or ``outcome_unknown``. Every room uses this module."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, unique
 from typing import Final
 
@@ -180,6 +181,17 @@ class LockBusy(ProxyError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"-LOCKBUSY {what}; try again later".encode())
+
+
+class LockLost(ProxyError):
+    """Locks that were renewed for a client are not its own any more; its command was not done."""
+
+    def __init__(self, resources: Sequence[bytes]) -> None:
+        more = f" and {len(resources) - 1} more" if len(resources) > 1 else ""
+        super().__init__(
+            f"-LOCKLOST the lock {shown(resources[0])}{more} is not yours any more; "
+            "this command was not done".encode()
+        )
 
 
 @unique

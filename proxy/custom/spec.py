@@ -269,6 +269,14 @@ class Grant(Protocol):
     valid_ms: int
 
 
+class Tenure(Protocol):
+    """The locks that are renewed for one client (locking/tenure.py)."""
+
+    def check(self) -> None:
+        """LockLost: a lock was lost, and the client has not been told."""
+        ...
+
+
 class Locks(Protocol):
     """The locks of one db and user (locks.py)."""
 
@@ -276,9 +284,25 @@ class Locks(Protocol):
         self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
     ) -> Grant | None: ...
 
-    async def release(self, resource: bytes, token: bytes) -> bool: ...
+    async def acquire_kept(
+        self,
+        resource: bytes,
+        ttl_ms: int,
+        wait_ms: int,
+        token: bytes | None,
+        tenure: Tenure,
+        most_ms: int | None,
+    ) -> Grant | None:
+        """As ``acquire``, and renewed for the client, for ``most_ms`` at most."""
+        ...
 
-    async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool: ...
+    async def release(
+        self, resource: bytes, token: bytes, tenure: Tenure | None = None
+    ) -> bool: ...
+
+    async def extend(
+        self, resource: bytes, token: bytes, ttl_ms: int, tenure: Tenure | None = None
+    ) -> bool: ...
 
     async def info(self, resource: bytes) -> Mapping[str, Value]: ...
 
@@ -326,3 +350,4 @@ class Call:
     # the last to 0, see every key. Several only where there are several nodes.
     walks: Callable[[], Sequence[bytes]] = lambda: (b"0",)
     refreshes: Refreshing | None = None  # None: no value is ever stale
+    tenure: Tenure | None = None  # LOCK's: what is kept for the client; None: it does not stay

@@ -26,7 +26,7 @@ from typing import Final
 
 from ...lua import Script, script
 from ..bounds import WaitingRoom
-from ..custom.spec import Asking, Counts, Watching
+from ..custom.spec import Asking, Counts, Tenure, Watch, Watching
 from ..custom.words import MS_MAX
 from ..errors import LockBusy, OddReply, ProxyError, UpstreamLost, shown
 from ..keys.ours import fence_key, grant_key, lock_key
@@ -34,12 +34,14 @@ from ..resp.replies import BULK, Value, items, number
 from ..resp.requests import integer_of
 from .lines import Caller, Line, Turn
 from .returns import Returns, Start
+from .tenure import tenure_in
 
 log = logging.getLogger(__name__)
 
 ACQUIRE: Final = script("lock_acquire")
 RELEASE: Final = script("lock_release")
 EXTEND: Final = script("lock_extend")
+RENEW: Final = script("lock_renew")
 INFO: Final = script("lock_info")
 
 # A fence outlives its lock, so that it is the same for whoever asks again; longer than that it need
@@ -116,6 +118,7 @@ class Locks:
         self._room = room
         self._token = token
         self._jitter = jitter
+        self.keeping = 0  # locks that are renewed
         self._loop = asyncio.get_running_loop()
         self._lines: dict[bytes, Line] = {}
         self._returns = Returns(self._give_back, start, clock=clock, sleep=sleep)
@@ -174,15 +177,68 @@ class Locks:
             grant = await self._wait(caller, deadline)
         return grant
 
-    async def release(self, resource: bytes, token: bytes) -> bool:
-        """False: it is not the token's, or has ended."""
+    async def acquire_kept(
+        self,
+        resource: bytes,
+        ttl_ms: int,
+        wait_ms: int,
+        token: bytes | None,
+        tenure: Tenure,
+        most_ms: int | None,
+    ) -> Grant | None:
+        """As ``acquire``, and renewed for the client, for ``most_ms`` at most."""
+        kept = tenure_in(tenure)
+        kept.room(self)
+        nonce = b"" if token is None else self._token()
+        grant = await self.acquire(resource, ttl_ms, wait_ms, token)
+        if grant is None:
+            return None
+        caller = Caller(resource, grant.token, ttl_ms, nonce)
+        grant.valid_ms = await kept.take(self, caller, grant.fence, grant.valid_ms, most_ms)
+        return grant if grant.valid_ms > 0 else None
+
+    async def release(self, resource: bytes, token: bytes, tenure: Tenure | None = None) -> bool:
+        """False: it is not the token's, or has ended. It is renewed no more in either case."""
+        if tenure is not None:
+            tenure_in(tenure).drop(self, resource, token)
         return await self._release(resource, token, b"")
 
-    async def extend(self, resource: bytes, token: bytes, ttl_ms: int) -> bool:
+    async def extend(
+        self, resource: bytes, token: bytes, ttl_ms: int, tenure: Tenure | None = None
+    ) -> bool:
         """Never revives a lock that has ended: False."""
+        if tenure is not None:
+            kept = await tenure_in(tenure).extend(self, resource, token, ttl_ms)
+            if kept is not None:
+                return kept
         args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
         reply = await self._write(EXTEND, (*_keys(resource), grant_key(resource)), args)
         return number(reply, "a script") > 0
+
+    # --- What keeps locks (tenure.py) asks ----------------------------------------------------
+
+    def now(self) -> float:
+        return self._clock()
+
+    async def renew(self, caller: Caller, ms: int, claim: bool) -> float:
+        """When the lock's time is over, by our clock; 0.0: it is not this caller's any more."""
+        keys = *_keys(caller.resource), grant_key(caller.resource)
+        how = b"claim" if claim else b""
+        sent = self._clock()
+        reply = await self._write(
+            RENEW, keys, (caller.token, b"%d" % ms, _fence_ms(ms), caller.nonce, how)
+        )
+        valid = sent + (ms - _drift_ms(ms)) / 1000
+        return valid if number(reply, "a script") > 0 else 0.0
+
+    def give_back(self, caller: Caller) -> object:
+        return self._returns.give_back(caller)
+
+    def watch(self, caller: Caller) -> Watch:
+        return self._watching.watch(lock_key(caller.resource))
+
+    def count(self, name: str) -> None:
+        self._stats.add(name)
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
         """LOCK INFO's map, which never has the token."""
@@ -354,14 +410,17 @@ class Locks:
         """What the client gets; None where nothing is left of it: we were stopped, or the server
         was."""
         spent = int((self._clock() - taken.sent) * 1000) + 1
-        drift = -(-caller.ttl_ms // DRIFT_PARTS) + DRIFT_MS
-        valid_ms = caller.ttl_ms - spent - drift
+        valid_ms = caller.ttl_ms - spent - _drift_ms(caller.ttl_ms)
         return Grant(caller.token, taken.fence, valid_ms) if valid_ms > 0 else None
 
     def _contend(self, caller: Caller) -> None:
         if not caller.contended:
             caller.contended = True
             self._stats.add("locks_contended")
+
+
+def _drift_ms(ttl_ms: int) -> int:
+    return -(-ttl_ms // DRIFT_PARTS) + DRIFT_MS
 
 
 def _keys(resource: bytes) -> tuple[bytes, bytes]:

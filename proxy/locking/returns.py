@@ -83,11 +83,21 @@ class Returns:
                         self._not_returned(caller, error)
                         return
                 await self._sleep(pause)
+        except asyncio.CancelledError:
+            # The proxy stops, and lets what is started now have a last word.
+            self._start(self._once_more(caller))
+            raise
         finally:
             if self._returning.get(caller) is returned:
                 del self._returning[caller]
             if not returned.done():
                 returned.set_result(None)
+
+    async def _once_more(self, caller: Caller) -> None:
+        try:
+            await self._release(caller)
+        except ProxyError as error:
+            self._not_returned(caller, error)
 
     def _not_returned(self, caller: Caller, why: object) -> None:
         resource = shown(caller.resource)

@@ -10,16 +10,24 @@ _ALL: Final = (1 << 64) - 1
 
 
 def mix(key: bytes) -> int:
-    mixed, at = len(key), 0
-    while at <= len(key):
-        whole = at + 8 <= len(key)
-        mixed = (mixed ^ int.from_bytes(key[at : at + 8], "little")) * _ODD & _ALL
-        if whole:
-            mixed ^= mixed >> 32
-        else:
-            mixed = (mixed ^ mixed >> 32) * _ODD & _ALL
-        at += 8
+    size = len(key)
+    mixed = size
+    for at in range(0, size - 8, 8):
+        mixed = (mixed ^ _word(key[at : at + 8])) * _ODD & _ALL
+        mixed ^= mixed >> 32
+    if size >= 8:
+        last = _word(key[-8:])
+    elif size >= 4:
+        last = _word(key[-4:]) << 32 | _word(key[:4])
+    else:
+        last = _word(key[:1] + key[size >> 1 : (size >> 1) + 1] + key[-1:])
+    mixed = (mixed ^ last) * _ODD & _ALL
+    mixed = (mixed ^ mixed >> 32) * _ODD & _ALL
     return mixed ^ mixed >> 32
+
+
+def _word(part: bytes) -> int:
+    return int.from_bytes(part, "little")
 
 
 def hash_slot(key: bytes) -> int:

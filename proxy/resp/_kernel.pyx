@@ -85,16 +85,28 @@ cdef inline unsigned int _hash(const char *name, Py_ssize_t size) noexcept nogil
 
 
 cdef inline unsigned long long _mix(const char *p, Py_ssize_t size) noexcept nogil:
-    """A hash of a key, eight bytes at a time: for samples, where it need not be hard to foresee."""
-    cdef unsigned long long mixed = size, word
-    while size >= 8:
+    """A hash of a key, eight bytes at a time, of which the last may have been seen: for samples, where it need not be
+    hard to foresee."""
+    cdef unsigned long long mixed = size, word = 0
+    cdef unsigned int half
+    while size > 8:
         memcpy(&word, p, 8)
         mixed = (mixed ^ word) * 0x9E3779B97F4A7C15u
         mixed ^= mixed >> 32
         p += 8
         size -= 8
-    word = 0
-    memcpy(&word, p, size)
+        if size < 8:
+            p -= 8 - size
+            size = 8
+    if size == 8:
+        memcpy(&word, p, 8)
+    elif size >= 4:
+        memcpy(&half, p + size - 4, 4)
+        word = half
+        memcpy(&half, p, 4)
+        word = word << 32 | half
+    elif size:
+        word = <unsigned char>p[0] | <unsigned int><unsigned char>p[size >> 1] << 8 | <unsigned int><unsigned char>p[size - 1] << 16
     mixed = (mixed ^ word) * 0x9E3779B97F4A7C15u
     mixed = (mixed ^ mixed >> 32) * 0x9E3779B97F4A7C15u
     return mixed ^ mixed >> 32
@@ -308,7 +320,10 @@ cdef class RouteMap:
                         return self.stop(count, pos, kind, reads)
                 at += size + 2
             if worth is not None and (kind == C_READ or kind == C_FAR_ANY):
-                self.note(worth, p, pos, end)
+                if args == 2:  # its key is the last word
+                    worth._note(_mix(p + at - 2 - size, size), 1)
+                else:
+                    self.note(worth, p, pos, end)
             self.last = pos
             pos = at
             if kind == C_TELL or kind == C_FAR_ANY:

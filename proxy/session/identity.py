@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import cast
 
+from ..locking.tenure import Tenure
 from .waiting import Waiting
 
 
@@ -24,6 +25,7 @@ class Identity:
     redirect: int = -1  # whose client gets our invalidations
     asks: int = -1  # to whom it would redirect them: not answered yet
     redirected: set[int] = field(default_factory=set[int])  # whose invalidations we get, or may
+    tenure: Tenure | None = None  # the locks that are renewed for it (tenures.py)
 
     def locate(self, wire: asyncio.BaseTransport) -> None:
         """Take the addresses of both ends."""

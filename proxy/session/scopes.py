@@ -15,6 +15,7 @@ from ..loading.flights import Flights
 from ..loading.leases import Leases
 from ..loading.writes import Voidable
 from ..locking.locks import Locks
+from ..locking.tenure import Tenure
 from ..resp.replies import Value
 from ..upstream.lane_key import LaneKey
 from ..upstream.tracked import TrackedLane
@@ -64,9 +65,11 @@ class Scopes:
         self.used()
         return spec, spec.parse(words)
 
-    async def run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:
+    async def run(
+        self, spec: CommandSpec, request: object, key: LaneKey, tenure: Tenure | None = None
+    ) -> Value:
         """Run a parsed request; its probe, if it has one, has been asked already."""
-        return await spec.run(replace(self.scope(key).call, request=request))
+        return await spec.run(replace(self.scope(key).call, request=request, tenure=tenure))
 
     async def ask(self, words: Sequence[bytes], key: LaneKey) -> Value:
         """Run one request. ProxyError with the line that a client would get."""

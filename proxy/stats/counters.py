@@ -73,6 +73,8 @@ ROWS: Final = (
     Row("warmed", Kind.COUNTER, "Keys filled by WARM."),
     Row("waiting", Kind.GAUGE, "Requests that wait for a load or a lease."),
     Row("lock_waiters", Kind.GAUGE, "Requests that wait for a lock."),
+    Row("locks_renewed", Kind.COUNTER, "Renewals of locks that were acquired with RENEW."),
+    Row("locks_lost", Kind.COUNTER, "Locks lost that were renewed: their clients are told."),
     Row("near_fills", Kind.COUNTER, "Replies put into the near cache."),
     Row("near_fills_refused", Kind.COUNTER, "Replies not kept: the key changed meanwhile, say."),
     Row("near_invalidations", Kind.COUNTER, "Pushes of the server that dropped something near."),

@@ -29,6 +29,7 @@ from ...resp.requests import encode
 from ...upstream.lane import Lane
 from ..conducted import Conducted
 from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
+from ..tenures import tenure_of
 from .timed import PTTL, TimedPlace, Told
 
 log = logging.getLogger(__name__)
@@ -230,7 +231,11 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     if spec.near is not None and session.reads_near():
         request = spec.near(request, lambda key: _near_value(session, key))
     place = _place(session)
-    work: Awaitable[Value] = scopes.probe_and_run(spec, request, berth.lane_key)
+    work: Awaitable[Value]
+    if spec.name == b"LOCK":
+        work = scopes.run(spec, request, berth.lane_key, tenure_of(session))
+    else:
+        work = scopes.probe_and_run(spec, request, berth.lane_key)
     # It waits for the future, and for nobody when its client leaves or the process stops; or the
     # client's end must be seen, for what it gets would be nobody's.
     why = HOLD_BLOCKED if spec.waits(request) else HOLD_GRANT if spec.grants(request) else 0

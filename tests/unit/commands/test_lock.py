@@ -13,6 +13,7 @@ from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.custom.words import MS_MAX, WAIT_MAX
 from nearhit.proxy.errors import BadInput, ServerError
 from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.locking.tenure import Tenure
 from nearhit.proxy.resp.replies import Value, reply
 
 from tests.shelf import Desk
@@ -40,6 +41,15 @@ def words(line: str) -> list[bytes]:
         ("LOCK RELEASE r ''", Release(b"r", b"")),
         ("LOCK EXTEND r t PX 5", Extend(b"r", b"t", 5)),
         ("LOCK EXTEND r t ex 5", Extend(b"r", b"t", 5_000)),
+        ("LOCK ACQUIRE r RENEW", Acquire(b"r", 30_000, 0, None, False, True)),
+        (
+            "LOCK ACQUIRE r MAXHOLD 9000 FENCE RENEW",
+            Acquire(b"r", 9_000, 0, None, True, True, 9_000),
+        ),
+        (
+            "LOCK ACQUIRE r RENEW MAXHOLD 90000 PX 7",
+            Acquire(b"r", 7, 0, None, False, True, 90_000),
+        ),
         ("LOCK LIST", List(b"*")),
         ("LOCK LIST mail*", List(b"mail*")),
         ("LOCK HELP", Help()),
@@ -68,6 +78,11 @@ TOKEN = "invalid token: it has 1 to 1024 bytes"
         ("LOCK INFO", ARITY.format("info")),
         ("LOCK INFO r r", ARITY.format("info")),
         ("LOCK HELP me", ARITY.format("help")),
+        ("LOCK ACQUIRE r MAXHOLD 5", SYNTAX),
+        ("LOCK ACQUIRE r RENEW RENEW", SYNTAX),
+        ("LOCK ACQUIRE r RENEW MAXHOLD", SYNTAX),
+        ("LOCK ACQUIRE r RENEW MAXHOLD x", INTEGER),
+        ("LOCK ACQUIRE r RENEW MAXHOLD 0", EXPIRE),
         ("LOCK LIST a b", SYNTAX),
         ("LOCK LIST ''", "invalid glob: it has 1 to 65536 bytes"),
         ("LOCK STEAL r", "unknown subcommand 'STEAL'. Try LOCK HELP."),
@@ -119,12 +134,16 @@ class FakeLocks:
         self.asked.append(args)
         return self.grant
 
-    async def release(self, *args: object) -> bool:
+    async def acquire_kept(self, *args: object) -> Grant | None:
         self.asked.append(args)
+        return self.grant
+
+    async def release(self, *args: object) -> bool:
+        self.asked.append(args[:2])
         return True
 
     async def extend(self, *args: object) -> bool:
-        self.asked.append(args)
+        self.asked.append(args[:3])
         return False
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
@@ -193,6 +212,19 @@ def test_only_an_acquire_may_grant_what_nobody_else_can_have(words: str, grants:
     assert lock.SPEC.grants(lock.parse(words.encode().split())) is grants
 
 
+# --- RENEW ------------------------------------------------------------------------------------
+
+
+async def test_a_lock_is_renewed_for_a_client_that_stays_and_for_no_other() -> None:
+    locks, tenure = FakeLocks(), cast(Any, Tenure(cast(Any, None), lambda: False, cast(Any, None)))
+    renewed = call("LOCK ACQUIRE r RENEW MAXHOLD 60000", locks)
+
+    assert await lock.run(replace(renewed, tenure=tenure)) == b"t"
+    assert locks.asked == [(b"r", 30_000, 0, None, tenure, 60_000)]
+    with pytest.raises(BadInput, match="RENEW is for clients that stay connected"):
+        await lock.run(renewed)
+
+
 # --- LIST -------------------------------------------------------------------------------------
 
 
@@ -206,14 +238,14 @@ async def test_a_list_is_of_the_locks_that_match_with_the_time_left_of_each() ->
     desk = held(b"mail", b"mail:2", b"move")
 
     assert await desk.run(lock, b"LOCK", b"LIST", b"mail*") == {"mail": 5_000, "mail:2": 5_000}
-    assert len(cast(Any, await desk.run(lock, b"LOCK", b"LIST"))) == 3
+    assert len(await desk.run(lock, b"LOCK", b"LIST")) == 3
 
 
 async def test_a_list_is_of_all_nodes_at_a_pace() -> None:
     desk = held(*(b"%02d" % number for number in range(18)))
     desk.walks = [b"0", b"9"]
 
-    found = cast(Any, await desk.run(lock, b"LOCK", b"LIST"))
+    found = await desk.run(lock, b"LOCK", b"LIST")
 
     assert len(found) == 18
     assert [entry[1] for entry in desk.did(b"SCAN")] == [

@@ -63,6 +63,7 @@ class Server:
         self.forgotten: list[bytes] = []
         self.attempts: list[tuple[float, bytes]] = []
         self.released: list[bytes] = []
+        self.renewals: list[tuple[float, int]] = []
         self._tracked: set[bytes] = set()
         self._said: deque[Callable[[], None]] = deque()
         self._asked: set[asyncio.Future[Value]] = set()
@@ -215,6 +216,27 @@ class Server:
         if self.holder(key) != token:
             return 0
         self.grants.pop(grant, None)
+        self._push(key)
+        self.hold(key, token, int(ms))
+        return 1
+
+    def lock_renew(
+        self,
+        key: bytes,
+        fence: bytes,
+        grant: bytes,
+        token: bytes,
+        ms: bytes,
+        fence_ms: bytes,
+        nonce: bytes,
+        how: bytes,
+    ) -> Value:
+        self.renewals.append((self.now(), int(ms)))
+        mine = not nonce or how == b"claim" or self.grants.get(grant) == nonce
+        if self.holder(key) != token or not mine:
+            return 0
+        if nonce:
+            self.grants[grant] = nonce
         self._push(key)
         self.hold(key, token, int(ms))
         return 1

@@ -17,6 +17,7 @@ LOCK, FENCE, GRANT = b"lock:{r}", b"fence:{r}", b"fence:{r}:grant"
 KEYS = {
     "lock_acquire": (LOCK, FENCE, GRANT),
     "lock_extend": (LOCK, FENCE, GRANT),
+    "lock_renew": (LOCK, FENCE, GRANT),
     "lock_release": (LOCK, GRANT),
     "lock_info": (LOCK, FENCE),
 }
@@ -383,3 +384,42 @@ def test_a_connection_that_asked_is_told_of_the_end(redis: Redis, holder: str, h
 def send(link: object, *words: bytes) -> object:
     link.send_command(*words)  # type: ignore[attr-defined]
     return link.read_response()  # type: ignore[attr-defined]
+
+
+# --- lock_renew
+
+
+def renew(redis: Redis, token: bytes, ms: int, nonce: bytes = b"", how: str = "") -> object:
+    return run(redis, "lock_renew", token, ms, DAY, nonce, how)
+
+
+def test_a_renewal_lets_the_time_begin_anew_for_the_token_alone(redis: Redis) -> None:
+    acquire(redis, b"t", 1_000)
+
+    assert renew(redis, b"x", 90_000) == 0
+    assert redis.pttl(LOCK) <= 1_000
+    assert renew(redis, b"t", 90_000) == 1
+    assert 80_000 < redis.pttl(LOCK) <= 90_000
+    redis.delete(LOCK)
+    assert renew(redis, b"t", 90_000) == 0
+    assert not redis.exists(LOCK)
+
+
+def test_a_call_keeps_what_it_has_claimed_until_another_does(redis: Redis) -> None:
+    acquire(redis, b"t", nonce=b"n")
+
+    assert renew(redis, b"t", 90_000, b"1") == 0
+    assert renew(redis, b"t", 90_000, b"1", "claim") == 1
+    assert 80_000 < redis.pttl(GRANT) <= 90_000
+    assert renew(redis, b"t", 90_000, b"1") == 1
+    assert renew(redis, b"t", 90_000, b"2", "claim") == 1
+    assert renew(redis, b"t", 90_000, b"1") == 0
+    assert run(redis, "lock_release", b"t", b"1") == 0
+    assert run(redis, "lock_release", b"t", b"2") == 1
+
+
+def test_what_is_no_lock_is_not_renewed(redis: Redis) -> None:
+    redis.rpush(LOCK, "x")
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        renew(redis, b"t", 1_000)

@@ -1,0 +1,127 @@
+"""LOCK ACQUIRE RENEW with real processes: kept while its client stays, freed as it goes, and never
+extended by a process that was stopped for longer than the lock lasted."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+
+import pytest
+
+from tests.servers import HOST, wait_for
+from tests.wire.link import Link
+
+from .conftest import Fleet
+
+
+def holding(port: int, resp: int, ms: int, *words: str) -> Link:
+    link = Link(port)
+    link.ask("HELLO", str(resp))
+    token = link.ask("LOCK", "ACQUIRE", "r", "PX", str(ms), *words, "RENEW")
+    assert token.startswith(b"$"), token
+    return link
+
+
+@pytest.mark.parametrize("words", [(), ("TOKEN", "t")], ids=["its token", "a named one"])
+def test_a_lock_is_kept_while_its_client_stays_and_freed_as_it_goes(
+    fleet: Fleet, words: tuple[str, ...]
+) -> None:
+    direct = fleet.direct()
+    link = holding(fleet.proxies[0].port, 2, 900, *words)
+    token = direct.get("lock:{r}")
+
+    ends = time.monotonic() + 2
+    while time.monotonic() < ends:
+        assert direct.get("lock:{r}") == token
+        time.sleep(0.05)
+    waiter = fleet.waiting("r", proxy=1)
+    link.close()
+
+    began = time.monotonic()
+    assert waiter.result(5)
+    assert time.monotonic() - began < 0.6, "not by its time"
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_who_loses_a_lock_is_told(fleet: Fleet, resp: int) -> None:
+    link = holding(fleet.proxies[0].port, resp, 300)
+    fleet.direct().delete("lock:{r}")
+
+    _told(link, resp)
+
+    assert link.ask("LOCK", "INFO", "r").startswith(b"*8" if resp == 2 else b"%4")
+    link.close()
+
+
+def _told(link: Link, resp: int) -> None:
+    if resp == 3:
+        (push,) = link.read(1, 10)
+        assert push.startswith(b">3\r\n$9\r\nlock-lost\r\n$1\r\nr\r\n:")
+        return
+    wait_for(lambda: b"locks_lost:0" not in link.ask("INFO", "nearhit"), 10, "the loss")
+    assert link.ask("LOCK", "INFO", "r") == (
+        b"-LOCKLOST the lock 'r' is not yours any more; this command was not done\r\n"
+    )
+
+
+def test_a_client_that_blocks_is_told_at_once(fleet: Fleet) -> None:
+    link = holding(fleet.proxies[0].port, 3, 300)
+    link.send(b"BLPOP nothing 0\r\n")
+    fleet.direct().delete("lock:{r}")
+
+    _told(link, 3)
+
+    fleet.direct().rpush("nothing", "something")
+    assert link.read(1, 5) == [b"*2\r\n$7\r\nnothing\r\n$9\r\nsomething\r\n"]
+    link.close()
+
+
+def test_maxhold_ends_the_renewals(fleet: Fleet) -> None:
+    link = holding(fleet.proxies[0].port, 3, 300, "MAXHOLD", "900")
+
+    began = time.monotonic()
+    _told(link, 3)
+
+    assert 0.7 < time.monotonic() - began < 5
+    wait_for(lambda: not fleet.direct().exists("lock:{r}"), 5, "its end")
+    link.close()
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_a_proxy_that_was_stopped_for_longer_than_the_lock_says_lost_and_never_extends(
+    fleet: Fleet, resp: int
+) -> None:
+    proxy, direct = fleet.proxies[0], fleet.direct()
+    link = holding(proxy.port, resp, 600)
+    proxy.signal(signal.SIGSTOP)
+    try:
+        wait_for(lambda: not direct.exists("lock:{r}"), 5, "the lock's end")
+        # As if the server's clock were the slower one: it is the stopped process that must know.
+        token = b"another's"
+        direct.set("lock:{r}", token, px=60_000)
+    finally:
+        proxy.signal(signal.SIGCONT)
+
+    _told(link, resp)
+
+    assert direct.get("lock:{r}") == token
+    assert direct.pttl("lock:{r}") <= 60_000
+    link.close()
+
+
+def test_a_proxy_that_ends_gives_its_clients_locks_back(doomed: Fleet) -> None:
+    link = holding(doomed.proxies[0].port, 2, 60_000)
+
+    doomed.proxies[0].stop()
+
+    assert not doomed.direct().exists("lock:{r}")
+    link.close()
+
+
+def test_a_client_that_resets_its_connection_holds_nothing(fleet: Fleet) -> None:
+    with socket.create_connection((HOST, fleet.proxies[0].port)) as link:
+        link.sendall(b"LOCK ACQUIRE r RENEW\r\n")
+        assert link.recv(100).startswith(b"$32")
+
+    wait_for(lambda: not fleet.direct().exists("lock:{r}"), 5, "its end")
