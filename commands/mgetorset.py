@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Counts
+from ..proxy.custom.strings import strings
 from ..proxy.custom.words import SYNTAX, integer
-from ..proxy.errors import BadInput, NoLoader, ProxyError, shown
+from ..proxy.errors import BadInput, NoLoader, ProxyError, is_away, shown
 from ..proxy.resp.kernel import pack_keys
-from ..proxy.resp.replies import Value
+from ..proxy.resp.replies import Value, reply
 from ..proxy.resp.strings import Known, Strings
 
 # Loads of one request at a time: a request with a million keys is no million tasks.
@@ -70,12 +71,11 @@ async def run(call: Call) -> Value:
     asked = request.keys if near is None else near.missing
     if near is not None and not asked:
         return Strings.near(near)
-    reply = await call.upstream.ask_raw(pack_keys(b"MGET", asked, b"", b""))
-    strings = Strings.of(reply, len(asked), near)
+    found = await _read(call, asked, near)
     # What is near is counted where it is read.
-    call.stats.add("hits", len(asked) - len(strings.absent))
-    call.stats.add("misses", len(strings.absent))
-    absent = [asked[at] for at in strings.absent]
+    call.stats.add("hits", len(asked) - len(found.absent))
+    call.stats.add("misses", len(found.absent))
+    absent = [asked[at] for at in found.absent]
     missing = list(dict.fromkeys(absent))
     values: dict[bytes, bytes | None] = {}
     failed: dict[bytes, ProxyError] = {}
@@ -88,8 +88,24 @@ async def run(call: Call) -> Value:
                 values[key] = loaded
     if failed:
         _tell(failed, request.partial, call.stats)
-    strings.fill([values.get(key) for key in absent])
-    return strings
+    found.fill([values.get(key) for key in absent])
+    return found
+
+
+async def _read(call: Call, keys: list[bytes], near: Known | None) -> Strings:
+    """What the server has; nothing where it is away, and loaders answer all of them alone."""
+    values: Sequence[bytes | None] = [None] * len(keys)
+    timed = call.refreshes is not None and any(map(call.refreshes.timed, keys))
+    if not all(map(call.loads.alone, keys)):
+        try:
+            if not timed:
+                told = await call.upstream.ask_raw(pack_keys(b"MGET", keys, b"", b""))
+                return Strings.of(told, len(keys), near)
+            values = await strings(call, keys)
+        except ProxyError as why:
+            if not (is_away(why) and all(map(call.loads.alone, keys))):
+                raise
+    return Strings.of(reply(values, 3), len(keys), near)
 
 
 async def _load_all(call: Call, keys: Sequence[bytes]) -> list[bytes | ProxyError | None]:

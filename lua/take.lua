@@ -5,7 +5,10 @@
 --       3 "fresh": also where a value stands or a load has failed lately; "mine": a client's own
 --         lease, which knows no failures; "": a load
 --       4 "quiet": do not send the value
--- Returns  {1, value}   there is a value (false with "quiet")
+--       5 of a load behind its readers: milliseconds. Where the value lasts no longer its lease may
+--         be taken; where it lasts longer somebody has stored anew, and where it is gone nobody
+--         has asked for another
+-- Returns  {1, value}   there is a value (false with "quiet"), or none to be loaded behind
 --          {2, digest}  the lease is yours; digest of the value that stands, "" for none
 --          {3, ms}      another holds it, for so long at most
 --          {4}          known not to exist (memory of a load)
@@ -15,7 +18,12 @@
 -- All keys are read on every path that waits or loads: the caller's connection tracks them.
 
 local value = redis.call('GET', KEYS[1])
-if value and ARGV[3] ~= 'fresh' then
+if ARGV[5] then
+  local ttl = redis.call('PTTL', KEYS[1]) -- -1: it lasts, -2: it is gone
+  if ttl < 0 or ttl > tonumber(ARGV[5]) then
+    return {1, false}
+  end
+elseif value and ARGV[3] ~= 'fresh' then
   return {1, ARGV[4] ~= 'quiet' and value}
 end
 local taken = redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2])

@@ -61,6 +61,11 @@ class UpstreamLost(ProxyError):
         )
 
 
+def is_away(why: ProxyError) -> bool:
+    """Whether it says that there is no server to answer, not what one has answered."""
+    return isinstance(why, (UpstreamDown, UpstreamLost))
+
+
 class UpstreamNotReady(ProxyError):
     """The server says that it cannot serve yet (LOADING, MASTERDOWN, too many clients). The client
     gets the server's own line, unless that would be taken for the proxy's; the lane tries again."""

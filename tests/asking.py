@@ -67,12 +67,16 @@ class LoaderKeys:
 
     def __init__(self, prefix: bytes) -> None:
         self.prefix = prefix
+        self.timed_prefix = b""
 
     def manages(self, key: bytes) -> bool:
         return key.startswith(self.prefix)
 
     def read_through(self, key: bytes) -> bool:
         return self.manages(key)
+
+    def timed(self, key: bytes) -> bool:
+        return key.startswith(self.timed_prefix) if self.timed_prefix else False
 
 
 def manage(world: World, prefix: bytes = b"m:", ours: Ours = VOIDS) -> None:

@@ -272,6 +272,9 @@ class NoKeys:
     def read_through(self, key: bytes) -> bool:
         return False
 
+    def timed(self, key: bytes) -> bool:
+        return False
+
 
 class NoFlights:
     """No loads that a write could void."""

@@ -425,6 +425,17 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         yield ports
 
 
+@pytest.fixture(scope="module")
+def graceful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """With the loader of docs/freshness.md."""
+    folder, ports = tmp_path_factory.mktemp("graceful"), Ports(free_port(), free_port())
+    (page,) = [fence for fence in FILES if fence.page.name == "freshness.md"]
+    (folder / "nearhit.toml").write_text(page.text)
+    environ = {"PORT": str(ports.resp), "NEARHIT_HTTP": f"{HOST}:{ports.http}"}
+    with serving(folder, "--config", str(folder / "nearhit.toml"), **environ):
+        yield ports
+
+
 def needs(tool: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(tool) is None, reason=f"no {tool} on PATH")
 
@@ -505,8 +516,9 @@ def converse(fence: Fence, shown: Iterator[Block], ask: Callable[[str], str]) ->
 
 @needs("redis-cli")
 @pytest.mark.parametrize("fence", SESSIONS, ids=str)
-def test_a_redis_cli_session_answers_as_shown(fence: Fence, ports: Ports) -> None:
-    answers_as_shown(fence, ports)
+def test_a_redis_cli_session_answers_as_shown(fence: Fence, request: pytest.FixtureRequest) -> None:
+    fixture = "graceful" if fence.page.name == "freshness.md" else "ports"
+    answers_as_shown(fence, request.getfixturevalue(fixture))
 
 
 def answers_as_shown(fence: Fence, ports: Ports) -> None:

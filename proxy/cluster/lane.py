@@ -49,6 +49,9 @@ class Ear:
     def opened(self) -> None:
         self._front.ears_changed()
 
+    def failing(self, why: ProxyError) -> None:
+        """The other nodes go on, and who waits for this one waits."""
+
     def dropped(self) -> None:
         self._front.canaries.forget()
         self._front.ears_changed()

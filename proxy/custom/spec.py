@@ -184,6 +184,10 @@ class LoaderKeys(Protocol):
         """Whether a plain read of the key loads it where it is missing."""
         ...
 
+    def timed(self, key: bytes) -> bool:
+        """Whether who reads the key has to know how long it will last."""
+        ...
+
 
 class Loads(Protocol):
     """Loads of one db and user (loading/flights.py)."""
@@ -191,6 +195,10 @@ class Loads(Protocol):
     async def load(self, key: bytes) -> bytes | None:
         """The string at key, or what its loader gives. NoLoader, LoadError, LoadTimeout,
         CacheBusy."""
+        ...
+
+    def alone(self, key: bytes) -> bool:
+        """Whether ``load`` answers the key without the server, which is away."""
         ...
 
     async def warm(
@@ -211,6 +219,33 @@ class Loads(Protocol):
 
     def named(self, loader: str) -> object:
         """BadInput: no loader is called so."""
+        ...
+
+
+class Refreshing(Protocol):
+    """Values that may be stale, of one db and user (loading/refreshes.py)."""
+
+    def timed(self, key: bytes) -> bool:
+        """Whether a reader of the key has to ask how long the value lasts, too."""
+        ...
+
+    def softly(self, key: bytes, ttl_ms: int) -> bool:
+        """Whether a reader has found a stale value, and waits for a fresh one for a while."""
+        ...
+
+    def seen(self, key: bytes, ttl_ms: int) -> None:
+        """A reader has found, and hands out, a value that lasts so long; below 0: for ever, or that
+        is not known. Has it refreshed where that is due."""
+        ...
+
+    async def newest(self, key: bytes, value: bytes, ttl_ms: int) -> bytes | None:
+        """The same of a reader who waits softly: what it hands out."""
+        ...
+
+    async def newest_of(
+        self, found: Mapping[bytes, tuple[bytes, int]]
+    ) -> Mapping[bytes, bytes | None]:
+        """The same of many keys, each with its value and how long that lasts."""
         ...
 
 
@@ -375,4 +410,5 @@ class Call:
     # the last to 0, see every key. Several only where there are several nodes.
     walks: Callable[[], Sequence[bytes]] = lambda: (b"0",)
     lock_servers: Sequence[Asking] = ()  # where locks are a vote; none: they are in the server
+    refreshes: Refreshing | None = None  # None: no value is ever stale
     tenure: Tenure | None = None  # LOCK's: what is kept for the client; None: it does not stay

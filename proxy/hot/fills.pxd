@@ -26,6 +26,7 @@ cdef class Fill:
     @cython.locals(cutter=CCutter)
     cdef Py_ssize_t _refused(self, bytes got, Py_ssize_t pos) except -1
     cpdef bint gather(self, bytes chunk)
+    @cython.locals(space=Space, ttl_ms=cython.longlong)
     cpdef keep(self, bytes reply)
     cpdef give_up(self)
 

@@ -93,7 +93,11 @@ class Fill:
     def keep(self, reply: bytes | None) -> None:
         """The whole reply; None for nil."""
         self.open = False
-        self.space.fill(self.ticket, reply, self.ttl_ms, self.asked)
+        space, ttl_ms = self.space, self.ttl_ms
+        fresh_ms = space.cache.fresh_ms
+        if fresh_ms is not None and ttl_ms > 0 and space.requests is None:
+            ttl_ms = fresh_ms(self.ticket.key, ttl_ms)  # what is stale is to be seen so: not kept
+        space.fill(self.ticket, reply, ttl_ms, self.asked)
 
     def give_up(self) -> None:
         if self.open:

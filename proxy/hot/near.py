@@ -42,6 +42,7 @@ class NearReading:
             and lane.tracking
             and space is not None
             and space.open
+            and not space.until
         )
 
     def _hears(self) -> bool:

@@ -24,6 +24,7 @@ cdef class GetOrSetSlot:
     cdef public object asker
     cdef public bytes key
     cdef public object command
+    cdef public object why
     cdef Fill _fill
     cdef int _kind
     cdef bytes _got
@@ -48,7 +49,7 @@ cdef class GetOrSetRun:
     @cython.locals(
         place=RunSlot, session=Answers, behind=RunSlot, rest=Py_ssize_t, task=TaskSlot, last=RunSlot, muted=bint
     )
-    cdef _nil(self, bytes before)
+    cdef _miss(self, bytes before, object why)
 
 
 @cython.locals(run=GetOrSetRun)

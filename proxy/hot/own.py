@@ -41,11 +41,19 @@ class OwnReads(Protocol):
         """Whether a plain GET of the key is one of these, for this session now."""
         ...
 
-    def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
-        """Ask for one key, and have it kept."""
+    def timed(self, session: Answers, key: bytes) -> bool:
+        """Whether it is to be known how long the key lasts: it may be stale."""
+        ...
 
-    def missed(self, session: Answers, place: TaskSlot, key: bytes) -> None:
-        """There is nothing at the key: see that the place is filled."""
+    def away(self, session: Answers) -> bool:
+        """Whether there is no server to ask: of these reads each is looked at by itself."""
+        ...
+
+    def fill(self, session: Answers, key: bytes, fill: Fill | None) -> None:
+        """Ask for one key, and have it kept where there is a fill."""
+
+    def missed(self, session: Answers, place: TaskSlot, key: bytes, why: ProxyError | None) -> None:
+        """There is nothing at the key, or no answer, and why: see that the place is filled."""
 
 
 class TaskSlot(RunSlot):
@@ -69,7 +77,7 @@ class TaskSlot(RunSlot):
 
 class GetOrSetSlot:
     """The reply to the GET that asks for a value: passed on to its place as it comes. Where it is
-    nil, ``missed`` has to see that the place is filled."""
+    nil, or does not come (``why``), ``missed`` has to see that the place is filled."""
 
     def __init__(
         self,
@@ -86,6 +94,7 @@ class GetOrSetSlot:
         self.asker = asker  # these three for ``missed``
         self.key = key
         self.command = command
+        self.why: ProxyError | None = None
         self._fill = fill
         self._kind = _UNTOLD
         self._got = b""  # until its kind is told
@@ -124,12 +133,15 @@ class GetOrSetSlot:
             self._fill.give_up()
         if self._kind in (VALUE, OTHER):  # a part has been passed on
             self.place.session.abort("the server went away in the middle of a reply")
-        self.place.fill(why.line)
+            self.place.fill(why.line)
+        else:
+            self.why = why
+            self.missed(self)
 
 
 class GetOrSetRun:
     """The replies to a slice of GETs that ask for values: passed on to their place as they come.
-    For each that is nil the asker has to fill a place of its own.
+    For each that is nil, or does not come, the asker has to fill a place of its own.
 
     Kept because as a slot and a place each they cost 8 times a GET (tests.bench.near, "getorset",
     P=16)."""
@@ -167,7 +179,7 @@ class GetOrSetRun:
             self._inside = False
             if cutter.nulls:
                 turn.misses += 1
-                self._nil(chunk[begin:start])
+                self._miss(chunk[begin:start], None)
                 begin = at
             else:
                 turn.hits += cutter.bulks
@@ -184,8 +196,8 @@ class GetOrSetRun:
             self.place.want = self.want
             self.place.feed(chunk if end - begin == len(chunk) else chunk[begin:end])
 
-    def _nil(self, before: bytes) -> None:
-        """The next reply is nil, behind these of the same place: that ends here."""
+    def _miss(self, before: bytes, why: ProxyError | None) -> None:
+        """The next reply is nil, or lost, behind these of the same place: that ends here."""
         place = self.place
         session, behind = place.session, place.following
         key, rest = self.keys[self._told], len(self.keys) - self._told - 1
@@ -202,12 +214,17 @@ class GetOrSetRun:
         place.count -= 1 + rest
         place.want = 0
         place.feed(before)
-        self.asker.missed(session, task, key)
+        self.asker.missed(session, task, key, why)
 
     def fail(self, why: ProxyError, inside: bool) -> None:
-        self.place.want = self.want
+        if self._inside:
+            self.place.want = self.want
+            self.want = 0
+            self.place.fail(why, True)
+            return
         self.want = 0
-        self.place.fail(why, self._inside)
+        while self._told < len(self.keys):
+            self._miss(b"", why)
 
 
 def run_of(

@@ -20,15 +20,16 @@ cdef int _NEAR, _NEAR_MANY, _NEAR_ANY, _READ_THROUGH
 cdef int _FAR, _TRACKED, _OWN
 cdef Py_ssize_t _GETORSET_HEAD, _GET_HEAD
 cdef bytes _GET
-cdef int _NOT_NEAR, _NOT_FRESH, _FRESH
+cdef int _NOT_NEAR, _NOT_FRESH, _FRESH, _AWAY
 
 
 cdef class Reader(Sender):
     cdef public bytes last
     cdef public object own
     cdef public bint uses_own
+    cdef public bint timed
     cdef _note(self, bytes data, Py_ssize_t pos, Py_ssize_t end)
-    @cython.locals(near=NearReading, space=Space)
+    @cython.locals(near=NearReading, space=Space, away=bint)
     cdef int _look_near(self) except -1
     @cython.locals(
         found=int, space=Space, routes=CRouteMap, fresh=bint, end=Py_ssize_t,
@@ -38,9 +39,14 @@ cdef class Reader(Sender):
     )
     cdef Py_ssize_t _read_near(self, bytes data, Py_ssize_t pos) except -1
     @cython.locals(
-        mode=int, fresh=bint, routes=CRouteMap, space=Space, worth=Worth, now=double, keys=list,
+        routes=CRouteMap, space=Space, now=double, cache=NearCache, limit=Py_ssize_t, keys=Py_ssize_t,
+        at=Py_ssize_t, told=bytes, key=bytes, entry=Entry
+    )
+    cdef Py_ssize_t _read_away(self, bytes data, Py_ssize_t pos) except -1
+    @cython.locals(
+        mode=int, fresh=bint, lane=LaneCore, routes=CRouteMap, space=Space, worth=Worth, now=double, keys=list,
         pieces=list, begin=Py_ssize_t, end=Py_ssize_t, limit=Py_ssize_t, key=bytes, at=Py_ssize_t,
-        entry=Entry, ticket=Ticket, one=bint, through=bint, head_size=Py_ssize_t
+        entry=Entry, ticket=Ticket, fill=Fill, one=bint, through=bint, head_size=Py_ssize_t
     )
     cdef Py_ssize_t _get_or_set(self, bytes data, Py_ssize_t pos, int route) except -1
     @cython.locals(lane=LaneCore, run=GetOrSetRun)

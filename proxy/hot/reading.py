@@ -20,7 +20,7 @@ from ..resp.routes import Route
 from .answers import WINDOW_BYTES, Turn
 from .anyreads import AnySlot, words_of
 from .fills import FILL, NIL2, NIL3, Fill
-from .lane import CLOSED
+from .lane import CLOSED, READY
 from .many import ask_many, new_many_slot, new_mixed_slot
 from .near import NearReading
 from .own import OwnReads, TaskSlot, run_of
@@ -41,7 +41,7 @@ _FAR, _TRACKED, _OWN = int(Mode.FAR), int(Mode.TRACKED), int(Mode.OWN)
 _GETORSET_HEAD, _GET_HEAD = len(LAST_GETORSET), len(LAST_GET)
 _GET = LAST_GET
 # What Reader._look_near finds.
-_NOT_NEAR, _NOT_FRESH, _FRESH = 0, 1, 2
+_NOT_NEAR, _NOT_FRESH, _FRESH, _AWAY = 0, 1, 2, 3
 
 
 class Reader(Sender):
@@ -51,6 +51,7 @@ class Reader(Sender):
         super().__init__(maps, mode, near, turn)
         self.last = b""  # how the last request begins, for CLIENT LIST's cmd=
         self.own: OwnReads  # set by who derives from this
+        self.timed = False  # of some keys it is to be known how long they last (OwnReads.timed)
         self.uses_own = False
 
     def _note(self, data: bytes, pos: int, end: int) -> None:
@@ -61,7 +62,7 @@ class Reader(Sender):
     def _look_near(self) -> int:
         """Whether reads may be answered near now: from an empty queue on all is of one instant,
         and no reply that is still to come can be of an older one. _NOT_FRESH: they may be asked on
-        the tracked lane."""
+        the tracked lane. _AWAY: there is none, and what stood as it was lost may be told."""
         near = self.near
         space = near.space
         if space is not None and space.open and not space._pays():
@@ -74,7 +75,8 @@ class Reader(Sender):
             return _NOT_NEAR
         if not near._stands():
             self.open_tracked()
-            return _NOT_NEAR
+            away = space.until > self.turn.now and self.own.away(self)
+            return _AWAY if away else _NOT_NEAR
         if not near._hears():
             return _NOT_NEAR
         return _FRESH if near._fresh() else _NOT_FRESH
@@ -85,6 +87,8 @@ class Reader(Sender):
         found = self._look_near()
         if found == _NOT_NEAR:
             return pos
+        if found == _AWAY:
+            return self._read_away(data, pos)
         routes, space, fresh = self.routes, self.near.space, found == _FRESH
         assert space is not None
         end, begin, missed = len(data), pos, 0
@@ -165,11 +169,44 @@ class Reader(Sender):
             self.last = last
         return pos
 
+    def _read_away(self, data: bytes, pos: int) -> int:
+        """Answer the GETs and MGETs that begin at pos with what stood as the link was lost, while
+        the server is away (``stale_if_down``); the offset behind them, where something is not
+        there."""
+        routes, space, now = self.routes, self.near.space, self.turn.clock()
+        assert space is not None
+        cache, limit = space.cache, self.window
+        while pos < len(data) and limit and not self.stalls:
+            keys = routes.many(data, pos, space.entries, cache.sketch, now, self.flat)
+            if keys:
+                if routes.told is None or routes.gaps:
+                    break
+                at, told = routes.end, routes.told
+                self.turn.misses += routes.nils
+                self.turn.hits += keys - routes.nils
+                self._answer(told, 1)
+                self._count_near(len(told))
+                self.last = LAST_MGET
+            else:
+                key = routes.key(data, pos)
+                if key is None or routes.words != 2 or routes.route != _NEAR:
+                    break
+                at, keys = routes.end, 1
+                entry = space.get(key, now)
+                if entry is None:
+                    break
+                self._say_entry(entry)
+                self.last = LAST_GET
+            cache.down_hits += keys
+            limit -= 1
+            pos = at
+        return pos
+
     def _read_any(self, data: bytes, pos: int) -> int:
         """The same for the other reads of one key (``near_reads``: all) that begin at pos."""
         found = _NOT_FRESH if self.mode == _TRACKED else self._look_near()
         space = self.near.space
-        if found == _NOT_NEAR or space is None:
+        if found in (_NOT_NEAR, _AWAY) or space is None:
             return pos
         routes, fresh, now = self.routes, found == _FRESH, self.turn.clock()
         others, limit = space.other(), self.window - self.owed
@@ -258,6 +295,9 @@ class Reader(Sender):
         if type(head) is TaskSlot and head.alone:
             return pos
         fresh = self._look_near() == _FRESH
+        lane = self.near.lane
+        if not fresh and lane is not None and lane.state is not READY and self.own.away(self):
+            return pos
         routes, space, worth = self.routes, self.near.space, None
         now = 0.0
         if fresh:
@@ -284,7 +324,16 @@ class Reader(Sender):
                 entry = space.get(key, now)
                 if entry is None or entry.reply is None:
                     entry, ticket = None, space.admit(key)
-            if entry is None and ticket is None:
+            if entry is None and (ticket is not None or (self.timed and self.own.timed(self, key))):
+                if keys:
+                    self._ask_own(b"".join(pieces), keys)
+                    keys, pieces = [], []
+                fill = None
+                if ticket is not None:
+                    assert space is not None
+                    fill = Fill(space, ticket, now)
+                self.own.fill(self, key, fill)
+            elif entry is None:
                 if worth is not None:
                     worth._note(mix(key), 1)
                 keys.append(key)
@@ -294,12 +343,7 @@ class Reader(Sender):
                 if keys:
                     self._ask_own(b"".join(pieces), keys)
                     keys, pieces = [], []
-                if entry is not None:
-                    self._say_entry(entry)
-                else:
-                    assert space is not None
-                    assert ticket is not None
-                    self.own.fill(self, key, Fill(space, ticket, now))
+                self._say_entry(entry)
             pos = at
         if keys:
             one = len(keys) == 1

@@ -5,10 +5,11 @@
                   │                       ▼
                   └── value ◀─ fill ◀─ loader       fill is refused where the lease is gone
 
-Whoever asks joins a running flight only if nothing has changed the key since it began: a push for
-the key, its lease or one of its tags, or a write or an invalidation that passes here, takes it out
-of ``_flights``. Its callers still get what it loads; it is not stored. The questions to the server
-are lease_scripts.py's."""
+A flight that refreshes a value behind its readers (refreshes.py) takes the lease though the value
+stands, and waits for nobody's. Whoever asks joins a running flight only if nothing has changed the
+key since it began: a push for the key, its lease or one of its tags, or a write or an invalidation
+that passes here, takes it out of ``_flights``. Its callers still get what it loads; it is not
+stored. The questions to the server are lease_scripts.py's."""
 
 from __future__ import annotations
 
@@ -18,7 +19,6 @@ import logging
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, cast
 
 from ..bounds import WaitingRoom
@@ -31,13 +31,13 @@ from ..errors import (
     LoadTimeout,
     NoLoader,
     ProxyError,
-    ServerError,
-    one_line,
+    is_away,
 )
 from ..keys.ours import lease_key, tag_epoch_key
 from ..log import event
 from ..resp.replies import Value
 from ..upstream.tracked import TrackedLane, Watched
+from .flight import Ended, Flight, Landed, remembered
 from .lease_scripts import LeaseScripts, Start, Took, new_token
 from .loaders import WARM_PATIENCE, Loader, Loaders
 from .source import Loaded
@@ -45,36 +45,8 @@ from .source import Loaded
 log = logging.getLogger(__name__)
 
 JITTER: Final = 0.1
-# What is remembered of a load that failed begins so, and is no longer.
-REMEMBERED: Final = (b"LOADERR ", b"LOADTIMEOUT ")
-REMEMBERED_MAX: Final = 1024
 # A server that answers so takes no lease, and would store no value.
 NO_WRITES: Final = (b"-READONLY", b"-OOM", b"-MISCONF", b"-NOREPLICAS")
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """How a flight ended, if it did not fail."""
-
-    value: bytes | None
-    how: str  # loaded, skipped (it was there), not_found
-
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One load, and who waits for it. ``warm``: for WARM, which lets others go first."""
-
-    key: bytes
-    loader: Loader
-    warm: bool = False
-    ttl_ms: int | None = None
-    refresh: bool = False
-    tags: Sequence[bytes] = ()
-    touched: bool = False  # the key was written since its lease was taken: nothing is stored
-    waiters: set[asyncio.Future[Landed]] = field(default_factory=set[asyncio.Future[Landed]])
-
-    def __repr__(self) -> str:
-        return f"<Flight {self.key!r} {self.loader.name} waiters={len(self.waiters)}>"
 
 
 class _Watch(Watched):
@@ -136,7 +108,11 @@ class Flights:
                 flight = self._launch(Flight(key, loader))
             else:
                 self._counts.add("coalesced")
-            return (await self._landing(flight)).value
+            landed = await self._landing(flight)
+            if landed.how == "skipped" and landed.value is None:
+                # It was to leave a value alone, and has not asked what that is.
+                landed = await self._landing(self._launch(Flight(key, loader)))
+            return landed.value
 
     async def warm(
         self,
@@ -164,6 +140,33 @@ class Flights:
         if found is None:
             raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
         return found
+
+    def alone(self, key: bytes) -> bool:
+        """Whether the key is answered without the server, which is away."""
+        if not self.tracked.away:
+            return False
+        loader = self._loaders.match(key)
+        return loader is not None and loader.settings.fail_open
+
+    def flying(self, key: bytes) -> bool:
+        """Whether the key is being loaded here."""
+        return key in self._flights
+
+    def refresh(self, key: bytes, loader: Loader, ttl_ms: int, counted: str, ended: Ended) -> None:
+        """Load a key behind its readers, who have found a value that lasts so long. Nobody's lease
+        is waited for; ``ended`` is told how it went."""
+        self._launch(Flight(key, loader, True, behind=ttl_ms, counted=counted, ended=ended))
+
+    async def refreshed(self, key: bytes, seconds: float) -> Landed | None:
+        """What the load that runs for the key ends with, within so many seconds and no error."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return None
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._landing(flight)
+        except (TimeoutError, ProxyError):
+            return None
 
     def void(self, keys: Sequence[bytes]) -> None:
         """These keys are being written: whoever asks from now on joins no load of them that runs,
@@ -221,6 +224,8 @@ class Flights:
             landed = LoadError(flight.loader.name, "a defect in the proxy")
         finally:
             self.leave(flight)
+            if flight.ended is not None:
+                flight.ended(flight, landed)
             for waiter in flight.waiters:
                 if waiter.done():
                     continue
@@ -264,6 +269,9 @@ class Flights:
     async def _attempt(self, flight: Flight, watch: _Watch) -> tuple[Landed | None, int]:
         """(how it ended, 0), or (None, milliseconds that another's lease lasts)."""
         settings = flight.loader.settings
+        alone = settings.fail_open and not flight.warm
+        if alone and self.tracked.away:
+            return await self._load_only(flight), 0
         token = new_token()
         watch.clear()
         flight.touched = False
@@ -275,13 +283,16 @@ class Flights:
                     round(settings.lease * 1000),
                     b"fresh" if flight.refresh else b"",
                     quiet=flight.warm,
+                    behind=flight.behind,
                 )
-        except ServerError as refused:
-            if flight.warm or not settings.fail_open or not _no_writes(refused):
+        except ProxyError as refused:
+            if not alone or not (_no_writes(refused) or is_away(refused)):
                 raise
             return await self._load_only(flight), 0
         if took is Took.HIT:
             return Landed(cast("bytes | None", rest), "skipped"), 0
+        if flight.behind is not None and took in (Took.HELD, Took.NOTHING):
+            return Landed(None, "skipped"), 0  # the value that stands is the better answer
         if took is Took.HELD:
             return None, cast(int, rest)
         if took is Took.NOTHING:
@@ -294,10 +305,13 @@ class Flights:
     async def _load(self, flight: Flight, token: bytes, digest: bytes) -> Landed:
         """Run the loader under our lease, and settle the lease whatever comes of it."""
         loader, settings, began = flight.loader, flight.loader.settings, self._clock()
+        if flight.behind is not None:
+            self._counts.add(flight.counted)
         try:
             known = await epochs(self.tracked.upstream, flight.tags)
             loaded = await self._loaded(loader, flight.key, digest)
         except (LoadError, LoadTimeout) as failure:
+            self._counts.add("refresh_failures", int(flight.behind is not None))
             await self._remember(flight, token, digest, failure)
             raise
         except BaseException:
@@ -313,6 +327,8 @@ class Flights:
         else:
             ttl = flight.ttl_ms or round(settings.ttl * 1000)
             ttl = jittered(ttl if loaded.ttl_ms is None else min(ttl, loaded.ttl_ms))
+        if ttl:
+            ttl += self._grace(flight)
         if ttl == 0 or flight.touched:
             self._counts.add("fills_refused", int(flight.touched))
             await self._scripts.settle(flight.key, token, b"", 0, digest)
@@ -320,9 +336,15 @@ class Flights:
             await self._store(flight, token, loaded.value, ttl, digest, known, began)
         return Landed(loaded.value, "loaded")
 
+    def _grace(self, flight: Flight) -> int:
+        """Milliseconds that the key's readers take for stale: those of its own loader, whichever
+        WARM was told to load by."""
+        loader = self._loaders.match(flight.key)
+        return 0 if loader is None else loader.freshness.grace_ms
+
     async def _load_only(self, flight: Flight) -> Landed:
-        """The server takes no writes now, be it a replica or full: the loader's value is for those
-        who wait here, and nothing is stored."""
+        """The server takes no writes now, be it a replica, full or away: the loader's value is for
+        those who wait here, and nothing is stored."""
         loaded = await self._loaded(flight.loader, flight.key)
         self._counts.add("unstored")
         return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
@@ -331,11 +353,12 @@ class Flights:
         """What the loader gives, in its time. LoadError and LoadTimeout, counted and told.
         ``digest`` is that of the value that stands (take.lua)."""
         self._counts.add("loads")
-        limit = loader.settings.timeout
+        limit, began = loader.settings.timeout, self._clock()
         try:
             async with asyncio.timeout(limit):
                 known = await self._known(loader, key, digest)
                 loaded = await loader.load(key, self._start, known)
+            loader.freshness.loaded(self._clock() - began)
             if loaded.not_modified:
                 self._counts.add("not_modified")
             return loaded
@@ -411,14 +434,6 @@ class Flights:
 def _no_writes(error: ProxyError) -> bool:
     """Whether the server stores nothing now, whatever it is."""
     return error.line.startswith(NO_WRITES)
-
-
-def remembered(text: bytes, loader: str) -> ProxyError:
-    """A failure as it stands at a lease's key, where any client with a right to the key may have
-    written it: its first word says what a client does next, and is one of ours or not passed on."""
-    if not text.startswith(REMEMBERED):
-        return LoadError(loader, "it has failed lately")
-    return ProxyError(b"-" + one_line(text[:REMEMBERED_MAX].decode("utf-8", "replace")).encode())
 
 
 def jittered(ms: int) -> int:

@@ -79,10 +79,20 @@ class LeaseScripts:
         return patience if self._tracked.tracking else min(patience, UNTRACKED)
 
     async def take(
-        self, key: bytes, token: bytes, ms: int, how: bytes, *, quiet: bool = False
+        self,
+        key: bytes,
+        token: bytes,
+        ms: int,
+        how: bytes,
+        *,
+        quiet: bool = False,
+        behind: int | None = None,
     ) -> tuple[Took, object]:
-        """A value, a lease, or why there is neither; what comes with it."""
-        args = token, b"%d" % ms, how, b"quiet" if quiet else b""
+        """A value, a lease, or why there is neither; what comes with it. ``behind``: the lease too
+        where there is a value that lasts no longer than so many milliseconds, and only there."""
+        args = [token, b"%d" % ms, how, b"quiet" if quiet else b""]
+        if behind is not None:
+            args.append(b"%d" % behind)
         try:
             took = _took(await self._tracked.upstream.run(TAKE, (key, lease_key(key)), args))
         except ProxyError as lost:

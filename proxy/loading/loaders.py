@@ -19,6 +19,7 @@ from .batch import Batches, Outcomes, Start
 from .call import CallSource, imported
 from .complaint import Complaint
 from .demo import DemoSource
+from .freshness import Freshness
 from .gate import Gate
 from .http import Http
 from .source import Confirming, KeySource, Loaded, ManySource, Source, SourceError
@@ -36,6 +37,7 @@ class Loader:
         # Of a batch's keys each has its place: Batches bounds the calls.
         self.gate = Gate(settings.concurrency * settings.batch)
         self.complaint = Complaint(settings.name)
+        self.freshness = Freshness(settings)
         self._source = source
         self._confirming: Confirming | None = None
         self._batches: Batches | None = None
@@ -143,6 +145,8 @@ class Loaders:
         self._managing = _Index([one for one in loaders if not one.settings.demo])
         self.any_managed = bool(self._managing.heads)
         self.any_read_through = any(one.settings.read_through for one in loaders)
+        self._timed = _Index([one for one in loaders if one.freshness.timed])
+        self.any_timed = bool(self._timed.heads)
 
     def __repr__(self) -> str:
         return f"<Loaders {' '.join(self._by_name)}>" if self._by_name else "<Loaders none>"
@@ -165,6 +169,21 @@ class Loaders:
             return False
         loader = self.match(key)
         return loader is not None and loader.settings.read_through
+
+    def timed(self, key: bytes) -> bool:
+        """Whether who reads the key has to know how long it will last: it may be stale, or due to
+        be refreshed."""
+        return self.any_timed and self._timed_loader(key) is not None
+
+    def near_ms(self, key: bytes, ttl_ms: int) -> int:
+        """How long what is kept so long upstream may be kept near."""
+        loader = self._timed_loader(key)
+        return ttl_ms if loader is None else loader.freshness.near_ms(ttl_ms)
+
+    def _timed_loader(self, key: bytes) -> Loader | None:
+        # Of those that match the most literal one loads, and it may be another one.
+        found = self._timed.find(key)
+        return found if found is not None and self.match(key) is found else None
 
     async def close_replaced(self) -> None:
         """Close those that ``replace`` has put aside, once nobody loads by them any more."""

@@ -21,6 +21,7 @@ cdef class Space:
     cdef public object user
     cdef public Py_hash_t salt
     cdef public bint open
+    cdef public double until
     cdef public Index entries
     cdef public dict tickets
     cdef public Py_ssize_t hits
@@ -70,6 +71,9 @@ cdef class NearCache:
     cdef public double ttl_max
     cdef public Py_ssize_t value_max
     cdef public bint active
+    cdef public object fresh_ms
+    cdef public double stale_s
+    cdef public Py_ssize_t down_hits
     cdef public int bypasses
     cdef public dict spaces
     cdef public Py_ssize_t used

@@ -23,7 +23,7 @@ from __future__ import annotations
 # Names with _ are C functions: entries, spaces and the cache are one thing in three classes.
 # pyright: reportPrivateUsage=false
 from .duel import CALM_SHARE, EAGER_SHARE, Duel
-from .index import FIXED, Entry, Index, Queue, Ticket, allocated, key_of, untrack
+from .index import FIXED, Entry, FreshMs, Index, Queue, Ticket, allocated, key_of, untrack
 from .sketch import Sketch, slots_for
 from .worth import Worth
 
@@ -42,13 +42,10 @@ ENTRY, KNOWN = 256, 100
 
 FLUSHES = ("lost", "silent", "null", "flushed", "space")
 
-_FREQ_MAX = FREQ_MAX
-_TICKETS_MAX = TICKETS_MAX
-_CHANCES_MAX = CHANCES_MAX
+_FREQ_MAX, _TICKETS_MAX, _CHANCES_MAX = FREQ_MAX, TICKETS_MAX, CHANCES_MAX
 _OTHER_SALT = 0x0F0F0F0F0F0F0F0F
 _REQUEST = 400  # bytes: a set of one, and its place in a dict
-_FIXED = FIXED
-_ENTRY, _KNOWN = ENTRY, KNOWN
+_FIXED, _ENTRY, _KNOWN = FIXED, ENTRY, KNOWN
 
 
 class Space:
@@ -61,6 +58,7 @@ class Space:
         self.user = user
         self.salt = salt
         self.open = True
+        self.until = 0.0  # the link is lost: what is kept may be told until then; 0: it stands
         self.entries = Index(salt)
         self.tickets: dict[bytes, Ticket] = {}
         self.hits = 0
@@ -246,6 +244,7 @@ class Space:
         return True
 
     def flush(self) -> None:
+        self.until = 0.0
         for ticket in self.tickets.values():
             ticket.valid = False
         self.tickets.clear()
@@ -265,6 +264,8 @@ class NearCache:
         self.ttl_max = ttl_max
         self.value_max = min(budget // 64, VALUE_MAX) if value_max is None else value_max
         self.active = budget > 0
+        self.fresh_ms: FreshMs | None = None  # what of a key's TTL it may be kept for
+        self.stale_s, self.down_hits = 0.0, 0  # kept without a link for so long; and told then
         self.bypasses = 0  # who writes what nobody sees
         self.spaces: dict[tuple[int, object], Space] = {}
         self.used = 0

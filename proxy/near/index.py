@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # CPython's collector would walk all entries again and again: 38 % of the CPU while a cache of 64 MB
 # is being filled, and pauses (perf, tests.bench.near, mget). It is not missed: who drops an entry
@@ -25,6 +25,9 @@ except ImportError:  # plain Python
     def untrack(one: object) -> None:
         pass
 
+
+# Of a key that lasts so many milliseconds, for how many it may be kept.
+FreshMs = Callable[[bytes, int], int]
 
 # Places, a power of two. Full by half at most, so that a miss ends soon.
 PLACES_MIN = 8

@@ -41,6 +41,7 @@ def read_near(stats: Stats, near: NearCache) -> None:
         "near_flushed_silent": lambda: near.flushes["silent"],
         "near_flushed_null": lambda: near.flushes["null"],
         "near_flushed_written": lambda: near.flushes["flushed"],
+        "near_hits_down": lambda: near.down_hits,
     }
     for name, read in counters.items():
         stats.counter(name, read)

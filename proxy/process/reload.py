@@ -40,6 +40,7 @@ LIVE: Final = frozenset(
         "near_cache",
         "near_ttl",
         "timeout",
+        "stale_if_down",
     }
 )
 LOADERS: Final = "loaders"

@@ -305,6 +305,9 @@ class Server:
         self._facts.restate(
             voids=parts.loaders.any_managed, reads_through=parts.loaders.any_read_through
         )
+        timed = parts.loaders.any_timed
+        for session in self.clients:
+            session.timed = timed
         self._drain_timeout = config.drain_timeout
         self.clients.limit = config.max_clients
         self._limit(config)
@@ -313,6 +316,8 @@ class Server:
         context.holding.seconds = config.hold_writes_on_failover
         logging.getLogger().setLevel(config.log_level.upper())
         if near is not None:
+            near.fresh_ms = parts.loaders.near_ms if timed else None
+            near.stale_s = config.stale_if_down
             resize(near, config.near_cache, config.near_ttl)
 
     # --- End ----------------------------------------------------------------------------------

@@ -11,22 +11,18 @@ parts that it gets here."""
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from ...commands import COMMANDS
-from ..bounds import WaitingRoom
 from ..cluster import local
 from ..cluster.lanes import ClusterLanes
 from ..cluster.replicas import ReadFrom
-from ..custom.spec import Call
+from ..custom.strings import strings
 from ..errors import (
     NOAUTH,
-    CacheBusy,
-    LockBusy,
     ProxyError,
     ServerError,
     UpstreamDown,
@@ -34,16 +30,10 @@ from ..errors import (
     UpstreamRefused,
 )
 from ..hot.answers import Turn
-from ..jobs.board import Owner
-from ..jobs.jobs import Jobs, OwnJobs
+from ..jobs.jobs import Jobs
 from ..keys.ours import OurKeys
 from ..loading.demo import DemoSource
-from ..loading.flights import Flights
-from ..loading.lease_scripts import LeaseScripts
-from ..loading.leases import Leases
 from ..loading.loaders import Loaders
-from ..loading.writes import Voidable, Writes
-from ..locking.locks import Locks
 from ..near.cache import NearCache
 from ..resp.kernel import BUILD
 from ..resp.replies import Value
@@ -52,33 +42,31 @@ from ..session.acts.permits import newcomers_changed
 from ..session.clients import Clients
 from ..session.context import Context
 from ..session.holding import Holding
-from ..session.scopes import Scope, Scopes
+from ..session.scopes import Scopes
 from ..session.session import Session
 from ..settings.address import Kind as UpstreamKind
 from ..settings.address import Tcp, Upstream
 from ..settings.config import VERSION, Config
 from ..settings.loaders import DEMO
 from ..stats.counters import Stats, info_section
-from ..stats.fleet import Fleet, Statistics
+from ..stats.fleet import Fleet
 from ..stats.shared import Place
 from ..table.table import Ours, snapshot
 from ..upstream.dial import ATTEMPTS, Dial, Retry
 from ..upstream.lane import Lane
-from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.sentinel.answers import Change, Naming
 from ..upstream.sentinel.lane import MasterLane
 from ..upstream.sentinel.master import Master
-from ..upstream.tracked import TrackedLane
 from . import gauges
 from .clustered import cluster_lanes
 from .lock_maker import LockMaker
 from .lock_servers import LockServers
+from .scope_maker import Rooms, ScopeMaker, Start
 
 if TYPE_CHECKING:
     from ..http.api import Http
 
-Start = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 LEAVING = ProxyError(b"-STOPPING the proxy is about to stop")
 
 
@@ -120,89 +108,11 @@ class Parts:
     def session(self) -> Session:
         """The session of a client that has just connected."""
         session = Session(self.context, ALL_ACTS, self.lanes.newcomer_key)
+        session.timed = self.loaders.any_timed
         self.context.holding.take(session)
         if isinstance(self.lanes, ClusterLanes):
             session.written = self.lanes.written()
         return session
-
-
-class Rooms:
-    """Where callers wait, for all dbs together: a bound for loads and leases, one for locks."""
-
-    def __init__(self, limit: int) -> None:
-        self.loads = WaitingRoom(limit, "loads and leases", CacheBusy)
-        self.locks = WaitingRoom(limit, "locks", LockBusy)
-
-    def limit(self, most: int) -> None:
-        """So many from now on; who waits already, waits."""
-        self.loads.limit = self.locks.limit = most
-
-    def __repr__(self) -> str:
-        return f"<Rooms loads={self.loads.waiting} locks={self.locks.waiting}>"
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeMaker:
-    """Makes what commands have in a db, as the db is asked for the first time."""
-
-    lanes: Lanes
-    loaders: Loaders
-    stats: Stats
-    fleet: Fleet
-    near: NearCache | None
-    start: Start
-    clock: Callable[[], float]  # seconds
-    rooms: Rooms
-    jobs: Jobs
-    ours: OurKeys
-    running: Callable[[int], Iterable[Voidable]]  # what a write of a db ends: Scopes.running
-    locks: LockMaker
-
-    def __call__(self, key: LaneKey) -> Scope:
-        tracked = TrackedLane(self.lanes, key, self.near)
-        scripts = LeaseScripts(tracked, self.start, self.stats)
-        flights = Flights(
-            tracked,
-            scripts,
-            self.loaders,
-            start=self.start,
-            clock=self.clock,
-            counts=self.stats,
-            room=self.rooms.loads,
-        )
-        leases = Leases(
-            tracked,
-            scripts,
-            start=self.start,
-            clock=self.clock,
-            counts=self.stats,
-            room=self.rooms.loads,
-        )
-        locks = self.locks.of(tracked)
-        call = self._call(tracked, flights, leases, locks)
-        return Scope(tracked, flights, leases, locks, call)
-
-    def _call(self, tracked: TrackedLane, flights: Flights, leases: Leases, locks: Locks) -> Call:
-        """What commands are handed, but for their request."""
-        user = tracked.key.user
-        owner = Owner(tracked.key.db, None if user is None else user.name)
-        call = Call(
-            request=None,
-            upstream=tracked.upstream,
-            bulk=tracked.bulk,
-            loads=flights,
-            leases=leases,
-            writes=Writes(self.near, partial(self.running, tracked.key.db)),
-            locks=locks,
-            lock_servers=self.locks.listed(tracked.key.db),
-            jobs=OwnJobs(self.jobs, owner),
-            stats=Statistics(self.stats, self.fleet),
-            ours=self.ours,
-            now=time.monotonic,  # uvloop's time is of whole milliseconds
-            sleep=asyncio.sleep,
-        )
-        lanes = self.lanes
-        return replace(call, walks=lanes.walks) if isinstance(lanes, ClusterLanes) else call
 
 
 def wire(
@@ -227,6 +137,8 @@ def wire(
     stats = Stats()
     fleet = _fleet(config, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
+    near.fresh_ms = loaders.near_ms if loaders.any_timed else None
+    near.stale_s = config.stale_if_down
     rooms = Rooms(config.max_waiters)
     locks = LockMaker(
         lanes, config.lock_servers, (start, start_work), loop.time, stats, rooms.locks
@@ -426,7 +338,11 @@ def http_of(
 
     async def get(name: bytes) -> bytes | None:
         admit()
-        value = await parts.scopes.scope(key).tracked.upstream.ask(b"GET", name)
+        call = parts.scopes.scope(key).call
+        if call.refreshes is not None and call.refreshes.timed(name):
+            value: Value = (await strings(call, [name]))[0]
+        else:
+            value = await call.upstream.ask(b"GET", name)
         if value is not None:
             parts.stats.add("hits")  # a miss is counted where it is loaded
         return cast("bytes | None", value)

@@ -67,6 +67,7 @@ class Client(Protocol):
     last: bytes
     queued: int
     queued_bytes: int
+    timed: bool  # it asks how long some keys last
 
     @property
     def cut(self) -> bool: ...

@@ -207,6 +207,11 @@ class Config(CostSettings):
         "60s",
         "The longest time that the near cache serves a value without asking for it again.",
     )
+    stale_if_down: float = row(
+        duration_or_off("10ms", "24h"),
+        "off",
+        "How long the near cache goes on telling what it has while the server is away.",
+    )
     max_waiters: int = row(
         whole(1, 1_000_000),
         "10000",

@@ -156,6 +156,12 @@ class LoaderSettings:
         "0s",
         "How long behind its ttl a value is still the answer, while one load refreshes it behind.",
     )
+    soft_timeout: float = row(
+        duration("0s", "1h"), "0s", "Within grace, how long the fresh value is waited for first."
+    )
+    early: bool = row(
+        SWITCH, "false", "Values that are read often are refreshed before their ttl ends."
+    )
     read_through: bool = row(SWITCH, "false", "Plain GET and MGET load what is missing too.")
     tags: tuple[TagTemplate, ...] = field(
         default=(),
@@ -403,6 +409,10 @@ class _Reading:
             self._derive("lease", timeout + _LEASE_MARGIN)
         elif self._seconds("lease") < timeout:
             self._mistake(f"it is shorter than the timeout, {timeout:g}s", "lease")
+        if self._seconds("soft_timeout") and not self._seconds("grace"):
+            self._mistake(
+                "without a grace no value is stale: there is nothing to wait with", "soft_timeout"
+            )
 
     def _seconds(self, option: str) -> float:
         value = self.values.get(option, LoaderSettings.__dataclass_fields__[option].default)

@@ -108,6 +108,11 @@ ROWS: Final = (
     Row("jobs_done", Kind.COUNTER, "Jobs that came to their end."),
     Row("jobs_failed", Kind.COUNTER, "Jobs that an error has ended."),
     Row("jobs_cancelled", Kind.COUNTER, "Jobs that were ended before: by CANCEL, or at the stop."),
+    Row("stale_served", Kind.COUNTER, "Reads answered within grace by a value whose ttl was over."),
+    Row("refreshes", Kind.COUNTER, "Loads behind readers of a stale value."),
+    Row("early_refreshes", Kind.COUNTER, "Loads behind readers before the ttl was over (early)."),
+    Row("refresh_failures", Kind.COUNTER, "Those of both that failed or took too long."),
+    Row("near_hits_down", Kind.COUNTER, "Reads answered near while the server was away."),
 )
 
 # What a gauge says that nobody has been given yet.

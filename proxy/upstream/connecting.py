@@ -71,6 +71,7 @@ class Connecting(LaneCore):
         self._why: ProxyError = UpstreamLost("closed by the server")
         self._gone: asyncio.Future[None] | None = None  # done as the connection is lost
         self._running = False
+        self.failing = False  # the last attempt to connect has failed
         self._short = 0  # connections in a row that did not last
         self._opened_at = math.inf
 
@@ -140,6 +141,7 @@ class Connecting(LaneCore):
                 self._refuse(refused)
                 continue
             except (OSError, ProxyError) as error:
+                self.failing = True
                 if not self._over() and self._not_there(moves):
                     self._failed(attempt, error)
                 pause = retry.delay(attempt)
@@ -148,6 +150,7 @@ class Connecting(LaneCore):
                 self._abort()
                 return
             self._opened_at = self._loop.time()
+            self.failing = False
             self._opened()
             assert self._gone is not None
             await self._gone

@@ -152,6 +152,8 @@ class Lane(Connecting):
             if isinstance(error, ProxyError)
             else UpstreamDown(f"{self._dial.address}: {str(error) or type(error).__name__}")
         )
+        if self.listener is not None:
+            self.listener.failing(why)
         level = logging.WARNING if attempt in (1, self._dial.retry.attempts) else logging.DEBUG
         mute = isinstance(error, Mute)
         if mute:

@@ -6,7 +6,7 @@ The lane appends while it is not READY and sends all when it is. Past the bound 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..hot.answers import Slot
 
@@ -55,6 +55,14 @@ class Offline:
         dropped = [self._requests.popleft() for _ in range(min(count, len(self)))]
         self._size -= sum(len(data) for data, _ in dropped)
         return [slot for _, slot in dropped]
+
+    def let_go(self, which: Callable[[Slot], bool]) -> list[Slot]:
+        """Those that need not wait any more, oldest first, without their requests."""
+        gone = [slot for _, slot in self._requests if which(slot)]
+        if gone:
+            left = [(data, slot) for data, slot in self.take() if not which(slot)]
+            self.put_back(left)
+        return gone
 
     def take(self) -> deque[Request]:
         """All of them; the queue is empty then."""

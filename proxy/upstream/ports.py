@@ -56,6 +56,9 @@ class Listener(Protocol):
     def dropped(self) -> None:
         """The connection is gone, and the server has forgotten what was read on it."""
 
+    def failing(self, why: ProxyError) -> None:
+        """An attempt to connect has failed; others follow."""
+
 
 class Home(Protocol[LaneT]):
     """The pool that a lane reports to."""

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal, Self
 
+from ..errors import ProxyError
+from ..hot.answers import Slot
 from ..hot.fills import forget
 from ..hot.lane import LaneState
+from ..hot.own import GetOrSetRun, GetOrSetSlot
 from ..log import event
 from ..near.cache import NearCache, Space
 from .ask import drop
@@ -115,6 +118,9 @@ class TrackedLane:
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
         self._space: Space | None = None
+        self.alone: Callable[[bytes], bool] = lambda key: (
+            False
+        )  # a key needs no server that is away
         self.crowded = False  # others read from all the spaces that there may be
         self.narrow = False  # a key that the user may GET he may not be allowed to MGET
         self._heard = -1  # reads of the lane at the last tick
@@ -143,6 +149,12 @@ class TrackedLane:
     def tracking(self) -> bool:
         """Whether the server tells us of changes now. If not, only a lost connection fires."""
         return self._lane is not None and self._lane.tracking
+
+    @property
+    def away(self) -> bool:
+        """Whether the server is known not to be there: it cannot be connected to."""
+        lane = self._lane
+        return lane is not None and lane.failing and lane.state is not LaneState.READY
 
     def watch(self, *keys: bytes) -> Watched:
         """Watch these keys from now on. Ask behind it: the server remembers what is read."""
@@ -179,6 +191,8 @@ class TrackedLane:
         it is no longer read from, and given up if others are answered."""
         lane, space = self._lane, self._space
         if space is not None:
+            if space.until and space.until <= asyncio.get_running_loop().time():
+                self._flush("lost")
             space.tick()
             if not space.open and lane is not None and not (self.watches or lane.owes):
                 self._space = None
@@ -220,6 +234,8 @@ class TrackedLane:
                 watch.fire(key)
 
     def opened(self) -> None:
+        if self._space is not None and self._space.until:
+            self._flush("lost")  # what has changed meanwhile nobody tells
         if self._lane is not None and not self._lane.tracking:
             event(log, logging.WARNING, "server does not track", db=self.key.db)
 
@@ -227,18 +243,51 @@ class TrackedLane:
         self._asked = False
         if self._lane is not None:
             self._lane.silent = False
-        self._flush("lost")
         closed = self._lane is None or self._lane.state is LaneState.CLOSED
+        if not closed and self._keeps():
+            self._stand_by()
+        else:
+            self._flush("lost")
         if closed and self._space is not None and self.near is not None:
             self.near.release(self._space)
         self.fire_all()
 
+    def failing(self, why: ProxyError) -> None:
+        lane = self._lane
+        for slot in () if lane is None else lane.offline.let_go(self._does_without):
+            slot.fail(why, False)
+
+    def _does_without(self, slot: Slot) -> bool:
+        """Whether it is a read that is answered without the server."""
+        if isinstance(slot, GetOrSetRun):
+            return all(map(self.alone, slot.keys))
+        return isinstance(slot, GetOrSetSlot) and bool(slot.command) and self.alone(slot.key)
+
+    def _keeps(self) -> bool:
+        """Whether what is near may be told while the server is away. Not of a cluster: the others
+        of its nodes go on, and slots move."""
+        lane, near = self._lane, self.near
+        return near is not None and near.stale_s > 0 and lane is not None and lane.router is None
+
+    def _stand_by(self) -> None:
+        """What came through our lane was right until now, and is told for a while if there is no
+        other (``stale_if_down``). It goes as a connection stands again, before anything is read."""
+        space, near = self._space, self.near
+        if space is not None and near is not None:
+            for ticket in list(space.tickets.values()):
+                space.give_up(ticket)
+            if space.others is not None:
+                space.others.flush()
+            space.until = asyncio.get_running_loop().time() + near.stale_s
+            if self._lane is not None:  # sooner than it is asked: whether the server is away
+                self._lane.call_soon(self._lane.open)
+
     def _flush(self, reason: Literal["lost", "silent"]) -> None:
         """Forget what came through our lane; the reason is counted."""
         space = self._space
-        if space is not None and self.near is not None and space.holds():
+        if space is not None and self.near is not None:
+            self.near.flushes[reason] += space.holds()
             space.flush()
-            self.near.flushes[reason] += 1
 
     def fire_all(self) -> None:
         """Any key may have changed."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from typing import Final, cast
 
 from ...custom.spec import Call, CommandSpec, LoaderKeys
-from ...errors import IN_MULTI, NOAUTH, BadInput, ProxyError
+from ...custom.strings import strings
+from ...errors import IN_MULTI, NOAUTH, BadInput, NoLoader, ProxyError, is_away
 from ...hot.answers import Answers
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
@@ -22,7 +24,7 @@ from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.sending import MUTE_SKIP
 from ...resp.kernel import RouteMap, mix, pack_keys, split
 from ...resp.modes import Mode
-from ...resp.replies import BULK, Value, bulk, error, items, null, reply
+from ...resp.replies import Value, bulk, error, null, parsed, reply
 from ...resp.requests import encode
 from ...resp.routes import Route
 from ...resp.strings import Known
@@ -30,6 +32,7 @@ from ...upstream.lane import Lane
 from ..conducted import Conducted
 from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
 from ..tenures import tenure_of
+from .timed import PTTL, TimedPlace, Told
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +53,37 @@ class Reads:
         reader = cast(Conducted, session)
         return reader.berth.own is None and reader.context.loaders.read_through(key)
 
-    def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
+    def timed(self, session: Answers, key: bytes) -> bool:
+        return cast(Conducted, session).context.loaders.timed(key)
+
+    def away(self, session: Answers) -> bool:
+        return _away(cast(Conducted, session))
+
+    def fill(self, session: Answers, key: bytes, fill: Fill | None) -> None:
         reader = cast(Conducted, session)
         scopes = reader.context.scopes
         scopes.used()
         _ask(reader, key, scopes.specs[b"GETORSET"], fill)
 
-    def missed(self, session: Answers, place: TaskSlot, key: bytes) -> None:
+    def missed(self, session: Answers, place: TaskSlot, key: bytes, why: ProxyError | None) -> None:
         reader = cast(Conducted, session)
-        _run(reader, place, key, reader.context.scopes.specs[b"GETORSET"])
+        _run(reader, place, key, reader.context.scopes.specs[b"GETORSET"], why)
 
 
 def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
     """Read a string near, or on the tracked lane; with a command, that is run where it is nil."""
     fill = None
     space, turn = session.near.space, session.context.turn
+    if _away(session):
+        if (stood := _stood(session, key)) is not None:
+            session.say(stood, len(stood))
+            return
+        scopes = session.context.scopes
+        loads = scopes.scope(session.berth.lane_key).call.loads
+        if command is not None and loads.alone(key):
+            place = _place(session, TaskSlot(session.answers, session.mute != 0, False))
+            _run(session, place, key, command, None)
+            return
     if session.reads_near() and space is not None:
         now = turn.clock()
         entry = space.get(key, now)
@@ -80,41 +99,105 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
     _ask(session, key, command, fill)
 
 
+def _away(session: Conducted) -> bool:
+    """Whether there is no server to ask: the tracked lane does not stand, and nor does the client's
+    other one, or it was tried in vain."""
+    tracked, lane = cast("Lane | None", session.near.lane), session.berth.lane
+    if tracked is None or tracked.state is LaneState.READY:
+        return False
+    return tracked.failing or lane is None or lane.state is not LaneState.READY
+
+
+def _stood(session: Conducted, key: bytes) -> bytes | None:
+    """What stood near at a key when the link was lost, where that may be told (``stale_if_down``);
+    the server is away."""
+    space, turn = session.near.space, session.context.turn
+    if space is None or space.until <= turn.now or session.mute:
+        return None
+    entry = space.get(key, turn.clock())
+    if entry is None or entry.reply is None:
+        return None
+    turn.hits += 1
+    space.cache.down_hits += 1
+    return entry.reply
+
+
 def _ask(session: Conducted, key: bytes, command: CommandSpec | None, fill: Fill | None) -> None:
-    place = _place(session, alone=False)
+    told, place = None, TaskSlot(session.answers, session.mute != 0, False)
+    if command is not None and session.context.loaders.timed(key):
+        refreshes = session.context.scopes.scope(session.berth.lane_key).call.refreshes
+        assert refreshes is not None
+        told = None if fill is not None else Told()
+        asked, newest = told or fill, partial(_hand_out, session)
+        assert asked is not None
+        place = TimedPlace(session.answers, session.mute != 0, key, asked, refreshes, newest)
+    _place(session, place)
     lane = cast("Lane | None", session.near.lane)
     if lane is None or lane.state is LaneState.CLOSED:
         lane = session.berth.find_tracked()
     word = bulk(key)
     if fill is not None:
         lane.send(FILL + word, fill)
+    elif told is not None:
+        lane.send(PTTL + word, told)
     session.send(_GET + word, GetOrSetSlot(place, fill, _missed, session, key, command), lane)
 
 
-def _place(session: Conducted, *, alone: bool = True) -> TaskSlot:
+def _hand_out(session: Conducted, place: TimedPlace, value: bytes, ttl_ms: int) -> None:
+    """What the server has is a whole value that may be stale: see that the place is filled."""
+    berth, string = session.berth, parsed(value)
+    refreshes = session.context.scopes.scope(berth.lane_key).call.refreshes
+    if berth.left or refreshes is None or not isinstance(string, bytes):
+        place.fill(value)
+    else:
+        work = refreshes.newest(place.key, string, ttl_ms)
+        berth.run(_answer(session, place, "GETORSET", work))
+
+
+def _place(session: Conducted, place: TaskSlot | None = None) -> TaskSlot:
     """The place at the end of the queue, before which nothing but its like may come."""
-    place = TaskSlot(session.answers, session.mute != 0, alone)
+    place = place or TaskSlot(session.answers, session.mute != 0)
     session.mute &= ~MUTE_SKIP
     session.take_place(place, OWN)
     return place
 
 
 def _missed(slot: GetOrSetSlot) -> None:
-    """The read found nothing: run its command, or answer nil."""
+    """The read found nothing, or got no answer: run its command, or say so."""
     session, command = cast(Conducted, slot.asker), cast("CommandSpec | None", slot.command)
-    if command is None:
+    if command is not None:
+        _run(session, slot.place, slot.key, command, slot.why)
+    elif slot.why is None:
         slot.place.fill(null(session.berth.lane_key.resp))
     else:
-        _run(session, slot.place, slot.key, command)
+        slot.place.fill(slot.why.line)
 
 
-def _run(session: Conducted, place: TaskSlot, key: bytes, command: CommandSpec) -> None:
-    """Run the command of a read that found nothing."""
-    if not session.berth.left:
-        scopes, lane_key = session.context.scopes, session.berth.lane_key
+def _run(
+    session: Conducted, place: TaskSlot, key: bytes, command: CommandSpec, why: ProxyError | None
+) -> None:
+    """Run the command of a read that found nothing, or got no answer."""
+    if session.berth.left or not (why is None or is_away(why)):
+        place.fill(b"" if why is None else why.line)
+        return
+    session.berth.run(_answer_miss(session, place, key, command, why))
+
+
+async def _answer_miss(
+    session: Conducted, place: TaskSlot, key: bytes, command: CommandSpec, why: ProxyError | None
+) -> None:
+    scopes, lane_key = session.context.scopes, session.berth.lane_key
+
+    async def work() -> Value:
         _, request = scopes.parse([command.name, key])
-        work = scopes.run(command, request, lane_key)
-        session.berth.run(_answer(session, place, command.name.decode(), work))
+        try:
+            return await scopes.run(command, request, lane_key)
+        except NoLoader:
+            if why is None:
+                raise
+            raise why from None  # no loader could make up for the server
+
+    await _answer(session, place, command.name.decode(), work())
 
 
 def custom(session: Conducted, args: list[bytes]) -> bool:
@@ -225,6 +308,11 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
     wanted = args[0].upper() == b"MGET" or len(args) == 2
     # Behind WATCH only what that connection reads is watched; strangers are the server's.
     own = berth.own is not None or session.mode == Mode.LOCKED
+    if not own and args[0].upper() == b"MGET" and _away(session) and berth.idle():
+        stood = [_stood(session, key) for key in args[1:]]
+        if None not in stood:
+            session.say(b"".join((b"*%d\r\n" % len(stood), *filter(None, stood))))
+            return True
     if own or not wanted or not any(map(loaders.read_through, args[1:])):
         if session.mode == Mode.NEAR and len(args) == 2 and berth.idle():
             _read(session, args[1], None)
@@ -244,7 +332,10 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
 
 async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value:
     """MGET; one load that fails fails it all, for its error has no other place to stand."""
-    values = [*items(await call.upstream.ask(b"MGET", *keys), "MGET", *[BULK] * len(keys))]
+    alone = all(loaders.read_through(key) and call.loads.alone(key) for key in keys)
+    values: list[bytes | None] = [None] * len(keys)
+    if not alone:
+        values = await strings(call, keys)
     for value in values:
         call.stats.read(hit=value is not None)
     missing = [

@@ -39,11 +39,15 @@ class World:
         self.asked: list[tuple[bytes, ...]] = []
         self.loaded: list[bytes] = []
         self.counts = Counts()
+        self.away = False
 
     async def ask_raw(self, request: bytes) -> bytes:
         words = tuple(cast("list[bytes]", parsed(request)))
         self.asked.append(words)
         return reply([self.there.get(key) for key in words[1:]], 3)
+
+    def alone(self, key: bytes) -> bool:
+        return key in self.loads and self.away
 
     async def load(self, key: bytes) -> bytes | None:
         self.loaded.append(key)

@@ -71,6 +71,22 @@ def test_how_long_a_value_may_be_kept_is_told_before_it(
     assert fill.ttl_ms == ttl_ms
 
 
+@pytest.mark.parametrize(("ttl", "until"), [(b"5000", 104.0), (b"1000", None), (b"-1", 160.0)])
+def test_near_a_value_is_kept_for_as_long_as_it_is_fresh(
+    cache: NearCache, space: Space, ttl: bytes, until: float | None
+) -> None:
+    cache.fresh_ms = lambda key, ms: max(0, ms - 1000) if key == b"k" else ms
+    queue, fill = Queue(), begun(space)
+    slot = placed(queue, fill)
+    told(fill, OK, b":" + ttl + b"\r\n")
+
+    feed(slot, VALUE)
+
+    entry = space.get(b"k", 100.0)
+    assert queue.took() == VALUE
+    assert (None if entry is None else entry.deadline) == until
+
+
 @pytest.mark.parametrize("cut", [1, 4, 6])
 def test_a_value_is_kept_and_handed_on(space: Space, cut: int) -> None:
     queue, fill = Queue(), begun(space)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.errors import ProxyError, UpstreamLost
 from nearhit.proxy.hot.answers import Answers, RunSlot
 from nearhit.proxy.hot.fills import Fill
 from nearhit.proxy.hot.lane import LaneCore
@@ -34,7 +34,10 @@ class Asked:
 
     def _missed(self, slot: GetOrSetSlot) -> None:
         assert (slot.place, slot.asker, slot.command) == (self.place, self, "a command")
-        self.missed.append(slot.key)
+        if slot.why is None:
+            self.missed.append(slot.key)
+        else:
+            slot.place.fill(slot.why.line)
 
     def feed(self, *chunks: bytes) -> None:
         for at, chunk in enumerate(chunks):
@@ -140,6 +143,7 @@ class Asker:
 
     def __init__(self) -> None:
         self.missed_keys: list[bytes] = []
+        self.lost_keys: list[bytes] = []
         self.places: list[TaskSlot] = []
 
     def used(self, session: Answers) -> None:
@@ -148,10 +152,20 @@ class Asker:
     def reads_through(self, session: Answers, key: bytes) -> bool:
         raise NotImplementedError
 
-    def fill(self, session: Answers, key: bytes, fill: Fill) -> None:
+    def timed(self, session: Answers, key: bytes) -> bool:
         raise NotImplementedError
 
-    def missed(self, session: Answers, place: TaskSlot, key: bytes) -> None:
+    def away(self, session: Answers) -> bool:
+        raise NotImplementedError
+
+    def fill(self, session: Answers, key: bytes, fill: Fill | None) -> None:
+        raise NotImplementedError
+
+    def missed(self, session: Answers, place: TaskSlot, key: bytes, why: ProxyError | None) -> None:
+        if why is not None:
+            self.lost_keys.append(key)
+            place.fill(why.line)
+            return
         self.missed_keys.append(key)
         self.places.append(place)
 
@@ -286,6 +300,7 @@ def test_with_its_lane_the_rest_of_a_slice_is_lost(part: bytes, got: bytes, cut:
     assert bool(asked.queue.aborted) is cut
     assert asked.end() == got + WHY.line * left + b"+behind\r\n"
     assert asked.run.want == 0
+    assert asked.asker.lost_keys == ([] if cut else [b"a", b"b", b"c"][3 - left :])
 
 
 def test_behind_what_is_loaded_the_rest_of_a_slice_is_lost() -> None:

@@ -12,6 +12,7 @@ from nearhit.proxy.near.worth import START
 from nearhit.proxy.resp.kernel import mix
 from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.upstream.lane import Lane
 
 from tests.fakes import Client, World
 from tests.nearness import bulk, cached, gets, joined, near, plain, tracked, well_known
@@ -36,6 +37,48 @@ def passing(client: Client) -> Space:
     space.worth.look(0, START + 1, 0, 0, 0)
     assert not space.worth.pays
     return space
+
+
+async def _lose(world: World, client: Client) -> None:
+    """The links are lost, and cannot be made again for now."""
+    assert world.near is not None
+    world.near.stale_s = 30.0
+    world.dial.refuse = 1_000_000
+    for wire in list(world.dial.wires):
+        wire.lose()
+    await world.settle()
+    lane = client.session.near.lane
+    assert isinstance(lane, Lane)
+    assert lane.failing
+
+
+async def test_while_the_server_is_away_what_stood_near_may_be_told(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"k", bulk(b"v"))
+    cache = world.near
+    assert cache is not None
+
+    await _lose(world, client)
+
+    client.raw(gets(b"k", b"k") + encode([b"MGET", b"k", b"k"]))
+    await world.settle()
+    assert client.took() == bulk(b"v") * 2 + b"*2\r\n" + bulk(b"v") * 2
+    assert cache.down_hits == 4
+
+
+async def test_what_did_not_stand_near_is_the_servers_to_answer(
+    world: World, client: Client
+) -> None:
+    await cached(world, client, b"k", bulk(b"v"))
+    await _lose(world, client)
+
+    client.raw(gets(b"k", b"a") + encode([b"MGET", b"k", b"a"]))
+    await world.settle()
+
+    told, *lost = client.took().partition(b"\r\nv\r\n")[::2]
+    assert told == b"$1"
+    assert b"-UPSTREAM" in lost[0]
 
 
 async def test_reads_pass_as_one_run_and_are_told_of(world: World, client: Client) -> None:

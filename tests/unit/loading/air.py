@@ -110,6 +110,7 @@ class FakeScope:
         self.upstream = Server()
         self.watches: dict[bytes, set[Watched]] = {}
         self.tracking = True
+        self.away = False
         self.near: NearCache | None = None
         self.forgotten: list[bytes] = []
 
@@ -164,6 +165,9 @@ class OneLoader:
 
     def match(self, key: bytes) -> Loader | None:
         return self._loader if key.startswith(b"k") else None
+
+    def timed(self, key: bytes) -> bool:
+        return self._loader.freshness.timed and self.match(key) is not None
 
     def named(self, name: str) -> Loader | None:
         return self._loader if name == self._loader.name else None

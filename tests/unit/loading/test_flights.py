@@ -15,6 +15,7 @@ from nearhit.proxy.errors import (
     NoLoader,
     ProxyError,
     ServerError,
+    UpstreamDown,
     UpstreamLost,
 )
 from nearhit.proxy.keys.captures import TagTemplate
@@ -426,7 +427,7 @@ async def test_a_fill_whose_outcome_is_unknown_is_taken_back() -> None:
 
 
 async def test_a_lease_whose_grant_was_lost_is_given_up() -> None:
-    async with air() as here:
+    async with air(fail_open=False) as here:
         caller = here.load()
         take = await here.server.next("take")
         here.scope.drop()
@@ -435,6 +436,59 @@ async def test_a_lease_whose_grant_was_lost_is_given_up() -> None:
         assert (await failure(caller, ProxyError)).line.startswith(b"-UPSTREAM")
         settled = await here.server.answer("settle", 1)
         assert settled.args[0] == take.args[0]
+
+
+@pytest.mark.parametrize("why", [UpstreamLost("cut"), UpstreamDown("refused")])
+async def test_where_the_server_goes_away_the_loader_answers_alone(why: ProxyError) -> None:
+    async with air() as here:
+        callers = [here.load(), here.load()]
+        take = await here.server.next("take")
+        take.lose(why)
+        await settle()
+        if why.outcome_unknown:
+            await here.server.answer("settle", 1)
+        await here.loaded(b"v")
+
+        assert await asyncio.gather(*callers) == [b"v", b"v"]
+        assert (here.counts["unstored"], here.counts["loads"]) == (1, 1)
+        assert here.server.quiet
+
+
+async def test_of_a_server_that_is_away_nothing_is_asked() -> None:
+    async with air() as here:
+        here.scope.away = True
+        assert here.flights.alone(KEY)
+        assert not here.flights.alone(b"nobody's")
+        callers = [here.load() for _ in range(5)]
+        await settle()
+        await here.loaded(b"v")
+
+        assert await asyncio.gather(*callers) == [b"v"] * 5
+        assert here.server.quiet
+        assert (here.counts["unstored"], here.counts["coalesced"]) == (1, 4)
+
+
+async def test_without_fail_open_a_server_that_is_away_is_asked() -> None:
+    async with air(fail_open=False) as here:
+        here.scope.away = True
+        assert not here.flights.alone(KEY)
+        caller = here.load()
+        (await here.server.next("take")).lose(UpstreamDown("refused"))
+
+        await failure(caller, UpstreamDown)
+        assert not here.source.loads
+
+
+async def test_a_value_is_stored_for_its_ttl_and_its_grace() -> None:
+    async with air(ttl=60.0, grace=10.0) as here:
+        caller = await here.loading()
+        await here.loaded(b"v", ttl_ms=5_000, exact=True)
+        assert (await here.server.answer("fill", 1)).args[2:4] == (b"PX", b"15000")
+        assert await caller == b"v"
+        caller = await here.loading()
+        await here.loaded(b"v", exact=True)
+        assert (await here.server.answer("fill", 1)).args[2:4] == (b"", b"")  # for ever
+        assert await caller == b"v"
 
 
 @pytest.mark.parametrize("how", ["push", "push of the lease", "void", "pattern", "drop"])

@@ -18,9 +18,9 @@ from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 from tests.fakes import Tasks, settle
 
 
-def demo(name: str, match: str, *, read_through: bool = False) -> LoaderSettings:
+def demo(name: str, match: str, *, read_through: bool = False, grace: float = 0) -> LoaderSettings:
     return LoaderSettings(
-        name=name, match=Pattern.parse(match), demo=True, read_through=read_through
+        name=name, match=Pattern.parse(match), demo=True, read_through=read_through, grace=grace
     )
 
 
@@ -201,6 +201,23 @@ async def test_loaders_are_replaced_and_what_is_as_it_was_stays() -> None:
     loaders.replace([])
     assert loaders.match(b"user:1") is None
     assert not loaders.any_managed
+    await loaders.close()
+
+
+async def test_some_keys_are_to_be_timed() -> None:
+    loaders = Loaders([demo("users", "user:{id}"), demo("own", "user:me")])
+    assert not loaders.any_timed
+    assert not loaders.timed(b"user:1")
+    assert loaders.near_ms(b"user:1", 5000) == 5000
+
+    loaders.replace([demo("users", "user:{id}", grace=2.0), demo("own", "user:me")])
+
+    assert loaders.any_timed
+    assert loaders.timed(b"user:1")
+    assert loaders.near_ms(b"user:1", 5000) == 3000
+    # The most literal loader is another one.
+    assert not loaders.timed(b"user:me")
+    assert loaders.near_ms(b"user:me", 5000) == 5000
     await loaders.close()
 
 

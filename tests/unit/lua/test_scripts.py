@@ -114,6 +114,43 @@ def test_take_of_what_has_failed_lately_returns_the_error(redis: Redis) -> None:
     assert take(redis) == [5, b"LOADERR loader 'x': why"]
 
 
+def behind(redis: Redis, ms: int, token: bytes = TOKEN) -> Any:
+    return run(redis, "take", token, 10_000, "", "quiet", ms)
+
+
+def test_take_behind_readers_gives_the_lease_on_a_value_that_lasts_no_longer(redis: Redis) -> None:
+    redis.set(KEY, b"old", px=5000)
+
+    assert behind(redis, 5000) == [2, digest(b"old")]
+    assert redis.get(LEASE) == TOKEN
+    assert behind(redis, 5000, OTHER)[0] == 3
+
+
+@pytest.mark.parametrize("px", [None, 60_000])
+def test_take_behind_readers_leaves_a_value_alone_that_lasts_longer(
+    redis: Redis, px: int | None
+) -> None:
+    redis.set(KEY, b"new", px=px)
+
+    assert behind(redis, 5000) == [1, None]
+    assert not leases(redis)
+
+
+def test_take_behind_readers_loads_nothing_that_is_gone(redis: Redis) -> None:
+    assert behind(redis, 5000) == [1, None]
+    assert not leases(redis)
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"), [(b"n", [4]), (b"eLOADERR x", [5, b"LOADERR x"])], ids=str
+)
+def test_take_behind_readers_knows_of_failures(redis: Redis, memory: bytes, said: Any) -> None:
+    redis.set(KEY, b"old", px=5000)
+    redis.set(LEASE, memory, px=1000)
+
+    assert behind(redis, 5000) == said
+
+
 @pytest.mark.parametrize("memory", [b"n", b"eLOADERR why"])
 @pytest.mark.parametrize("how", ["mine", "fresh"])
 def test_take_beyond_a_memory_gives_the_lease(redis: Redis, memory: bytes, how: str) -> None:

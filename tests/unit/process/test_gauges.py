@@ -47,6 +47,7 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         entries=7,
         used=8,
         unpaid=13,
+        down_hits=16,
         turned={"misses": 14, "fills": 15},
         flushes={"lost": 9, "silent": 10, "null": 11, "flushed": 12},
     )
@@ -72,6 +73,7 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         "near_bypass_misses": 14,
         "near_bypass_fills": 15,
         "near_slots": 0,
+        "near_hits_down": 16,
     }
 
 

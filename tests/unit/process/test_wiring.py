@@ -12,7 +12,8 @@ import pytest
 from nearhit.commands import COMMANDS
 from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.process.keeping import swaps_of
-from nearhit.proxy.process.wiring import Parts, Rooms, Told, http_of, wire
+from nearhit.proxy.process.scope_maker import Rooms
+from nearhit.proxy.process.wiring import Parts, Told, http_of, wire
 from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS

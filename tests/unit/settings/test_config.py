@@ -559,6 +559,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["near_cache", "=", "64mb", "#", "default"],
         ["near_reads", "=", "strings", "#", "default"],
         ["near_ttl", "=", "60s", "#", "default"],
+        ["stale_if_down", "=", "off", "#", "default"],
         ["max_waiters", "=", "10000", "#", "default"],
         ["lock_servers", "=", "off", "#", "default"],
         ["stats_key", "=", "nearhit:stats", "#", "default"],

@@ -46,6 +46,9 @@ def test_every_option_can_be_given() -> None:
         batch_url = "http://h/many"
         lease = 1
         backoff = "2s"
+        grace = "1h"
+        soft_timeout = "20ms"
+        early = true
         read_through = true
         fail_open = false
         honour_cache_control = true
@@ -67,6 +70,9 @@ def test_every_option_can_be_given() -> None:
         batch_url=UrlTemplate.parse("http://h/many"),
         lease=1,
         backoff=2,
+        grace=3600,
+        soft_timeout=0.02,
+        early=True,
         read_through=True,
         fail_open=False,
         honour_cache_control=True,
@@ -272,6 +278,8 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.lease", "=", "7s", "#", "default"],
         ["loaders.users.backoff", "=", "1s", "#", "default"],
         ["loaders.users.grace", "=", "0s", "#", "default"],
+        ["loaders.users.soft_timeout", "=", "0s", "#", "default"],
+        ["loaders.users.early", "=", "false", "#", "default"],
         ["loaders.users.read_through", "=", "false", "#", "default"],
         ["loaders.users.tags", "=", "none", "#", "default"],
         ["loaders.users.fail_open", "=", "true", "#", "default"],
@@ -288,6 +296,8 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.old.lease", "=", "7s", "#", "default"],
         ["loaders.old.backoff", "=", "1s", "#", "default"],
         ["loaders.old.grace", "=", "0s", "#", "default"],
+        ["loaders.old.soft_timeout", "=", "0s", "#", "default"],
+        ["loaders.old.early", "=", "false", "#", "default"],
         ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
         ["loaders.old.tags", "=", "none", "#", "default"],
         ["loaders.old.fail_open", "=", "true", "#", "default"],

@@ -78,3 +78,16 @@ def test_the_oldest_may_be_dropped() -> None:
     assert not offline.over
     assert offline.drop(9) == [second]
     assert not offline
+
+
+def test_some_need_not_wait_and_the_others_keep_their_order() -> None:
+    offline = Offline(3)
+    slots = [Tray() for _ in range(4)]
+    for at, slot in enumerate(slots):
+        offline.append(b"%d" % at, slot)
+
+    assert offline.let_go(lambda slot: slot in slots[1:3]) == slots[1:3]
+
+    assert not offline.over
+    assert [data for data, _ in offline] == [b"0", b"3"]
+    assert offline.let_go(lambda slot: False) == []

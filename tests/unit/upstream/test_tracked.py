@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 from nearhit.lua import Script
-from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.errors import ProxyError, UpstreamLost
+from nearhit.proxy.hot.answers import Answers
+from nearhit.proxy.hot.fills import Fill
 from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.hot.own import GetOrSetSlot, TaskSlot, run_of
 from nearhit.proxy.near.cache import IDLE_TICKS as SPACES_IDLE
-from nearhit.proxy.near.cache import SPACES_MAX, NearCache
+from nearhit.proxy.near.cache import SPACES_MAX, NearCache, Space
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
+from tests.answering import Queue
 from tests.fakes import Upstream, World
 
 SCRIPT = Script("probe", b"return 1", hashlib.sha1(b"return 1").hexdigest().encode())
@@ -292,6 +296,106 @@ async def test_a_push_takes_what_it_names_out_of_the_near_cache(
         assert near.entries == left
         if reason:
             assert near.flushes[reason] == 1
+
+
+class Reads:
+    """Who fills the places of reads (OwnReads): those that were lost."""
+
+    def __init__(self) -> None:
+        self.lost: list[bytes] = []
+
+    def used(self, session: Answers) -> None: ...
+
+    def reads_through(self, session: Answers, key: bytes) -> bool:
+        return False
+
+    def timed(self, session: Answers, key: bytes) -> bool:
+        return False
+
+    def away(self, session: Answers) -> bool:
+        return False
+
+    def fill(self, session: Answers, key: bytes, fill: Fill | None) -> None: ...
+
+    def missed(self, session: Answers, place: TaskSlot, key: bytes, why: ProxyError | None) -> None:
+        assert why is not None
+        self.lost.append(key)
+
+
+async def kept_near(here: Stage, near: NearCache, server: Upstream) -> Space:
+    space, _ = here.scope.filled()
+    assert space is not None
+    for key in (b"a", b"b"):
+        ticket = space.reserve(key)
+        assert ticket is not None
+        if key == b"a":
+            space.fill(ticket, b"$1\r\nv\r\n", -1, 0.0)
+    return space
+
+
+async def test_what_is_kept_may_outlast_the_connection_and_goes_with_the_next() -> None:
+    near = NearCache(1 << 20)
+    near.stale_s = 30.0
+    async with stage(near) as here:
+        server = await ready(here)
+        space = await kept_near(here, near, server)
+        space.other()
+        now = asyncio.get_running_loop().time()
+        here.world.dial.refuse = 1_000_000
+
+        server.lose()
+        await here.world.settle()
+
+        assert space.entries.get(b"a") is not None
+        assert not space.tickets  # what is on its way may be older
+        assert now + 30 <= space.until < now + 40
+        assert here.scope.away
+        here.world.dial.refuse = 0
+        await here.upstream(1)
+        assert not here.scope.away
+        assert (space.until, space.entries.get(b"a")) == (0.0, None)
+        assert near.flushes["lost"] == 1
+
+
+async def test_reads_that_need_no_server_do_not_wait_for_it() -> None:
+    async with stage() as here:
+        here.scope.alone = lambda key: key.startswith(b"k")
+        here.world.dial.refuse = 1_000_000
+        asked = Reads()
+        queue = Queue()
+        lane = here.scope.lane()
+        slots = [
+            run_of(queue, lane, keys, False, asked) for keys in ([b"k1", b"k2"], [b"k3", b"x"])
+        ]
+        place = TaskSlot(queue, False)
+        one = GetOrSetSlot(place, None, lambda slot: asked.lost.append(slot.key), None, b"k4", "x")
+        for slot in (*slots, one):
+            lane.send(b"*1\r\n$4\r\nPING\r\n", slot)
+
+        while not asked.lost:
+            await asyncio.sleep(0)
+
+        assert asked.lost == [b"k1", b"k2", b"k4"]
+        assert len(lane.offline) == 1
+        here.scope.alone = lambda key: False
+
+
+async def test_what_outlasts_the_connection_ends_in_its_time() -> None:
+    near = NearCache(1 << 20)
+    near.stale_s = 30.0
+    async with stage(near) as here:
+        server = await ready(here)
+        space = await kept_near(here, near, server)
+        here.world.dial.refuse = 1_000_000
+        server.lose()
+        await here.world.settle()
+        here.scope.tick()
+        assert space.entries.get(b"a") is not None
+        space.until = asyncio.get_running_loop().time() - 1
+
+        here.scope.tick()
+
+        assert (space.until, space.entries.get(b"a")) == (0.0, None)
 
 
 async def test_a_lost_connection_takes_all_that_came_through_it() -> None:

@@ -38,6 +38,10 @@ class Loads:
     def __init__(self) -> None:
         self.values: dict[bytes, bytes | Exception] = {}
         self.asked: list[bytes] = []
+        self.away = False
+
+    def alone(self, key: bytes) -> bool:
+        return self.away
 
     async def load(self, key: bytes) -> bytes | None:
         self.asked.append(key)
@@ -128,6 +132,7 @@ class Own:
         )
         world.context.loaders = LoaderKeys(b"m:")
         self.uses = 0
+        self.refreshes: Any = None
         world.context.scopes = Scopes(specs, self._scope, self._used)
 
     def _used(self) -> None:
@@ -152,6 +157,7 @@ class Own:
             stats=stats,
             now=lambda: self.world.now,
             sleep=asyncio.sleep,
+            refreshes=self.refreshes,
         )
         flights: Any = NoFlights()
         leases: Any = NoFlights()
@@ -269,7 +275,8 @@ async def test_nothing_is_loaded_for_a_client_that_has_left(own: Own, client: Cl
     assert own.loads.asked == []
 
 
-async def test_with_its_lane_a_read_is_lost(own: Own, client: Client) -> None:
+async def test_with_its_lane_a_read_without_loader_is_lost(own: Own, client: Client) -> None:
+    own.loads.values[b"k"] = NoLoader(b"k")
     client.send(b"GETORSET", b"k")
     await own.world.settle()
 
@@ -278,6 +285,126 @@ async def test_with_its_lane_a_read_is_lost(own: Own, client: Client) -> None:
 
     assert client.took().startswith(LOST)
     assert not client.wire.end
+
+
+async def test_what_the_lane_took_with_it_a_loader_answers(own: Own, client: Client) -> None:
+    own.loads.values |= {b"1": b"a", b"2": NoLoader(b"2"), b"3": b"a"}
+    client.raw(b"".join(encode([b"GETORSET", key]) for key in (b"1", b"2", b"3")))
+    await own.world.settle()
+
+    tracked(own.world).lose()
+    await own.world.settle()
+
+    told = client.took()
+    assert told.startswith(A + LOST)
+    assert told.endswith(b"\r\n" + A)
+    assert own.loads.asked == [b"1", b"2", b"3"]
+
+
+class Refreshes:
+    """Values are stale below 10 ms, and waited for where they are asked for softly."""
+
+    def __init__(self, soft: bool) -> None:
+        self.soft = soft
+        self.told: list[tuple[bytes, int]] = []
+
+    def timed(self, key: bytes) -> bool:
+        return True
+
+    def softly(self, key: bytes, ttl_ms: int) -> bool:
+        return self.soft and 0 <= ttl_ms < 10
+
+    def seen(self, key: bytes, ttl_ms: int) -> None:
+        self.told.append((key, ttl_ms))
+
+    async def newest(self, key: bytes, value: bytes, ttl_ms: int) -> bytes | None:
+        self.told.append((key, ttl_ms))
+        return b"newer than " + value
+
+
+def timed(own: Own, *, soft: bool = False) -> Refreshes:
+    """Keys that begin with t: may be stale."""
+    loaders = own.world.context.loaders
+    assert isinstance(loaders, LoaderKeys)
+    loaders.timed_prefix = b"t:"
+    own.refreshes = Refreshes(soft)
+    return own.refreshes
+
+
+async def test_of_a_value_that_may_be_stale_it_is_asked_how_long_it_lasts(own: Own) -> None:
+    refreshes = timed(own)
+    client = own.world.client()
+    client.session.timed = True
+    client.raw(b"".join(encode([b"GETORSET", key]) for key in (b"1", b"t:", b"2")))
+    await own.world.settle()
+    wire = tracked(own.world)
+    for words in ((b"GET", b"1"), (b"PTTL", b"t:"), (b"GET", b"t:"), (b"GET", b"2")):
+        wire.expect(*words)
+
+    wire.reply(A + b":5\r\n" + A + A)
+    await own.world.settle()
+
+    assert client.took() == A * 3
+    assert refreshes.told == [(b"t:", 5)]
+
+
+@pytest.mark.parametrize(
+    ("ttl", "told"), [(b":5\r\n", b"$12\r\nnewer than a\r\n"), (b":50\r\n", A)]
+)
+async def test_softly_a_fresh_one_is_waited_for(own: Own, ttl: bytes, told: bytes) -> None:
+    timed(own, soft=True)
+    client = own.world.client()
+    client.raw(b"GETORSET t:\r\n")  # inline
+    await own.world.settle()
+    wire = tracked(own.world)
+    wire.expect(b"PTTL", b"t:")
+    wire.expect(b"GET", b"t:")
+
+    wire.reply(ttl + A)
+    await own.world.settle()
+
+    assert client.took() == told
+
+
+async def test_what_is_to_be_kept_near_is_asked_once_how_long_it_lasts(near_own: Own) -> None:
+    own, refreshes = near_own, timed(near_own)
+    client = own.world.client()
+    client.session.timed = True
+    client.send(b"GETORSET", b"t:")
+    await own.world.settle()
+    for _ in range(2):
+        wire = tracked(own.world)
+        replies = b"+OK\r\n:5\r\n" if b"CACHING" in wire.written else b":5\r\n"
+        wire.take()
+        wire.reply(replies + A)
+        await own.world.settle()
+        client.send(b"GETORSET", b"t:")
+        await own.world.settle()
+
+    assert refreshes.told[:2] == [(b"t:", 5)] * 2
+    assert client.took().startswith(A * 2)
+
+
+async def test_where_the_server_is_away_a_loader_answers_at_once(own: Own) -> None:
+    own.loads.values[b"k"] = b"a"
+    client = own.world.client()
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+    tracked(own.world).reply(A)
+    await own.world.settle()
+    assert client.took() == A
+    own.loads.away = True
+    own.world.dial.refuse = 1_000_000
+    tracked(own.world).lose()
+    lane = client.session.near.lane
+    assert lane is not None
+    lane.failing = True  # type: ignore[attr-defined]  # it is a Lane
+
+    client.send(b"GETORSET", b"k")
+    await own.world.settle()
+
+    assert client.took() == A
+    assert own.loads.asked == [b"k"]
 
 
 async def test_what_is_skipped_is_loaded_and_not_answered(own: Own, client: Client) -> None:
