@@ -188,7 +188,7 @@ class Flights:
     def grace_ms(self, key: bytes) -> int:
         """How long a value of the key may be served when it is stale; 0: not at all."""
         loader = self._loaders.match(key)
-        return 0 if loader is None else round(loader.settings.grace * 1000)
+        return 0 if loader is None else loader.freshness.grace_ms
 
     def leave(self, flight: Flight) -> None:
         """Nobody joins the flight from now on."""
@@ -328,19 +328,14 @@ class Flights:
             ttl = flight.ttl_ms or round(settings.ttl * 1000)
             ttl = jittered(ttl if loaded.ttl_ms is None else min(ttl, loaded.ttl_ms))
         if ttl:
-            ttl += self._grace(flight)
+            # Of the key's own loader, as its readers see it, whichever WARM was told to load by.
+            ttl += self.grace_ms(flight.key)
         if ttl == 0 or flight.touched:
             self._counts.add("fills_refused", int(flight.touched))
             await self._scripts.settle(flight.key, token, b"", 0, digest)
         else:
             await self._store(flight, token, loaded.value, ttl, digest, known, began)
         return Landed(loaded.value, "loaded")
-
-    def _grace(self, flight: Flight) -> int:
-        """Milliseconds that the key's readers take for stale: those of its own loader, whichever
-        WARM was told to load by."""
-        loader = self._loaders.match(flight.key)
-        return 0 if loader is None else loader.freshness.grace_ms
 
     async def _load_only(self, flight: Flight) -> Landed:
         """The server takes no writes now, be it a replica, full or away: the loader's value is for

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from nearhit.commands import COMMANDS
-from nearhit.proxy.errors import CacheBusy, LockBusy, StartError, UpstreamDown, UpstreamRefused
+from nearhit.proxy.errors import StartError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.process.keeping import swaps_of
-from nearhit.proxy.process.scope_maker import Rooms
 from nearhit.proxy.process.wiring import Parts, Told, http_of, wire
 from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import load
@@ -152,17 +151,6 @@ async def test_a_db_has_its_own_lanes_and_waits_with_all_others(process: Process
     assert here.call.leases is here.leases
     assert here.call.locks is here.locks
     assert here.flights is not there.flights
-
-
-def test_loads_and_locks_wait_in_different_rooms() -> None:
-    rooms = Rooms(1)
-
-    with rooms.loads, pytest.raises(CacheBusy), rooms.loads:
-        pass
-    with rooms.locks, pytest.raises(LockBusy), rooms.locks:
-        pass
-
-    assert repr(rooms) == "<Rooms loads=0 locks=0>"
 
 
 async def test_jobs_are_those_of_a_db_and_of_a_users_name(process: Process) -> None:
