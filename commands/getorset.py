@@ -19,8 +19,10 @@ from ..proxy.keys.ours import lease_key
 from ..proxy.resp.replies import Value, items
 
 SCRIPT = script("getorset")
-# For a value with tags: how long its lease lasts, and how long one of another is waited for.
-LEASE_MS = WAIT_MS = 10_000
+# For a value with tags: how long its lease lasts, which it is at hand to be stored under, and how
+# long one of another is waited for.
+LEASE_MS = 2_000
+WAIT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ async def _tagged(call: Call, request: Request, value: bytes) -> bytes:
     if token is not None:
         try:
             stored = await attach(
-                call.upstream, key, request.tags, request.expiry, known, LEASE_MS
+                call.upstream, [(key, request.expiry)], request.tags, known, LEASE_MS
             ) and await call.leases.fill(key, token, value, request.expiry)
         except BaseException:
             with contextlib.suppress(ProxyError):

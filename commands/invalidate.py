@@ -4,11 +4,14 @@
     INVALIDATE KEYS key [key ...]
     INVALIDATE PATTERN glob [glob ...]
     INVALIDATE TAG tag [tag ...]
+    INVALIDATE SOFT KEYS | PATTERN | TAG ...     to be refreshed: what has a grace stays for it
 
 The order is what counts. Loads that run here are voided first, so that nobody joins them any more.
 Then the leases go, so that no load anywhere may store what it read before, and only then the
-values: the other way round, a load could store between the two. For a pattern that takes two
-scans, one for the leases, one for the keys; each of all nodes of a cluster side by side."""
+values: the other way round, a load could store between the two. A value whose loader has a grace
+may be made stale instead, which ends what was asked for before just the same. For a pattern that
+takes two scans, one for the leases, one for the keys; each of all nodes of a cluster side by
+side."""
 
 from __future__ import annotations
 
@@ -18,8 +21,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec
-from ..proxy.custom.tags import checked, drain
+from ..proxy.custom.tags import checked, close, drain, refuse, visit
+from ..proxy.custom.words import SYNTAX
 from ..proxy.errors import BadInput, ProxyError, WrongArity
 from ..proxy.keys.glob import closed, compile_glob, literal_prefix
 from ..proxy.keys.ours import LEASE, LEASE_END, OurKeys, lease_key, lease_keys
@@ -29,6 +34,8 @@ from ..proxy.resp.requests import encode
 
 BATCH: Final = 500  # keys in one DEL or UNLINK
 END: Final = b"0"  # the last cursor of any walk
+SOFTEN: Final = script("soften")
+SOFT_AT_ONCE: Final = 100  # scripts on their way, one for a key
 
 Choice = Callable[[Sequence[bytes]], list[bytes]]
 
@@ -41,6 +48,7 @@ class Keys:
     """These keys."""
 
     keys: Sequence[bytes]
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,7 @@ class Patterns:
     """All keys that match one of these."""
 
     globs: Sequence[bytes]
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class Tags:
     """All keys under one of these."""
 
     tags: Sequence[bytes]
+    soft: bool = False
 
 
 def parse(words: Sequence[bytes]) -> Keys | Patterns | Tags:
@@ -62,14 +72,20 @@ def parse(words: Sequence[bytes]) -> Keys | Patterns | Tags:
     not decide."""
     if len(words) < 2:
         raise WrongArity("invalidate")
-    form = words[1].upper()
+    soft = words[1].upper() == b"SOFT"
+    if soft and len(words) < 3:
+        raise WrongArity("invalidate|soft")
+    form, *names = words[1 + soft :]
+    form = form.upper()
     if form not in (b"KEYS", b"PATTERN", b"TAG"):
+        if soft:
+            raise BadInput(SYNTAX)
         return Keys(words[1:])
-    if len(words) < 3:
+    if not names:
         raise WrongArity(f"invalidate|{form.decode()}")
     if form == b"TAG":
-        return Tags([tag for word in words[2:] for tag in checked([word])])
-    return Keys(words[2:]) if form == b"KEYS" else Patterns(words[2:])
+        return Tags([tag for name in names for tag in checked([name])], soft)
+    return Keys(names, soft) if form == b"KEYS" else Patterns(names, soft)
 
 
 def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
@@ -84,12 +100,16 @@ def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
 
 
 async def run(call: Call) -> Value:
-    if isinstance(call.request, Patterns):
-        return sum([await _pattern(call, glob) for glob in call.request.globs])
-    if isinstance(call.request, Tags):
-        return await drain(call.bulk, call.request.tags, lambda keys: _keys(call, keys))
-    assert isinstance(call.request, Keys)
-    return await _keys(call, call.request.keys)
+    request = call.request
+    assert isinstance(request, (Keys, Patterns, Tags))
+    go = _soften if request.soft else _keys
+    match request:
+        case Patterns():
+            return sum([await _pattern(call, glob, request.soft) for glob in request.globs])
+        case Tags():
+            return await _tags(call, request.tags, request.soft)
+        case Keys():
+            return await go(call, request.keys)
 
 
 async def _keys(call: Call, keys: Sequence[bytes]) -> int:
@@ -108,10 +128,49 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
     return removed
 
 
+async def _soften(call: Call, keys: Sequence[bytes]) -> int:
+    """Make stale what has a grace, and remove the rest; how many there were of both."""
+    graces = {key: call.loads.grace_ms(key) for key in keys}
+    gone = [key for key, grace in graces.items() if not grace]
+    stale = [key for key, grace in graces.items() if grace]
+    softened = await _keys(call, gone) if gone else 0
+    call.writes.passed(stale)
+    try:
+        for at in range(0, len(stale), SOFT_AT_ONCE):
+            some = stale[at : at + SOFT_AT_ONCE]
+            made = sum(await asyncio.gather(*(_stale(call, key, graces[key]) for key in some)))
+            call.stats.add("invalidated", made)
+            softened += made
+    finally:
+        call.writes.passed([*stale, *lease_keys(stale)])
+    return softened
+
+
+async def _stale(call: Call, key: bytes, grace_ms: int) -> int:
+    reply = await call.bulk.run(SOFTEN, (key, lease_key(key)), (b"%d" % grace_ms,))
+    return number(reply, "a script")
+
+
+# --- Tags -------------------------------------------------------------------------------------
+
+
+async def _tags(call: Call, tags: Sequence[bytes], soft: bool) -> int:
+    try:
+        apart = [] if soft else await close(call.bulk, tags)
+        if soft:
+            await refuse(call.bulk, tags)
+    finally:
+        # Loads whose keys nobody has attached yet; other proxies hear of it from the server.
+        call.writes.passed_tags(tags)
+    if soft:
+        return await visit(call.bulk, tags, lambda keys: _soften(call, keys))
+    return await drain(call.bulk, apart, lambda keys: _keys(call, keys))
+
+
 # --- Patterns ---------------------------------------------------------------------------------
 
 
-async def _pattern(call: Call, glob: bytes) -> int:
+async def _pattern(call: Call, glob: bytes, soft: bool) -> int:
     pattern, removed = compile_glob(glob), 0
     call.writes.passed_matching(pattern)
     try:
@@ -120,7 +179,7 @@ async def _pattern(call: Call, glob: bytes) -> int:
         walks = [Walk(*ends) for ends in zip(begins, [*begins[1:], END], strict=True)]
         leases = Removal(b"DEL", lease_key(closed(glob)), list)
         await _side_by_side([_sweep(call, walk, leases) for walk in walks])
-        keys = Removal(b"UNLINK", glob, _wanted(glob, call.ours), counted=True)
+        keys = Removal(b"UNLINK", glob, _wanted(glob, call.ours), counted=True, soft=soft)
         removed = sum(await _side_by_side([_sweep(call, walk, keys) for walk in walks]))
     finally:
         call.writes.passed_matching(compile_glob(lease_key(closed(glob))))
@@ -146,6 +205,7 @@ class Removal:
     glob: bytes
     wanted: Choice
     counted: bool = False  # in the statistics
+    soft: bool = False
 
 
 @dataclass(slots=True)
@@ -180,7 +240,9 @@ async def _sweep(call: Call, walk: Walk, removal: Removal) -> int:
             asked, page = call.now(), _scan(call, cursor, removal.glob, pace.count)
             await call.sleep(0)  # sent by itself: in one piece both would be one to the server
         found = removal.wanted(keys)
-        if found:
+        if found and removal.soft:
+            removed += await _soften(call, found)
+        elif found:
             requests = _removals(removal.command, found)
             removals.append(call.bulk.begin(requests, len(requests)))
         while len(removals) > more:
@@ -273,6 +335,10 @@ def _integers(replies: Sequence[Value]) -> list[int]:
 _KEY = Argument("key", "key", flags=("multiple",))
 _TAG = Argument("tag", "string", flags=("multiple",))
 _PATTERN = Argument("pattern", "pattern", flags=("multiple",))
+_KEYS = Argument("keys", "block", token="KEYS", arguments=(_KEY,))
+_PATTERNS = Argument("patterns", "block", token="PATTERN", arguments=(_PATTERN,))
+_TAGS = Argument("tags", "block", token="TAG", arguments=(_TAG,))
+_SOFT = Argument("soft", "oneof", token="SOFT", arguments=(_KEYS, _PATTERNS, _TAGS))
 
 SPEC = CommandSpec(
     name=b"INVALIDATE",
@@ -290,9 +356,10 @@ SPEC = CommandSpec(
             "oneof",
             arguments=(
                 Argument("names", "block", arguments=(_KEY,)),
-                Argument("keys", "block", token="KEYS", arguments=(_KEY,)),
-                Argument("patterns", "block", token="PATTERN", arguments=(_PATTERN,)),
-                Argument("tags", "block", token="TAG", arguments=(_TAG,)),
+                _KEYS,
+                _PATTERNS,
+                _TAGS,
+                _SOFT,
             ),
         ),
     ),

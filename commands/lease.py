@@ -121,16 +121,15 @@ async def run(call: Call) -> Value:
 
 async def _tagged(call: Call, request: Set) -> bool:
     """Put the key under its tags; False: one was invalidated after the lease was taken."""
-    began = call.leases.taken_at(request.key, request.token)
+    taken = call.leases.taken(request.key, request.token)
     # Of a lease that was taken elsewhere it is known only how long one lasts at most.
-    since = call.now() - LEASE_MS_MAX / 1000 if began is None else began
+    since, until = taken or (call.now() - LEASE_MS_MAX / 1000, call.now())
     attached = await attach_aged(
         call.upstream,
-        request.key,
+        [(request.key, request.expiry)],
         request.tags,
-        request.expiry,
         lambda: call.now() - since,
-        LEASE_MS_MAX,
+        round((until - since) * 1000),
     )
     if not attached:
         await call.leases.cancel(request.key, request.token)

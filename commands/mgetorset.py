@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Counts
 from ..proxy.custom.words import SYNTAX, integer
 from ..proxy.errors import BadInput, NoLoader, ProxyError, shown
-from ..proxy.resp.replies import BULK, Value, items
+from ..proxy.resp.kernel import pack_keys
+from ..proxy.resp.replies import Value
+from ..proxy.resp.strings import Known, Strings
 
 # Loads of one request at a time: a request with a million keys is no million tasks.
 SIDE_BY_SIDE: Final = 1024
@@ -26,11 +28,11 @@ _NO_STRING: Final = b"-WRONGTYPE "
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """``near``: values that stand in the near cache."""
+    """``near``: what stands in the near cache of its strings."""
 
-    keys: tuple[bytes, ...]
+    keys: list[bytes]
     partial: bool = False
-    near: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    near: Known | None = None
 
 
 def parse(words: Sequence[bytes]) -> Request:
@@ -38,16 +40,16 @@ def parse(words: Sequence[bytes]) -> Request:
     rest = [word.upper() for word in words[2 + len(keys) :]]
     if rest not in ([], [b"PARTIAL"]):
         raise BadInput(SYNTAX)
-    return Request(tuple(keys), bool(rest))
+    return Request(keys, bool(rest))
 
 
-def _keys(words: Sequence[bytes]) -> Sequence[bytes]:
+def _keys(words: Sequence[bytes]) -> list[bytes]:
     count = integer(words[1])
     if count <= 0:
         raise BadInput("numkeys should be greater than 0")
     if count > len(words) - 2:
         raise BadInput(SYNTAX)
-    return words[2 : 2 + count]
+    return list(words[2 : 2 + count])
 
 
 def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
@@ -55,25 +57,27 @@ def key_names(words: Sequence[bytes]) -> Sequence[bytes]:
     return _keys(words)
 
 
-def look_near(request: object, value: Callable[[bytes], bytes | None]) -> object:
+def look_near(request: object, known: Callable[[list[bytes]], Known | None]) -> object:
     """The request with what stands in the near cache."""
     assert isinstance(request, Request)
-    found = {key: value(key) for key in dict.fromkeys(request.keys)}
-    return replace(request, near={key: one for key, one in found.items() if one is not None})
+    return replace(request, near=known(request.keys))
 
 
 async def run(call: Call) -> Value:
     request = call.request
     assert isinstance(request, Request)
-    values: dict[bytes, bytes | None] = dict(request.near)
-    asked = [key for key in dict.fromkeys(request.keys) if key not in values]
-    if asked:
-        reply = await call.upstream.ask(b"MGET", *asked)
-        values.update(zip(asked, items(reply, "MGET", *[BULK] * len(asked)), strict=True))
-    for key in request.keys:
-        if key not in request.near:  # those are counted where they are read
-            call.stats.read(hit=values[key] is not None)
-    missing = [key for key in asked if values[key] is None]
+    near = request.near
+    asked = request.keys if near is None else near.missing
+    if near is not None and not asked:
+        return Strings.near(near)
+    reply = await call.upstream.ask_raw(pack_keys(b"MGET", asked, b"", b""))
+    strings = Strings.of(reply, len(asked), near)
+    # What is near is counted where it is read.
+    call.stats.add("hits", len(asked) - len(strings.absent))
+    call.stats.add("misses", len(strings.absent))
+    absent = [asked[at] for at in strings.absent]
+    missing = list(dict.fromkeys(absent))
+    values: dict[bytes, bytes | None] = {}
     failed: dict[bytes, ProxyError] = {}
     for at in range(0, len(missing), SIDE_BY_SIDE):
         some = missing[at : at + SIDE_BY_SIDE]
@@ -84,7 +88,8 @@ async def run(call: Call) -> Value:
                 values[key] = loaded
     if failed:
         _tell(failed, request.partial, call.stats)
-    return [values[key] for key in request.keys]
+    strings.fill([values.get(key) for key in absent])
+    return strings
 
 
 async def _load_all(call: Call, keys: Sequence[bytes]) -> list[bytes | ProxyError | None]:

@@ -1,13 +1,13 @@
 """WARM: fills many keys at once, through their loaders or with values given.
 
     WARM key [key ...]
-    WARM [EX s | PX ms] [LOADER name] [CONCURRENCY n] [REFRESH] KEYS key [key ...]
-    WARM [EX s | PX ms] [REFRESH] VALUES key value [key value ...]
+    WARM [EX s | PX ms] [TAG tag ...] [LOADER name] [CONCURRENCY n] [REFRESH] KEYS key [key ...]
+    WARM [EX s | PX ms] [TAG tag ...] [REFRESH] VALUES key value [key value ...]
 
 A key that fails is counted and named in the answer; the others go on. Loads are those of
 loading/flights.py, with the leases of every other load, so that an invalidation meanwhile wins.
 Values are written by this module: leases first, in the same piece, so that no load that runs may
-write over them."""
+write over them; those with tags under leases of their own (tagged.py)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from typing import ClassVar, Final
 
 from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec
-from ..proxy.custom.words import EXPIRIES, MS_MAX, SYNTAX, TTL, Options, integer, milliseconds
+from ..proxy.custom.tags import checked
+from ..proxy.custom.words import EXPIRIES, MS_MAX, SYNTAX, TAG, TTL, Options, integer, milliseconds
 from ..proxy.errors import BadInput, NoLoader, ProxyError, WrongArity
 from ..proxy.keys.ours import LEASE, LEASE_END
 from ..proxy.resp.kernel import pack_keys, pack_sets
 from ..proxy.resp.replies import Value
+from . import tagged
 
 MAY: Final = script("may")
 CONCURRENCY: Final = 8
@@ -36,7 +38,8 @@ ERRORS_MOST: Final = 100
 PX_MOST: Final = MS_MAX - 2**42  # as spec.milliseconds has it, for what the jitter adds
 
 OK: Final = b"OK"  # hiredis gives simple strings as bytes
-_OPTIONS: Final = (b"EX", b"PX", b"LOADER", b"CONCURRENCY", b"REFRESH", b"KEYS", b"VALUES")
+_WORDS: Final = "EX PX LOADER CONCURRENCY TAG REFRESH KEYS VALUES"
+_OPTIONS: Final = tuple(_WORDS.encode().split())
 
 
 # --- Words ------------------------------------------------------------------------------------
@@ -51,6 +54,7 @@ class Loads:
     ttl_ms: int | None = None
     refresh: bool = False
     concurrency: int = CONCURRENCY
+    tags: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Values:
     values: Sequence[bytes]
     ttl_ms: int | None = None
     refresh: bool = False
+    tags: Sequence[bytes] = ()
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class _Given:
     ttl_ms: int | None = None
     refresh: bool = False
     concurrency: int | None = None
+    tags: list[bytes] = field(default_factory=list[bytes])
 
 
 def parse(words: Sequence[bytes]) -> Loads | Values:
@@ -93,6 +99,8 @@ def parse(words: Sequence[bytes]) -> Loads | Values:
 def _read(option: bytes, options: Options, given: _Given) -> None:
     if option == b"REFRESH":
         given.refresh = True
+    elif option == b"TAG":
+        given.tags.append(options.again())
     elif option == b"LOADER":
         given.loader = options.value().decode("utf-8", "backslashreplace")
     elif option == b"CONCURRENCY":
@@ -108,7 +116,8 @@ def _loads(keys: Sequence[bytes], given: _Given) -> Loads:
     if not keys:
         raise WrongArity("warm|keys")
     concurrency = given.concurrency or CONCURRENCY
-    return Loads(keys, given.loader, given.ttl_ms, given.refresh, concurrency)
+    tags = checked(given.tags)
+    return Loads(keys, given.loader, given.ttl_ms, given.refresh, concurrency, tags)
 
 
 def _values(words: Sequence[bytes], given: _Given) -> Values:
@@ -116,12 +125,15 @@ def _values(words: Sequence[bytes], given: _Given) -> Values:
         raise BadInput(SYNTAX)
     if not words or len(words) % 2:
         raise WrongArity("warm|values")
-    return Values(words[::2], words[1::2], given.ttl_ms, given.refresh)
+    tags = checked(given.tags)
+    return Values(words[::2], words[1::2], given.ttl_ms, given.refresh, tags)
 
 
 def sends(request: object) -> int:
     """The bytes of values that all go out as the request starts; 0: not all of them do."""
-    if not isinstance(request, Values) or len(request.keys) > BATCH * UNDER_WAY:
+    if not isinstance(request, Values) or request.tags:
+        return 0
+    if len(request.keys) > BATCH * UNDER_WAY:
         return 0
     return sum(map(len, request.keys)) + sum(map(len, request.values)) + len(request.keys)
 
@@ -179,7 +191,8 @@ async def run(call: Call) -> Value:
     tally = Tally(len(request.keys))
     try:
         if isinstance(request, Values):
-            await _write(call, request, tally)
+            write = _write_tagged if request.tags else _write
+            await write(call, request, tally)
         else:
             await _load(call, request, tally)
     finally:
@@ -199,7 +212,7 @@ async def _load(call: Call, request: Loads, tally: Tally) -> None:
         for key in keys:
             try:
                 outcome = await call.loads.warm(
-                    key, request.loader, request.ttl_ms, request.refresh
+                    key, request.loader, request.ttl_ms, request.refresh, request.tags
                 )
             except BadInput:
                 raise  # the request is wrong, not this key: an unknown loader
@@ -256,6 +269,17 @@ async def _write(call: Call, request: Values, tally: Tally) -> None:
             call.writes.passed(keys)
 
 
+async def _write_tagged(call: Call, request: Values, tally: Tally) -> None:
+    ttls = [None] if request.ttl_ms is None else list(Endings.spread(request.ttl_ms))
+    pairs = zip(request.keys, request.values, strict=True)
+    given = (tagged.Given(*pair, random.choice(ttls)) for pair in pairs)
+    async for key, outcome in tagged.store(call, given, request.tags, request.refresh):
+        if isinstance(outcome, ProxyError):
+            tally.fail(key, outcome)
+        else:
+            tally.count(outcome)
+
+
 async def _written(
     call: Call, tally: Tally, keys: Sequence[bytes], answer: Awaitable[Sequence[Value]]
 ) -> None:
@@ -303,7 +327,7 @@ class Endings:
             head, tails = b"*%d\r\n" % (3 + len(nx)), [_words(nx)]
         else:
             head = b"*%d\r\n" % (5 + len(nx))
-            tails = [_words([b"PX", b"%d" % ms, *nx]) for ms in cls._spread(ttl_ms)]
+            tails = [_words([b"PX", b"%d" % ms, *nx]) for ms in cls.spread(ttl_ms)]
             random.shuffle(tails)
         return cls(head + b"$3\r\nSET\r\n", tails * ((BATCH + cls.STEPS) // len(tails) + 1))
 
@@ -313,7 +337,7 @@ class Endings:
         return self.tails[at : at + count]
 
     @classmethod
-    def _spread(cls, ttl_ms: int) -> Iterator[int]:
+    def spread(cls, ttl_ms: int) -> Iterator[int]:
         half = cls.STEPS // 2
         for step in range(-half, half + 1):
             yield min(max(1, ttl_ms + ttl_ms * step // (10 * half)), PX_MOST)
@@ -349,6 +373,7 @@ SPEC = CommandSpec(
                     "block",
                     arguments=(
                         TTL,
+                        TAG,
                         Argument("loader", "string", token="LOADER", flags=("optional",)),
                         Argument(
                             "concurrency", "integer", token="CONCURRENCY", flags=("optional",)
@@ -362,6 +387,7 @@ SPEC = CommandSpec(
                     "block",
                     arguments=(
                         TTL,
+                        TAG,
                         _REFRESH,
                         Argument(
                             "pair",

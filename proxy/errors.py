@@ -128,6 +128,13 @@ class BadInput(ProxyError):
         super().__init__(f"-ERR {one_line(what)}".encode())
 
 
+class Invalidated(ProxyError):
+    """A value that came before an invalidation of its key or a tag: it was not stored."""
+
+    def __init__(self) -> None:
+        super().__init__(b"-ERR not stored: the key or a tag was invalidated meanwhile")
+
+
 class BadFilter(ProxyError):
     """A filter of CLIENT KILL or CLIENT LIST that Redis refuses, in Redis's words."""
 

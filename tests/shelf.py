@@ -48,6 +48,8 @@ class Shelf:
         self.lost: Callable[[list[Words]], ProxyError | None] = lambda piece: None
         self.pieces: list[list[Words]] = []
         self.forbidden: set[bytes] = set()
+        self.told: dict[bytes, list[Value]] = {}  # what else is asked: its answers, in order
+        self.scripts: dict[str, Callable[[Sequence[bytes], Sequence[bytes]], Value]] = {}
 
     async def ask(self, *words: bytes) -> Value:
         (reply,) = self._answer([list(words)])
@@ -56,6 +58,12 @@ class Shelf:
         return reply
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
+        if script.name in self.scripts:
+            self.journal.append((script.name, *keys))
+            reply = self.scripts[script.name](keys, args)
+            if isinstance(reply, ProxyError):
+                raise reply
+            return reply
         assert (script.name, args[0]) == ("may", b"set")
         if keys[0] in self.forbidden:
             raise ServerError(b"-NOPERM no such key for you\r\n")
@@ -102,10 +110,14 @@ class Shelf:
             return "PONG"
         if name in (b"DEL", b"UNLINK"):
             return sum(self.held.pop(key, None) is not None for key in rest)
+        if name == b"EXISTS":
+            return sum(key in self.held for key in rest)
         if name == b"PTTL":
             return self.px.get(rest[0], -1) if rest[0] in self.held else -2
         if name == b"SCAN":
             return self._scan(*rest)
+        if name in self.told:
+            return self.told[name].pop(0)
         assert name == b"SET"
         return self._set(*rest)
 
@@ -135,16 +147,32 @@ class FakeLoads:
         self.journal = journal
         self.outcomes: dict[bytes, str | Exception] = {}
         self.asked: list[tuple[bytes, str | None, int | None, bool]] = []
+        self.tags: Sequence[bytes] = ()
+        self.graces: dict[bytes, int] = {}
         self.before: Callable[[bytes], Any] | None = None
 
-    async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
+    async def warm(
+        self,
+        key: bytes,
+        loader: str | None,
+        ttl_ms: int | None,
+        refresh: bool,
+        tags: Sequence[bytes] = (),
+    ) -> str:
         self.asked.append((key, loader, ttl_ms, refresh))
+        self.tags = tags
         if self.before is not None:
             await self.before(key)
         outcome = self.outcomes.get(key, "loaded")
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    def grace_ms(self, key: bytes) -> int:
+        return self.graces.get(key, 0)
+
+    def passed_tags(self, tags: Sequence[bytes]) -> None:
+        self.journal.append(("void tags", *tags))
 
     def passed(self, keys: Sequence[bytes]) -> None:
         self.journal.append(("void", *keys))
@@ -183,7 +211,7 @@ class Desk:
         return await module.run(
             Call(
                 request=module.parse(words),
-                upstream=None,  # type: ignore[arg-type]  # these commands use bulk only
+                upstream=self.shelf,
                 bulk=self.shelf,
                 loads=self.loads,  # type: ignore[arg-type]  # what these commands use of it
                 leases=None,  # type: ignore[arg-type]

@@ -99,8 +99,11 @@ CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
 CONSOLES = [fence for fence in fences() if fence.kind == "console"]
+# With loaders of its own: test_loaders_page.py.
+APART = "loaders.md"
 SESSIONS = [fence for fence in CONSOLES if fence.text.startswith("$ redis-cli ")]
 SHELLS = [fence for fence in CONSOLES if fence not in SESSIONS]
+SESSIONS = [fence for fence in SESSIONS if fence.page.name != APART]
 FILES = [fence for fence in fences() if fence.kind == "toml"]
 MODULE = re.compile(r"# (\w+\.py)\n")  # the first line of what is no program, but a module
 PYTHON = [fence for fence in fences() if fence.kind == "python" and not MODULE.match(fence.text)]
@@ -274,16 +277,17 @@ def test_a_toml_example_has_no_mistake(fence: Fence, tmp_path: Path) -> None:
         text = text.replace("/etc/nearhit/tls/", f"{tmp_path}/")
     file.write_text(text)
     for shown in re.findall(
-        r"^# (\w+\.py)\n(.+?)^```", README.read_text(), re.MULTILINE | re.DOTALL
+        r"^# (\w+\.py)\n(.+?)^```", fence.page.read_text(), re.MULTILINE | re.DOTALL
     ):
         (tmp_path / shown[0]).write_text(shown[1])
 
     done = subprocess.run(
         [sys.executable, "-m", "nearhit.proxy", "check", "--config", str(file)],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True,
+        cwd=tmp_path, env=environment(SHOP_TOKEN="s3cret"), capture_output=True, text=True,
     )  # fmt: skip
 
     assert (done.returncode, done.stderr) == (0, "")
+    assert "s3cret" not in done.stdout
     given = dict(settings(tomllib.loads(fence.text)))
     for name in given:
         assert re.search(rf"^{name} = .*# {re.escape(str(file))}:\d+$", done.stdout, re.MULTILINE)
@@ -292,7 +296,8 @@ def test_a_toml_example_has_no_mistake(fence: Fence, tmp_path: Path) -> None:
 def settings(document: dict[str, object], head: str = "") -> Iterator[tuple[str, object]]:
     """The settings of a file as check names them: ``loaders.users.ttl``."""
     for name, value in document.items():
-        if isinstance(value, dict) and not (name in ROWS and ROWS[name].kind.table):
+        about = ROWS.get(name) or LOADER_ROWS.get(name)
+        if isinstance(value, dict) and not (about and about.kind.table):
             yield from settings(value, f"{head}{name}.")
         else:
             yield f"{head}{name}", value
@@ -330,7 +335,7 @@ def users() -> Iterator[int]:
 
 
 def test_the_loaders_of_the_example_load(tmp_path: Path, server: Process) -> None:
-    (text,) = (fence.text for fence in FILES if "[loaders." in fence.text)
+    (text,) = (one.text for one in FILES if one.page == README and "[loaders." in one.text)
     for fence in MODULES:
         (tmp_path / MODULE.match(fence.text)[1]).write_text(fence.text)  # type: ignore[index]
     with ExitStack() as stack:
@@ -500,6 +505,10 @@ def converse(fence: Fence, shown: Iterator[Block], ask: Callable[[str], str]) ->
 @needs("redis-cli")
 @pytest.mark.parametrize("fence", SESSIONS, ids=str)
 def test_a_redis_cli_session_answers_as_shown(fence: Fence, ports: Ports) -> None:
+    answers_as_shown(fence, ports)
+
+
+def answers_as_shown(fence: Fence, ports: Ports) -> None:
     first, _, rest = fence.text.partition("\n")
     shown = blocks(rest, re.compile(r"127\.0\.0\.1:6380(?:\(TX\))?> (.+)"))
     command = shlex.split(ports.put(first.removeprefix("$ ")))
@@ -665,6 +674,7 @@ def our_errors() -> list[bytes]:
         errors.LockLost([b"..."]),
         errors.NoMajority(0, 3, "..."),
         errors.BadInput(f"... {errors.IN_MULTI}"),
+        errors.Invalidated(),
     ]
     kinds = {
         name

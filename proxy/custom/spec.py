@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..keys.ours import OurKeys
 from ..resp.replies import Value
+from ..resp.strings import Known
 
 if TYPE_CHECKING:
     from ...lua import Script
@@ -74,8 +75,9 @@ class CommandSpec:
     run: Callable[[Call], Awaitable[Value]]
     # A read of the server whose reply, unless it is nil, is this command's reply too.
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
-    # The request with what stands in the near cache, which the function given tells by its key.
-    near: Callable[[object, Callable[[bytes], bytes | None]], object] | None = None
+    # The request with what stands in the near cache, which the function given tells of keys; None:
+    # nothing of them.
+    near: Callable[[object, Callable[[list[bytes]], Known | None]], object] | None = None
     # Whether a request may wait for what others do: nobody does so for a client that has left.
     waits: Callable[[object], bool] = _no
     # Whether a request may get its client what nobody else can have meanwhile: it is cancelled, and
@@ -116,6 +118,10 @@ class Asking(Protocol):
 
     async def ask(self, *words: bytes) -> Value:
         """One request and its reply."""
+        ...
+
+    async def ask_raw(self, request: bytes) -> bytes:
+        """The reply to one encoded request, as it came."""
         ...
 
     async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
@@ -187,9 +193,20 @@ class Loads(Protocol):
         CacheBusy."""
         ...
 
-    async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
+    async def warm(
+        self,
+        key: bytes,
+        loader: str | None,
+        ttl_ms: int | None,
+        refresh: bool,
+        tags: Sequence[bytes] = (),
+    ) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
-        ``load``."""
+        ``load``. The ``tags`` are beside the loader's own."""
+        ...
+
+    def grace_ms(self, key: bytes) -> int:
+        """How long a value of the key may be served when it is stale; 0: not at all."""
         ...
 
 
@@ -204,8 +221,9 @@ class Leases(Protocol):
         """Store what a lease was taken for; False where it is void."""
         ...
 
-    def taken_at(self, key: bytes, token: bytes) -> float | None:
-        """When the lease was taken, or shortly before, by ``Call.now``; None: not here."""
+    def taken(self, key: bytes, token: bytes) -> tuple[float, float] | None:
+        """When the lease was taken, or shortly before, and when it ends, by ``Call.now``; None: it
+        was not taken here."""
         ...
 
     async def cancel(self, key: bytes, token: bytes) -> bool:
@@ -223,6 +241,10 @@ class Writes(Protocol):
 
     def passed_matching(self, pattern: re.Pattern[bytes]) -> None:
         """The same for every key that matches, of those that are known here."""
+        ...
+
+    def passed_tags(self, tags: Sequence[bytes]) -> None:
+        """The same for every load whose key would be under one of these."""
         ...
 
 

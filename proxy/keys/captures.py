@@ -106,6 +106,11 @@ class UrlTemplate:
         """The host, and its port if it names one: what errors may say of the URL."""
         return urlsplit(self.literals[0]).netloc.rpartition("@")[2]
 
+    @property
+    def has_user(self) -> bool:
+        """Whether it names a user, with a password perhaps."""
+        return "@" in urlsplit(self.literals[0]).netloc
+
     def fill(self, captures: Mapping[str, bytes]) -> str:
         """The URL. ValueError where a key would lead elsewhere on the host."""
         if sum(map(len, captures.values())) > URL_MAX:

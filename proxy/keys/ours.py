@@ -18,6 +18,7 @@ FENCE: Final = b"fence:{"
 GRANT: Final = b"}:grant"
 TAG: Final = b"tag:{"
 TAG_EPOCH: Final = b"tagepoch:{"
+TAG_CLOSED: Final = b"tagclosed:{"
 
 
 def lease_key(key: bytes) -> bytes:
@@ -57,6 +58,12 @@ def tag_epoch_key(tag: bytes) -> bytes:
     return TAG_EPOCH + tag + b"}"
 
 
+def tag_closed_key(tag: bytes, part: bytes = b"") -> bytes:
+    """Where the names stand of what was set apart of a tag's keys, to be removed; with a name of
+    its own, where such a part stands. A name does not end as the others do: no tag is called so."""
+    return TAG_CLOSED + tag + b"}" + (part and b":" + part)
+
+
 def resource_of(key: bytes) -> bytes | None:
     """The resource whose lock stands at a key; None: no lock does."""
     held = key.startswith(LOCK) and key.endswith(b"}")
@@ -68,7 +75,7 @@ class OurKeys:
 
     def __init__(self, stats_key: bytes) -> None:
         self._stats_key = stats_key
-        heads = (LEASE, LOCK, FENCE, TAG, TAG_EPOCH)
+        heads = (LEASE, LOCK, FENCE, TAG, TAG_EPOCH, TAG_CLOSED)
         # What a glob begins with that is about nothing else.
         self.heads = (*heads, OWN if stats_key.startswith(OWN) else stats_key or OWN)
         marks = (*heads, stats_key) if stats_key else heads
@@ -83,6 +90,8 @@ class OurKeys:
             return bool(key)
         if key.startswith(FENCE) and key.endswith(GRANT):
             return True
+        if key.startswith(TAG_CLOSED):
+            return b"}" in key
         return key.startswith((LEASE, LOCK, FENCE, TAG, TAG_EPOCH)) and key.endswith(b"}")
 
     def without(self, keys: Sequence[bytes]) -> list[bytes]:

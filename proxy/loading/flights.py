@@ -6,8 +6,9 @@
                   └── value ◀─ fill ◀─ loader       fill is refused where the lease is gone
 
 Whoever asks joins a running flight only if nothing has changed the key since it began: a push for
-the key or its lease, or a write that passes here, takes it out of ``_flights``. Its callers still
-get what it loads; it is not stored. The questions to the server are lease_scripts.py's."""
+the key, its lease or one of its tags, or a write or an invalidation that passes here, takes it out
+of ``_flights``. Its callers still get what it loads; it is not stored. The questions to the server
+are lease_scripts.py's."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from typing import Final, cast
 
 from ..bounds import WaitingRoom
 from ..custom.spec import Counts, Expiry
-from ..custom.tags import attach, epochs
+from ..custom.tags import FILLED_WITHIN_MS, GRAIN_MS, attach, checked, epochs
 from ..errors import (
     BadInput,
     CacheBusy,
@@ -33,7 +34,7 @@ from ..errors import (
     ServerError,
     one_line,
 )
-from ..keys.ours import lease_key
+from ..keys.ours import lease_key, tag_epoch_key
 from ..log import event
 from ..resp.replies import Value
 from ..upstream.tracked import TrackedLane, Watched
@@ -68,6 +69,7 @@ class Flight:
     warm: bool = False
     ttl_ms: int | None = None
     refresh: bool = False
+    tags: Sequence[bytes] = ()
     touched: bool = False  # the key was written since its lease was taken: nothing is stored
     waiters: set[asyncio.Future[Landed]] = field(default_factory=set[asyncio.Future[Landed]])
 
@@ -76,18 +78,20 @@ class Flight:
 
 
 class _Watch(Watched):
-    """Of a flight: a change of its key or lease lets nobody join it any more, and a change of the
-    key forbids to store what it loads."""
+    """Of a flight: a change of its key, its lease or a tag lets nobody join it any more, and a
+    change of the key or a tag forbids to store what it loads."""
 
-    __slots__ = ("_flight", "_flights")
+    __slots__ = ("_flight", "_flights", "_lease")
 
     def __init__(self, flights: Flights, flight: Flight) -> None:
         self._flights = flights
         self._flight = flight
-        super().__init__(flights.tracked.watches, (flight.key, lease_key(flight.key)))
+        self._lease = lease_key(flight.key)
+        keys = flight.key, self._lease, *map(tag_epoch_key, flight.tags)
+        super().__init__(flights.tracked.watches, keys)
 
     def fire(self, key: bytes | None) -> None:
-        self._flight.touched |= key is None or key == self._flight.key
+        self._flight.touched |= key != self._lease
         self._flights.leave(self._flight)
         super().fire(key)
 
@@ -134,18 +138,26 @@ class Flights:
                 self._counts.add("coalesced")
             return (await self._landing(flight)).value
 
-    async def warm(self, key: bytes, loader: str | None, ttl_ms: int | None, refresh: bool) -> str:
+    async def warm(
+        self,
+        key: bytes,
+        loader: str | None,
+        ttl_ms: int | None,
+        refresh: bool,
+        tags: Sequence[bytes] = (),
+    ) -> str:
         """Fill one key through its loader: ``loaded``, ``skipped`` or ``not_found``; errors as
-        ``load``."""
+        ``load``. The ``tags`` are beside the loader's own."""
         found = self._loaders.match(key) if loader is None else self._loaders.named(loader)
         if found is None and loader is not None:
             raise BadInput(f"no loader is called '{loader}'; see [loaders.*] in the settings file")
         if found is None:
             raise NoLoader(key)
         with self._room:
-            flight = None if refresh else self._flights.get(key)
+            # One that runs would not attach the key to these tags.
+            flight = None if refresh or tags else self._flights.get(key)
             if flight is None:
-                flight = self._launch(Flight(key, found, True, ttl_ms, refresh))
+                flight = self._launch(Flight(key, found, True, ttl_ms, refresh, tags))
             return (await self._landing(flight)).how
 
     def void(self, keys: Sequence[bytes]) -> None:
@@ -160,12 +172,26 @@ class Flights:
         """The same for every key that matches."""
         self.void([key for key in self._flights if pattern.fullmatch(key)])
 
+    def void_tags(self, tags: Sequence[bytes]) -> None:
+        """The same for every key that is under one of these."""
+        gone = set(tags)
+        self.void([key for key, one in self._flights.items() if not gone.isdisjoint(one.tags)])
+
+    def grace_ms(self, key: bytes) -> int:
+        """How long a value of the key may be served when it is stale; 0: not at all."""
+        loader = self._loaders.match(key)
+        return 0 if loader is None else round(loader.settings.grace * 1000)
+
     def leave(self, flight: Flight) -> None:
         """Nobody joins the flight from now on."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
     def _launch(self, flight: Flight) -> Flight:
+        try:
+            flight.tags = checked([*flight.loader.tags(flight.key), *flight.tags])
+        except BadInput as error:
+            raise LoadError(flight.loader.name, str(error)) from None
         self._flights.setdefault(flight.key, flight)
         self._start(self._fly(flight))
         return flight
@@ -262,12 +288,10 @@ class Flights:
 
     async def _load(self, flight: Flight, token: bytes, digest: bytes) -> Landed:
         """Run the loader under our lease, and settle the lease whatever comes of it."""
-        loader, settings = flight.loader, flight.loader.settings
-        tags, known = loader.tags(flight.key), list[Value]()
+        loader, settings, began = flight.loader, flight.loader.settings, self._clock()
         try:
-            if tags:
-                known = await epochs(self.tracked.upstream, tags)
-            loaded = await self._loaded(loader, flight.key)
+            known = await epochs(self.tracked.upstream, flight.tags)
+            loaded = await self._loaded(loader, flight.key, digest)
         except (LoadError, LoadTimeout) as failure:
             await self._remember(flight, token, digest, failure)
             raise
@@ -288,7 +312,7 @@ class Flights:
             self._counts.add("fills_refused", int(flight.touched))
             await self._scripts.settle(flight.key, token, b"", 0, digest)
         else:
-            await self._store(flight, token, loaded.value, ttl, digest, tags, known)
+            await self._store(flight, token, loaded.value, ttl, digest, known, began)
         return Landed(loaded.value, "loaded")
 
     async def _load_only(self, flight: Flight) -> Landed:
@@ -298,13 +322,18 @@ class Flights:
         self._counts.add("unstored")
         return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
 
-    async def _loaded(self, loader: Loader, key: bytes) -> Loaded:
-        """What the loader gives, in its time. LoadError and LoadTimeout, counted and told."""
+    async def _loaded(self, loader: Loader, key: bytes, digest: bytes = b"") -> Loaded:
+        """What the loader gives, in its time. LoadError and LoadTimeout, counted and told.
+        ``digest`` is that of the value that stands (take.lua)."""
         self._counts.add("loads")
         limit = loader.settings.timeout
         try:
             async with asyncio.timeout(limit):
-                return await loader.load(key, self._start)
+                known = await self._known(loader, key, digest)
+                loaded = await loader.load(key, self._start, known)
+            if loaded.not_modified:
+                self._counts.add("not_modified")
+            return loaded
         except TimeoutError:
             self._counts.add("load_timeouts")
             error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))
@@ -313,6 +342,17 @@ class Flights:
         self._counts.add("load_failures")
         loader.complaint.failed(error, self._clock())
         raise error
+
+    async def _known(self, loader: Loader, key: bytes, digest: bytes) -> bytes | None:
+        """The value that stands, where its source can say whether it still holds. What is written
+        behind its reading is news to the flight's watch, as behind the lease's."""
+        if not digest or not loader.confirms(key, digest):
+            return None
+        try:
+            value = await self.tracked.upstream.ask(b"GET", key)
+        except ProxyError:
+            return None
+        return value if isinstance(value, bytes) else None
 
     async def _remember(
         self, flight: Flight, token: bytes, digest: bytes, error: ProxyError
@@ -329,21 +369,31 @@ class Flights:
         value: bytes,
         ttl: int | None,
         digest: bytes,
-        tags: Sequence[bytes],
         known: Sequence[Value],
+        began: float,
     ) -> None:
         """Fill; whatever goes wrong, the callers have their value, but for those of a loader that
         is not to fail open."""
         expiry = None if ttl is None else Expiry(b"PX", ttl)
         lease_ms = round(flight.loader.settings.lease * 1000)
+        within_ms = min(lease_ms, FILLED_WITHIN_MS)
+        # Of the lease, so that the fill is refused where it comes later than its tags were told.
+        left_ms = lease_ms - within_ms - int((self._clock() - began) * 1000) + GRAIN_MS
         server = self.tracked.upstream
         try:
-            if tags and not await attach(server, flight.key, tags, expiry, known, lease_ms):
+            keys, tags = [(flight.key, expiry)], flight.tags
+            if not await attach(server, keys, tags, known, within_ms):
                 self._counts.add("fills_refused")
                 await self._scripts.settle(flight.key, token, b"", 0, digest)
                 return
             await self._scripts.fill(
-                flight.key, token, value, expiry, digest, lambda: flight.touched
+                flight.key,
+                token,
+                value,
+                expiry,
+                digest,
+                lambda: flight.touched,
+                left_ms if tags else 0,
             )
         except ProxyError as error:
             event(log, logging.DEBUG, "fill failed", loader=flight.loader.name, error=error)

@@ -101,9 +101,10 @@ class LeaseScripts:
         expiry: Expiry | None,
         digest: bytes,
         touched: Callable[[], bool],
+        left_ms: int = 0,
     ) -> bool:
-        """Store under the lease; False where it is void. ``touched`` says, as the reply comes,
-        whether the key was written meanwhile."""
+        """Store under the lease; False where it is void, or less than ``left_ms`` are left of it.
+        ``touched`` says, as the reply comes, whether the key was written meanwhile."""
         written = False
 
         def seen() -> None:
@@ -113,8 +114,9 @@ class LeaseScripts:
             self._tracked.forget(key, lease_key(key))
 
         words = expiry.words if expiry is not None else (b"", b"")
+        left = [b"%d" % left_ms] if left_ms > 0 else []
         reply = await self._tracked.upstream.run(
-            FILL, (key, lease_key(key)), (token, value, *words, digest), seen
+            FILL, (key, lease_key(key)), (token, value, *words, digest, *left), seen
         )
         stored = number(reply, "a script")
         if stored and written:

@@ -112,6 +112,10 @@ class Leases:
         """The same for every key that matches."""
         self.void([key for key in self._granted if pattern.fullmatch(key)])
 
+    def void_tags(self, tags: Sequence[bytes]) -> None:
+        """Nothing: a client says what a key belongs to as it stores the value, and is refused
+        then."""
+
     async def lease(self, key: bytes, ms: int, wait_ms: int) -> tuple[bytes | None, bytes | None]:
         """(value, None), (None, token) or (None, None): another computes, and the wait is over."""
         if not wait_ms:
@@ -198,10 +202,12 @@ class Leases:
                 granted.watch.close()
         return (cast(bytes, rest), None) if took is Took.HIT else Held(cast(int, rest))
 
-    def taken_at(self, key: bytes, token: bytes) -> float | None:
-        """When a lease was asked for, of those that were taken here and stand."""
+    def taken(self, key: bytes, token: bytes) -> tuple[float, float] | None:
+        """When a lease was asked for, and when it ends, of those that were taken here and stand."""
         granted = self._granted.get(key)
-        return granted.since if granted is not None and granted.token == token else None
+        if granted is None or granted.token != token:
+            return None
+        return granted.since, granted.until
 
     async def fill(self, key: bytes, token: bytes, value: bytes, expiry: Expiry | None) -> bool:
         """Store what a lease was taken for; False where it is void."""

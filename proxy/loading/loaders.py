@@ -21,7 +21,7 @@ from .complaint import Complaint
 from .demo import DemoSource
 from .gate import Gate
 from .http import Http
-from .source import Loaded, ManySource, Source, SourceError
+from .source import Confirming, Loaded, ManySource, Source, SourceError
 
 # Warming lets live loads go first: it waits for its turn by so many seconds longer.
 WARM_PATIENCE: Final = 60.0
@@ -37,8 +37,11 @@ class Loader:
         self.gate = Gate(settings.concurrency * settings.batch)
         self.complaint = Complaint(settings.name)
         self._source = source
+        self._confirming: Confirming | None = None
         self._batches: Batches | None = None
-        if settings.batch > 1:
+        if settings.batch == 1:
+            self._confirming = source if isinstance(source, Confirming) else None
+        else:
             self._batches = Batches(
                 self._load_many,
                 most=settings.batch,
@@ -62,14 +65,23 @@ class Loader:
         loads many keys at once waits for it."""
         return nullcontext() if self._batches is None else self._batches.coming(start)
 
-    async def load(self, key: bytes, start: Start) -> Loaded:
+    def confirms(self, key: bytes, digest: bytes) -> bool:
+        """Whether ``load`` can have the value that stands confirmed, given as ``known``, instead
+        of getting it anew. ``digest`` is that of the value, as take.lua has it."""
+        return self._confirming is not None and self._confirming.confirms(key, digest)
+
+    async def load(self, key: bytes, start: Start, known: bytes | None = None) -> Loaded:
         """What its source has for the key, or LoadError. Takes no turn at the gate and has no time
         limit: both are the caller's. It may be cancelled at any time. ``start`` runs what others
-        may share."""
+        may share. ``known`` is the value that stands, if that is at hand: the source may say that
+        it still holds."""
         try:
             if self._batches is not None:
                 return await self._batches.load(key, start)
-            return await self._source.load(key, self.settings.match.match(key))
+            captures = self.settings.match.match(key)
+            if known is not None and self._confirming is not None:
+                return await self._confirming.refresh(key, captures, known)
+            return await self._source.load(key, captures)
         except SourceError as error:
             raise LoadError(self.name, str(error)) from error
         except (asyncio.CancelledError, Exception):
@@ -215,6 +227,8 @@ def _source(settings: LoaderSettings, http: Http) -> Source:
             ttl_ms=round(settings.ttl * 1000),
             honour_cache_control=settings.honour_cache_control,
             batch_url=settings.batch_url,
+            headers=dict(settings.headers.pairs),
+            conditional=settings.conditional,
         )
     if settings.call is not None:
         function = imported(settings.call, settings.match.names)

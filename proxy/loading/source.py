@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from ..log import redacted
 
@@ -24,11 +24,14 @@ class Loaded:
     None     False   the loader's own ttl, jittered
     None     True    for ever: the source has no expiry for it
     0        True    not at all: hand it out, store nothing
-    n        True    n ms to the point: the source said so"""
+    n        True    n ms to the point: the source said so
+
+    ``not_modified``: it is the value that was known, and the source says that it still holds."""
 
     value: bytes | None
     ttl_ms: int | None = None
     exact: bool = False
+    not_modified: bool = False
 
 
 NO_SUCH_THING: Final = Loaded(None)
@@ -55,6 +58,23 @@ class ManySource(Source, Protocol):
     ) -> Sequence[Loaded | SourceError]:
         """An outcome for each key, in their order, from one call. SourceError: all of them
         failed."""
+        ...
+
+
+@runtime_checkable
+class Confirming(Source, Protocol):
+    """A source that can be asked whether a value of it still holds."""
+
+    def confirms(self, key: bytes, digest: bytes) -> bool:
+        """Whether it can be asked that of the value at the key that has this SHA-1 (in hex, as
+        take.lua has it)."""
+        ...
+
+    async def refresh(
+        self, key: bytes, captures: Mapping[str, bytes] | None, known: bytes
+    ) -> Loaded:
+        """As ``load``, with the value that stands: the source may say that it still holds, and
+        what is returned is that value then."""
         ...
 
 

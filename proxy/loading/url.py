@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, cast
 
 import aiohttp
-from yarl import URL
 
 from ..keys.captures import UrlTemplate
 from .call import encoded
 from .http import Http
+from .redirects import Answer, Question, answer_to
 from .source import NO_SUCH_THING, Loaded, SourceError
+from .validators import Validator, Validators, digest_of
 
 BODY_MAX: Final = 64 * 1024 * 1024
-REDIRECTS_MAX: Final = 5
 
 # Not to be stored, or not to be used again without asking: to us the same.
 _NOT_KEPT: Final = {"no-store", "no-cache"}
@@ -27,6 +28,9 @@ _AGE: Final = re.compile(r"(s-maxage|max-age)=\"?(\d{1,10})\"?")
 
 
 class UrlSource:
+    """``headers`` are the loader's. ``conditional``: a refresh asks whether the value that stands
+    has changed, where its answer had a validator (validators.py)."""
+
     def __init__(
         self,
         url: UrlTemplate,
@@ -35,31 +39,49 @@ class UrlSource:
         ttl_ms: int,
         honour_cache_control: bool,
         batch_url: UrlTemplate | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        conditional: bool = True,
     ) -> None:
         self._url = url
         self._batch_url = batch_url
         self._http = http
         self._ttl_ms = ttl_ms
         self._honour = honour_cache_control
+        self._headers = headers
+        self._validators = Validators() if conditional else None
 
     def __repr__(self) -> str:
         return f"<UrlSource {self._url.host}>"
 
     async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
+        return await self._load(key, captures, None)
+
+    def confirms(self, key: bytes, digest: bytes) -> bool:
+        return self._validators is not None and self._validators.of(key, digest) is not None
+
+    async def refresh(
+        self, key: bytes, captures: Mapping[str, bytes] | None, known: bytes
+    ) -> Loaded:
+        return await self._load(key, captures, known)
+
+    async def _load(
+        self, key: bytes, captures: Mapping[str, bytes] | None, known: bytes | None
+    ) -> Loaded:
         if captures is None:
             raise SourceError("its match does not fit the key, so there is no URL for it")
         try:
             url = self._url.fill(captures)
         except ValueError as error:
             raise SourceError(str(error)) from None
-        host = self._url.host
         try:
-            return await self._get(url)
-        except aiohttp.TooManyRedirects:
-            raise SourceError(f"more than {REDIRECTS_MAX} redirects from {host}") from None
+            if known is not None and (validator := self._validator(key, known)) is not None:
+                confirmed = await self._ask_again(key, url, known, validator)
+                if confirmed is not None:
+                    return confirmed
+            return await self._get(key, url)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Their own words may quote the URL.
-            raise SourceError(f"{_reason(error)} ({host})") from None
+            raise SourceError(f"{_reason(error)} ({self._url.host})") from None
 
     async def load_many(
         self, keys: Sequence[bytes], captures: Sequence[Mapping[str, bytes] | None]
@@ -70,9 +92,7 @@ class UrlSource:
         names = [_text(key) for key in keys]
         body = json.dumps([name for name in names if name is not None]).encode()
         try:
-            found = await self._post(self._batch_url.fill({}), body)
-        except aiohttp.TooManyRedirects:
-            raise SourceError(f"more than {REDIRECTS_MAX} redirects from {host}") from None
+            found = await self._post(self._batch_url, body)
         except (aiohttp.ClientError, OSError) as error:
             raise SourceError(f"{_reason(error)} ({host})") from None
         except (ValueError, RecursionError):
@@ -82,44 +102,80 @@ class UrlSource:
         values = cast("dict[str, object]", found)
         return [_outcome(name, values) for name in names]
 
-    async def _post(self, url: str, body: bytes) -> object:
-        async with self._http.session.post(
-            URL(url, encoded=True),
-            data=body,
-            headers={"Content-Type": "application/json"},
-            max_redirects=REDIRECTS_MAX,
-        ) as answer:
-            if answer.status != 200:
-                raise SourceError(f"HTTP {answer.status} from {answer.url.host}")
-            return json.loads(await self._body(answer))
-
     async def close(self) -> None:
         """The session is everybody's: Loaders closes it."""
 
-    async def _get(self, url: str) -> Loaded:
-        # encoded: %2F of a capture must stay what it is.
-        async with self._http.session.get(
-            URL(url, encoded=True), max_redirects=REDIRECTS_MAX
-        ) as answer:
-            if answer.status == 404:
-                return NO_SUCH_THING
-            if answer.status != 200:
-                raise SourceError(f"HTTP {answer.status} from {self._url.host}")
-            value = await self._body(answer)
-            if not self._honour:
-                return Loaded(value)
-            headers = ",".join(answer.headers.getall("Cache-Control", ()))
-            limit = kept_ms(headers, answer.headers.get("Age", ""))
-        if limit is None or limit >= self._ttl_ms:
-            return Loaded(value)
-        return Loaded(value, limit, exact=True)
+    async def _post(self, url: UrlTemplate, body: bytes) -> object:
+        question = Question(url.fill({}), url.host, self._headers, {}, body)
+        async with answer_to(self._http.session, question) as answer:
+            if answer.response.status != 200:
+                raise SourceError(f"HTTP {answer.response.status} from {url.host}")
+            return json.loads(await self._body(answer.response))
 
-    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _get(self, key: bytes, url: str) -> Loaded:
+        question = Question(url, self._url.host, self._headers, {})
+        async with answer_to(self._http.session, question) as answer:
+            return await self._value_in(key, answer)
+
+    def _validator(self, key: bytes, known: bytes) -> Validator | None:
+        """What to ask with whether the value still holds; None: it did not come from here, or
+        without."""
+        return None if self._validators is None else self._validators.of(key, digest_of(known))
+
+    async def _ask_again(
+        self, key: bytes, url: str, known: bytes, validator: Validator
+    ) -> Loaded | None:
+        """The known value where a 304 says that it still holds, or a newer one. None: what the 304
+        is about is not known, so the value has to be asked for whole."""
+        question = Question(url, self._url.host, self._headers, validator.headers)
+        async with answer_to(self._http.session, question) as answer:
+            response = answer.response
+            if response.status != 304 or answer.moved:
+                return await self._value_in(key, answer)
+            if validator.confirmed_by(response.headers):
+                return self._timed(known, response, validator)
+        return None
+
+    async def _value_in(self, key: bytes, answer: Answer) -> Loaded:
+        """What a whole answer brings, and its validator kept."""
+        response, validators = answer.response, self._validators
+        if response.status == 404:
+            if validators is not None:
+                validators.drop(key)
+            return NO_SUCH_THING
+        if response.status != 200:
+            raise SourceError(f"HTTP {response.status} from {self._url.host}")
+        value = await self._body(response)
+        if validators is not None:
+            # Of what was redirected only the last URL knows whether it has changed.
+            if answer.moved:
+                validators.drop(key)
+            else:
+                validators.keep(key, value, response.headers)
+        return self._timed(value, response)
+
+    def _timed(
+        self, value: bytes, response: aiohttp.ClientResponse, confirmed: Validator | None = None
+    ) -> Loaded:
+        """The value for as long as the answer allows; a 304 that does not say allows what the
+        answer did that it confirms."""
+        limit = None
+        if self._honour:
+            control = ",".join(response.headers.getall("Cache-Control", ()))
+            if confirmed is not None:
+                control = control or confirmed.cache_control
+            limit = kept_ms(control, response.headers.get("Age", ""))
+        exact = limit is not None and limit < self._ttl_ms
+        return Loaded(
+            value, limit if exact else None, exact=exact, not_modified=confirmed is not None
+        )
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         body = bytearray()
-        async for chunk in answer.content.iter_any():
+        async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > BODY_MAX:
-                answer.close()
+                response.close()
                 raise SourceError(
                     f"the body from {self._url.host} is larger than {BODY_MAX >> 20} MiB"
                 )

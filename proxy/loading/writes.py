@@ -19,6 +19,7 @@ class Voidable(Protocol):
 
     def void(self, keys: Sequence[bytes]) -> None: ...
     def void_matching(self, pattern: re.Pattern[bytes]) -> None: ...
+    def void_tags(self, tags: Sequence[bytes]) -> None: ...
 
 
 class Writes:
@@ -46,3 +47,9 @@ class Writes:
             forget(self._near, [key for key in cached if pattern.fullmatch(key)])
         for each in self._running():
             each.void_matching(pattern)
+
+    def passed_tags(self, tags: Sequence[bytes]) -> None:
+        """The same for every load whose key would be under one of these. What is kept near is told
+        by its keys, as they go."""
+        for each in self._running():
+            each.void_tags(tags)

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from ..errors import OddReply, ProxyError, ServerError
+from .strings import Strings
 
 OK: Final = b"+OK\r\n"
 
@@ -69,6 +70,8 @@ def _reply(value: Value, resp: int, parts: list[bytes]) -> None:
         parts.append(b"+%b\r\n" % value.encode())
     elif isinstance(value, ProxyError):
         parts.append(value.line)
+    elif isinstance(value, Strings):
+        parts.append(value.encoded(null(resp)))
     elif isinstance(value, Mapping):
         parts.append(b"%%%d\r\n" % len(value) if resp == 3 else b"*%d\r\n" % (2 * len(value)))
         for name, item in value.items():

@@ -17,6 +17,7 @@ from .address import AddressMap, Listen, Upstream, same_place
 from .address import Kind as UpstreamKind
 from .entry import EntrySettings, entry_mistakes
 from .file import SettingsFile
+from .headers import Elsewhere
 from .loaders import LoaderSettings, loaders_of
 from .rows import (
     ADDRESS_MAP,
@@ -305,7 +306,7 @@ def load(
     if config.text is not None:
         document = _opened(config.text, config.place, read, mistakes)
     file = _settings_of(document, mistakes)
-    loaders = loaders_of(document, mistakes)
+    loaders = loaders_of(document, mistakes, Elsewhere(environ, read))
 
     values: dict[str, object] = {}
     in_force: dict[str, Given] = {}

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from ..keys.captures import Pattern, TagTemplate, UrlTemplate
 from .file import SettingsFile
+from .headers import Elsewhere, Headers, headers_of
 from .rows import (
     SWITCH,
     UPSTREAM,
@@ -59,6 +60,8 @@ def _tags(text: str) -> tuple[TagTemplate, ...]:
 
 TAGS: Final = Kind(_tags, "tags, as user:{id}", "TAGS", many=True)
 CALL: Final = Kind(_call, "package.module:function", "FUNCTION")
+HEADERS: Final = Kind(str, "a table of headers' names and texts", "NAME=TEXT", table=True)
+URL_ONLY: Final = ("batch_url", "headers", "honour_cache_control", "conditional")
 TEXTS: Final = ("match", "url", "batch_url", "call", "redis")  # strings in TOML, never numbers
 
 
@@ -100,6 +103,18 @@ class LoaderSettings:
             )
         },
     )
+    headers: Headers = field(
+        default=Headers(),
+        repr=False,
+        metadata={
+            "row": Row(
+                HEADERS,
+                None,
+                "What a url loader sends besides; ${NAME} is a variable, ${file:PATH} a file's "
+                "text.",
+            )
+        },
+    )
     call: str | None = optional(
         CALL, "A function that is called with the captures, sync or async; None: no value."
     )
@@ -134,6 +149,11 @@ class LoaderSettings:
     backoff: float = row(
         duration("1ms", "1h"), "1s", "How long a failure is the answer before the next attempt."
     )
+    grace: float = row(
+        duration("0s", "8760h"),
+        "0s",
+        "How long behind its ttl a value is still the answer, while one load refreshes it behind.",
+    )
     read_through: bool = row(SWITCH, "false", "Plain GET and MGET load what is missing too.")
     tags: tuple[TagTemplate, ...] = field(
         default=(),
@@ -155,6 +175,11 @@ class LoaderSettings:
     honour_cache_control: bool = row(
         SWITCH, "false", "Cache-Control of the url's answer may shorten the ttl."
     )
+    conditional: bool = row(
+        SWITCH,
+        "true",
+        "A refresh asks a url whether the value has changed, by ETag or Last-Modified.",
+    )
 
     # Where each option that is not left to its default comes from.
     given: Mapping[str, Given] = field(default_factory=dict[str, Given], repr=False, compare=False)
@@ -168,7 +193,7 @@ class LoaderSettings:
         """A line for each setting that has a meaning here, no password in any."""
         absent = {*SOURCES} - {self.source}
         if self.source != "url":
-            absent |= {"honour_cache_control", "batch_url"}
+            absent |= {*URL_ONLY}
         for option, about in LOADER_ROWS.items():
             if option not in absent:
                 given = self.given.get(option) or default_of(about)
@@ -186,7 +211,9 @@ DEMO: Final = LoaderSettings(name="demo", match=Pattern.parse("demo:{name}"), de
 # --- Reading them -----------------------------------------------------------------------------
 
 
-def loaders_of(file: SettingsFile, mistakes: list[str]) -> tuple[LoaderSettings, ...]:
+def loaders_of(
+    file: SettingsFile, mistakes: list[str], elsewhere: Elsewhere
+) -> tuple[LoaderSettings, ...]:
     """The loaders of the file, in its order; what is wrong with them is added to ``mistakes``."""
     tables = table_in(file.document.get("loaders", {}))
     if tables is None:
@@ -195,7 +222,7 @@ def loaders_of(file: SettingsFile, mistakes: list[str]) -> tuple[LoaderSettings,
     found: list[LoaderSettings] = []
     names: dict[tuple[bytes, ...], str] = {}
     for name, table in tables.items():
-        reading = _Reading(file, name, mistakes)
+        reading = _Reading(file, name, mistakes, elsewhere)
         settings = reading.settings(table)
         reading.refuse_double(names)
         if settings is not None:
@@ -203,13 +230,20 @@ def loaders_of(file: SettingsFile, mistakes: list[str]) -> tuple[LoaderSettings,
     return tuple(found)
 
 
+def _shown(name: str) -> str:
+    return name if name.isprintable() else repr(name)
+
+
 class _Reading:
     """One table on its way to be a LoaderSettings; its mistakes are added to those of the file."""
 
-    def __init__(self, file: SettingsFile, name: str, mistakes: list[str]) -> None:
+    def __init__(
+        self, file: SettingsFile, name: str, mistakes: list[str], elsewhere: Elsewhere
+    ) -> None:
         self.file = file
         self.name = name
         self.mistakes = mistakes
+        self.elsewhere = elsewhere
         self.given: dict[str, Given] = {}
         self.values: dict[str, object] = {}
 
@@ -243,19 +277,22 @@ class _Reading:
             if first != self.name:
                 self._mistake(f"[loaders.{first}] matches the same keys", "match")
 
-    def _place(self, option: str | None = None) -> str:
-        keys = ("loaders", self.name, option) if option else ("loaders", self.name)
-        shown = self.name if self.name.isprintable() else repr(self.name)
-        return f"{self.file.origin(*keys)}: [loaders.{shown}]{f' {option}' if option else ''}"
+    def _place(self, *option: str) -> str:
+        """Where the table stands, or an option of it, or what is in that."""
+        origin = self.file.origin("loaders", self.name, *option)
+        within = f" {'.'.join(map(_shown, option))}" if option else ""
+        return f"{origin}: [loaders.{_shown(self.name)}]{within}"
 
-    def _mistake(self, what: str, option: str | None = None) -> None:
-        self.mistakes.append(f"{self._place(option)}: {what}")
+    def _mistake(self, what: str, *option: str) -> None:
+        self.mistakes.append(f"{self._place(*option)}: {what}")
 
     def _read(self, option: str, value: object) -> None:
         about = LOADER_ROWS.get(option)
         if about is None:
-            shown = option if option.isprintable() else repr(option)
-            self._mistake(f"no such option{suggestion(option, LOADER_ROWS)}", shown)
+            self._mistake(f"no such option{suggestion(option, LOADER_ROWS)}", option)
+            return
+        if option == "headers":
+            self._read_headers(value)
             return
         if reason := unfit(value, about.kind):
             self._mistake(reason, option)
@@ -271,6 +308,22 @@ class _Reading:
             return
         self.given[option] = given
 
+    def _read_headers(self, value: object) -> None:
+        table = table_in(value)
+        if table is None:
+            self._mistake(f"it is not {HEADERS.wants}", "headers")
+            return
+        pairs: list[tuple[str, str]] = []
+        for name, text in headers_of(table, self.elsewhere):
+            if isinstance(text, ValueError):
+                self._mistake(str(text), "headers", name)
+            else:
+                pairs.append((name, text))
+        headers = self.values["headers"] = Headers(tuple(pairs))
+        origin = self.file.origin("loaders", self.name, "headers")
+        # Of the values nothing is ever shown.
+        self.given["headers"] = Given(str(headers) or None, origin, self._place("headers"))
+
     def _check_source(self, table: Mapping[str, object]) -> None:
         first, *more = [name for name in SOURCES if name in table] or [""]
         if not first:
@@ -279,10 +332,20 @@ class _Reading:
             self._mistake(f"it has a source already, {first}", other)
         if self.values.get("demo") is False and not more:
             self._mistake("false is no source: true, or another source", "demo")
-        for option in ("honour_cache_control", "batch_url"):
+        for option in URL_ONLY:
             if option in table and first and first != "url":
                 self._mistake("only a url has one", option)
+        self._check_authorization()
         self._check_batch(table, first)
+
+    def _check_authorization(self) -> None:
+        headers = self.values.get("headers")
+        if not isinstance(headers, Headers) or "Authorization" not in headers:
+            return
+        for option in ("url", "batch_url"):
+            url = self.values.get(option)
+            if isinstance(url, UrlTemplate) and url.has_user:
+                self._mistake(f"{option} has a user, who would be sent as that too", "headers")
 
     def _check_batch(self, table: Mapping[str, object], first: str) -> None:
         batch_url, batch = self.values.get("batch_url"), self.values.get("batch", 1)

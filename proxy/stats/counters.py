@@ -48,7 +48,7 @@ ROWS: Final = (
         Kind.COUNTER,
         "Values not stored, because their lease was lost or void.",
     ),
-    Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE."),
+    Row("invalidated", Kind.COUNTER, "Keys removed by INVALIDATE, or made stale."),
     Row("locks_acquired", Kind.COUNTER, "Locks granted."),
     Row("locks_contended", Kind.COUNTER, "Attempts to lock that found it held by another."),
     Row("near_entries", Kind.GAUGE, "Values in the near cache."),
@@ -96,6 +96,11 @@ ROWS: Final = (
         "Slots of a cluster whose moves are told at once; -1: the ACL forbids it, they are polled.",
     ),
     Row("replica_reads", Kind.COUNTER, "Requests that went to replicas (read_from)."),
+    Row(
+        "not_modified",
+        Kind.COUNTER,
+        "Those of loads whose url said that the value still holds (HTTP 304).",
+    ),
     Row("lock_servers_up", Kind.GAUGE, "Lock servers that are connected, of lock_servers."),
 )
 

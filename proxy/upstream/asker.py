@@ -97,6 +97,13 @@ class Asker:
         """The reply to one request."""
         return value_of(await self._reply(_packed(words), 1))
 
+    async def ask_raw(self, request: bytes) -> bytes:
+        """The reply to one encoded request as it came; ServerError where it is an error."""
+        reply = await self._reply(request, 1)
+        if reply.startswith(b"-"):
+            raise ServerError(reply)
+        return reply
+
     async def run(
         self,
         script: Script,

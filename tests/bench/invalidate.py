@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 times.append(counted(run(target), options.keys))
             felt.append(feel(proxy, upstream, options.keys))
     ratio = statistics.median(ours) / statistics.median(plain)
-    p99s = [_p99_ratio(felt, probe) for probe in range(len(PROBES))]
+    p99s = [p99_ratio(felt, probe) for probe in range(len(PROBES))]
     print(
         report.facts(
             [
@@ -199,14 +199,14 @@ def feel(proxy: Target, upstream: Target, keys: int) -> Felt:
     return quiet, ours, plain
 
 
-def _p99_ratio(felt: Sequence[Felt], probe: int) -> float:
+def p99_ratio(felt: Sequence[Felt], probe: int) -> float:
     return statistics.median(ours[probe][1] / quiet[probe][1] for quiet, ours, _ in felt)
 
 
 def _table(felt: Sequence[Felt], ratios: Sequence[float]) -> list[list[str]]:
     lines = [["p50 / p99, ms", "quiet", "INVALIDATE", "redis-py", f"p99 ratio (bar: {P99_BAR:g})"]]
     for probe, (name, *_) in enumerate(PROBES):
-        cells = [_shown([each[kind][probe] for each in felt]) for kind in range(3)]
+        cells = [shown([each[kind][probe] for each in felt]) for kind in range(3)]
         lines.append([name, *cells, f"{ratios[probe]:.2f}"])
     return lines
 
@@ -215,7 +215,7 @@ def _seconds(times: Sequence[float]) -> str:
     return f"{statistics.median(times):.2f} s ({', '.join(f'{each:.2f}' for each in times)})"
 
 
-def _shown(cuts: Sequence[tuple[float, float]]) -> str:
+def shown(cuts: Sequence[tuple[float, float]]) -> str:
     p50, p99 = (statistics.median(each) * 1000 for each in zip(*cuts, strict=True))
     return f"{p50:.2f} / {p99:.2f}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import __main__ as bench
-from . import bars, load, near, procfs, report, targets, transactions
+from . import bars, load, mgetorset, near, procfs, report, targets, transactions
 from .load import Case
 from .report import Row
 
@@ -264,3 +264,20 @@ def test_a_look_is_one_short_round() -> None:
     options = near.parse(["--quick", "--only", "hot", "scan"])
 
     assert (options.rounds, options.seconds, options.only) == (1, 0.5, ["hot", "scan"])
+
+
+def test_mgetorset_is_judged_beside_its_load() -> None:
+    one = mgetorset.Round(mget=100, load=1000, both=1130, few=50, many=150)
+
+    assert (one.beside, one.whole) == (1.0, 1.0)
+
+
+def test_what_mgetorset_asks_for_is_a_thousand_keys_of_which_a_hundred_are_new() -> None:
+    numbers = iter(range(1000))
+    made = mgetorset.requests(numbers)
+
+    assert made["both"]().startswith(b"*1002\r\n$9\r\nMGETORSET\r\n$4\r\n1000\r\n")
+    assert next(numbers) == 100
+    assert made["load"]().count(b"new:") == made["few"]().count(b"absent:") == 100
+    assert made["many"]().count(b"there:") == 900
+    assert made["mget"]().count(b"there:") == 1000

@@ -41,6 +41,13 @@ match = "tagged:{{id}}"
 call = "people:load"
 tags = ["one:{{id}}", "all"]
 
+[loaders.graceful]
+match = "soft:{{id}}"
+call = "people:load"
+ttl = "100s"
+grace = "50s"
+tags = ["soft"]
+
 [loaders.versions]
 match = "version:{{id}}"
 call = "people:version"

@@ -127,6 +127,11 @@ def test_docs_of_some_and_of_all_are_maps(ports: tuple[int, int], resp: int) -> 
         ("MGETORSET 2 a b PARTIAL", [b"a", b"b"]),
         ("WARM EX 5 KEYS a b", [b"a", b"b"]),
         ("WARM VALUES a 1 b 2", [b"a", b"b"]),
+        ("WARM TAG t EX 5 TAG u VALUES a 1 b 2", [b"a", b"b"]),
+        ("WARM TAG t KEYS a b", [b"a", b"b"]),
+        ("INVALIDATE SOFT KEYS a b", [b"a", b"b"]),
+        ("GETORSET k v TAG t TAG u", [b"k"]),
+        ("LEASE SET k token v TAG t", [b"k"]),
     ],
 )
 def test_clients_learn_the_keys_of_a_request(port: int, words: str, keys: list[bytes]) -> None:

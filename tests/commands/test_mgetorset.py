@@ -52,6 +52,28 @@ def test_a_batch_loader_is_called_once_for_what_is_missing(cache: Cache, resp: i
     assert 50_000 <= cache.server.pttl("many:1") <= 66_000
 
 
+def test_a_thousand_keys_are_one_question_and_one_call_for_the_hundred_that_are_missing(
+    cache: Cache, resp: int
+) -> None:
+    """The bar's shape (tests.bench.mgetorset): neither grows with what is there."""
+    keys = [f"many:{n}" for n in range(1000)]
+    odd = [b"", b"_\r\n", b"$-1\r\n", b"\r\n_\r\n"]  # as nulls look
+    there = {key: odd[n % 4] for n, key in enumerate(keys) if n % 10 != 7}
+    cache.server.mset(there)
+    cache.server.config_resetstat()
+
+    answer = ask(cache, resp, 1000, *keys)
+
+    wanted = [bulk(f"user {n}") if n % 10 == 7 else raw(odd[n % 4]) for n in range(1000)]
+    assert answer == b"*1000\r\n" + b"".join(wanted)
+    assert batches(cache, "many") == [100]
+    assert cache.server.info("commandstats")["cmdstat_mget"]["calls"] == 1
+
+
+def raw(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
 def test_more_keys_than_a_batch_are_more_calls(cache: Cache, resp: int) -> None:
     keys = [f"many:{n}" for n in range(250)]
 

@@ -28,12 +28,26 @@ USERS = {
     "readable-keys": "%R~* +@all",
     "selector": f"~* +get {TRACKS} (~a:* +mget)",
     "writes": f"~* +set +del {TRACKS}",
+    "no-tags": "~k ~new ~lease:* +@all",
     "nothing": "",
 }
 # Each command of our own, its keys, and what it does with them as a script. (LOCK's and LEASE's
 # shortest way: what a request is refused by first.)
 OWN = {
     ("GETORSET", "new", "v"): ("new lease:{new}", "GET new, SET new v, DEL lease:{new}"),
+    ("GETORSET", "new", "v", "TAG", "t"): (
+        "new lease:{new} tag:{t} tagepoch:{t}",
+        "GET tagepoch:{t}, GET new, SET lease:{new} t, ZADD tag:{t} 1 new, SET new v",
+    ),
+    ("INVALIDATE", "TAG", "t"): (
+        "tag:{t} tagepoch:{t} tagclosed:{t}",
+        "ZCARD tag:{t}, SET tagepoch:{t} 1, SMEMBERS tagclosed:{t}",
+    ),
+    ("INVALIDATE", "SOFT", "TAG", "t"): ("tagepoch:{t}", "GET tagepoch:{t}, SET tagepoch:{t} 1"),
+    ("LEASE", "SET", "new", "t", "v", "TAG", "t"): (
+        "tag:{t} tagepoch:{t}",
+        "ZADD tag:{t} 1 new, GET tagepoch:{t}",
+    ),
     ("LEASE", "GET", "new"): ("new lease:{new}", "GET new, SET lease:{new} t"),
     ("LEASE", "SET", "new", "t", "v"): ("new lease:{new}", "GET lease:{new}"),
     ("LEASE", "CANCEL", "new", "t"): ("new lease:{new}", "GET lease:{new}"),
@@ -137,9 +151,9 @@ def test_commands_of_our_own_are_refused_where_their_plain_ones_are(
     _, direct, proxied = both(USERS[user])
 
     for words, plain in {**PLAIN, **{own: script(*how) for own, how in OWN.items()}}.items():
-        boss.ask("DEL", "new", "lease:{new}")
+        boss.ask("DEL", "new", "lease:{new}", "tag:{t}", "tagepoch:{t}")
         wanted = direct.ask(*plain).startswith(b"-")
-        boss.ask("DEL", "new", "lease:{new}")
+        boss.ask("DEL", "new", "lease:{new}", "tag:{t}", "tagepoch:{t}")
         said = proxied.ask(*words)
         assert said.startswith(b"-NOPERM") is wanted, (words, said)
 

@@ -9,10 +9,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from tests.servers import HOST, Kind, nearhit, server_binary, upstream, wait_for
 
@@ -78,6 +79,130 @@ def test_more_keys_than_are_taken_at_once_all_go(cache: Cache) -> None:
         assert 0 < cache.server.pttl("tag:{many}") <= 71_000
         assert client.execute_command("INVALIDATE", "TAG", "many") == 600
     assert cache.server.keys() == [b"tagepoch:{many}"]
+
+
+def test_values_are_warmed_with_tags(cache: Cache, resp: int) -> None:
+    with client_of(cache.proxy, resp) as client:
+        cache.server.set("b", "there")
+        words = ("WARM", "EX", 60, "TAG", "team", "tag", "red", "VALUES")
+        reply = client.execute_command(*words, "a", "1", "b", "2")
+        assert outcomes(reply) == {b"requested": 2, b"loaded": 1, b"skipped": 1, b"failed": 0}
+        assert 54_000 <= cache.server.pttl("a") <= 66_000
+
+        assert client.execute_command("INVALIDATE", "TAG", "team") == 1
+        assert client.mget("a", "b") == [None, b"there"]
+
+        client.execute_command("WARM", "REFRESH", "TAG", "red", "VALUES", "b", "3", "b", "4")
+        assert client.get("b") == b"4"
+        assert client.execute_command("INVALIDATE", "TAG", "red") == 1
+    assert {*cache.server.keys()} == {b"tagepoch:{team}", b"tagepoch:{red}"}
+
+
+def test_loaders_keys_are_warmed_with_more_tags_than_theirs(cache: Cache, resp: int) -> None:
+    with client_of(cache.proxy, resp) as client:
+        reply = client.execute_command("WARM", "TAG", "mine", "KEYS", "tagged:1", "tagged:2")
+        assert outcomes(reply)[b"loaded"] == 2
+
+        assert client.execute_command("INVALIDATE", "TAG", "one:1") == 1
+        assert client.execute_command("INVALIDATE", "TAG", "mine") == 1
+        assert cache.server.exists("tagged:1", "tagged:2") == 0
+
+
+@pytest.mark.parametrize("words", ["KEYS soft:1 user:1 soft:9", "PATTERN *:1", "TAG soft mine"])
+def test_what_is_made_stale_stays_for_its_grace_and_no_longer(
+    cache: Cache, resp: int, words: str
+) -> None:
+    with client_of(cache.proxy, resp) as client:
+        for key in ("soft:1", "user:1"):
+            client.execute_command("WARM", "TAG", "mine", "KEYS", key)
+
+        assert client.execute_command("INVALIDATE", "SOFT", *words.split()) == 2
+
+        assert 40_000 < cache.server.pttl("soft:1") <= 50_000
+        assert cache.server.exists("user:1") == 0
+        assert client.get("soft:1") == b"user 1"
+        assert client.execute_command("INVALIDATE", "SOFT", "KEYS", "soft:1") == 0
+        # It is under its tag still.
+        assert client.execute_command("INVALIDATE", "TAG", "soft") == 1
+        assert client.get("soft:1") is None
+
+
+@pytest.mark.parametrize("words", ["KEYS soft:slow", "PATTERN soft:*", "TAG soft"])
+def test_a_load_that_began_before_is_not_stored_behind_a_soft_invalidation(
+    cache: Cache, words: str
+) -> None:
+    with client_of(cache.proxy) as client, client_of(cache.proxy) as other:
+        loading = Thread(target=other.execute_command, args=("GETORSET", "soft:slow"))
+        loading.start()
+        wait_for(lambda: cache.loads("slow") == 1)
+
+        assert client.execute_command("INVALIDATE", "SOFT", *words.split()) == 0
+        loading.join()
+    assert cache.server.exists("soft:slow") == 0
+
+
+def test_who_asks_behind_an_invalidation_of_a_tag_has_a_load_of_his_own(cache: Cache) -> None:
+    with client_of(cache.proxy) as client, client_of(cache.proxy) as other:
+        loading = Thread(target=other.execute_command, args=("GETORSET", "tagged:slow"))
+        loading.start()
+        wait_for(lambda: cache.loads("slow") == 1)
+        client.execute_command("INVALIDATE", "TAG", "all")
+
+        assert client.execute_command("GETORSET", "tagged:slow") == b"user slow"
+        loading.join()
+    assert cache.loads("slow") == 2
+    assert cache.server.get("tagged:slow") == b"user slow"
+
+
+def test_a_client_that_computes_is_refused_behind_an_invalidation(cache: Cache) -> None:
+    with client_of(cache.proxy) as client:
+        for tag, stored in (("team", 0), ("other", 1)):
+            _, token = client.execute_command("LEASE", "GET", tag)
+            client.execute_command("INVALIDATE", "TAG", "team")
+            words = ("LEASE", "SET", tag, token, "1", "EX", 60, "TAG", tag)
+            assert client.execute_command(*words) == stored
+
+        assert client.execute_command("INVALIDATE", "TAG", "other") == 1
+
+
+def test_where_the_last_one_was_killed_the_next_one_ends_it(cache: Cache) -> None:
+    with client_of(cache.proxy) as client:
+        client.execute_command("GETORSET", "a", "1", "TAG", "team")
+        # So far it had come.
+        cache.server.rename("tag:{team}", "tagclosed:{team}:1f")
+        cache.server.sadd("tagclosed:{team}", "tagclosed:{team}:1f")
+        client.execute_command("GETORSET", "b", "1", "TAG", "team")
+
+        assert client.execute_command("INVALIDATE", "TAG", "team") == 2
+    assert cache.server.keys() == [b"tagepoch:{team}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("GETORSET a 1 TAG", "syntax error"),
+        ("GETORSET a TAG t", "syntax error"),
+        ("WARM TAG KEYS", "syntax error"),
+        ("WARM TAG } VALUES a 1", "a tag is not empty and does not begin with '}'"),
+        (f"WARM {'TAG %d ' * 17 % (*range(17),)}KEYS a", "a key has at most 16 tags"),
+        ("INVALIDATE TAG", "wrong number of arguments for 'invalidate|tag' command"),
+        ("INVALIDATE SOFT", "wrong number of arguments for 'invalidate|soft' command"),
+        ("INVALIDATE SOFT a", "syntax error"),
+    ],
+)
+def test_what_is_wrong_is_said(cache: Cache, words: str, error: str) -> None:
+    with client_of(cache.proxy) as client, pytest.raises(ResponseError) as refused:
+        client.execute_command(*words.split())
+
+    assert str(refused.value) == error
+
+
+def outcomes(reply: Any) -> dict[bytes, int]:
+    """What WARM counts, in both protocols."""
+    if isinstance(reply, list):
+        reply = dict(zip(reply[::2], reply[1::2], strict=True))
+    assert reply[b"errors"] == [], reply
+    return {name: reply[name] for name in (b"requested", b"loaded", b"skipped", b"failed")}
 
 
 def test_the_keys_of_tags_are_no_clients_keys(cache: Cache) -> None:
@@ -151,6 +276,9 @@ def test_whatever_comes_between_nothing_old_is_served(pair: Pair, rounds: int) -
                 for reader in (*clients, pair.direct):
                     seen = reader.get(f"version:{key}")
                     assert seen in (None, SET) or int(seen) >= version, (version, reader)
+                for reader in clients:
+                    seen = reader.execute_command("GETORSET", f"version:{key}")
+                    assert seen == SET or int(seen) >= version, (version, reader)
         finally:
             over.set()
         for one in working:

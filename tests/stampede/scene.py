@@ -45,6 +45,14 @@ call = "things:long"
 timeout = "1s"
 lease = "1s"
 
+[loaders.tagged]
+match = "tagged:{id}"
+call = "things:item"
+concurrency = 1000
+ttl = "10m"
+read_through = true
+tags = ["of {id}", "all"]
+
 [loaders.item]
 match = "item:{id}"
 call = "things:item"

@@ -31,10 +31,11 @@ Write = Callable[[Caller, str, str], Awaitable[object]]
 
 
 def plainly(*words: str) -> Write:
-    """One request; ``k`` stands for the key, ``v`` for a value of its version."""
+    """One request; ``k`` stands for the key, ``v`` for a value of its version, ``t`` for a tag."""
 
     async def write(caller: Caller, key: str, value: str) -> object:
-        return await caller.ask(*({"k": key, "v": value}.get(word, word) for word in words))
+        names = {"k": key, "v": value, "t": f"of {key.partition(':')[2]}"}
+        return await caller.ask(*(names.get(word, word) for word in words))
 
     return write
 
@@ -105,8 +106,13 @@ OURS: Final[dict[str, Write]] = {
     "INVALIDATE KEYS": plainly("INVALIDATE", "KEYS", "k", "beside"),
     "INVALIDATE PATTERN": plainly("INVALIDATE", "PATTERN", "k"),
     "INVALIDATE PATTERN *": plainly("INVALIDATE", "PATTERN", "ite[m]:*"),
+    "INVALIDATE TAG": plainly("INVALIDATE", "TAG", "t"),
+    "INVALIDATE TAG, of many": plainly("INVALIDATE", "TAG", "none", "t"),
+    "DEL, of a tagged key": plainly("DEL", "k"),
+    "WARM VALUES, tagged": plainly("WARM", "TAG", "t", "REFRESH", "VALUES", "k", "v"),
     "GETORSET value": plainly("GETORSET", "k", "v"),
 }
+TAGGED: Final = {name for name in OURS if "TAG" in name or "tagged" in name}
 # Directly, these leave nothing behind that a fill could be compared with: only the pushes tell of
 # them. The fill is taken back as soon as it is answered, but it can be seen until then.
 FLEETING: Final = {*DELETES, "SET PX 1"}
@@ -155,10 +161,13 @@ def version(value: Any) -> int:
 
 async def one_round(here: Scene, seat: Seat, name: str, route: str, tally: Tally) -> None:
     at = here.unused()
-    key, new = f"item:{at}", here.versions[at] + 1
+    key = f"{'tagged' if name in TAGGED else 'item'}:{at}"
+    new = here.versions[at] + 1
     late = random.uniform(0, LATE)
     words = random.choice(READS)
-    if "REFRESH" in words:
+    if "REFRESH" in words and name in TAGGED:
+        await seat.reader.ask("WARM", "TAG", f"of {at}", "VALUES", key, f"w{new - 1}")
+    elif "REFRESH" in words:
         await seat.server.ask("SET", key, f"w{new - 1}")
 
     async def read() -> Any:

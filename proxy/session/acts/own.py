@@ -20,10 +20,12 @@ from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
 from ...hot.own import GetOrSetSlot, TaskSlot
 from ...hot.sending import MUTE_SKIP
-from ...resp.kernel import mix
+from ...resp.kernel import RouteMap, mix, pack_keys, split
 from ...resp.modes import Mode
-from ...resp.replies import BULK, Value, bulk, error, items, null, parsed, reply
+from ...resp.replies import BULK, Value, bulk, error, items, null, reply
 from ...resp.requests import encode
+from ...resp.routes import Route
+from ...resp.strings import Known
 from ...upstream.lane import Lane
 from ..conducted import Conducted
 from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 OWN: Final = int(Mode.OWN)
 SENDING_MOST: Final = 1 << 20  # bytes of one client that follow each other unanswered
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
+_MANY: Final = RouteMap({b"MGET": int(Route.NEAR_MANY)})
 
 
 class Reads:
@@ -146,7 +149,7 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
         _read(session, args[1], spec)
         return True
     if spec.near is not None and session.reads_near():
-        request = spec.near(request, lambda key: _near_value(session, key))
+        request = spec.near(request, lambda keys: _known_near(session, keys))
     place = _place(session)
     work: Awaitable[Value]
     if spec.name == b"LOCK":
@@ -166,17 +169,25 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     return True
 
 
-def _near_value(session: Conducted, key: bytes) -> bytes | None:
-    """The string at a key, if it stands in the near cache, which may be read now."""
-    space, turn = session.near.space, session.context.turn
-    entry = None if space is None else space.get(key, turn.clock())
-    if entry is None or entry.reply is None:
+def _known_near(session: Conducted, keys: list[bytes]) -> Known | None:
+    """What stands of these strings in the near cache, which may be read now: by the walk that MGET
+    takes. A key of which is known that there is nothing has all of them asked for: it may have to
+    be loaded."""
+    space, turn, routes = session.near.space, session.context.turn, _MANY
+    if space is None:
         return None
-    value = parsed(entry.reply)
-    if not isinstance(value, bytes):
+    data = pack_keys(b"MGET", keys, b"", b"")
+    index, sketch = space.entries, space.cache.sketch
+    looked = routes.many(data, 0, index, sketch, turn.clock(), False)
+    told, gaps = routes.told, routes.gaps
+    if not looked or told is None or routes.nils or len(gaps) == looked:
         return None
-    turn.hits += 1
-    return value
+    hits = looked - len(gaps)
+    space.hits += hits
+    space.misses += len(gaps)
+    turn.hits += hits
+    missing, _ = (None, 0) if routes.asked is None else split(routes.asked, 0)
+    return Known(told, gaps, [] if missing is None else missing[1:])
 
 
 async def _sent(session: Conducted, work: Awaitable[Value], size: int) -> Value:

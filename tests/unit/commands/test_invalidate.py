@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from nearhit.commands import invalidate
-from nearhit.commands.invalidate import BATCH, Keys, Pace, Patterns
+from nearhit.commands.invalidate import BATCH, SOFT_AT_ONCE, Keys, Pace, Patterns, Tags
 from nearhit.proxy.errors import OddReply, ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.keys.glob import compile_glob
 from nearhit.proxy.keys.ours import OurKeys
@@ -30,9 +32,16 @@ ARITY = "ERR wrong number of arguments for '{}' command"
         (b"INVALIDATE KEYS PATTERN *", Keys([b"PATTERN", b"*"])),
         (b"INVALIDATE Pattern a* b*", Patterns([b"a*", b"b*"])),
         (b"INVALIDATE PATTERN PATTERN", Patterns([b"PATTERN"])),
+        (b"INVALIDATE tag a b", Tags([b"a", b"b"])),
+        (b"INVALIDATE TAG TAG SOFT", Tags([b"TAG", b"SOFT"])),
+        (b"INVALIDATE soft keys a KEYS", Keys([b"a", b"KEYS"], soft=True)),
+        (b"INVALIDATE SOFT PATTERN a* b*", Patterns([b"a*", b"b*"], soft=True)),
+        (b"INVALIDATE SOFT TAG SOFT", Tags([b"SOFT"], soft=True)),
+        (b"INVALIDATE a SOFT", Keys([b"a", b"SOFT"])),
+        (b"INVALIDATE KEYS SOFT", Keys([b"SOFT"])),
     ],
 )
-def test_only_the_first_word_is_a_keyword(words: bytes, request_: Keys | Patterns) -> None:
+def test_only_the_first_word_is_a_keyword(words: bytes, request_: Keys | Patterns | Tags) -> None:
     assert invalidate.parse(words.split()) == request_
 
 
@@ -42,6 +51,10 @@ def test_only_the_first_word_is_a_keyword(words: bytes, request_: Keys | Pattern
         (b"INVALIDATE", "invalidate"),
         (b"INVALIDATE KEYS", "invalidate|keys"),
         (b"INVALIDATE pattern", "invalidate|pattern"),
+        (b"INVALIDATE TAG", "invalidate|tag"),
+        (b"INVALIDATE SOFT", "invalidate|soft"),
+        (b"INVALIDATE SOFT keys", "invalidate|keys"),
+        (b"INVALIDATE SOFT TAG", "invalidate|tag"),
     ],
 )
 def test_words_that_are_missing_are_named(words: bytes, name: str) -> None:
@@ -57,6 +70,11 @@ def test_words_that_are_missing_are_named(words: bytes, name: str) -> None:
         (b"INVALIDATE a b", [b"a", b"b"]),
         (b"INVALIDATE KEYS a", [b"a"]),
         (b"INVALIDATE PATTERN a*", []),
+        (b"INVALIDATE SOFT KEYS a b", [b"a", b"b"]),
+        (b"INVALIDATE SOFT TAG a", []),
+        (b"INVALIDATE TAG a", []),
+        (b"INVALIDATE TAG }", []),
+        (b"INVALIDATE SOFT a", []),
         (b"INVALIDATE KEYS", []),
     ],
 )
@@ -131,6 +149,97 @@ async def test_an_odd_page_of_a_scan_is_told(odd: Value) -> None:
 
     with pytest.raises(OddReply, match="SCAN"):
         await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a*")
+
+
+async def test_what_has_a_grace_becomes_stale_and_the_rest_goes() -> None:
+    desk = Desk(b"a", b"b", b"lease:{a}")
+    desk.loads.graces = {b"b": 500, b"c": 700}
+    asked: list[Sequence[bytes]] = []
+    desk.shelf.scripts["soften"] = lambda keys, args: asked.append(args) or int(keys[0] == b"b")
+
+    assert await desk.run(invalidate, *b"INVALIDATE SOFT KEYS a b c".split()) == 2
+
+    assert desk.journal == [
+        ("void", b"a"),
+        (b"DEL", b"lease:{a}"),
+        (b"UNLINK", b"a"),
+        ("void", b"a", b"lease:{a}"),
+        ("void", b"b", b"c"),
+        ("soften", b"b", b"lease:{b}"),
+        ("soften", b"c", b"lease:{c}"),
+        ("void", b"b", b"c", b"lease:{b}", b"lease:{c}"),
+    ]
+    assert asked == [(b"500",), (b"700",)]
+    assert desk.stats.counts == {"invalidated": 2}
+
+
+async def test_loads_of_what_becomes_stale_are_voided_when_the_connection_is_lost() -> None:
+    desk = Desk()
+    desk.loads.graces = {b"a": 500}
+    desk.shelf.scripts["soften"] = lambda keys, args: UpstreamLost("s")
+
+    with pytest.raises(UpstreamLost):
+        await desk.run(invalidate, *b"INVALIDATE SOFT KEYS a".split())
+
+    assert desk.did("void")[-1] == ("void", b"a", b"lease:{a}")
+
+
+async def test_keys_become_stale_a_bounded_number_at_once() -> None:
+    keys = [b"%04d" % number for number in range(2 * SOFT_AT_ONCE + 1)]
+    desk = Desk()
+    desk.loads.graces = dict.fromkeys(keys, 500)
+    desk.shelf.scripts["soften"] = lambda keys, args: 1
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"SOFT", b"KEYS", *keys) == len(keys)
+
+
+# --- Tags -------------------------------------------------------------------------------------
+
+
+async def test_a_tags_epoch_changes_then_loads_are_voided_then_its_keys_go() -> None:
+    desk = Desk(b"a", b"lease:{a}")
+    desk.shelf.scripts["tag_close"] = lambda keys, args: [keys[3]]
+    desk.shelf.told = {b"ZRANGE": [[b"a", b"b"], []], b"ZREM": [2], b"SREM": [1]}
+
+    assert await desk.run(invalidate, *b"INVALIDATE TAG t".split()) == 1
+
+    assert [entry[0] for entry in desk.journal] == [
+        *("tag_close", "void tags", b"ZRANGE", "void", b"DEL", b"UNLINK", "void"),
+        *(b"ZREM", b"ZRANGE", b"SREM"),
+    ]
+    assert desk.did("void tags") == [("void tags", b"t")]
+    assert desk.stats.counts == {"invalidated": 1}
+
+
+async def test_a_tags_keys_become_stale_and_stay_under_it() -> None:
+    desk = Desk(b"a", b"b")
+    desk.loads.graces = {b"a": 500}
+    desk.shelf.scripts["tag_soft"] = lambda keys, args: b"7"
+    desk.shelf.scripts["soften"] = lambda keys, args: 1
+    page: list[Value] = [b"0", [b"a", b"1", b"b", b"1"]]
+    desk.shelf.told = {b"ZSCAN": [page], b"SMEMBERS": [[]]}
+
+    assert await desk.run(invalidate, *b"INVALIDATE SOFT TAG t".split()) == 2
+
+    names = [entry[0] for entry in desk.journal if entry[0] != "void"]
+    assert names == [
+        *("tag_soft", "void tags", b"ZSCAN", b"DEL", b"UNLINK", "soften", b"SMEMBERS"),
+    ]
+    assert desk.shelf.held == {b"a": b"old"}
+
+
+@pytest.mark.parametrize("words", [b"TAG t", b"SOFT TAG t"])
+async def test_loads_are_voided_also_where_nobody_knows_whether_the_epoch_changed(
+    words: bytes,
+) -> None:
+    desk = Desk()
+    for name in ("tag_close", "tag_soft"):
+        desk.shelf.scripts[name] = lambda keys, args: UpstreamLost("s")
+
+    with pytest.raises(UpstreamLost):
+        await desk.run(invalidate, b"INVALIDATE", *words.split())
+
+    assert desk.did("void tags") == [("void tags", b"t")]
 
 
 # --- Patterns ---------------------------------------------------------------------------------
@@ -295,6 +404,18 @@ async def test_several_globs_are_counted_together() -> None:
     desk = Desk(b"a1", b"a2", b"b1", b"c1")
 
     assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a*", b"?1") == 4
+
+
+async def test_all_leases_of_a_pattern_go_before_the_first_value_becomes_stale() -> None:
+    desk = Desk(b"a1", b"a2", b"lease:{a3}")
+    desk.loads.graces = {b"a2": 500}
+    desk.shelf.scripts["soften"] = lambda keys, args: 1
+
+    assert await desk.run(invalidate, *b"INVALIDATE SOFT PATTERN a*".split()) == 2
+
+    assert desk.shelf.held == {b"a2": b"old"}
+    names = [entry[0] for entry in desk.journal]
+    assert names.index(b"DEL") < names.index(b"UNLINK") < names.index("soften")
 
 
 async def test_keys_that_come_meanwhile_are_no_reason_to_go_on_for_ever() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 import pytest
 from nearhit.commands import lease
 from nearhit.commands.lease import LEASE_MS, LEASE_MS_MAX, SPEC, Cancel, Get, Help, Set
+from nearhit.lua import Script
 from nearhit.proxy.custom.spec import Call, Expiry
 from nearhit.proxy.custom.words import WAIT_MAX
 from nearhit.proxy.errors import BadInput
@@ -53,6 +55,7 @@ async def run(leases: FakeLeases, words: str) -> Value:
         ("LEASE SET k t v", Set(b"k", b"t", b"v", None)),
         ("LEASE SET k t EX EX 5", Set(b"k", b"t", b"EX", Expiry(b"EX", 5))),
         ("LEASE SET k t v pxat 5", Set(b"k", b"t", b"v", Expiry(b"PXAT", 5))),
+        ("LEASE SET k t v tag a PX 5 TAG b", Set(b"k", b"t", b"v", Expiry(b"PX", 5), (b"a", b"b"))),
         ("LEASE CANCEL k t", Cancel(b"k", b"t")),
         ("LEASE HELP", Help()),
     ],
@@ -123,3 +126,51 @@ def test_only_a_get_with_a_wait_may_wait_for_others(words: str, waits: bool) -> 
 )
 def test_only_a_get_may_grant_what_nobody_else_can_have(words: str, grants: bool) -> None:
     assert SPEC.grants(lease.parse(words.encode().split())) is grants
+
+
+# --- Tags -------------------------------------------------------------------------------------
+
+
+class Epochs:
+    """A server whose tag was invalidated so many milliseconds ago, -1 for never."""
+
+    def __init__(self, age: int) -> None:
+        self.age = age
+        self.within: list[bytes] = []
+
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value:
+        assert (script.name, *keys) == ("tag_add", b"tag:{t}", b"tagepoch:{t}")
+        assert args[2:] == (b"k", b"EX", b"7")
+        self.within.append(args[0])
+        return [b"8", self.age]
+
+
+HOUR: Final = LEASE_MS_MAX
+
+
+@pytest.mark.parametrize(
+    ("taken", "age", "stored", "within"),
+    [
+        ((40.0, 50.0), -1, 1, b"10000"),
+        ((40.0, 50.0), 5001, 1, b"10000"),
+        ((40.0, 50.0), 5000, 0, b"10000"),
+        # Through another proxy, at any time.
+        (None, -1, 1, b"3600000"),
+        (None, HOUR + 1, 1, b"3600000"),
+        (None, HOUR, 0, b"3600000"),
+    ],
+)
+async def test_a_tag_that_was_invalidated_since_the_lease_was_taken_refuses_the_value(
+    taken: tuple[float, float] | None, age: int, stored: int, within: bytes
+) -> None:
+    leases, server = FakeLeases(), Epochs(age)
+    leases.taken = lambda key, token: taken  # type: ignore[attr-defined]
+    world = cast(Any, dict.fromkeys(Call.__slots__))
+    request = lease.parse(b"LEASE SET k t1 v EX 7 TAG t".split())
+    world |= {"request": request, "leases": leases, "upstream": server, "now": lambda: 45.0}
+
+    assert await lease.run(Call(**world)) == stored
+
+    assert server.within == [within]
+    done = ("fill", b"k", b"t1", b"v", Expiry(b"EX", 7)) if stored else ("cancel", b"k", b"t1")
+    assert leases.asked == [done]

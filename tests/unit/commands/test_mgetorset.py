@@ -19,7 +19,8 @@ from nearhit.proxy.errors import (
     ServerError,
     UpstreamLost,
 )
-from nearhit.proxy.resp.replies import Value
+from nearhit.proxy.resp.replies import Value, parsed, reply
+from nearhit.proxy.resp.strings import Known, Strings
 
 from tests.shelf import FakeCounts
 
@@ -39,9 +40,10 @@ class World:
         self.loaded: list[bytes] = []
         self.counts = Counts()
 
-    async def ask(self, *words: bytes) -> Value:
+    async def ask_raw(self, request: bytes) -> bytes:
+        words = tuple(cast("list[bytes]", parsed(request)))
         self.asked.append(words)
-        return [self.there.get(key) for key in words[1:]]
+        return reply([self.there.get(key) for key in words[1:]], 3)
 
     async def load(self, key: bytes) -> bytes | None:
         self.loaded.append(key)
@@ -55,12 +57,14 @@ class World:
     async def run(self, request: Request) -> Value:
         world = cast(Any, dict.fromkeys(Call.__slots__))
         world |= {"request": request, "upstream": self, "loads": self, "stats": self.counts}
-        return await mgetorset.run(Call(**world))
+        strings = await mgetorset.run(Call(**world))
+        assert isinstance(strings, Strings)
+        return list(strings)
 
 
 def test_words_are_read() -> None:
-    assert parse(b"MGETORSET 2 a b".split()) == Request((b"a", b"b"))
-    assert parse(b"mgetorset 1 partial Partial".split()) == Request((b"partial",), True)
+    assert parse(b"MGETORSET 2 a b".split()) == Request([b"a", b"b"])
+    assert parse(b"mgetorset 1 partial Partial".split()) == Request([b"partial"], True)
     assert mgetorset.key_names(b"MGETORSET 1 a PARTIAL".split()) == [b"a"]
 
 
@@ -81,7 +85,7 @@ def test_a_mistake_is_refused(words: bytes, error: str) -> None:
 async def test_one_question_and_a_load_of_each_key_that_is_missing() -> None:
     world = World({b"a": b"1"}, {b"b": b"2", b"d": None})
 
-    assert await world.run(Request((b"a", b"b", b"a", b"c", b"d", b"b"))) == [
+    assert await world.run(Request([b"a", b"b", b"a", b"c", b"d", b"b"])) == [
         b"1",
         b"2",
         b"1",
@@ -89,21 +93,26 @@ async def test_one_question_and_a_load_of_each_key_that_is_missing() -> None:
         None,
         b"2",
     ]
-    assert world.asked == [(b"MGET", b"a", b"b", b"c", b"d")]
+    assert world.asked == [(b"MGET", b"a", b"b", b"a", b"c", b"d", b"b")]
     assert world.loaded == [b"b", b"c", b"d"]
     assert (world.counts.counts["hits"], world.counts.counts["misses"]) == (2, 4)
+    assert world.loaded == [b"b", b"c", b"d"]
 
 
 async def test_what_is_near_is_not_asked_for() -> None:
-    world = World({}, {b"b": b"2"})
-    request = look_near(Request((b"a", b"b")), {b"a": b"near"}.get)
-    whole = look_near(Request((b"a", b"a")), {b"a": b"near"}.get)
+    world = World({b"c": b"3"}, {b"b": b"2"})
+    told = b"*4\r\n$4\r\nnear\r\n"
+    some = Known(told, [len(told), len(told), len(told)], [b"b", b"c", b"d"])
+    whole = Known(b"*2\r\n$4\r\nnear\r\n$4\r\nnear\r\n")
+    request = look_near(Request([b"a", b"b", b"c", b"d"]), lambda keys: some)
+    near = look_near(Request([b"a", b"a"]), lambda keys: whole)
     assert isinstance(request, Request)
-    assert isinstance(whole, Request)
+    assert isinstance(near, Request)
 
-    assert await world.run(request) == [b"near", b"2"]
-    assert await world.run(whole) == [b"near", b"near"]
-    assert world.asked == [(b"MGET", b"b")]
+    assert await world.run(request) == [b"near", b"2", b"3", None]
+    assert await world.run(near) == [b"near", b"near"]
+    assert world.asked == [(b"MGET", b"b", b"c", b"d")]
+    assert (world.counts.counts["hits"], world.counts.counts["misses"]) == (1, 2)
 
 
 async def test_a_failure_is_the_reply_and_names_its_key() -> None:
@@ -111,7 +120,7 @@ async def test_a_failure_is_the_reply_and_names_its_key() -> None:
     world = World({}, {b"a": b"1", b"b": bad, b"c": CacheBusy("too many")})
 
     with pytest.raises(ProxyError) as caught:
-        await world.run(Request((b"a", b"b", b"c")))
+        await world.run(Request([b"a", b"b", b"c"]))
 
     assert caught.value.line == b"-LOADERR loader 'x': down (key 'b'; 2 failed)\r\n"
 
@@ -120,10 +129,10 @@ async def test_partial_does_without_and_counts() -> None:
     wrong = ServerError(b"-WRONGTYPE not a string\r\n")
     world = World({}, {b"a": b"1", b"b": LoadError("x", "down"), b"c": wrong})
 
-    assert await world.run(Request((b"a", b"b", b"c"), True)) == [b"1", None, None]
+    assert await world.run(Request([b"a", b"b", b"c"], True)) == [b"1", None, None]
     assert world.counts.counts["partial_failures"] == 2
     with pytest.raises(ServerError) as caught:
-        await world.run(Request((b"c",)))
+        await world.run(Request([b"c"]))
     assert caught.value.line == b"-WRONGTYPE not a string\r\n"
 
 
@@ -131,14 +140,14 @@ async def test_a_server_that_is_lost_is_no_failure_of_a_load() -> None:
     world = World({}, {b"a": UpstreamLost("gone")})
 
     with pytest.raises(UpstreamLost):
-        await world.run(Request((b"a",), True))
+        await world.run(Request([b"a"], True))
 
 
 async def test_an_answer_that_makes_no_sense_is_told() -> None:
     world = World({b"a": cast(bytes, 5)}, {})
 
     with pytest.raises(OddReply):
-        await world.run(Request((b"a",)))
+        await world.run(Request([b"a"]))
 
 
 async def test_a_long_list_is_loaded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,4 +155,4 @@ async def test_a_long_list_is_loaded_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     keys = tuple(b"%d" % n for n in range(5))
     world = World({}, {key: key for key in keys})
 
-    assert await world.run(Request(keys)) == list(keys)
+    assert await world.run(Request(list(keys))) == list(keys)

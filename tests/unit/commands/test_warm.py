@@ -45,6 +45,10 @@ COUNTS = ("requested", "loaded", "skipped", "not_found", "failed")
          Loads([b"a", b"b"], "users", 10, True, 3)),
         (b"WARM CONCURRENCY 1024 KEYS a", Loads([b"a"], concurrency=1024)),
         (b"WARM LOADER KEYS KEYS a", Loads([b"a"], loader="KEYS")),
+        (b"WARM TAG t EX 1 tag KEYS TAG t KEYS a",
+         Loads([b"a"], ttl_ms=1000, tags=(b"t", b"KEYS"))),
+        (b"WARM REFRESH TAG t VALUES TAG 1", Values([b"TAG"], [b"1"], None, True, (b"t",))),
+        (b"WARM a TAG t", Loads([b"a", b"TAG", b"t"])),
         (b"WARM VALUES a 1", Values([b"a"], [b"1"])),
         (b"WARM VALUES EX 10", Values([b"EX"], [b"10"])),
         (b"WARM refresh EX 1 VALUES a 1 b 2", Values([b"a", b"b"], [b"1", b"2"], 1000, True)),
@@ -109,6 +113,7 @@ def test_command_getkeys_learns_the_keys(words: bytes, keys: list[bytes]) -> Non
         (Values([b"a"] * 1000, [b""] * 1000), 2000),
         (Values([b"a"] * 1001, [b""] * 1001), 0),
         (Loads([b"a"]), 0),
+        (Values([b"a"], [b"123"], tags=[b"t"]), 0),
     ],
 )
 def test_values_that_go_out_as_it_starts_may_be_followed(
@@ -158,6 +163,35 @@ async def test_the_options_reach_the_loads() -> None:
     await desk.run(warm, *b"WARM PX 50 REFRESH LOADER users KEYS a".split())
 
     assert desk.loads.asked == [(b"a", "users", 50, True)]
+    assert desk.loads.tags == ()
+
+
+async def test_the_tags_reach_the_loads() -> None:
+    desk = Desk()
+
+    await desk.run(warm, *b"WARM TAG t TAG u KEYS a".split())
+
+    assert desk.loads.tags == (b"t", b"u")
+
+
+async def test_values_with_tags_are_counted_and_spread_as_others() -> None:
+    desk = Desk()
+    lives: list[bytes] = []
+    desk.shelf.scripts |= {
+        "tag_read": lambda keys, args: b"",
+        "tag_add": lambda keys, args: [b"", -1],
+        "settle": lambda keys, args: 1,
+        "give": lambda keys, args: lives.append(args[2]) or {b"a": 1, b"b": 0}.get(keys[0], -1),
+    }
+
+    reply = await desk.run(warm, *b"WARM PX 1000 TAG t VALUES a 1 b 2 c 3".split())
+
+    assert only(reply, "requested", "loaded", "skipped", "failed") == [3, 1, 1, 1]
+    assert reply["errors"] == [
+        [b"c", b"ERR not stored: the key or a tag was invalidated meanwhile"],
+    ]
+    assert all(900 <= int(ms) <= 1100 for ms in lives)
+    assert desk.stats.counts == {"warmed": 1}
 
 
 @pytest.mark.parametrize(("words", "most"), [(b"KEYS", 8), (b"CONCURRENCY 3 KEYS", 3)])

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from nearhit.proxy.keys.captures import URL_MAX, Pattern, UrlTemplate
+from nearhit.proxy.keys.captures import URL_MAX, Pattern, TagTemplate, UrlTemplate
 
 
 @pytest.mark.parametrize(
@@ -146,3 +146,28 @@ def test_a_url_that_leads_nowhere_or_anywhere_is_refused(text: str) -> None:
 
 def test_the_host_of_a_url_is_told_without_its_password() -> None:
     assert UrlTemplate.parse("http://u:secret@h:8000/{x}?token=secret").host == "h:8000"
+
+
+# --- Tags -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "tag"),
+    [
+        ("team", b"team"),
+        ("user:{id}", b"user:\xff"),
+        ("{id}", b"\xff"),
+        ("{id}{id}-é", b"\xff\xff-\xc3\xa9"),
+    ],
+)
+def test_a_tag_has_the_captures_in_it(template: str, tag: bytes) -> None:
+    parsed = TagTemplate.parse(template)
+
+    assert parsed.fill({"id": b"\xff", "more": b"x"}) == tag
+    assert str(parsed) == template
+
+
+@pytest.mark.parametrize("template", ["", "}a", "{", "{a", "{1}"])
+def test_a_tag_that_cannot_be_is_refused(template: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        TagTemplate.parse(template)

@@ -11,14 +11,25 @@ from nearhit.proxy.keys.ours import (
     lease_keys,
     lock_key,
     resource_of,
+    tag_closed_key,
+    tag_epoch_key,
+    tag_key,
 )
 
 OURS = [b"lease:{k}", b"lock:{k}", b"fence:{k}", b"fence:{k}:grant"]
+OF_TAGS = [b"tag:{t}", b"tagepoch:{t}", b"tagclosed:{t}", b"tagclosed:{t}:1f"]
 
 
 def test_names_put_what_they_are_about_in_braces() -> None:
     assert [lease_key(b"k"), lock_key(b"k"), fence_key(b"k"), grant_key(b"k")] == OURS
     assert lease_keys([b"a", b"b"]) == [lease_key(b"a"), lease_key(b"b")]
+
+
+def test_all_of_a_tag_is_in_one_slot() -> None:
+    names = [tag_key(b"t"), tag_epoch_key(b"t"), tag_closed_key(b"t"), tag_closed_key(b"t", b"1f")]
+
+    assert names == OF_TAGS
+    assert tag_closed_key(b"t}:1f") != tag_closed_key(b"t", b"1f")
 
 
 @pytest.mark.parametrize("resource", [b"r", b"", b"a{b}", b"}"])
@@ -51,10 +62,10 @@ def test_the_statistics_are_where_the_setting_says(
 
 def test_clients_keys_are_what_is_left_without_ours() -> None:
     keys = OurKeys(b"my:stats")
-    clients = [b"k", b"lock:k", b"lease:{k", b"a lock:{b}"]
+    clients = [b"k", b"lock:k", b"lease:{k", b"a lock:{b}", b"tag:t", b"tagclosed:news"]
 
     assert keys.without(clients) == clients
-    assert keys.without([*OURS, b"my:stats", *clients]) == clients
+    assert keys.without([*OURS, *OF_TAGS, b"my:stats", *clients]) == clients
 
 
 @pytest.mark.parametrize(
@@ -67,6 +78,7 @@ def test_a_glob_may_be_about_nothing_but_ours(stats_key: bytes, head: bytes) -> 
         b"fence:{",
         b"tag:{",
         b"tagepoch:{",
+        b"tagclosed:{",
         head,
     )
 

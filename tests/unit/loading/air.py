@@ -81,6 +81,11 @@ class Server:
         self.asked.append(asked)
         return await asked.reply
 
+    async def ask(self, *words: bytes) -> object:
+        asked = Asked(words[0].decode(), words[1:], (), None)
+        self.asked.append(asked)
+        return await asked.reply
+
     async def next(self, name: str) -> Asked:
         """The next script that was asked for is this one."""
         await settle()
@@ -130,12 +135,23 @@ class Source:
     def __init__(self) -> None:
         self.loads: list[asyncio.Future[Loaded]] = []
         self.raised: BaseException | None = None
+        self.confirmable = b""  # the digest of the value that it can be asked about again
+        self.known: list[bytes] = []  # values that it was asked about so
 
     async def load(self, key: bytes, captures: Mapping[str, bytes] | None) -> Loaded:
         if self.raised is not None:
             raise self.raised
         self.loads.append(asyncio.get_running_loop().create_future())
         return await self.loads[-1]
+
+    def confirms(self, key: bytes, digest: bytes) -> bool:
+        return digest == self.confirmable
+
+    async def refresh(
+        self, key: bytes, captures: Mapping[str, bytes] | None, known: bytes
+    ) -> Loaded:
+        self.known.append(known)
+        return await self.load(key, captures)
 
     async def close(self) -> None: ...
 

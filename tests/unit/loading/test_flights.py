@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any, Final
 
 import pytest
 from nearhit.proxy.errors import (
@@ -16,6 +17,7 @@ from nearhit.proxy.errors import (
     ServerError,
     UpstreamLost,
 )
+from nearhit.proxy.keys.captures import TagTemplate
 from nearhit.proxy.loading.flights import JITTER, jittered
 from nearhit.proxy.loading.source import Loaded, SourceError
 
@@ -25,6 +27,7 @@ from tests.unit.loading.air import (
     KEY,
     LEASE,
     LEASED,
+    Air,
     air,
     failure,
 )
@@ -696,8 +699,236 @@ async def test_warm_refresh_stores_over_the_value_that_stood_when_it_began() -> 
         assert 900 <= int(fill.args[3]) <= 1100
 
 
+async def test_a_refresh_asks_whether_the_value_that_stands_still_holds() -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", 1000, True))
+        await here.server.answer("take", [2, b"digest"])
+        get = await here.server.answer("GET", b"v")
+        await here.loaded(b"v", not_modified=True)
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert get.keys == (KEY,)
+        assert here.source.known == [b"v"]
+        assert (fill.args[1], fill.args[4]) == (b"v", b"digest")
+        assert (here.counts["loads"], here.counts["not_modified"]) == (1, 1)
+
+
+@pytest.mark.parametrize("digest", [b"", b"another's"])
+async def test_what_the_loader_did_not_bring_is_loaded_whole(digest: bytes) -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, digest])
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert here.source.known == []
+        assert "not_modified" not in here.counts
+
+
+@pytest.mark.parametrize("answer", [None, ServerError(b"-WRONGTYPE no\r\n")])
+async def test_a_value_that_goes_before_it_is_read_is_loaded_whole(answer: object) -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, b"digest"])
+        get = await here.server.next("GET")
+        if isinstance(answer, ProxyError):
+            get.lose(answer)
+        else:
+            get.arrive(answer)
+        await settle()
+        await here.loaded()
+        await here.server.answer("fill", 1)
+
+        assert await caller == "loaded"
+        assert here.source.known == []
+
+
+async def test_a_confirmed_value_is_not_stored_over_a_write_meanwhile() -> None:
+    async with air() as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, b"digest"])
+        await here.server.answer("GET", b"v")
+        here.scope.push(KEY)
+        await here.loaded(b"v", not_modified=True)
+        settled = await here.server.answer("settle", 1)
+
+        assert await caller == "loaded"
+        assert settled.args[1] == b""
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_a_server_that_does_not_give_the_value_costs_the_loads_time_and_no_more() -> None:
+    async with air(timeout=0.01) as here:
+        here.source.confirmable = b"digest"
+        caller = here.call(here.flights.warm(KEY, "x", None, True))
+        await here.server.answer("take", [2, b"digest"])
+        await here.server.next("GET")
+        while here.server.quiet:
+            await asyncio.sleep(0)
+        await here.server.answer("settle", 1)
+
+        await failure(caller, LoadTimeout)
+
+
 async def test_warm_with_a_loader_that_is_not_there_is_refused() -> None:
     async with air() as here:
         await failure(here.call(here.flights.warm(KEY, "nosuch", None, False)), BadInput)
         await failure(here.call(here.flights.warm(b"other", None, None, False)), NoLoader)
         assert here.server.quiet
+
+
+# --- Tags -------------------------------------------------------------------------------------
+
+TAGGED: Final[dict[str, Any]] = {"tags": (TagTemplate.parse("of {id}"),)}
+EPOCH: Final = b"tagepoch:{of 1}"
+
+
+async def begun(here: Air, epoch: bytes = b"") -> asyncio.Task[Any]:
+    """A load that runs, of a key that has a tag."""
+    caller = here.load()
+    await here.server.answer("take", LEASED)
+    assert (await here.server.answer("tag_read", epoch)).keys == (EPOCH,)
+    return caller
+
+
+async def test_a_key_is_attached_to_its_tags_and_then_stored() -> None:
+    async with air(ttl=60.0, **TAGGED) as here:
+        caller = await begun(here, b"7")
+        here.now = 3.0
+        await here.loaded()
+        add = await here.server.answer("tag_add", [b"7", 5])
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller == b"v"
+        assert add.keys == (b"tag:{of 1}", EPOCH)
+        assert add.args[0] == b"1000"
+        assert add.args[2:] == (KEY, *fill.args[2:4])  # for the same time
+        # Of the 7 s of the lease 3 are gone, and the way from there to here takes 1 at most.
+        assert fill.args[5:] == (b"3010",)
+
+
+async def test_a_short_lease_is_all_the_time_there_is() -> None:
+    async with air(timeout=0.1, lease=0.5, **TAGGED) as here:
+        caller = await begun(here)
+        here.now = 0.1
+        await here.loaded()
+        add = await here.server.answer("tag_add", [b"", -1])
+        fill = await here.server.answer("fill", 1)
+
+        assert await caller == b"v"
+        assert (add.args[0], fill.args[5:]) == (b"500", ())
+
+
+async def test_a_tag_that_was_invalidated_while_it_loaded_refuses_the_value() -> None:
+    async with air(**TAGGED) as here:
+        caller = await begun(here, b"7")
+        await here.loaded()
+        await here.server.answer("tag_add", [b"8", 0])
+        settled = await here.server.answer("settle", 1)
+
+        assert await caller == b"v"
+        assert settled.args[1] == b""
+        assert here.counts["fills_refused"] == 1
+        assert here.server.quiet
+
+
+@pytest.mark.parametrize("how", ["push", "here"])
+async def test_who_asks_behind_an_invalidation_of_a_tag_joins_no_older_load(how: str) -> None:
+    async with air(**TAGGED) as here:
+        older = await begun(here)
+        if how == "push":
+            here.scope.push(EPOCH)
+        else:
+            here.writes.passed_tags([b"another", b"of 1"])
+        newer = here.load()
+        await here.server.answer("take", HELD)
+        await here.loaded(b"old")
+        # It is known already: the key is not even attached.
+        await here.server.answer("settle", 1)
+        assert await older == b"old"
+
+        here.scope.push(LEASE)
+        await here.server.answer("take", LEASED)
+        await here.server.answer("tag_read", b"8")
+        await here.loaded(b"new")
+        await here.server.answer("tag_add", [b"8", 1])
+        await here.server.answer("fill", 1)
+        assert await newer == b"new"
+
+
+async def test_other_tags_leave_the_load_joinable() -> None:
+    async with air(**TAGGED) as here:
+        one = await begun(here)
+        here.writes.passed_tags([b"of 2"])
+        other = here.load()
+        await here.loaded()
+        await here.server.answer("tag_add", [b"", -1])
+        await here.server.answer("fill", 1)
+
+        assert (await one, await other) == (b"v", b"v")
+        assert here.counts["loads"] == 1
+
+
+async def test_an_epoch_that_cannot_be_read_ends_the_load_and_gives_the_lease_up() -> None:
+    async with air(**TAGGED) as here:
+        caller = here.load()
+        await here.server.answer("take", LEASED)
+        (await here.server.next("tag_read")).lose(UpstreamLost("s"))
+        await here.server.answer("settle", 1)
+
+        await failure(caller, UpstreamLost)
+
+
+async def test_what_cannot_be_attached_is_not_stored_and_costs_nobody_its_value() -> None:
+    async with air(**TAGGED) as here:
+        caller = await begun(here)
+        await here.loaded()
+        (await here.server.next("tag_add")).lose(ServerError(b"-NOPERM\r\n"))
+        await here.server.answer("settle", 1)
+        await here.server.answer("undo", 0)
+
+        assert await caller == b"v"
+        assert here.counts["fills_refused"] == 1
+
+
+async def test_warm_adds_tags_and_joins_no_load_that_has_them_not() -> None:
+    async with air(**TAGGED) as here:
+        plain = await begun(here)
+        warm = here.call(here.flights.warm(KEY, None, None, False, [b"mine"]))
+        await here.server.answer("take", HELD)
+        await here.loaded()
+        await here.server.answer("tag_add", [b"", -1])
+        await here.server.answer("fill", 1)
+        here.scope.push(KEY)
+        await here.server.answer("take", LEASED)
+        for tag in (b"of 1", b"mine"):
+            read = await here.server.answer("tag_read", b"")
+            assert read.keys == (b"tagepoch:{%b}" % tag,)
+        await here.loaded()
+        for _ in range(2):
+            await here.server.answer("tag_add", [b"", -1])
+        await here.server.answer("fill", 1)
+
+        assert (await plain, await warm) == (b"v", "loaded")
+
+
+@pytest.mark.parametrize("tags", [[b"%d" % n for n in range(16)], [b"}"]])
+async def test_tags_that_cannot_be_kept_fail_the_load_of_their_key(tags: list[bytes]) -> None:
+    async with air(**TAGGED) as here:
+        error = await failure(here.call(here.flights.warm(KEY, None, None, False, tags)), LoadError)
+
+        assert "tag" in str(error)
+        assert here.idle
+        assert here.server.quiet
+
+
+async def test_a_key_has_the_grace_of_its_loader() -> None:
+    async with air(grace=2.5) as here:
+        assert here.flights.grace_ms(KEY) == 2500
+        assert here.flights.grace_ms(b"other") == 0

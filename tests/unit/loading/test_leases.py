@@ -376,3 +376,17 @@ async def test_a_value_that_a_lease_finds_is_not_forgotten() -> None:
 
         assert await caller == (b"v", None)
         assert here.scope.forgotten == []
+
+
+async def test_when_a_lease_was_taken_is_known_while_it_stands() -> None:
+    async with air() as here:
+        here.now = 5.0
+        token = await granted(here, 10_000)
+        assert here.leases.taken(KEY, token) == (5.0, 15.0)
+        assert here.leases.taken(KEY, b"t of another") is None
+
+        here.writes.passed_tags([b"t"])  # what it is about, is told as it is stored
+        assert here.leases.taken(KEY, token) is not None
+        here.writes.passed([KEY])
+        assert here.leases.taken(KEY, token) is None
+        await here.server.answer("settle", 1)

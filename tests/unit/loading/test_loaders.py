@@ -10,6 +10,8 @@ from nearhit.proxy.errors import ExitCode, LoadError, StartError
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
 from nearhit.proxy.loading import loaders as module
 from nearhit.proxy.loading.loaders import WARM_PATIENCE, Loader, Loaders
+from nearhit.proxy.loading.source import Loaded
+from nearhit.proxy.loading.url import UrlSource
 from nearhit.proxy.settings.loaders import DEMO, LoaderSettings
 
 from tests.fakes import Tasks, settle
@@ -116,6 +118,44 @@ async def test_a_loader_named_for_a_key_it_is_not_for_says_so() -> None:
 
     with pytest.raises(LoadError, match="loader 'users': its match does not fit the key"):
         await loader.load(b"post:1", Tasks().start)
+
+
+async def test_only_a_url_without_a_batch_is_asked_whether_a_value_still_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    async def refresh(self: UrlSource, key: bytes, captures: object, known: bytes) -> Loaded:
+        asked.append((key, captures, known))
+        return Loaded(known, not_modified=True)
+
+    async def load(self: UrlSource, key: bytes, captures: object) -> Loaded:
+        return Loaded(b"whole")
+
+    monkeypatch.setattr(UrlSource, "refresh", refresh)
+    monkeypatch.setattr(UrlSource, "load", load)
+    monkeypatch.setattr(UrlSource, "confirms", lambda *_: True)
+    batched = LoaderSettings(
+        name="many",
+        match=Pattern.parse("many:{id}"),
+        url=UrlTemplate.parse("http://127.0.0.1:1/x"),
+        batch_url=UrlTemplate.parse("http://127.0.0.1:1/x"),
+        batch=100,
+    )
+    loaders = Loaders([url("one", "one:{id}"), batched, demo("demo", "demo:{id}")])
+    one, many, made = (loaders.match(key) for key in (b"one:1", b"many:1", b"demo:1"))
+    assert one is not None
+    assert many is not None
+    assert made is not None
+
+    assert [loader.confirms(b"k", b"d") for loader in (one, many, made)] == [True, False, False]
+    start = Tasks().start
+    assert (await one.load(b"one:1", start, b"v")).not_modified
+    assert await one.load(b"one:1", start) == Loaded(b"whole")
+    assert await many.load(b"many:1", start, b"v") == Loaded(b"whole")
+    assert (await made.load(b"demo:1", start, b"v")).value == b"demo value of demo:1"
+    assert asked == [(b"one:1", {"id": b"1"}, b"v")]
+    await loaders.close()
 
 
 def test_every_function_that_is_not_there_is_told_at_the_start() -> None:

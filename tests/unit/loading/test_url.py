@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 import pytest
 from aiohttp import web
@@ -13,6 +14,7 @@ from nearhit.proxy.loading import url as load_url
 from nearhit.proxy.loading.http import Http
 from nearhit.proxy.loading.source import NO_SUCH_THING, Loaded, SourceError
 from nearhit.proxy.loading.url import UrlSource, kept_ms
+from nearhit.proxy.loading.validators import digest_of
 
 from tests.servers import free_port
 
@@ -47,13 +49,21 @@ class Origin:
         self.answer = answer
 
     def source(
-        self, path: str = "/users/{id}", *, user: str = "", honour_cache_control: bool = False
+        self,
+        path: str = "/users/{id}",
+        *,
+        user: str = "",
+        honour_cache_control: bool = False,
+        conditional: bool = True,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> UrlSource:
         return UrlSource(
             UrlTemplate.parse(f"http://{user}127.0.0.1:{self.server.port}{path}"),
             self.http,
             ttl_ms=60_000,
             honour_cache_control=honour_cache_control,
+            conditional=conditional,
+            headers=headers,
         )
 
 
@@ -288,3 +298,198 @@ async def test_a_server_that_is_not_there_for_many_keys_is_an_error(origin: Orig
 
     with pytest.raises(SourceError, match=r"127\.0\.0\.1"):
         await source.load_many([b"a", b"b"], [{}] * 2)
+
+
+# --- Headers ----------------------------------------------------------------------------------
+
+
+async def test_a_loaders_headers_go_with_each_request(origin: Origin) -> None:
+    origin.answers(text="{}")
+    url = f"http://127.0.0.1:{origin.server.port}/"
+    source = UrlSource(
+        UrlTemplate.parse(url),
+        origin.http,
+        ttl_ms=1,
+        honour_cache_control=False,
+        batch_url=UrlTemplate.parse(url),
+        headers={"X-Key": "s3cret", "User-Agent": "mine"},
+    )
+
+    await source.load(b"a", {})
+    await source.load_many([b"a", b"b"], [{}] * 2)
+
+    assert [one["X-Key"] for one in origin.headers] == ["s3cret"] * 2
+    assert [one["User-Agent"] for one in origin.headers] == ["mine"] * 2
+    assert origin.headers[1]["Content-Type"] == "application/json"
+    assert "s3cret" not in repr(source)
+
+
+async def test_a_failure_says_nothing_of_the_headers(origin: Origin) -> None:
+    origin.answers(status=401, text="s3cret")
+    source = origin.source(headers={"Authorization": "Bearer s3cret"})
+
+    with pytest.raises(SourceError) as caught:
+        await source.load(b"user:1", {"id": b"1"})
+
+    assert str(caught.value) == f"HTTP 401 from 127.0.0.1:{origin.server.port}"
+
+
+# --- Asking again whether a value holds -------------------------------------------------------
+
+ONE = {"id": b"1"}
+
+
+async def cached(origin: Origin, source: UrlSource, **headers: str) -> None:
+    """A first load of the value v, whose answer has these headers."""
+    origin.answers(body=b"v", headers={name.replace("_", "-"): v for name, v in headers.items()})
+    assert (await source.load(b"user:1", ONE)).value == b"v"
+    origin.headers.clear()
+
+
+async def test_a_value_that_still_holds_is_confirmed_and_not_sent_again(origin: Origin) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+    origin.answers(status=304)
+
+    loaded = await source.refresh(b"user:1", ONE, b"v")
+
+    assert loaded == Loaded(b"v", not_modified=True)
+    assert origin.headers[0]["If-None-Match"] == '"1"'
+    assert "If-Modified-Since" not in origin.headers[0]
+
+
+async def test_without_an_etag_it_is_asked_by_time(origin: Origin) -> None:
+    modified = "Sun, 01 Nov 2026 00:00:00 GMT"
+    source = origin.source()
+    await cached(origin, source, Last_Modified=modified)
+    origin.answers(status=304)
+
+    assert (await source.refresh(b"user:1", ONE, b"v")).not_modified
+    assert origin.headers[0]["If-Modified-Since"] == modified
+
+
+async def test_a_value_that_has_changed_comes_whole_and_is_asked_for_by_its_own_tag(
+    origin: Origin,
+) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+    origin.answers(body=b"new", headers={"ETag": '"2"'})
+
+    assert await source.refresh(b"user:1", ONE, b"v") == Loaded(b"new")
+    assert source.confirms(b"user:1", digest_of(b"new"))
+    assert not source.confirms(b"user:1", digest_of(b"v"))
+
+
+async def test_another_value_than_the_tag_came_with_is_asked_for_whole(origin: Origin) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+    origin.answers(body=b"v")
+
+    assert await source.refresh(b"user:1", ONE, b"somebody else's") == Loaded(b"v")
+    assert "If-None-Match" not in origin.headers[0]
+
+
+async def test_a_first_load_is_never_conditional(origin: Origin) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+
+    await source.load(b"user:1", ONE)
+
+    assert "If-None-Match" not in origin.headers[0]
+
+
+async def test_it_can_be_switched_off(origin: Origin) -> None:
+    source = origin.source(conditional=False)
+    await cached(origin, source, ETag='"1"')
+
+    assert not source.confirms(b"user:1", digest_of(b"v"))
+    await source.refresh(b"user:1", ONE, b"v")
+    origin.answers(status=404)
+    assert await source.refresh(b"user:1", ONE, b"v") is NO_SUCH_THING
+    assert "If-None-Match" not in origin.headers[0]
+
+
+async def test_a_304_that_was_not_asked_for_is_an_error(origin: Origin) -> None:
+    origin.answers(status=304)
+
+    for known in (b"", b"v"):
+        with pytest.raises(SourceError, match="HTTP 304 from"):
+            await origin.source().refresh(b"user:1", ONE, known)
+
+
+async def test_a_304_about_another_version_has_the_value_asked_for_whole(origin: Origin) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "If-None-Match" in request.headers:
+            return web.Response(status=304, headers={"ETag": '"2"'})
+        return web.Response(body=b"new", headers={"ETag": '"2"'})
+
+    origin.answer = answer
+
+    assert await source.refresh(b"user:1", ONE, b"v") == Loaded(b"new")
+    assert len(origin.headers) == 2
+
+
+async def test_what_does_not_exist_any_more_has_no_tag(origin: Origin) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+    origin.answers(status=404)
+
+    assert await source.refresh(b"user:1", ONE, b"v") is NO_SUCH_THING
+    assert not source.confirms(b"user:1", digest_of(b"v"))
+
+
+async def test_a_failure_leaves_the_tag(origin: Origin) -> None:
+    source = origin.source()
+    await cached(origin, source, ETag='"1"')
+    origin.answers(status=503)
+
+    with pytest.raises(SourceError, match="HTTP 503"):
+        await source.refresh(b"user:1", ONE, b"v")
+
+    assert source.confirms(b"user:1", digest_of(b"v"))
+
+
+async def test_what_comes_by_a_redirect_is_not_asked_for_conditionally(origin: Origin) -> None:
+    moved = False
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if moved and request.path != "/there":
+            raise web.HTTPFound("/there")
+        return web.Response(body=b"v", headers={"ETag": '"1"'})
+
+    origin.answer = answer
+    source = origin.source()
+    await source.load(b"user:1", ONE)
+    assert source.confirms(b"user:1", digest_of(b"v"))
+    moved = True
+
+    assert await source.refresh(b"user:1", ONE, b"v") == Loaded(b"v")
+
+    assert ["If-None-Match" in one for one in origin.headers[1:]] == [True, False]
+    assert not source.confirms(b"user:1", digest_of(b"v"))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "ms"),
+    [
+        ("max-age=10", None, 10_000),
+        ("max-age=10", "max-age=5", 5_000),
+        ("max-age=10", "no-store", 0),
+        ("max-age=10", "max-age=3600", None),
+        (None, "max-age=5", 5_000),
+        (None, None, None),
+    ],
+)
+async def test_cache_control_of_a_304_counts_or_that_of_the_answer_it_confirms(
+    origin: Origin, first: str | None, then: str | None, ms: int | None
+) -> None:
+    source = origin.source(honour_cache_control=True)
+    await cached(origin, source, ETag='"1"', **({"Cache_Control": first} if first else {}))
+    origin.answers(status=304, headers={"Cache-Control": then} if then else {})
+
+    loaded = await source.refresh(b"user:1", ONE, b"v")
+
+    assert loaded == Loaded(b"v", ms, exact=ms is not None, not_modified=True)

@@ -17,12 +17,16 @@ class Running:
     def __init__(self) -> None:
         self.void_keys: list[bytes] = []
         self.patterns: list[bytes] = []
+        self.tags: list[bytes] = []
 
     def void(self, keys: Sequence[bytes]) -> None:
         self.void_keys += keys
 
     def void_matching(self, pattern: re.Pattern[bytes]) -> None:
         self.patterns.append(pattern.pattern)
+
+    def void_tags(self, tags: Sequence[bytes]) -> None:
+        self.tags += tags
 
 
 def filled(near: NearCache, db: int, *keys: bytes) -> Space:
@@ -68,6 +72,7 @@ def test_without_a_near_cache_what_runs_is_void_all_the_same() -> None:
 
     writes.passed([b"a"])
     writes.passed_matching(re.compile(rb"b"))
+    writes.passed_tags([b"t"])
 
-    assert (loads.void_keys, loads.patterns) == ([b"a"], [b"b"])
+    assert (loads.void_keys, loads.patterns, loads.tags) == ([b"a"], [b"b"], [b"t"])
     assert repr(writes) == "<Writes near=None>"

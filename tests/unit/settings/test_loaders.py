@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.keys.captures import Pattern, UrlTemplate
 from nearhit.proxy.settings.config import Config, ConfigError, load
+from nearhit.proxy.settings.headers import Headers
 from nearhit.proxy.settings.loaders import DEMO, LOADER_ROWS, SOURCES, LoaderSettings
 
 
@@ -47,6 +48,8 @@ def test_every_option_can_be_given() -> None:
         read_through = true
         fail_open = false
         honour_cache_control = true
+        conditional = false
+        headers = { X-Key = "v" }
         """
     )
 
@@ -65,6 +68,8 @@ def test_every_option_can_be_given() -> None:
         read_through=True,
         fail_open=False,
         honour_cache_control=True,
+        conditional=False,
+        headers=Headers((("X-Key", "v"),)),
     )
 
 
@@ -249,6 +254,7 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.match", "=", "user:{id}", "#", "nearhit.toml:2"],
         ["loaders.users.url", "=", "http://u:***@h/{id}", "#", "nearhit.toml:3"],
         ["loaders.users.batch_url", "=", "none", "#", "default"],
+        ["loaders.users.headers", "=", "none", "#", "default"],
         ["loaders.users.ttl", "=", "4s", "#", "nearhit.toml:4"],
         ["loaders.users.negative_ttl", "=", "4s", "#", "default"],
         ["loaders.users.timeout", "=", "5s", "#", "default"],
@@ -256,10 +262,12 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.users.batch", "=", "1", "#", "default"],
         ["loaders.users.lease", "=", "7s", "#", "default"],
         ["loaders.users.backoff", "=", "1s", "#", "default"],
+        ["loaders.users.grace", "=", "0s", "#", "default"],
         ["loaders.users.read_through", "=", "false", "#", "default"],
         ["loaders.users.tags", "=", "none", "#", "default"],
         ["loaders.users.fail_open", "=", "true", "#", "default"],
         ["loaders.users.honour_cache_control", "=", "false", "#", "default"],
+        ["loaders.users.conditional", "=", "true", "#", "default"],
         ["loaders.old.match", "=", "old:{id}", "#", "nearhit.toml:6"],
         ["loaders.old.redis", "=", "redis://:***@h", "#", "nearhit.toml:7"],
         ["loaders.old.ttl", "=", "60s", "#", "default"],
@@ -269,8 +277,98 @@ def test_describe_tells_each_loaders_settings_and_where_they_came_from() -> None
         ["loaders.old.batch", "=", "1", "#", "default"],
         ["loaders.old.lease", "=", "7s", "#", "default"],
         ["loaders.old.backoff", "=", "1s", "#", "default"],
+        ["loaders.old.grace", "=", "0s", "#", "default"],
         ["loaders.old.read_through", "=", "true", "#", "nearhit.toml:8"],
         ["loaders.old.tags", "=", "none", "#", "default"],
         ["loaders.old.fail_open", "=", "true", "#", "default"],
     ]
     assert "secret" not in repr(config)
+
+
+# --- Headers ----------------------------------------------------------------------------------
+
+WEB = "[loaders.x]\nmatch = 'x:{id}'\nurl = 'http://h/{id}'\n"
+SECRETS = {"TOKEN": "s3cret"}
+
+
+def with_headers(file: str, environ: dict[str, str] = SECRETS) -> Config:
+    return load({"config": "nearhit.toml"}, environ, lambda path: WEB + file)
+
+
+def test_headers_are_a_table_and_may_have_values_from_the_environment() -> None:
+    inline = with_headers("headers = { Authorization = 'Bearer ${TOKEN}', X-Key = 'v' }")
+    apart = with_headers("[loaders.x.headers]\nAuthorization = 'Bearer ${TOKEN}'\nX-Key = 'v'")
+
+    assert inline.loaders == apart.loaders
+    assert inline.loaders[0].headers.pairs == (("Authorization", "Bearer s3cret"), ("X-Key", "v"))
+
+
+def test_another_value_of_a_header_is_another_loader() -> None:
+    text = "headers = { X-Key = '${TOKEN}' }"
+
+    assert with_headers(text).loaders != with_headers(text, {"TOKEN": "new"}).loaders
+
+
+def test_the_values_of_headers_are_never_shown() -> None:
+    config = with_headers("headers = { Authorization = 'Bearer ${TOKEN}', X-Key = 'l1teral' }")
+    (loader,) = config.loaders
+    shown = "\n".join(loader.describe())
+
+    assert "loaders.x.headers = Authorization, X-Key" in shown
+    for text in (shown, repr(loader), repr(config), repr(loader.given)):
+        assert "s3cret" not in text
+        assert "l1teral" not in text
+
+
+def test_a_mistake_in_a_header_names_loader_and_header_and_no_value() -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_headers(
+            "headers = { X-A = '${NONE}', Host = 's3cret', X-B = 's3cret ' }\n"
+            "[loaders.y]\nmatch = 'y:{id}'\nurl = 'http://h/{id}'\n"
+            "[loaders.y.headers]\nX-C = 's3cret '\n'X D' = 's3cret'"
+        )
+
+    lines = caught.value.mistakes
+    assert [line.partition(": ")[0] for line in lines] == [
+        *["nearhit.toml:4"] * 3, "nearhit.toml:9", "nearhit.toml:10",
+    ]  # fmt: skip
+    assert lines[0] == (
+        "nearhit.toml:4: [loaders.x] headers.X-A: the variable NONE is not set, or empty"
+    )
+    assert lines[1].startswith("nearhit.toml:4: [loaders.x] headers.Host: it cannot be given: ")
+    assert lines[4].startswith("nearhit.toml:10: [loaders.y] headers.X D: it is no name")
+    assert "s3cret" not in "".join(lines)
+
+
+@pytest.mark.parametrize("value", ["'a=b'", "7", "[{ X = 'a' }]"])
+def test_headers_that_are_no_table_are_refused(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_headers(f"headers = {value}")
+
+    assert caught.value.mistakes == [
+        "nearhit.toml:4: [loaders.x] headers: it is not a table of headers' names and texts"
+    ]
+
+
+def test_headers_are_a_urls_alone() -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded("[loaders.x]\nmatch = 'x'\ndemo = true\nheaders = { X = 'a' }\nconditional = true")
+
+    assert caught.value.mistakes == [
+        "nearhit.toml:4: [loaders.x] headers: only a url has one",
+        "nearhit.toml:5: [loaders.x] conditional: only a url has one",
+    ]
+
+
+@pytest.mark.parametrize("option", ["url", "batch_url"])
+def test_a_user_in_the_url_and_authorization_are_one_too_many(option: str) -> None:
+    urls = {"url": "http://h/{id}", "batch_url": "http://h/"} | {option: "http://u:s3cret@h/"}
+    with pytest.raises(ConfigError) as caught:
+        loaded(
+            "[loaders.x]\nmatch = 'x:{id}'\nheaders = { authorization = 'x' }\n"
+            + "".join(f"{name} = '{url}'\n" for name, url in urls.items())
+        )
+
+    assert caught.value.mistakes == [
+        f"nearhit.toml:3: [loaders.x] headers: {option} has a user, who would be sent as that too"
+    ]

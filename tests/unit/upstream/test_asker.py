@@ -65,6 +65,21 @@ async def test_a_question_is_answered_on_the_tracked_lane() -> None:
         assert await asking == b"v"
 
 
+async def test_a_reply_may_be_taken_as_it_comes() -> None:
+    async with stage() as here:
+        asking = here.ask(here.scope.upstream.ask_raw(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"))
+        server = await here.upstream()
+        server.expect(b"GET", b"k")
+        server.reply(b"$1\r\n", b"v\r\n")
+        assert await asking == b"$1\r\nv\r\n"
+
+        refused = here.ask(here.scope.upstream.ask_raw(b"*1\r\n$4\r\nPING\r\n"))
+        await here.world.settle()
+        server.reply(b"-NOPERM no\r\n")
+        with pytest.raises(ServerError, match="NOPERM no"):
+            await refused
+
+
 async def test_many_are_asked_in_one_piece_with_errors_in_their_places() -> None:
     async with stage() as here:
         asking = here.ask(here.scope.bulk.many([b"*1\r\n$4\r\nPING\r\n"] * 3))

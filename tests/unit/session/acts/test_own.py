@@ -4,17 +4,20 @@ end. The commands are fakes; what real ones do is tested in tests/unit/commands.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from nearhit.proxy.custom.spec import Call, CommandSpec
 from nearhit.proxy.errors import LoadError, NoLoader, OddReply
 from nearhit.proxy.keys.ours import OurKeys
-from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.near.cache import NearCache, Space
 from nearhit.proxy.near.worth import START
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.resp.strings import Known
+from nearhit.proxy.session.acts import own as own_acts
 from nearhit.proxy.session.acts.own import IN_MULTI, NOAUTH
 from nearhit.proxy.session.scopes import Scope, Scopes
 from nearhit.proxy.table.table import Ours, snapshot
@@ -708,3 +711,50 @@ async def test_an_mget_with_loaders_keys_starts_when_nothing_is_outstanding(
     await own.world.settle()
 
     tracked(own.world).expect(b"MGET", b"m:1")
+
+
+# --- What is near of many ---------------------------------------------------------------------
+
+
+def known(
+    there: Mapping[bytes, bytes | None], keys: list[bytes]
+) -> tuple[Known | None, Space, SimpleNamespace]:
+    """What a session is told of these keys, the space it looked in, and its turn."""
+    space = NearCache(1 << 20).space(0, None)
+    for key, reply in there.items():
+        ticket = space.reserve(key)
+        assert ticket is not None
+        assert space.fill(ticket, reply, -2 if reply is None else 60_000, 0.0)
+    turn = SimpleNamespace(clock=lambda: 1.0, hits=0)
+    session = SimpleNamespace(near=SimpleNamespace(space=space), context=SimpleNamespace(turn=turn))
+    return own_acts._known_near(cast(Any, session), keys), space, turn
+
+
+def test_of_many_what_is_near_is_known_and_the_rest_is_named() -> None:
+    a, c = b"$1\r\na\r\n", b"$1\r\nc\r\n"
+
+    found, space, turn = known({b"a": a, b"c": c}, [b"a", b"b", b"c", b"d", b"a"])
+
+    assert found is not None
+    assert found.told == b"*5\r\n" + a + c + a
+    assert found.missing == [b"b", b"d"]
+    assert (turn.hits, space.hits, space.misses) == (3, 3, 2)
+
+
+def test_many_may_all_be_near() -> None:
+    found, *_ = known({b"a": b"$1\r\na\r\n"}, [b"a"])
+
+    assert found == Known(b"*1\r\n$1\r\na\r\n", [], [])
+
+
+@pytest.mark.parametrize(
+    "there",
+    [{}, {b"a": b"$1\r\na\r\n", b"b": None}],
+    ids=["nothing is near", "one is near as what is not there: it may have to be loaded"],
+)
+def test_all_of_many_are_asked_for(there: Mapping[bytes, bytes | None]) -> None:
+    for _ in range(3):  # at first sight, and when they have been seen before
+        found, space, turn = known(there, [b"a", b"b"])
+
+        assert found is None
+        assert (turn.hits, space.hits) == (0, 0)

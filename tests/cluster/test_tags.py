@@ -1,0 +1,113 @@
+"""Tags on a cluster: a tag and its keys are in slots of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.clusters import Cluster, slot_of
+from tests.servers import nearhit
+from tests.wire.link import Link
+
+from ..commands.people import settings
+
+KEYS = [f"tagged:{n}" for n in range(40)]
+
+
+@dataclass
+class Two:
+    version: Path  # what the loaders read
+    links: list[Link]
+    ports: list[int]
+
+    def publish(self, version: int) -> None:
+        fresh = self.version.with_suffix(".fresh")
+        fresh.write_text(str(version))
+        fresh.replace(self.version)
+
+
+@pytest.fixture
+def two(cluster: Cluster, tmp_path: Path) -> Iterator[Two]:
+    flags, env = settings(tmp_path, 1)
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(nearhit(cluster.url, *flags, env=env)) for _ in range(2)]
+        ports = [proxy.port for proxy in proxies]
+        links = [stack.enter_context(closing(Link(port))) for port in ports]
+        yield Two(tmp_path / "loads.version", links, ports)
+
+
+def stored(cluster: Cluster) -> set[bytes]:
+    return {key for node in cluster.nodes[:3] for key in node.ask("KEYS", "*")}  # type: ignore[union-attr,misc]
+
+
+def owners(cluster: Cluster, keys: list[str]) -> int:
+    return len({cluster.owner(slot_of(key.encode())).port for key in keys})
+
+
+def test_a_tag_takes_keys_of_all_nodes_along(cluster: Cluster, two: Two) -> None:
+    one, other = two.links
+    assert owners(cluster, KEYS) == 3
+    for key in KEYS:
+        assert one.ask("GETORSET", key) == b"$%d\r\nuser %b\r\n" % (len(key) - 2, key[7:].encode())
+    assert one.ask("GETORSET", "a", "1", "TAG", "x", "TAG", "mine") == b"$1\r\n1\r\n"
+    warmed = other.ask("WARM", "TAG", "mine", "VALUES", *(f"w{n // 2}" for n in range(20)))
+    assert b"$6\r\nloaded\r\n:10\r\n" in warmed
+
+    assert other.ask("INVALIDATE", "TAG", "all") == b":40\r\n"
+    assert one.ask("INVALIDATE", "TAG", "mine", "x") == b":11\r\n"
+
+    assert {key.partition(b":")[0] for key in stored(cluster)} == {b"tagepoch", b"tag"}
+    assert one.ask("INVALIDATE", "TAG", *(f"one:{n}" for n in range(40))) == b":0\r\n"
+    assert {key.partition(b":")[0] for key in stored(cluster)} == {b"tagepoch"}
+
+
+def test_keys_of_all_nodes_become_stale(cluster: Cluster, two: Two) -> None:
+    keys = [f"soft:{n}" for n in range(20)]
+    assert owners(cluster, keys) == 3
+    for key in keys:
+        two.links[0].ask("GETORSET", key)
+
+    assert two.links[1].ask("INVALIDATE", "SOFT", "TAG", "soft") == b":20\r\n"
+    assert two.links[1].ask("INVALIDATE", "SOFT", "PATTERN", "soft:*") == b":0\r\n"
+
+    for key in keys:
+        assert 0 < int(two.links[0].ask("PTTL", key)[1:]) <= 50_000
+    assert two.links[0].ask("INVALIDATE", "TAG", "soft") == b":20\r\n"
+
+
+@pytest.mark.parametrize("rounds", [60, pytest.param(1000, marks=pytest.mark.soak)])
+def test_whatever_comes_between_nothing_old_is_served(two: Two, rounds: int) -> None:
+    """As with one server (commands/test_tags.py), a tag and its keys being on different nodes."""
+    two.publish(0)
+    dice, over = random.Random(7), Event()
+
+    def busy(port: int, seed: int) -> None:
+        mine = random.Random(seed)
+        with closing(Link(port)) as link:
+            while not over.is_set():
+                key = f"version:{mine.randrange(4)}"
+                words = [("DEL", key), ("SET", key, "set"), *[("GETORSET", key)] * 8]
+                link.ask(*mine.choice(words))
+
+    with ThreadPoolExecutor(4) as pool:
+        working = [pool.submit(busy, port, n) for n, port in enumerate(two.ports * 2)]
+        try:
+            for version in range(1, rounds + 1):
+                key = dice.randrange(4)
+                two.publish(version)
+                dice.choice(two.links).ask("INVALIDATE", "TAG", f"version{key}")
+                for link in two.links:
+                    for words in (("GET", f"version:{key}"), ("GETORSET", f"version:{key}")):
+                        seen = link.ask(*words).split(b"\r\n")
+                        assert seen[0] == b"$-1" or seen[1] == b"set" or int(seen[1]) >= version
+        finally:
+            over.set()
+        for one in working:
+            one.result()
