@@ -530,7 +530,7 @@ def test_no_two_hold_it_within_its_validity_whatever_happens_to_the_servers(
         checker = await checked(nodes, seed, seconds)
 
         assert not checker.broken
-        assert checker.entered > seconds
+        assert checker.entered > seconds / 3
 
     run()
 
