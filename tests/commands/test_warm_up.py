@@ -91,7 +91,7 @@ def test_a_proxy_is_ready_before_all_is_warm(server: Process, tmp_path: Path) ->
 def test_many_keys_take_no_memory_and_let_live_loads_go_first(
     server: Process, tmp_path: Path
 ) -> None:
-    many = 100_000
+    many = 20_000
     with upstream("valkey") as old, client_of(old.port) as there, client_of(server.port) as direct:
         there.execute_command("DEBUG", "POPULATE", many, "old", 8)
         more = OLD.replace("old:*", "old:*[0-9]") % old.port
