@@ -50,7 +50,7 @@ class Sender(Answers):
         self.flat = True  # the client speaks RESP2
         self.mute: int = 0
         self.queued = -1  # commands queued since MULTI, as CLIENT LIST's multi=
-        self.queued_bytes = 0  # and theirs since then
+        self.queued_bytes: int = 0  # and theirs since then
 
     def _become(self, mode: int) -> None:
         """The one place where the mode changes."""
