@@ -8,17 +8,18 @@ import socket
 import time
 
 import pytest
+from redis import Redis
 
-from tests.servers import HOST, wait_for
+from tests.servers import HOST, any_kind, nearhit, upstream, wait_for
 from tests.wire.link import Link
 
 from .conftest import Fleet
 
 
-def holding(port: int, resp: int, ms: int, *words: str) -> Link:
+def holding(port: int, resp: int, ms: int, *words: str, at: str = "r") -> Link:
     link = Link(port)
     link.ask("HELLO", str(resp))
-    token = link.ask("LOCK", "ACQUIRE", "r", "PX", str(ms), *words, "RENEW")
+    token = link.ask("LOCK", "ACQUIRE", at, "PX", str(ms), *words, "RENEW")
     assert token.startswith(b"$"), token
     return link
 
@@ -125,3 +126,45 @@ def test_a_client_that_resets_its_connection_holds_nothing(fleet: Fleet) -> None
         assert link.recv(100).startswith(b"$32")
 
     wait_for(lambda: not fleet.direct().exists("lock:{r}"), 5, "its end")
+
+
+def test_a_lock_that_outlived_the_stop_of_its_proxy_is_not_extended_but_given_back(
+    fleet: Fleet,
+) -> None:
+    proxy, direct = fleet.proxies[0], fleet.direct()
+    link = holding(proxy.port, 3, 900)
+    proxy.signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        direct.persist("lock:{r}")  # to the server it is the client's for ever
+        wait_for(lambda: time.monotonic() - began > 1, 5, "the end of its time")
+    finally:
+        proxy.signal(signal.SIGCONT)
+
+    _told(link, 3)
+
+    wait_for(lambda: not direct.exists("lock:{r}"), 5, "the giving back")
+    link.close()
+
+
+def test_each_worker_keeps_its_clients_locks() -> None:
+    names = [f"r{number}" for number in range(8)]
+    with (
+        upstream(any_kind()) as server,
+        Redis(host=HOST, port=server.port) as direct,
+        nearhit(f"redis://{HOST}:{server.port}", "--workers", "2") as proxy,
+    ):
+        links = {name: holding(proxy.port, 2, 900, at=name) for name in names}
+        ends = time.monotonic() + 2
+        while time.monotonic() < ends:
+            assert direct.exists(*map("lock:{{{}}}".format, names)) == 8
+            time.sleep(0.05)
+        leaving, staying = names[:4], names[4:]
+
+        for name in leaving:
+            links[name].close()
+
+        wait_for(lambda: not direct.exists(*map("lock:{{{}}}".format, leaving)), 5, "their end")
+        assert direct.exists(*map("lock:{{{}}}".format, staying)) == 4
+        for name in staying:
+            links[name].close()
