@@ -1,7 +1,7 @@
 """LOCK: mutual exclusion with a fence, and waiters that are woken.
 
 LOCK ACQUIRE resource [EX s | PX ms] [WAIT ms] [TOKEN token] [FENCE] [RENEW [MAXHOLD ms]]
-                                            token | [token, fence, valid-ms] | nil: another holds it
+             [REPLICAS n]                   token | [token, fence, valid-ms] | nil: another holds it
 LOCK RELEASE resource token                 1 | 0
 LOCK EXTEND resource token EX s | PX ms     1 | 0
 LOCK INFO resource                          map: held, fence, ttl_ms, waiters
@@ -9,22 +9,24 @@ LOCK LIST [glob]                            map: resource -> ttl_ms"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from ..proxy.custom.spec import Argument, Call, CommandSpec, Subcommand
+from ..proxy.custom.spec import Argument, Asking, Call, CommandSpec, Subcommand
 from ..proxy.custom.words import (
     EXPIRIES,
     SYNTAX,
     TTL,
     TTLS,
     Options,
+    integer,
     milliseconds,
     subcommand,
     waiting,
 )
-from ..proxy.errors import BadInput, ProxyError
+from ..proxy.errors import BadInput, NoMajority, ProxyError
 from ..proxy.keys.glob import closed
 from ..proxy.keys.ours import lock_key, resource_of
 from ..proxy.resp.replies import Value, items, number
@@ -34,17 +36,21 @@ from .invalidate import Pace
 LOCK_MS = 30_000
 RESOURCE_MAX = 64 * 1024
 TOKEN_MAX = 1024
+REPLICAS_MAX: Final = 1000
 # Locks in one LIST: what it collects is bounded, and a list of a part would be none.
 LIST_MAX: Final = 10_000
+# How long one of the lock servers may take for its list, in seconds: others have it too.
+LIST_S: Final = 10.0
 HELP = (
     "LOCK <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ACQUIRE <resource> [EX <s> | PX <ms>] [WAIT <ms>] [TOKEN <token>] [FENCE]",
-    "        [RENEW [MAXHOLD <ms>]]",
+    "        [RENEW [MAXHOLD <ms>]] [REPLICAS <n>]",
     "    Return a token, or nil: another holds the lock, and WAIT (default 0) ran out.",
     "    EX, PX: how long it is yours (30000 ms). TOKEN: one of your own; whoever asks with the",
     "    token that holds the lock gets it again. FENCE: return [token, fence, valid-ms].",
     "    RENEW: it is extended for as long as you stay connected, up to MAXHOLD, and given back",
     "    when you go; one that is lost is told, by a push (RESP3) or the next LOCK's error.",
+    "    REPLICAS: nil, and the lock given back, unless so many replicas have it in time.",
     "RELEASE <resource> <token>",
     "    Give the lock back: 1; 0 where it is not this token's, or not any more.",
     "EXTEND <resource> <token> <EX <s> | PX <ms>>",
@@ -67,6 +73,7 @@ class Acquire:
     fence: bool
     renew: bool = False
     most_ms: int | None = None
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def parse(words: Sequence[bytes]) -> Request:
 
 
 def _acquire(resource: bytes, words: Sequence[bytes]) -> Acquire:
-    allowed = b"EX", b"PX", b"WAIT", b"TOKEN", b"FENCE", b"RENEW", b"MAXHOLD"
+    allowed = b"EX", b"PX", b"WAIT", b"TOKEN", b"FENCE", b"RENEW", b"MAXHOLD", b"REPLICAS"
     given = _options(words, 3, *allowed)
     renew = b"RENEW" in given
     if b"MAXHOLD" in given and not renew:
@@ -134,7 +141,15 @@ def _acquire(resource: bytes, words: Sequence[bytes]) -> Acquire:
     if b"MAXHOLD" in given:
         most_ms = milliseconds(b"PX", given[b"MAXHOLD"], "lock")
         ttl_ms = min(ttl_ms, most_ms)
-    return Acquire(resource, ttl_ms, wait_ms, token, b"FENCE" in given, renew, most_ms)
+    replicas = _replicas(given[b"REPLICAS"]) if b"REPLICAS" in given else 0
+    return Acquire(resource, ttl_ms, wait_ms, token, b"FENCE" in given, renew, most_ms, replicas)
+
+
+def _replicas(word: bytes) -> int:
+    count = integer(word)
+    if not 0 < count <= REPLICAS_MAX:
+        raise BadInput(f"invalid REPLICAS in 'lock' command: it is 1 to {REPLICAS_MAX}")
+    return count
 
 
 def _extend(resource: bytes, words: Sequence[bytes]) -> Extend:
@@ -203,32 +218,69 @@ async def run(call: Call) -> Value:
 
 async def _run_acquire(call: Call, request: Acquire) -> Value:
     args = request.resource, request.ttl_ms, request.wait_ms, request.token
+    replicas = (request.replicas,) if request.replicas else ()
     if not request.renew:
-        grant = await call.locks.acquire(*args)
+        grant = await call.locks.acquire(*args, *replicas)
     elif call.tenure is None:
         raise BadInput("RENEW is for clients that stay connected: HTTP's do not")
     else:
-        grant = await call.locks.acquire_kept(*args, call.tenure, request.most_ms)
+        grant = await call.locks.acquire_kept(*args, call.tenure, request.most_ms, *replicas)
     if grant is None:
         return None
     return (grant.token, grant.fence, grant.valid_ms) if request.fence else grant.token
 
 
 async def _run_list(call: Call, glob: bytes) -> Mapping[str, Value]:
+    if not call.lock_servers:
+        return await _list_of(call, call.bulk, call.walks(), glob)
+    lists: list[Mapping[str, Value]] = []
+    why = ""
+    for server in call.lock_servers:
+        try:
+            async with asyncio.timeout(LIST_S):
+                lists.append(await _list_of(call, server, (b"0",), glob))
+        except TimeoutError:
+            why = f"no list in {LIST_S:g} s"
+        except BadInput:
+            raise
+        except ProxyError as error:
+            why = str(error)
+    majority = len(call.lock_servers) // 2 + 1
+    if len(lists) < majority:
+        raise NoMajority(len(lists), len(call.lock_servers), why)
+    return _of_most(lists, majority)
+
+
+def _of_most(lists: Sequence[Mapping[str, Value]], majority: int) -> Mapping[str, Value]:
+    """The locks that most servers have, and for how long most of them will."""
+    times: dict[str, list[float]] = {}
+    for found in lists:
+        for resource, ms in found.items():
+            times.setdefault(resource, []).append(float("inf") if ms is None else cast("int", ms))
+    most = {
+        resource: sorted(each, reverse=True)[majority - 1]
+        for resource, each in times.items()
+        if len(each) >= majority
+    }
+    return {name: None if ms == float("inf") else int(ms) for name, ms in most.items()}
+
+
+async def _list_of(
+    call: Call, server: Asking, begins: Sequence[bytes], glob: bytes
+) -> Mapping[str, Value]:
     """Walk all nodes, one after the other: nobody waits for a list, and others wait behind it.
 
     As INVALIDATE's sweep: pages of a bounded time, and the end is the walk's or cursor 0. Plain
     commands: a user sees what SCAN and PTTL let it see."""
     found: dict[str, Value] = {}
-    begins = call.walks()
     for begin, end in zip(begins, [*begins[1:], b"0"], strict=True):
         pace, cursor = Pace(), begin
         while True:
             asked = call.now()
-            page = await _ask(call, _scan(cursor, glob, pace.count))
+            page = await _ask(server, _scan(cursor, glob, pace.count))
             cursor, keys = items(page, "SCAN", bytes, list)
             pace.felt(call.now() - asked, behind=False)
-            await _times(call, keys, found)
+            await _times(server, keys, found)
             if cursor in (end, b"0"):
                 break
     return found
@@ -239,20 +291,20 @@ def _scan(cursor: bytes, glob: bytes, count: int) -> bytes:
     return encode([b"SCAN", cursor, b"MATCH", match, b"COUNT", b"%d" % count])
 
 
-async def _ask(call: Call, request: bytes) -> Value:
-    (reply,) = await call.bulk.begin([request], 1)
+async def _ask(server: Asking, request: bytes) -> Value:
+    (reply,) = await server.begin([request], 1)
     if isinstance(reply, ProxyError):
         raise reply
     return reply
 
 
-async def _times(call: Call, keys: Sequence[bytes], found: dict[str, Value]) -> None:
+async def _times(server: Asking, keys: Sequence[bytes], found: dict[str, Value]) -> None:
     """Add how long the locks at these keys last; those that have ended since have none."""
     locks = [(key, resource) for key in keys if (resource := resource_of(key)) is not None]
     if not locks:
         return
     requests = [encode([b"PTTL", key]) for key, _ in locks]
-    for (_, resource), reply in zip(locks, await call.bulk.many(requests), strict=True):
+    for (_, resource), reply in zip(locks, await server.many(requests), strict=True):
         if isinstance(reply, ProxyError):
             raise reply
         ms = number(reply, "PTTL")
@@ -298,6 +350,7 @@ SPEC = CommandSpec(
                 Argument("token", "string", "TOKEN", ("optional",)),
                 Argument("fence", "pure-token", "FENCE", ("optional",)),
                 _RENEWAL,
+                Argument("replicas", "integer", "REPLICAS", ("optional",)),
             ),
         ),
         Subcommand(

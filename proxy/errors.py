@@ -196,6 +196,18 @@ class LockLost(ProxyError):
         )
 
 
+class NoMajority(ProxyError):
+    """Fewer lock servers agreed than have to. ``unknown``: some may have done what was asked; of
+    LOCK ACQUIRE what was taken at some is given back."""
+
+    def __init__(self, answered: int, servers: int, why: str, *, unknown: bool = False) -> None:
+        super().__init__(
+            f"-UPSTREAM {answered} of {servers} lock servers answered, "
+            f"{servers // 2 + 1} must agree: {one_line(why)}".encode()
+        )
+        self.outcome_unknown = unknown
+
+
 @unique
 class ExitCode(IntEnum):
     """How a process of Nearhit ended. ``meaning`` is what the help of ``nearhit`` says."""

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 _FIELDS = "nearhit_fields"
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ESCAPES = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_NEXT_URL = re.compile(r",(?=\s*[a-z]+(?:-[a-z]+)?://)", re.IGNORECASE)
 _NAMED_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 _SECRET_OPTION = re.compile(r"([?&]\w*password=)[^&]*", re.IGNORECASE)
@@ -67,9 +68,16 @@ class Logfmt(logging.Formatter):
         return f"{time.removesuffix('+00:00')}Z {pairs}"
 
 
+def urls_in(text: str) -> list[str]:
+    """URLs that commas join: those before a scheme, for passwords may have some too."""
+    return _NEXT_URL.split(text)
+
+
 def redacted(url: str) -> str:
     """The URL with ``***`` for its password and for options that may be secret; never fails, also
-    on what is no URL at all."""
+    on what is no URL at all. Of several, joined by commas, each."""
+    if len(each := urls_in(url)) > 1:
+        return ",".join(map(redacted, each))
     url = _OPTION.sub(_hidden, url) if "://" in url else _SECRET_OPTION.sub(r"\1***", url)
     if "@" in url:
         return _USERINFO.sub(lambda match: f"{match[1] or ''}{match[2] or ''}***@", url)

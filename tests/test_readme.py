@@ -437,7 +437,7 @@ DIFFERS = (
     (re.compile(r"in \d+\.\d s, [\d,]+/s"), "in N s, N/s"),
 )
 # Of these all numbers differ.
-COUNTING = re.compile(r"CLIENT ID|TTL|STATS|LOCK ACQUIRE .* FENCE|LOCK INFO")
+COUNTING = re.compile(r"CLIENT ID|TTL|STATS|LOCK ACQUIRE .* FENCE|LOCK INFO|LOCK LIST")
 
 
 def masked(command: str, output: str) -> list[str]:
@@ -671,6 +671,8 @@ def our_errors() -> list[bytes]:
         errors.OddReply("..."),
         errors.CacheBusy("..."),
         errors.LockBusy("..."),
+        errors.LockLost([b"..."]),
+        errors.NoMajority(0, 3, "..."),
         errors.BadInput(f"... {errors.IN_MULTI}"),
         errors.Invalidated(),
     ]

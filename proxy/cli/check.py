@@ -23,17 +23,30 @@ NO_UPSTREAM: Final = (
 
 def mistakes_in(config: Config) -> list[str]:
     """A line for each thing that would end the proxy at its start, its place first."""
-    return [*_in_certificate(config), *_in_upstream(config), *_in_loaders(config)]
+    return [
+        *_in_certificate(config),
+        *_in_upstream(config),
+        *_in_lock_servers(config),
+        *_in_loaders(config),
+    ]
 
 
 def found_by(config: Config) -> Iterator[str]:
-    """A line about what stands behind the upstream's URL. That it does not answer, for now, would
-    not end the proxy."""
+    """A line about what stands behind the upstream's URL, and one for each lock server. That they
+    do not answer, for now, would not end the proxy."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what is found says it all
+    yield from _behind(config)
+    if config.lock_servers:
+        import asyncio
+
+        yield from asyncio.run(_lock_servers(config))
+
+
+def _behind(config: Config) -> Iterator[str]:
     if config.url is None:
         return
     import asyncio
 
-    logging.getLogger().addHandler(logging.NullHandler())  # what is found says it all
     if (upstream := config.behind(config.url)).kind is not Kind.SENTINEL:
         if found := asyncio.run(_server_of(config, config.url)):
             yield f"server = {found}".ljust(40) + "  # asked"
@@ -54,6 +67,35 @@ def found_by(config: Config) -> Iterator[str]:
         )
 
     yield asyncio.run(look())
+
+
+async def _lock_servers(config: Config) -> list[str]:
+    import asyncio
+
+    from ..bounds import WaitingRoom
+    from ..errors import LockBusy
+    from ..process.lock_servers import LockServers
+    from ..process.tasks import Tasks
+    from ..stats.counters import Stats
+    from ..upstream.dial import Retry
+
+    loop = asyncio.get_running_loop()
+    tasks = Tasks(loop)
+    servers = LockServers(
+        config.lock_servers,
+        Retry(1),
+        tasks.start,
+        tasks.start,
+        clock=loop.time,
+        stats=Stats(),
+        room=WaitingRoom(0, "locks", LockBusy),
+    )
+    try:
+        found = await servers.look(LOOK_S)
+    finally:
+        servers.close()
+        await tasks.stop()
+    return [f"lock server = {name}".ljust(40) + f"  # {state}" for name, state in found]
 
 
 async def _server_of(config: Config, url: str) -> str:
@@ -104,6 +146,19 @@ def _in_upstream(config: Config) -> Iterator[str]:
         context_of(upstream)
     except StartError as error:
         yield f"{config.given['upstream'].place}: {error}"
+
+
+def _in_lock_servers(config: Config) -> Iterator[str]:
+    if not any(server.tls for server in config.lock_servers):
+        return
+    from ..upstream.tls import context_of
+
+    for server in config.lock_servers:
+        try:
+            if server.tls:
+                context_of(server)
+        except StartError as error:
+            yield f"{config.given['lock_servers'].place}: {server.host}:{server.port}: {error}"
 
 
 def _in_loaders(config: Config) -> Iterator[str]:

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from ..resp.kernel import hash_slot
 from ..resp.replies import Value
 from ..resp.requests import encode
 from ..table.table import Command
@@ -108,6 +109,11 @@ class Cluster:
     def primaries(self, key: LaneKey) -> list[Lane]:
         """The lanes of a key to the primaries, in the order of ``owners``."""
         return [pool.shared(key) for pool in self._primaries]
+
+    def primary_of(self, key: bytes) -> Lanes | None:
+        """The lanes to the node that has a key; None: nobody is known to have it."""
+        owner = self.owners[hash_slot(key)]
+        return self._primaries[owner] if 0 <= owner < len(self._primaries) else None
 
     def replicas(self, key: LaneKey) -> list[Lane]:
         shards = self.topology.shards if self.topology is not None else ()

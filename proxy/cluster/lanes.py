@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..errors import UpstreamDown
 from ..hot.lane import LaneState
 from ..resp.kernel import RouteMap
 from ..upstream.dial import Dial
@@ -49,6 +50,13 @@ class ClusterLanes(Lanes):
         if topology is None:
             return scan.starts(0, 1)
         return scan.starts(topology.fingerprint, len(topology.shards))
+
+    def pool_of(self, key: bytes) -> Lanes:
+        """The lanes to the node that has a key. UpstreamDown: nobody is known to have it."""
+        pool = self._cluster.primary_of(key)
+        if pool is None:
+            raise UpstreamDown("no node serves the key's slot")
+        return pool
 
     def written(self) -> Written | None:
         """For a session: what it writes, where its reads may go to replicas."""

@@ -268,8 +268,10 @@ class Locks(Protocol):
     """The locks of one db and user (locks.py)."""
 
     async def acquire(
-        self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
-    ) -> Grant | None: ...
+        self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None, replicas: int = 0
+    ) -> Grant | None:
+        """The lock, if so many replicas have heard of it in time."""
+        ...
 
     async def acquire_kept(
         self,
@@ -279,6 +281,7 @@ class Locks(Protocol):
         token: bytes | None,
         tenure: Tenure,
         most_ms: int | None,
+        replicas: int = 0,
     ) -> Grant | None:
         """As ``acquire``, and renewed for the client, for ``most_ms`` at most."""
         ...
@@ -336,4 +339,5 @@ class Call:
     # Cursors at which SCAN begins: walks side by side, each up to where the next one begins, and
     # the last to 0, see every key. Several only where there are several nodes.
     walks: Callable[[], Sequence[bytes]] = lambda: (b"0",)
+    lock_servers: Sequence[Asking] = ()  # where locks are a vote; none: they are in the server
     tenure: Tenure | None = None  # LOCK's: what is kept for the client; None: it does not stay

@@ -16,43 +16,30 @@ sessions: commands/lock.py calls."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import replace
+from typing import Final, Protocol
 
 from ...lua import Script, script
 from ..bounds import WaitingRoom
-from ..custom.spec import Asking, Counts, Tenure, Watch, Watching
-from ..custom.words import MS_MAX
-from ..errors import LockBusy, OddReply, ProxyError, UpstreamLost, shown
-from ..keys.ours import fence_key, grant_key, lock_key
+from ..custom.spec import Counts, Tenure, Watch, Watching
+from ..errors import BadInput, LockBusy, ProxyError, UpstreamLost, shown
+from ..keys.ours import grant_key, lock_key
 from ..resp.replies import BULK, Value, items, number
 from ..resp.requests import integer_of
+from .grants import Answer, Grant, Held, Taken, answer_of, drift_ms, fence_ms, keys_of
 from .lines import Caller, Line, Turn
 from .returns import Returns, Start
 from .tenure import tenure_in
-
-log = logging.getLogger(__name__)
 
 ACQUIRE: Final = script("lock_acquire")
 RELEASE: Final = script("lock_release")
 EXTEND: Final = script("lock_extend")
 RENEW: Final = script("lock_renew")
 INFO: Final = script("lock_info")
-
-# A fence outlives its lock, so that it is the same for whoever asks again; longer than that it need
-# not stay: the next one is the server's time or more.
-FENCE_MS: Final = 86_400_000
-# The latest time there is, less the present one (spec.milliseconds).
-FENCE_MS_MAX: Final = MS_MAX - 2**42
-
-# What a lock is worth less than the server's clock says: clocks drift apart (Redlock's numbers).
-DRIFT_PARTS: Final = 100
-DRIFT_MS: Final = 2
 
 # How much later than a lock is due to end the head asks, in seconds: its end is told late, and the
 # heads of all proxies at once would be a herd.
@@ -64,45 +51,34 @@ LONGEST: Final = 60.0
 
 LINE_MAX: Final = 10_000
 
-
-@dataclass(slots=True)
-class Grant:
-    """A lock that was acquired (custom/spec.py, Grant)."""
-
-    token: bytes
-    fence: int
-    valid_ms: int
+# How long replicas may take to have a grant, in milliseconds: a third of its time, at most this.
+REPLICAS_MS: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The token holds the lock; ``new``: since this call, and nobody has asked with the token
-    since. ``sent``: when the attempt was begun."""
+class Running(Protocol):
+    """What scripts run in: a server, or several that act as one (quorum.py)."""
 
-    fence: int
-    new: bool
-    sent: float
+    async def run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes]) -> Value: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Another holds it, for so long: PTTL's number."""
-
-    ms: int
-
-
-Answer = Taken | Held
+# Whether a script says 1, and so many replicas have what it wrote within so many milliseconds.
+Replicated = Callable[[Script, Sequence[bytes], Sequence[bytes], int, int], Awaitable[bool]]
 
 
 class Locks:
-    """The locks of one db and upstream user (custom/spec.py, Locks)."""
+    """The locks of one db and upstream user (custom/spec.py, Locks).
+
+    ``fresh``: each attempt is told from those before it, which may still be on their way back at
+    some of several servers (quorum.py); with one server it is the next that finds a lost one."""
 
     def __init__(
         self,
-        upstream: Asking,
+        upstream: Running,
         watching: Watching,
         start: Start,
         *,
+        replicated: Replicated | None = None,
+        fresh: bool = False,
         clock: Callable[[], float],
         stats: Counts,
         room: WaitingRoom,
@@ -112,6 +88,8 @@ class Locks:
     ) -> None:
         self._upstream = upstream
         self._watching = watching
+        self._replicated = replicated
+        self._fresh = fresh
         self._start = start
         self._clock = clock
         self._stats = stats
@@ -137,9 +115,12 @@ class Locks:
     # --- What commands ask -----------------------------------------------------------------
 
     async def acquire(
-        self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None
+        self, resource: bytes, ttl_ms: int, wait_ms: int, token: bytes | None, replicas: int = 0
     ) -> Grant | None:
-        """The lock; None: another holds it, and the wait is over. LockBusy: too many wait."""
+        """The lock; None: another holds it, and the wait is over, or fewer than so many replicas
+        have heard of it in time. LockBusy: too many wait."""
+        if replicas and self._replicated is None:
+            raise BadInput("REPLICAS is for one server's locks: those of lock_servers are a vote")
         # The wait is for what may happen meanwhile, a lost connection included: the token makes
         # attempts repeatable.
         deadline = self._clock() + wait_ms / 1000
@@ -159,9 +140,30 @@ class Locks:
             if not caller.named:
                 self._give_back_lost(caller)
             raise
+        if grant is not None and replicas:
+            grant = await self._confirmed(caller, grant, replicas)
         if grant is not None:
             self._stats.add("locks_acquired")
         return grant
+
+    async def _confirmed(self, caller: Caller, grant: Grant, replicas: int) -> Grant | None:
+        """The same, if so many replicas have it in time; else it is given back."""
+        assert self._replicated is not None
+        began, most = self._clock(), max(1, min(caller.ttl_ms // 3, REPLICAS_MS))
+        # What is written behind the grant is behind it at every replica too.
+        keys, ms = keys_of(caller.resource), caller.ttl_ms
+        args = caller.token, b"%d" % ms, fence_ms(ms), b"", b""
+        try:
+            if await self._replicated(RENEW, keys, args, replicas, most):
+                grant.valid_ms -= int((self._clock() - began) * 1000) + 1
+                if grant.valid_ms > 0:
+                    return grant
+        except (ProxyError, asyncio.CancelledError):
+            self._returns.give_back(caller)
+            raise
+        # Its client is told that it has nothing, whoever of its calls it was granted to first.
+        await self._returns.undo(replace(caller, nonce=b""), self._clock() + REPLICAS_MS / 1000)
+        return None
 
     async def _acquire(self, caller: Caller, wait_ms: int, deadline: float) -> Grant | None:
         grant = None
@@ -185,12 +187,13 @@ class Locks:
         token: bytes | None,
         tenure: Tenure,
         most_ms: int | None,
+        replicas: int = 0,
     ) -> Grant | None:
         """As ``acquire``, and renewed for the client, for ``most_ms`` at most."""
         kept = tenure_in(tenure)
         kept.room(self)
         nonce = b"" if token is None else self._token()
-        grant = await self.acquire(resource, ttl_ms, wait_ms, token)
+        grant = await self.acquire(resource, ttl_ms, wait_ms, token, replicas)
         if grant is None:
             return None
         caller = Caller(resource, grant.token, ttl_ms, nonce)
@@ -211,8 +214,8 @@ class Locks:
             kept = await tenure_in(tenure).extend(self, resource, token, ttl_ms)
             if kept is not None:
                 return kept
-        args = token, b"%d" % ttl_ms, _fence_ms(ttl_ms)
-        reply = await self._write(EXTEND, (*_keys(resource), grant_key(resource)), args)
+        args = token, b"%d" % ttl_ms, fence_ms(ttl_ms)
+        reply = await self._write(EXTEND, keys_of(resource), args)
         return number(reply, "a script") > 0
 
     # --- What keeps locks (tenure.py) asks ----------------------------------------------------
@@ -222,13 +225,13 @@ class Locks:
 
     async def renew(self, caller: Caller, ms: int, claim: bool) -> float:
         """When the lock's time is over, by our clock; 0.0: it is not this caller's any more."""
-        keys = *_keys(caller.resource), grant_key(caller.resource)
+        keys = keys_of(caller.resource)
         how = b"claim" if claim else b""
         sent = self._clock()
         reply = await self._write(
-            RENEW, keys, (caller.token, b"%d" % ms, _fence_ms(ms), caller.nonce, how)
+            RENEW, keys, (caller.token, b"%d" % ms, fence_ms(ms), caller.nonce, how)
         )
-        valid = sent + (ms - _drift_ms(ms)) / 1000
+        valid = sent + (ms - drift_ms(ms)) / 1000
         return valid if number(reply, "a script") > 0 else 0.0
 
     def give_back(self, caller: Caller) -> object:
@@ -242,7 +245,7 @@ class Locks:
 
     async def info(self, resource: bytes) -> Mapping[str, Value]:
         """LOCK INFO's map, which never has the token."""
-        reply = await self._upstream.run(INFO, _keys(resource), ())
+        reply = await self._upstream.run(INFO, keys_of(resource)[:2], ())
         held, ms, fence = items(reply, "a script", int, int, BULK)
         line = self._lines.get(resource)
         return {
@@ -361,6 +364,10 @@ class Locks:
 
     async def _attempt(self, caller: Caller, only_mine: bool = False) -> Answer:
         """One question to the server. It goes on without us when we are cancelled."""
+        if self._fresh and caller.named:
+            caller.nonce = self._token()
+        elif self._fresh:
+            caller.token = self._token()
         answered: asyncio.Future[Answer] = self._loop.create_future()
         self._start(self._ask(caller, only_mine, answered))
         try:
@@ -373,12 +380,12 @@ class Locks:
 
     async def _ask(self, caller: Caller, only_mine: bool, answered: asyncio.Future[Answer]) -> None:
         mine = b"mine" if only_mine else b""
-        keys = *_keys(caller.resource), grant_key(caller.resource)
-        args = caller.token, b"%d" % caller.ttl_ms, _fence_ms(caller.ttl_ms), mine, caller.nonce
+        keys = keys_of(caller.resource)
+        args = caller.token, b"%d" % caller.ttl_ms, fence_ms(caller.ttl_ms), mine, caller.nonce
         sent = self._clock()
         try:
             # Inside, too: whoever waits must hear also of an answer that is none.
-            answer = _answer(await self._write(ACQUIRE, keys, args), sent)
+            answer = answer_of(await self._write(ACQUIRE, keys, args), sent)
             caller.lost = None
         except Exception as error:
             if isinstance(error, ProxyError) and error.outcome_unknown:
@@ -410,35 +417,10 @@ class Locks:
         """What the client gets; None where nothing is left of it: we were stopped, or the server
         was."""
         spent = int((self._clock() - taken.sent) * 1000) + 1
-        valid_ms = caller.ttl_ms - spent - _drift_ms(caller.ttl_ms)
+        valid_ms = caller.ttl_ms - spent - drift_ms(caller.ttl_ms)
         return Grant(caller.token, taken.fence, valid_ms) if valid_ms > 0 else None
 
     def _contend(self, caller: Caller) -> None:
         if not caller.contended:
             caller.contended = True
             self._stats.add("locks_contended")
-
-
-def _drift_ms(ttl_ms: int) -> int:
-    return -(-ttl_ms // DRIFT_PARTS) + DRIFT_MS
-
-
-def _keys(resource: bytes) -> tuple[bytes, bytes]:
-    return lock_key(resource), fence_key(resource)
-
-
-def _fence_ms(ttl_ms: int) -> bytes:
-    return b"%d" % min(max(FENCE_MS, 2 * ttl_ms), FENCE_MS_MAX)
-
-
-def _answer(reply: Value, sent: float) -> Answer:
-    """What lock_acquire.lua said. OddReply."""
-    if isinstance(reply, list) and len(reply) == 2:
-        free, ms = items(reply, "a script", int, int)
-        if free == 0:
-            return Held(ms)
-    _, digits, new = items(reply, "a script", int, bytes, int)
-    fence = integer_of(digits)
-    if fence is None:
-        raise OddReply("a script")
-    return Taken(fence, new > 0, sent)

@@ -132,6 +132,8 @@ class Server:
         if self._parts.master is not None:
             for run in self._parts.master.runs():
                 self._tasks.start(run)
+        if self._parts.lock_servers is not None:
+            self._parts.lock_servers.open(self._primary.key.db)
         self._facts.learn()
         if self._parts.lanes.dial.on_cluster is not None:
             with contextlib.suppress(TimeoutError):
@@ -216,6 +218,8 @@ class Server:
             await asyncio.sleep(1)
             parts.scopes.tick()
             parts.lanes.tick()
+            if parts.lock_servers is not None:
+                parts.lock_servers.tick()
             parts.lanes.newcomers.tick()
             parts.fleet.tick()
             self._limits.tick(self._loop.time())
@@ -309,6 +313,8 @@ class Server:
             await self._parts.fleet.finish()
         await self._parts.loaders.close()
         self._parts.lanes.close()
+        if self._parts.lock_servers is not None:
+            self._parts.lock_servers.close()
         await self._tasks.stop()
         await asyncio.sleep(0)  # the transports' last callbacks
 

@@ -70,6 +70,8 @@ from ..upstream.sentinel.master import Master
 from ..upstream.tracked import TrackedLane
 from . import gauges
 from .clustered import cluster_lanes
+from .lock_maker import LockMaker
+from .lock_servers import LockServers
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -100,6 +102,7 @@ class Parts:
     fleet: Fleet
     scopes: Scopes
     context: Context
+    lock_servers: LockServers | None  # where locks are a vote of several
     rooms: Rooms
     http_hosts: Sequence[str]  # names that HTTP may be asked under
     # http_token, and who may read /metrics
@@ -149,6 +152,7 @@ class ScopeMaker:
     rooms: Rooms
     ours: OurKeys
     running: Callable[[int], Iterable[Voidable]]  # what a write of a db ends: Scopes.running
+    locks: LockMaker
 
     def __call__(self, key: LaneKey) -> Scope:
         tracked = TrackedLane(self.lanes, key, self.near)
@@ -170,14 +174,7 @@ class ScopeMaker:
             counts=self.stats,
             room=self.rooms.loads,
         )
-        locks = Locks(
-            tracked.upstream,
-            tracked,
-            self.start,
-            clock=self.clock,
-            stats=self.stats,
-            room=self.rooms.locks,
-        )
+        locks = self.locks.of(tracked)
         call = self._call(tracked, flights, leases, locks)
         return Scope(tracked, flights, leases, locks, call)
 
@@ -191,6 +188,7 @@ class ScopeMaker:
             leases=leases,
             writes=Writes(self.near, partial(self.running, tracked.key.db)),
             locks=locks,
+            lock_servers=self.locks.listed(tracked.key.db),
             stats=Statistics(self.stats, self.fleet),
             ours=self.ours,
             now=time.monotonic,  # uvloop's time is of whole milliseconds
@@ -223,6 +221,9 @@ def wire(
     fleet = _fleet(config, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
     rooms = Rooms(config.max_waiters)
+    locks = LockMaker(
+        lanes, config.lock_servers, (start, start_work), loop.time, stats, rooms.locks
+    )
     make_scope = ScopeMaker(
         lanes=lanes,
         loaders=loaders,
@@ -234,6 +235,7 @@ def wire(
         rooms=rooms,
         ours=OurKeys(config.stats_key.encode()),
         running=lambda db: scopes.running(db),
+        locks=locks,
     )
     scopes = Scopes(COMMANDS, make_scope, fleet.keep)
     context = _context(config, told, scopes, make_scope, loop)
@@ -249,7 +251,20 @@ def wire(
         gauges.read_cluster(stats, lanes)
         context.hello = local.hello
     gate = (config.http_token, config.http_metrics)
-    parts = Parts(lanes, master, loaders, stats, fleet, scopes, context, rooms, hosts, gate, demo)
+    parts = Parts(
+        lanes,
+        master,
+        loaders,
+        stats,
+        fleet,
+        scopes,
+        context,
+        locks.servers,
+        rooms,
+        hosts,
+        gate,
+        demo,
+    )
     _show(parts, near, rooms, loop.time)
     return parts
 

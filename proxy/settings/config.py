@@ -24,6 +24,7 @@ from .rows import (
     HOSTS,
     KEY,
     LISTENERS_OR_OFF,
+    LOCK_SERVERS,
     MODE,
     OWN,
     PATH,
@@ -215,6 +216,12 @@ class Config(EntrySettings):
         whole(1, 1_000_000),
         "10000",
         "Callers that wait for loads, leases and locks at once; more are refused.",
+    )
+    lock_servers: tuple[Upstream, ...] = row(
+        LOCK_SERVERS,
+        "off",
+        "Independent servers of which most must agree on each LOCK (Redlock), in place of the "
+        "upstream: 3, 5 or more, an odd number.",
     )
     stats_key: str = row(
         KEY,

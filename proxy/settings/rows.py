@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Generic, TypeVar, cast
 
-from ..log import redacted
+from ..log import redacted, urls_in
 from .address import AddressMap, Listen, Tcp, Upstream, listeners
 from .address import Kind as UpstreamKind
 
@@ -170,6 +170,29 @@ def _token(text: str) -> str:
     return _within(text, re.fullmatch(r"[!-~]{16,1024}", text, re.ASCII) is not None)
 
 
+def _lock_servers(text: str) -> tuple[Upstream, ...]:
+    if is_off(text):
+        return ()
+    found: list[Upstream] = []
+    for number, url in enumerate(map(str.strip, urls_in(text)), 1):
+        try:
+            server = Upstream.parse(_url(url))
+        except ValueError as error:
+            # Never its text, with a password in it.
+            raise ValueError(f"see number {number}{f': {error}' if str(error) else ''}") from None
+        if "," in server.host:
+            raise ValueError(f"see number {number}: each begins with its scheme")
+        if server.db:
+            raise ValueError(f"number {number} names a database: each client's own is used there")
+        places = [(one.host, one.port, one.path) for one in found]
+        if (server.host, server.port, server.path) in places:
+            raise ValueError(f"number {number} is there twice: each must be a server of its own")
+        found.append(server)
+    if len(found) % 2 == 0 or not 3 <= len(found) <= 15:
+        raise ValueError(f"they are {len(found)}")
+    return tuple(found)
+
+
 def _some(text: str) -> str:
     return _within(text, bool(text))
 
@@ -213,6 +236,13 @@ ADDRESS_MAP = Kind(
     "ANNOUNCED=DIALLED",
     many=True,
     table=True,
+)
+LOCK_SERVERS = Kind(
+    _lock_servers,
+    "an odd number of URLs, 3 to 15, each redis://, rediss:// or unix://, without a database, or "
+    "off",
+    "URL",
+    many=True,
 )
 SWITCH = Kind(_switch, "true or false", "true|false")
 PATH = Kind(_some, "the path of a file", "FILE")

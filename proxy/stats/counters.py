@@ -101,6 +101,7 @@ ROWS: Final = (
         Kind.COUNTER,
         "Those of loads whose url said that the value still holds (HTTP 304).",
     ),
+    Row("lock_servers_up", Kind.GAUGE, "Lock servers that are connected, of lock_servers."),
 )
 
 # What a gauge says that nobody has been given yet.

@@ -1,11 +1,11 @@
-"""Locks that are kept for a client, in a cluster."""
+"""Locks that are kept for a client, and those that replicas have, in a cluster."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.clusters import Cluster
-from tests.servers import nearhit, wait_for
+from tests.servers import HOST, any_kind, nearhit, upstream, wait_for
 from tests.wire.link import Link
 
 
@@ -38,3 +38,44 @@ def test_a_lock_is_kept_freed_as_its_client_goes_and_told_when_it_is_lost(
 def renewals(link: Link) -> int:
     told = link.ask("INFO", "nearhit")
     return int(told.partition(b"locks_renewed:")[2].split(b"\r\n")[0])
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_in_a_cluster_the_replicas_are_those_of_the_lock_s_shard(
+    cluster: Cluster, resp: int
+) -> None:
+    with nearhit(cluster.url) as proxy:
+        link = Link(proxy.port)
+        wait_for(lambda: link.ask("GET", "x") == b"$-1\r\n", 5, "the proxy knows the cluster")
+        link.ask("HELLO", str(resp))
+
+        for name in ("a", "b", "c", "d"):
+            granted = link.ask("LOCK", "ACQUIRE", name, "REPLICAS", "1")
+            assert granted.startswith(b"$32\r\n"), granted
+        too_many = link.ask("LOCK", "ACQUIRE", "e", "PX", "300", "REPLICAS", "2")
+
+        assert too_many == (b"$-1\r\n" if resp == 2 else b"_\r\n")
+        assert link.ask("EXISTS", "lock:{e}") == b":0\r\n"
+        link.close()
+
+
+@pytest.mark.parametrize("resp", [2, 3])
+def test_locks_in_front_of_a_cluster_may_be_a_vote_of_lock_servers(
+    cluster: Cluster, resp: int
+) -> None:
+    kind = any_kind()
+    with upstream(kind) as a, upstream(kind) as b, upstream(kind) as c:
+        servers = ",".join(f"redis://{HOST}:{server.port}" for server in (a, b, c))
+        with nearhit(cluster.url, "--lock-servers", servers) as proxy:
+            link = Link(proxy.port)
+            link.ask("HELLO", str(resp))
+            c.kill()
+
+            granted = link.ask("LOCK", "ACQUIRE", "r", "FENCE")
+
+            assert granted.startswith(b"*3\r\n$32\r\n"), granted
+            assert link.ask("EXISTS", "lock:{r}") == b":0\r\n"
+            token = granted.partition(b"$32\r\n")[2][:32]
+            assert b"$1\r\nr\r\n:" in link.ask("LOCK", "LIST", "*")
+            assert link.ask("LOCK", "RELEASE", "r", token) == b":1\r\n"
+            link.close()

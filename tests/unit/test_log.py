@@ -136,6 +136,7 @@ def test_a_whole_second_has_its_zeros() -> None:
             "redis-cluster://h?sentinel_username=u&sentinel_password=***",
         ),
         ("nothing at all", "nothing at all"),
+        ("redis://:p,q@a:1,rediss://u:p@b", "redis://:***@a:1,rediss://u:***@b"),
     ],
 )
 def test_a_password_is_hidden(url: str, shown: str) -> None:

@@ -116,3 +116,38 @@ def test_a_certificate_that_cannot_be_used_is_a_mistake() -> None:
     (mistake,) = mistakes(given)
 
     assert "tls_cert: cannot use /nope.pem" in mistake
+
+
+def test_lock_servers_are_asked_and_shown_without_passwords() -> None:
+    kind = any_kind()
+    with (
+        upstream(kind) as server,
+        upstream(kind, "--requirepass", "secret") as first,
+        upstream(kind, "--requirepass", "other") as second,
+    ):
+        urls = [
+            f"redis://:secret@{HOST}:{first.port}",
+            f"redis://:secret@{HOST}:{second.port}",
+            f"redis://:secret@{HOST}:1",
+        ]
+        given = {"upstream": f"redis://{HOST}:{server.port}", "lock_servers": ",".join(urls)}
+        config = load(given, {}, lambda _: "")
+        _, *found = found_by(config)
+
+    assert [line.split("#")[0].strip() for line in found] == [
+        f"lock server = {HOST}:{port}" for port in (first.port, second.port, 1)
+    ]
+    assert found[0].endswith("# answers")
+    assert "# WRONGPASS " in found[1]
+    assert "# UPSTREAM no connection to the server: " in found[2]
+    told = "\n".join([*found, *config.describe()])
+    assert "secret" not in told
+    assert f"lock_servers = redis://:***@{HOST}:{first.port},redis://:***@" in told
+
+
+def test_files_of_lock_servers_that_cannot_be_used_are_mistakes() -> None:
+    servers = "redis://a,rediss://b,rediss://c:7?ssl_ca_certs=/nope.pem"
+
+    assert mistakes({"upstream": "redis://h", "lock_servers": servers}) == [
+        "--lock-servers: c:7: ssl_ca_certs: cannot use /nope.pem: no such file or directory"
+    ]

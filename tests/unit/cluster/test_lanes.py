@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.cluster.lane import ClusterLane
+from nearhit.proxy.errors import UpstreamDown
 from nearhit.proxy.upstream.lane_key import LaneKey, Use
 
-from tests.unit.cluster.test_cluster import TRACKED, Town
+from tests.unit.cluster.test_cluster import TRACKED, A, Town
 
 
 @pytest.fixture
@@ -59,6 +60,16 @@ async def test_a_walk_begins_at_each_shard(town: Town) -> None:
 
     assert walks[0] == b"0"
     assert len({*walks}) == 3
+
+
+async def test_a_key_is_at_the_node_of_its_slot(town: Town) -> None:
+    with pytest.raises(UpstreamDown, match="no node serves the key's slot"):
+        town.lanes.pool_of(b"k")
+
+    await town.become(1, 2)
+
+    assert town.lanes.pool_of(A) is town.cluster.pool("n", 1)
+    assert town.lanes.pool_of(b"foo") is town.cluster.pool("n", 2)
 
 
 async def test_where_reads_are_the_primaries_nothing_is_noted_of_writes(town: Town) -> None:

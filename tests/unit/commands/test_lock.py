@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -11,8 +12,8 @@ from nearhit.commands import lock
 from nearhit.commands.lock import Acquire, Extend, Help, Info, List, Release
 from nearhit.proxy.custom.spec import Call
 from nearhit.proxy.custom.words import MS_MAX, WAIT_MAX
-from nearhit.proxy.errors import BadInput, ServerError
-from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.errors import BadInput, NoMajority, ServerError
+from nearhit.proxy.locking.grants import Grant
 from nearhit.proxy.locking.tenure import Tenure
 from nearhit.proxy.resp.replies import Value, reply
 
@@ -50,6 +51,7 @@ def words(line: str) -> list[bytes]:
             "LOCK ACQUIRE r RENEW MAXHOLD 90000 PX 7",
             Acquire(b"r", 7, 0, None, False, True, 90_000),
         ),
+        ("LOCK ACQUIRE r REPLICAS 2", Acquire(b"r", 30_000, 0, None, False, replicas=2)),
         ("LOCK LIST", List(b"*")),
         ("LOCK LIST mail*", List(b"mail*")),
         ("LOCK HELP", Help()),
@@ -79,6 +81,9 @@ TOKEN = "invalid token: it has 1 to 1024 bytes"
         ("LOCK INFO r r", ARITY.format("info")),
         ("LOCK HELP me", ARITY.format("help")),
         ("LOCK ACQUIRE r MAXHOLD 5", SYNTAX),
+        ("LOCK ACQUIRE r REPLICAS", SYNTAX),
+        ("LOCK ACQUIRE r REPLICAS x", INTEGER),
+        ("LOCK ACQUIRE r REPLICAS 0", "invalid REPLICAS in 'lock' command: it is 1 to 1000"),
         ("LOCK ACQUIRE r RENEW RENEW", SYNTAX),
         ("LOCK ACQUIRE r RENEW MAXHOLD", SYNTAX),
         ("LOCK ACQUIRE r RENEW MAXHOLD x", INTEGER),
@@ -225,6 +230,15 @@ async def test_a_lock_is_renewed_for_a_client_that_stays_and_for_no_other() -> N
         await lock.run(renewed)
 
 
+async def test_so_many_replicas_are_asked_for_as_the_words_say() -> None:
+    locks, tenure = FakeLocks(), cast(Any, Tenure(cast(Any, None), lambda: False, cast(Any, None)))
+
+    await lock.run(call("LOCK ACQUIRE r REPLICAS 2", locks))
+    await lock.run(replace(call("LOCK ACQUIRE r RENEW REPLICAS 1", locks), tenure=tenure))
+
+    assert locks.asked == [(b"r", 30_000, 0, None, 2), (b"r", 30_000, 0, None, tenure, None, 1)]
+
+
 # --- LIST -------------------------------------------------------------------------------------
 
 
@@ -287,3 +301,61 @@ async def test_a_list_that_would_be_too_long_is_refused(monkeypatch: pytest.Monk
 
     with pytest.raises(BadInput, match="more than 2 locks are held"):
         await held(b"a", b"b", b"c").run(lock, b"LOCK", b"LIST")
+
+
+def servers(*held_at: dict[bytes, int]) -> list[Desk]:
+    desks = []
+    for times in held_at:
+        desk = Desk(*(b"lock:{%b}" % name for name in times))
+        desk.shelf.px = {b"lock:{%b}" % name: ms for name, ms in times.items()}
+        desks.append(desk)
+    return desks
+
+
+async def listed(desks: list[Desk]) -> Any:
+    here = replace(
+        call("LOCK LIST", FakeLocks()),
+        lock_servers=[desk.shelf for desk in desks],
+        now=lambda: 0.0,
+    )
+    return await lock.run(here)
+
+
+async def test_a_list_is_of_the_locks_that_most_lock_servers_have() -> None:
+    desks = servers({b"a": 50, b"b": 9, b"c": -1}, {b"a": 70, b"c": -1}, {b"a": 60, b"d": 1})
+
+    assert await listed(desks) == {"a": 60, "c": None}
+
+
+async def test_a_list_needs_most_lock_servers_and_says_why_it_has_them_not() -> None:
+    desks = servers({b"a": 50}, {b"a": 70}, {b"a": 60})
+    desks[0].shelf.refuse = lambda words: ServerError(b"-NOPERM no")
+    assert await listed(desks) == {"a": 60}
+
+    desks[1].shelf.refuse = desks[0].shelf.refuse
+    with pytest.raises(NoMajority, match="1 of 3 lock servers answered, 2 must agree: NOPERM no"):
+        await listed(desks)
+
+
+async def test_a_lock_server_that_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lock, "LIST_S", 0.01)
+    desks = servers({b"a": 50}, {b"a": 70}, {b"a": 60})
+
+    async def never() -> list[Value]:
+        await asyncio.Event().wait()
+        return []
+
+    desks[1].shelf.begin = lambda requests, count: never()  # type: ignore[method-assign, assignment]
+
+    assert await listed(desks) == {"a": 50}
+
+
+async def test_a_list_of_lock_servers_that_would_be_too_long_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lock, "LIST_MAX", 1)
+
+    with pytest.raises(BadInput, match="more than 1 locks are held"):
+        await listed(servers({b"a": 50, b"b": 50}, {}, {}))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from nearhit.proxy.errors import LockBusy, OddReply, ServerError, UpstreamLost
 from nearhit.proxy.locking import locks as locks_module
-from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.locking.grants import Grant
 from nearhit.proxy.resp.replies import Value
 
 from tests.unit.locking.world import (
@@ -623,3 +623,60 @@ async def test_what_a_lock_writes_is_forgotten_before_its_client_is_told(world: 
     world.server.forgotten.clear()
     await world.locks.info(b"r")
     assert world.server.forgotten == []  # it only reads
+
+
+# --- Replicas
+
+
+@virtual
+async def test_a_grant_that_replicas_have_is_good_for_what_is_left(world: World) -> None:
+    world.replicas = [True]
+
+    grant = await world.locks.acquire(b"r", 10_000, 0, None, 2)
+
+    assert grant == Grant(b"t1", 1000_000_488, 10_000 - 1 - 102 - 101)
+    # It is written anew: only for its token, whoever named it.
+    asked = ["lock_renew", KEY, b"t1", b"10000", b"86400000", b"", b"", 2, 1_000]
+    assert world.replicas == asked
+    assert world.counts == {"locks_acquired": 1}
+
+
+@pytest.mark.parametrize("token", [None, b"t"])
+def test_a_grant_that_too_few_have_is_given_back_before_the_answer(token: bytes | None) -> None:
+    @virtual
+    async def run(world: World) -> None:
+        world.replicas = [False]
+
+        assert await world.locks.acquire(b"r", 900, 0, token, 1) is None
+
+        assert world.replicas[-1] == 300, "a third of its time"
+        assert world.server.holder() is None
+        assert not world.counts
+
+    run()
+
+
+@virtual
+async def test_what_took_all_of_its_time_is_given_back(world: World) -> None:
+    world.replicas = [True]
+
+    assert await world.locks.acquire(b"r", 100, 0, None, 1) is None
+
+    assert world.server.holder() is None
+
+
+@virtual
+async def test_nobody_holds_what_replicas_could_not_be_asked_about(world: World) -> None:
+    world.replicas = [ServerError(b"-NOPERM no WAIT")]
+    with pytest.raises(ServerError, match="NOPERM"):
+        await world.locks.acquire(b"r", 10_000, 0, b"t", 1)
+    await pass_time(0.01)
+    assert world.server.holder() is None
+
+    world.replicas = [True]
+    asking = asyncio.get_running_loop().create_task(world.locks.acquire(b"r", 10_000, 0, None, 1))
+    await pass_time(0.05)
+    assert world.server.holder() is not None
+    await cancelled(asking)
+    await pass_time(0.01)
+    assert world.server.holder() is None

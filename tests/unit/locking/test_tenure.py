@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nearhit.proxy.errors import LockBusy, LockLost, ServerError, UpstreamLost
 from nearhit.proxy.locking import tenure as tenure_module
-from nearhit.proxy.locking.locks import Grant
+from nearhit.proxy.locking.grants import Grant
 from nearhit.proxy.locking.tenure import Tenure
 
 from tests.unit.locking.world import World, pass_time, virtual
@@ -172,6 +172,22 @@ async def test_a_process_that_was_stopped_for_longer_than_the_lock_never_extends
 
 
 @virtual
+async def test_a_defect_in_a_renewal_is_told_and_logged(world: World) -> None:
+    client = Client(world)
+    grant = await client.acquire(3_000)
+
+    async def broken(*_: object) -> float:
+        raise KeyError("a defect")
+
+    world.locks.renew = broken  # type: ignore[method-assign]
+    await pass_time(1.1)
+
+    assert client.told == [(b"r", grant.fence)]
+    assert world.server.holder() is None
+    assert not client.tasks
+
+
+@virtual
 async def test_an_extension_by_its_client_is_for_the_renewals_too(world: World) -> None:
     client = Client(world)
     grant = await client.acquire(30_000)
@@ -232,7 +248,9 @@ async def test_how_many_are_kept_is_bounded(world: World) -> None:
         with pytest.raises(LockBusy, match="1 locks are renewed for this client already"):
             await client.acquire()
         patch.setattr(tenure_module, "KEPT_MAX", 1)
-        with pytest.raises(LockBusy, match="1 locks are renewed by this proxy already"):
+        with pytest.raises(
+            LockBusy, match="1 locks are renewed for this database and user already"
+        ):
             await Client(world).acquire()
     client.leave()
 

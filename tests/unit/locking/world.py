@@ -19,7 +19,8 @@ import pytest
 from nearhit.lua import Script
 from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.errors import LockBusy, ProxyError, ServerError, UpstreamLost
-from nearhit.proxy.locking.locks import Grant, Locks
+from nearhit.proxy.locking.grants import Grant
+from nearhit.proxy.locking.locks import Locks
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.upstream.tracked import Watched
 
@@ -262,6 +263,7 @@ class World:
         self.background: set[asyncio.Task[None]] = set()
         self.then: Callable[[], object] = lambda: None  # behind each background task's work
         self.number = 0
+        self.replicas: list[object] = []  # what is answered, and what was asked
         self.locks = self.another()
 
     def another(self) -> Locks:
@@ -270,12 +272,22 @@ class World:
             self.server,
             self.server,
             self.start,
+            replicated=self.replicated,
             clock=self.loop.time,
             stats=self,
             room=self.room,
             token=self.token,
             jitter=lambda low, high: (low + high) / 2,
         )
+
+    async def replicated(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], count: int, ms: int
+    ) -> bool:
+        told, self.replicas = self.replicas[0], [script.name, *keys[:1], *args, count, ms]
+        await asyncio.sleep(0.1)
+        if isinstance(told, ProxyError):
+            raise told
+        return bool(told)
 
     def add(self, name: str, count: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + count

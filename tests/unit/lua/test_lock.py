@@ -20,6 +20,7 @@ KEYS = {
     "lock_renew": (LOCK, FENCE, GRANT),
     "lock_release": (LOCK, GRANT),
     "lock_info": (LOCK, FENCE),
+    "lock_fence": (LOCK, FENCE, GRANT),
 }
 DAY = 86_400_000
 
@@ -423,3 +424,54 @@ def test_what_is_no_lock_is_not_renewed(redis: Redis) -> None:
 
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         renew(redis, b"t", 1_000)
+
+
+# --- lock_fence
+
+
+def fence(redis: Redis, token: bytes, given: int, nonce: bytes = b"") -> object:
+    return run(redis, "lock_fence", token, given, DAY, nonce)
+
+
+def test_a_fence_is_raised_and_never_lowered_for_others(redis: Redis) -> None:
+    assert fence(redis, b"t", 7) == 1
+    assert redis.get(FENCE) == b"7"
+    assert 0 < redis.pttl(FENCE) <= DAY
+    assert fence(redis, b"t", 5) == 1
+    assert redis.get(FENCE) == b"7"
+    assert fence(redis, b"t", 10) == 1
+    assert redis.get(FENCE) == b"10"
+    redis.set(FENCE, 9_007_199_254_740_993)
+    assert fence(redis, b"t", 9_007_199_254_740_992) == 1
+    assert redis.get(FENCE) == b"9007199254740993", "of which a double holds only a part"
+
+
+def test_the_holder_s_fence_becomes_the_agreed_one(redis: Redis) -> None:
+    acquire(redis, b"t")
+    assert fence(redis, b"t", 7) == 1
+    assert redis.get(FENCE) == b"7"
+    assert fence(redis, b"other", 5) == 1
+    assert redis.get(FENCE) == b"7"
+
+
+def test_the_fence_of_a_named_token_is_lowered_by_the_call_alone_that_it_was_granted_to(
+    redis: Redis,
+) -> None:
+    acquire(redis, b"t", nonce=b"n")
+    given = int(redis.get(FENCE))
+    assert fence(redis, b"t", 7, b"other") == 1
+    assert int(redis.get(FENCE)) == given
+    assert fence(redis, b"t", 7, b"n") == 1
+    assert redis.get(FENCE) == b"7"
+
+    acquire(redis, b"t", nonce=b"another")  # it has been told of the 7
+    assert fence(redis, b"t", 5, b"n") == 1
+    assert redis.get(FENCE) == b"7"
+
+
+@pytest.mark.parametrize("key", [LOCK, FENCE])
+def test_what_is_no_string_has_no_fence(redis: Redis, key: bytes) -> None:
+    redis.rpush(key, "x")
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        fence(redis, b"t", 1)

@@ -11,6 +11,7 @@ from nearhit.proxy.settings.rows import (
     KEY,
     LISTENERS,
     LISTENERS_OR_OFF,
+    LOCK_SERVERS,
     PATH,
     SIZE_OR_OFF,
     SWITCH,
@@ -94,6 +95,39 @@ def test_a_kind_refuses_all_else(kind: Kind[object], text: str) -> None:
 @pytest.mark.parametrize(("text", "off"), [("off", True), (" OFF\n", True), ("offf", False)])
 def test_off_is_a_word_of_its_own(text: str, off: bool) -> None:
     assert is_off(text) is off
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("redis://a,redis://b", "they are 2"),
+        ("redis://a", "they are 1"),
+        (",".join(f"redis://h{number}" for number in range(17)), "they are 17"),
+        ("redis://a,redis://b/1,redis://c", "number 2 names a database: each client's own"),
+        ("redis://a,redis://b,redis://A:6379/0", "number 3 is there twice"),
+        ("redis://a,redis://b,redis-cluster://c", "see number 3: it is for one server"),
+        ("redis://a,redis://b,http://:secret@c", "see number 3"),
+        ("redis://a,b,redis://c,redis://d", "see number 1: each begins with its scheme"),
+        ("redis://a,,redis://c", "see number 1: each begins with its scheme"),
+    ],
+)
+def test_lock_servers_are_an_odd_number_of_servers_of_their_own(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as refused:
+        LOCK_SERVERS.parse(text)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_lock_servers_are_read_and_off_is_none() -> None:
+    found = LOCK_SERVERS.parse("redis://:a,b@h:1, rediss://h:2,unix:///s")
+
+    assert [(one.host, one.port, one.path, one.tls) for one in found] == [
+        ("h", 1, None, False),
+        ("h", 2, None, True),
+        ("localhost", 6379, "/s", False),
+    ]
+    assert found[0].password == "a,b"
+    assert LOCK_SERVERS.parse("off") == ()
 
 
 def test_a_row_makes_a_field_with_its_default_as_a_value() -> None:
