@@ -15,6 +15,7 @@ from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from ..resp.routes import FULL, MORE, Route
 from .answers import STALL_WINDOW, Turn
+from .lane import TURN_BYTES
 from .names import Names
 from .near import NearReading
 from .reading import NEAR, NEAR_ANY, NEAR_MANY, READ_THROUGH, Reader
@@ -59,6 +60,8 @@ class SessionCore(Reader):
     def data_received(self, data: bytes) -> None:
         self.active = self.turn.now
         self.received += len(data)
+        if len(data) >= TURN_BYTES:
+            self.rest_a_turn()
         if self.odd:
             self.odd_received(data)
             return
@@ -209,6 +212,10 @@ class SessionCore(Reader):
         self._parse(data, pos)
 
     # What session/ does.
+
+    def rest_a_turn(self) -> None:
+        """Read no more in this turn of the loop: others wait."""
+        raise NotImplementedError
 
     def odd_received(self, data: bytes) -> None:
         raise NotImplementedError

@@ -48,3 +48,15 @@ def watch_upload(seen: Callable[[], int], stalled: Callable[[], None]) -> None:
 
     loop = asyncio.get_running_loop()
     loop.call_later(UPLOAD_PAUSE, look, seen())
+
+
+def rest_a_turn(wire: asyncio.Transport, reads: Callable[[], bool]) -> None:
+    """Read no more from a client in this turn of the loop: libuv would go on with up to 32 reads
+    of 256 KB before anybody else. ``reads``: whether it is read from at all, then."""
+
+    def read_on() -> None:
+        if reads() and not wire.is_closing():
+            wire.resume_reading()
+
+    wire.pause_reading()
+    asyncio.get_running_loop().call_soon(read_on)

@@ -36,7 +36,7 @@ from .berth import Berth
 from .clients import Client, Traffic
 from .conducted import Acts
 from .context import Context
-from .ending import end_first, end_now, watch_upload
+from .ending import end_first, end_now, rest_a_turn, watch_upload
 from .identity import Identity
 from .reasons import (
     HOLD_BLOCKED,
@@ -151,6 +151,10 @@ class Session(SessionCore):
         if self.wire is not None:
             self.wire.resume_reading()
 
+    def rest_a_turn(self) -> None:
+        if self.wire is not None and self._reading:
+            rest_a_turn(self.wire, lambda: self._reading)
+
     # --- Requests ---------------------------------------------------------------------------------
 
     def keep(self, data: bytes) -> None:
@@ -180,9 +184,8 @@ class Session(SessionCore):
         if self.mode in (Mode.TRACKED, Mode.OWN) and not follows:
             self.stall(STALL_DRAIN)
             return -1
-        locked = self.mode == Mode.LOCKED
         try:
-            request = parse_request(data, pos, locked, self.context.dialect)
+            request = parse_request(data, pos, self.mode == Mode.LOCKED, self.context.dialect)
         except ProtocolError as error:
             self.context.clients.refusals.told(error, self.identity.peer, self.active)
             self.say(error.line)
@@ -276,8 +279,7 @@ class Session(SessionCore):
         if not upload.canonical:
             return len(data)
         at = upload.more(data, lane)
-        if self.queued >= 0:
-            self.queued_bytes += at
+        self.queued_bytes += at if self.queued >= 0 else 0
         if not upload.canonical:
             return at
         if upload.whole:

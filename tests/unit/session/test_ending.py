@@ -125,3 +125,20 @@ async def test_who_is_blocked_leaves_at_once(world: World) -> None:
     world.lanes.close()
     await world.settle()
     assert client.took() == b""
+
+
+async def test_a_large_read_is_one_turns_and_no_more(world: World, client: Client) -> None:
+    client.raw(b"\r\n" * 100_000)
+    assert not client.wire.reading
+
+    await world.settle()
+    assert client.wire.reading
+
+
+async def test_one_that_is_not_to_be_read_is_not_read_on(world: World, client: Client) -> None:
+    client.raw(b"\r\n" * 100_000)
+    client.session.stop_reading()
+
+    await world.settle()
+
+    assert not client.wire.reading
