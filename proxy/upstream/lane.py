@@ -64,8 +64,7 @@ class Lane(Connecting):
         self.owner = owner
         self.lent = owner is not None
         self.users = 0  # sessions that use this shared lane now
-        self.idle_ticks = 0
-        self.sent_before = 0  # slots, at the last tick
+        self.idle_ticks = self.sent_before = 0  # the latter: slots, at the last tick
         self.patient = False  # a blocking command waits: silence is no sign of death
         self.waiting_for_room: list[Owner[Lane]] = []
         self.held_for: object = None  # not read from until this one reads, whoever else waits
