@@ -109,6 +109,10 @@ class Watched:
                     del self._watches[key]
 
 
+def _never(key: bytes) -> bool:
+    return False
+
+
 class TrackedLane:
     """A lane on which the server remembers what we read and tells us when it changes.
 
@@ -118,9 +122,7 @@ class TrackedLane:
     def __init__(self, lanes: Lanes, key: LaneKey, near: NearCache | None = None) -> None:
         self.near = near
         self._space: Space | None = None
-        self.alone: Callable[[bytes], bool] = lambda key: (
-            False
-        )  # a key needs no server that is away
+        self.alone: Callable[[bytes], bool] = _never  # whether a key needs no server that is away
         self.crowded = False  # others read from all the spaces that there may be
         self.narrow = False  # a key that the user may GET he may not be allowed to MGET
         self._heard = -1  # reads of the lane at the last tick
