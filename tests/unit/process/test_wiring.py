@@ -18,7 +18,7 @@ from nearhit.proxy.settings.config import load
 from nearhit.proxy.stats.counters import READS
 from nearhit.proxy.upstream.ask import Done
 from nearhit.proxy.upstream.lane import Lane
-from nearhit.proxy.upstream.lane_key import LaneKey, User
+from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 from nearhit.proxy.upstream.sentinel.answers import Change, Naming
 from nearhit.proxy.upstream.sentinel.lane import MasterLane
 
@@ -93,6 +93,9 @@ async def test_values_of_the_settings_reach_their_parts(process: Process) -> Non
     assert parts.lanes.dial.retry.attempts == 20
     assert parts.lanes.dial.address == "/nowhere/s"
     assert (pinned.pinned_max, pinned._pinned_wait, pinned._most_s) == (7, 1.0, 9.0)
+    slow = process.wired(command_timeout="9s", slow_command_timeout="20s").lanes
+    scripts = slow.shared(LaneKey(use=Use.SCRIPTS))
+    assert repr(scripts._deadline) == "<Deadline most=20.0 slow=20.0>"
 
 
 async def test_without_a_near_cache_nothing_is_read_near(process: Process) -> None:
