@@ -79,7 +79,10 @@ class Repeats:
         fresh = min(len(waiting), first - self._to, len(pieces))
         again: list[Request] = []
         cut = waiting[0] if lane.halfway and waiting else None
-        if reads is not None and left > 0 and fresh > 0:
+        # A tracked lane that fell silent may stay so with its next connection, and what comes from
+        # now on is read elsewhere: its readers had better hear so.
+        silent = lane.key.use is Use.TRACKED and silent_s > 0
+        if reads is not None and left > 0 and fresh > 0 and not silent:
             slots = list(waiting)[-fresh:]
             again = repeatable(slots, pieces[-fresh:], reads, cut)
             self._by = lane.now + left
