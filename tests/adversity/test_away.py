@@ -120,6 +120,8 @@ def test_what_stood_near_is_told_until_the_link_is_back(world: World, resp: int)
             for words in (("GET", "k"), ("GETORSET", "made:near")):
                 assert client.ask(*words) == bulk(b"right")
         wait_for(lambda: world.stats(client, "near_entries") == 2, 5, "both near")
+        # Behind STATS the tracked lane is asked once more before anything is read near.
+        assert client.ask("GET", "k") == bulk(b"right")
 
         world.server.kill()
         for words in (("GET", "k"), ("GETORSET", "made:near"), ("GET", "made:near")):

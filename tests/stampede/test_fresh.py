@@ -129,11 +129,12 @@ async def test_in_grace_the_near_cache_says_what_the_server_would(fresh: Scene) 
 async def test_after_invalidate_nothing_stale_is_handed_out(fresh: Scene) -> None:
     """Nor what a load brings that began before."""
     async with Caller(ports(fresh)[0]) as caller, Caller(ports(fresh)[1]) as other:
-        for at in range(4):
+        for _ in range(4):
             old = await caller.ask("GETORSET", "soft:gone")
             await caller.ask("PEXPIRE", "soft:gone", 30_000)
+            before = len(calls(fresh, "gone"))
             caller.send("GETORSET", "soft:gone")  # stale, and loaded behind
-            await until(lambda: len(calls(fresh, "gone")) == 2 * at + 2)  # noqa: B023
+            await until(lambda: len(calls(fresh, "gone")) > before)  # noqa: B023
             asked = time.monotonic()
             assert await other.ask("INVALIDATE", "soft:gone") == 1
             await caller.read()  # the load has ended

@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 
 OWN: Final = int(Mode.OWN)
+# For how long a server counts as away whose tracked lane alone is known to be lost: no longer than
+# what is near may be old where a link dies in silence.
+JUST_LOST_S: Final = 1.0
 SENDING_MOST: Final = 1 << 20  # bytes of one client that follow each other unanswered
 _GET: Final = b"*2\r\n$3\r\nGET\r\n"
 _MANY: Final = RouteMap({b"MGET": int(Route.NEAR_MANY)})
@@ -101,11 +104,14 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
 
 def _away(session: Conducted) -> bool:
     """Whether there is no server to ask: the tracked lane does not stand, and nor does the client's
-    other one, or it was tried in vain."""
+    other one, or it was tried in vain; or it was lost just now, and the other may not know yet."""
     tracked, lane = cast("Lane | None", session.near.lane), session.berth.lane
     if tracked is None or tracked.state is LaneState.READY:
         return False
-    return tracked.failing or lane is None or lane.state is not LaneState.READY
+    if tracked.failing or lane is None or lane.state is not LaneState.READY:
+        return True
+    space = session.near.space
+    return space is not None and space.until - space.cache.stale_s > tracked.now - JUST_LOST_S
 
 
 def _stood(session: Conducted, key: bytes) -> bytes | None:
