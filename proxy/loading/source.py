@@ -75,6 +75,7 @@ class Confirming(Source, Protocol):
     ) -> Loaded:
         """As ``load``, with the value that stands: the source may say that it still holds, and
         what is returned is that value then."""
+        ...
 
 
 @runtime_checkable
