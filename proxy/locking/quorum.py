@@ -21,6 +21,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from ...lua import Script, script
+from ..bell import Bell
 from ..errors import ProxyError, UpstreamDown, UpstreamLost
 from ..keys.ours import grant_key, lock_key, resource_of
 from ..resp.replies import Value, number
@@ -74,15 +75,14 @@ class LockServer(Protocol):
         ...
 
 
-class QuorumWatch:
+class QuorumWatch(Bell):
     """Whether a lock may have become free (custom/spec.py, Watch).
 
     The servers that change are counted from ``clear`` on, and compared with what the attempt finds
     that comes behind it: it is the last of ``missing`` that fires, never one that was free."""
 
     def __init__(self, servers: Sequence[LockServer], key: bytes, close: Callable[[], None]):
-        self.fired = False
-        self._event = asyncio.Event()
+        super().__init__()
         self._changed = set[int]()
         self._elsewhere: frozenset[int] | None = None  # None: no attempt has told
         self._missing = 0
@@ -105,22 +105,12 @@ class QuorumWatch:
         if self._elsewhere is None:
             return
         if len(self._changed & self._elsewhere) >= max(1, self._missing):
-            self.fired = True
-            self._event.set()
+            self.ring()
 
     def clear(self) -> None:
-        self.fired = False
-        self._event.clear()
+        super().clear()
         self._changed.clear()
         self._elsewhere = None
-
-    async def wait(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._event.wait()
-        except TimeoutError:
-            return self.fired
-        return True
 
     def close(self) -> None:
         for ear in self._ears:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, Literal, Self
 
+from ..bell import Bell
 from ..errors import ProxyError
 from ..hot.answers import Slot
 from ..hot.fills import forget
@@ -58,18 +59,17 @@ def invalidated(push: bytes) -> list[bytes] | None:
     return keys
 
 
-class Watched:
+class Watched(Bell):
     """Whether some keys have changed since the watch began or was last cleared.
 
     It counts from when it is made until ``close``; ``with`` closes it."""
 
-    __slots__ = ("_event", "_keys", "_watches", "fired")
+    __slots__ = ("_keys", "_watches")
 
     def __init__(self, watches: dict[bytes, set[Watched]], keys: Sequence[bytes]) -> None:
+        super().__init__()
         self._watches = watches
         self._keys = keys
-        self._event = asyncio.Event()
-        self.fired = False
         for key in keys:
             watches.setdefault(key, set()).add(self)
 
@@ -84,21 +84,7 @@ class Watched:
 
     def fire(self, key: bytes | None) -> None:
         """The key has changed; None: any may have."""
-        self.fired = True
-        self._event.set()
-
-    def clear(self) -> None:
-        self.fired = False
-        self._event.clear()
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait until it fires, for so many seconds at most; whether it has fired."""
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._event.wait()
-        except TimeoutError:
-            return self.fired
-        return True
+        self.ring()
 
     def close(self) -> None:
         for key in self._keys:

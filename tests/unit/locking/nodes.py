@@ -17,8 +17,8 @@ from nearhit.proxy.bounds import WaitingRoom
 from nearhit.proxy.errors import LockBusy, UpstreamDown
 from nearhit.proxy.locking.locks import Locks
 from nearhit.proxy.locking.quorum import Quorum
+from nearhit.proxy.process.lock_servers import Ear
 from nearhit.proxy.resp.replies import Value
-from nearhit.proxy.upstream.tracked import Watched
 
 from tests.unit.locking.world import KEY, LATENCY, Server, pass_time
 from tests.virtual import VirtualLoop
@@ -39,20 +39,6 @@ def virtual(test: Callable[[Nodes], Coroutine[Any, Any, None]]) -> Callable[[], 
 
     del run.__wrapped__  # type: ignore[attr-defined]  # pytest would ask it for its fixtures
     return run
-
-
-class Ear(Watched):
-    __slots__ = ("_changed",)
-
-    def __init__(
-        self, watches: dict[bytes, set[Watched]], key: bytes, changed: Callable[[], None]
-    ) -> None:
-        super().__init__(watches, [key])
-        self._changed = changed
-
-    def fire(self, key: bytes | None) -> None:
-        super().fire(key)
-        self._changed()
 
 
 class Node(Server):

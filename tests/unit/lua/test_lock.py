@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from nearhit.lua import script
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.servers import HOST, Kind, server_binary, upstream
+from tests.servers import HOST
 
 LOCK, FENCE, GRANT = b"lock:{r}", b"fence:{r}", b"fence:{r}:grant"
 # What each is given; lock_info all that is left.
@@ -23,22 +22,6 @@ KEYS = {
     "lock_fence": (LOCK, FENCE, GRANT),
 }
 DAY = 86_400_000
-
-
-@pytest.fixture(scope="module", params=["redis", "valkey"])
-def server(request: pytest.FixtureRequest) -> Iterator[Redis]:
-    kind: Kind = request.param
-    if server_binary(kind) is None:
-        pytest.skip(f"no {kind}-server on this machine")
-    with upstream(kind) as process, Redis(host=HOST, port=process.port) as client:
-        yield client
-
-
-@pytest.fixture
-def redis(server: Redis) -> Redis:
-    server.flushall()
-    server.config_set("maxmemory", 0)
-    return server
 
 
 def run(redis: Redis, name: str, *args: object) -> object:

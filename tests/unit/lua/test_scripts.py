@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,25 +10,10 @@ from nearhit.lua import script
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.servers import HOST, Kind, server_binary, upstream
+from tests.servers import HOST
 
 KEY, LEASE = b"k", b"lease:{k}"
 TOKEN, OTHER = b"t1", b"t2"
-
-
-@pytest.fixture(scope="module", params=["redis", "valkey"])
-def server(request: pytest.FixtureRequest) -> Iterator[Redis]:
-    kind: Kind = request.param
-    if server_binary(kind) is None:
-        pytest.skip(f"no {kind}-server on this machine")
-    with upstream(kind) as process, Redis(host=HOST, port=process.port) as client:
-        yield client
-
-
-@pytest.fixture
-def redis(server: Redis) -> Redis:
-    server.flushall()
-    return server
 
 
 def run(redis: Redis, name: str, *args: object) -> Any:

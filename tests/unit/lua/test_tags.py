@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,25 +9,8 @@ from nearhit.lua import script
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from tests.servers import HOST, Kind, server_binary, upstream
-
 TAG, EPOCH, NAMES = b"tag:{t}", b"tagepoch:{t}", b"tagclosed:{t}"
 DAY_MS = 24 * 3_600_000
-
-
-@pytest.fixture(scope="module", params=["redis", "valkey"])
-def server(request: pytest.FixtureRequest) -> Iterator[Redis]:
-    kind: Kind = request.param
-    if server_binary(kind) is None:
-        pytest.skip(f"no {kind}-server on this machine")
-    with upstream(kind) as process, Redis(host=HOST, port=process.port) as client:
-        yield client
-
-
-@pytest.fixture
-def redis(server: Redis) -> Redis:
-    server.flushall()
-    return server
 
 
 def run(redis: Redis, name: str, keys: list[bytes], *args: object) -> Any:
