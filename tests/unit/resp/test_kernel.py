@@ -906,6 +906,29 @@ def test_a_walk_tells_of_the_keys_that_are_read(kernel: Any) -> None:
     assert worth.reads == 900
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_walk_tells_which_keys_are_read(kernel: Any, at_once: int) -> None:
+    """As if each were told by its hash: those that differ in their last byte alone are others."""
+    names = kernel.RouteMap({b"GET": 25, b"MGET": 25})
+    names.worth = told = Worth()
+    by_hash = Worth()
+    for worth in (told, by_hash):
+        worth.look(0, START + 1, 0, 0, 100_000)
+    keys = [b"key:%d" % number for number in range(2000)]
+
+    for number in range(60_000):
+        some = [keys[(7919 * number + 31 * at) % len(keys)] for at in range(at_once)]
+        mget = b"*3\r\n$4\r\nMGET\r\n" + b"".join(map(bulk, some))
+        names.scan(get(some[0]) if at_once == 1 else mget, 0, 256)
+        for key in some:
+            by_hash.note(kernel.mix(key), at_once)
+        assert repr(told) == repr(by_hash)
+        if told.pays:
+            break
+
+    assert told.pays
+
+
 @pytest.mark.parametrize("at_once", [1, 5])
 def test_a_walk_tells_how_many_keys_a_request_reads(kernel: Any, at_once: int) -> None:
     """Three of five keys are always the same: GETs of them would be saved, MGETs of all never."""
