@@ -4,7 +4,8 @@ loop in debug mode: CI does both, one with the suite and one with the gates (.ci
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -39,3 +40,13 @@ def pytest_asyncio_loop_factories(
     wanted = config.getoption("loop", "both")  # it is tests/conftest.py's
     loops = {"debug": DebugLoop, "uvloop": uvloop_that_times_out}
     return loops if wanted == "both" else {wanted: loops[wanted]}
+
+
+@pytest.fixture(autouse=True)
+def own_log_level() -> Iterator[None]:
+    """Settings have a log level, which is the process's: what one test takes is not the next
+    one's."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
