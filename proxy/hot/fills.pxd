@@ -57,5 +57,10 @@ cdef class WriteSlot(RunSlot):
     cpdef feed(self, bytes chunk)
 
 
+@cython.locals(slot=WriteSlot)
+cpdef WriteSlot new_write_slot(
+    Answers session, Py_ssize_t count, NearCache cache, list keys, bint muted)
+
+
 @cython.locals(space=Space)
 cpdef forget(NearCache cache, list keys)

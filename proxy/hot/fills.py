@@ -217,6 +217,25 @@ class WriteSlot(RunSlot):
             self.session._advance()
 
 
+def new_write_slot(
+    session: Answers, count: int, cache: NearCache, keys: list[bytes] | None, muted: bool
+) -> WriteSlot:
+    """As WriteSlot(), which costs 800 instructions more."""
+    slot: WriteSlot = WriteSlot.__new__(WriteSlot)
+    slot.session = session
+    slot.want = count
+    slot.count = count
+    slot.reads = 0
+    slot.flat = False
+    slot.marks = None
+    slot.parts = None
+    slot.following = None
+    slot.cache = cache
+    slot.keys = keys
+    slot.muted = muted
+    return slot
+
+
 def forget(cache: NearCache, keys: list[bytes] | None) -> None:
     """Writes of these keys pass, None: of any: whatever was read before them must not be served
     any more. What else a write that passes does is session/writes.py's."""

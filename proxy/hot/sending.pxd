@@ -3,7 +3,8 @@
 
 cimport cython
 from nearhit.proxy.hot.answers cimport Answers, MutedSlot, RunSlot, Turn
-from nearhit.proxy.hot.fills cimport Fill, FillSlot, WriteSlot, forget, new_fill, new_fill_slot
+from nearhit.proxy.hot.fills cimport (
+    Fill, FillSlot, WriteSlot, forget, new_fill, new_fill_slot, new_write_slot)
 from nearhit.proxy.hot.lane cimport LaneCore
 from nearhit.proxy.hot.near cimport NearReading
 from nearhit.proxy.near.cache cimport NearCache, Space

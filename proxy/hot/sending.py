@@ -16,7 +16,7 @@ from ..near.index import Ticket
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from .answers import Answers, MutedSlot, RunSlot, Turn
-from .fills import FILL, WriteSlot, forget, new_fill, new_fill_slot
+from .fills import FILL, forget, new_fill, new_fill_slot, new_write_slot
 from .lane import LaneCore
 from .modes import MOVE_BITS
 from .near import NearReading
@@ -142,7 +142,7 @@ class Sender(Answers):
             self.queued += count
             self.queued_bytes += len(data)
         forget(cache, keys)
-        slot = WriteSlot(self, count, cache, keys, self.mute != 0)
+        slot = new_write_slot(self, count, cache, keys, self.mute != 0)
         slot.reads = reads
         self.mute &= ~_MUTE_SKIP
         self._push_slot(slot)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.errors import UpstreamLost
-from nearhit.proxy.hot.fills import NOT_TRACKED, Fill, FillSlot, WriteSlot, forget
+from nearhit.proxy.hot.fills import (
+    NOT_TRACKED,
+    Fill,
+    FillSlot,
+    WriteSlot,
+    forget,
+    new_write_slot,
+)
 from nearhit.proxy.near.cache import NearCache, Space
 
 from tests.answering import Queue
@@ -247,6 +254,8 @@ def test_all_three_replies_may_come_in_any_pieces(
 
 # --- Writes
 
+RUN_FIELDS = ("session", "want", "count", "reads", "flat", "marks", "parts", "following")
+
 
 def kept(space: Space, key: bytes = b"k") -> None:
     assert space.fill(begun(space, key).ticket, VALUE, -1, 100.0)
@@ -265,6 +274,16 @@ def test_a_write_forgets_its_keys_again_before_its_client_hears_of_it(
 
     assert set(space.entries) == {b"other"}
     assert queue.took() == OK
+
+
+@pytest.mark.parametrize("muted", [False, True])
+def test_a_new_write_slot_is_as_one_that_is_called_for(cache: NearCache, muted: bool) -> None:
+    given = (Queue(), 3, cache, [b"k"], muted)
+    names = [*RUN_FIELDS, "cache", "keys", "muted"]
+
+    one, other = WriteSlot(*given), new_write_slot(*given)
+
+    assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
 
 
 def test_a_muted_write_forgets_all_the_same(cache: NearCache, space: Space) -> None:
