@@ -51,6 +51,7 @@ cdef class Index:
     cdef public unsigned int[::1] tags
     cdef public list slots
     cdef public Py_hash_t mask
+    cpdef Entry get(self, bytes key)
     @cython.locals(at=Py_hash_t, tag=cython.uint, entry=Entry)
     cpdef Entry find(self, bytes key, Py_hash_t mixed)
     @cython.locals(one=Entry)
