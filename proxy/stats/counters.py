@@ -20,6 +20,7 @@ Reading = int | float | str
 class Kind(Enum):
     COUNTER = auto()  # how often since the process began; STATS RESET starts it again, for STATS
     GAUGE = auto()  # how it is now
+    HISTOGRAM = auto()  # durations, in buckets: families.py
 
 
 @dataclass(frozen=True, slots=True)

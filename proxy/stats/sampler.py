@@ -7,11 +7,12 @@
 One is the time from the read that brought a request to the answer to the last request of that read.
 Which is taken is left to chance (of no consequence to anybody, so a cheap one): every 64th would be
 the same client's each time where 64 take turns. Knows no session and no clock: hot/session.py says
-when. Bounded: a histogram for each class and tier, of as many numbers each."""
+when. The batches that lanes send are picked alike (``trips``). Bounded: a histogram for each class
+and tier, of as many numbers each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Final
 
@@ -121,12 +122,36 @@ class Histogram:
             yield below
 
 
+def _no_time() -> float:
+    return 0.0
+
+
+class Trips:
+    """How long servers take, by the same sampling (upstream/connecting.py, RoundTrips)."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.gap = sampler.gap
+        self.now = sampler.clock
+        self.histogram = Histogram()
+        self.took = self.histogram.observe
+
+    def __repr__(self) -> str:
+        return f"<Trips {self.histogram!r}>"
+
+
 class Sampler:
     """Says which read is to be timed, and keeps what was found. ``every`` 1: each of them."""
 
-    def __init__(self, every: int = EVERY, seed: int = 1) -> None:
+    def __init__(
+        self, every: int = EVERY, seed: int = 1, clock: Callable[[], float] = _no_time
+    ) -> None:
         self.every = every
+        self.clock = clock  # seconds, as fine as can be had
         self._state = seed
+        # Requests that the proxy answered itself, by class, and its own commands that failed.
+        self.trips = Trips(self)
+        self.local = dict.fromkeys(Class, 0)
+        self.failures = 0
         self.commands: Mapping[tuple[Class, Tier], Histogram] = {
             (kind, tier): Histogram() for kind in Class for tier in Tier
         }
@@ -147,5 +172,5 @@ class Sampler:
 
     def reset(self) -> None:
         """STATS RESET: quantiles begin anew, Prometheus' counts do not."""
-        for histogram in self.commands.values():
+        for histogram in (*self.commands.values(), self.trips.histogram):
             histogram.reset()

@@ -162,6 +162,10 @@ class OneLoader:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
+        self.seen: list[tuple[str, str, float]] = []
+
+    def told(self, loader: str, result: str, seconds: float) -> None:
+        self.seen.append((loader, result, seconds))
 
     def match(self, key: bytes) -> Loader | None:
         return self._loader if key.startswith(b"k") else None

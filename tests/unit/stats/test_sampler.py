@@ -105,3 +105,17 @@ def test_they_can_be_looked_at() -> None:
 
     assert repr(sampler) == "<Sampler 1/64 seen=1>"
     assert repr(sampler.commands[Class.OWN, Tier.LOAD]) == "<Histogram 1 in 0.250000 s>"
+    assert repr(sampler.trips) == "<Trips <Histogram 0 in 0.000000 s>>"
+
+
+def test_trips_are_kept_by_the_same_clock_and_reset_with_the_rest() -> None:
+    sampler = Sampler(1, clock=lambda: 7.0)
+    sampler.trips.took(0.5)
+    sampler.reset()
+
+    assert (sampler.trips.now(), sampler.trips.gap()) == (7.0, 1)
+    assert (sampler.trips.histogram.count, sampler.trips.histogram.recent) == (1, 0)
+
+
+def test_a_sampler_without_a_clock_sees_no_time_pass() -> None:
+    assert Sampler().clock() == 0.0
