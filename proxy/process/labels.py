@@ -13,6 +13,7 @@ from ..hot.answers import Turn
 from ..hot.lane import LaneState
 from ..loading.loaders import Loaders
 from ..session.scopes import Scopes
+from ..stats.counters import Stats
 from ..stats.families import Families, Labels, Numbers, numbers_of
 from ..stats.sampler import Class, Sampler, Tier
 from ..upstream.lane import Lane
@@ -28,8 +29,8 @@ TIERS = {
 }
 
 
-def read_commands(families: Families, turn: Turn, sampler: Sampler) -> None:
-    """What sessions count, and what was seen of how long it took."""
+def read_commands(families: Families, stats: Stats, turn: Turn, sampler: Sampler) -> None:
+    """What sessions count, and what was seen of how long it took; STATS has the sums."""
 
     def commands() -> Iterator[tuple[Labels, Numbers]]:
         counts = {
@@ -55,6 +56,8 @@ def read_commands(families: Families, turn: Turn, sampler: Sampler) -> None:
     families.read(
         "command_errors", lambda: [(("server",), [turn.errors]), (("proxy",), [sampler.failures])]
     )
+    stats.counter("commands", lambda: int(sum(count for _, (count,) in commands())))
+    stats.counter("command_errors", lambda: turn.errors + sampler.failures)
 
 
 def read_strings(families: Families, turn: Turn, running: Callable[[str], int]) -> None:

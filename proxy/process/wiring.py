@@ -314,7 +314,7 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     gauges.read_turn(stats, context.turn)
     gauges.read_near(stats, near)
     families = parts.families
-    labels.read_commands(families, context.turn, context.sampler)
+    labels.read_commands(families, stats, context.turn, context.sampler)
     labels.read_strings(families, context.turn, stats.running)
     labels.read_loaders(families, parts.loaders)
     labels.read_scopes(families, parts.scopes)

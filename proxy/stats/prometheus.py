@@ -55,6 +55,8 @@ class Metrics(Collector):
         build.add_metric(self._labels, 1)
         yield build
         for row in (*READS, *ROWS):
+            if row.labelled:
+                continue
             family = CounterMetricFamily if row.kind is Kind.COUNTER else GaugeMetricFamily
             yield family(name_of(row), row.help, value=_number(row, self._reading(row)))
         yield from self._labelled()

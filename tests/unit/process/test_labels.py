@@ -9,6 +9,7 @@ import pytest
 from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.process import labels
+from nearhit.proxy.stats.counters import Stats
 from nearhit.proxy.stats.families import FAMILIES, Families
 from nearhit.proxy.stats.sampler import Class, Sampler, Tier
 from nearhit.proxy.upstream.lane_key import LaneKey, Use
@@ -33,8 +34,8 @@ def values(families: Families, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_commands_are_shown_by_class_and_tier(families: Families, turn: Turn) -> None:
-    sampler = Sampler()
-    labels.read_commands(families, turn, sampler)
+    sampler, stats = Sampler(), Stats()
+    labels.read_commands(families, stats, turn, sampler)
     turn.near_reads, turn.near_owns, turn.asking, turn.writing = 1, 2, 3, 4
     turn.owns, turn.others, turn.errors = 5, 6, 7
     sampler.local[Class.OTHER] += 8
@@ -52,11 +53,12 @@ def test_commands_are_shown_by_class_and_tier(families: Families, turn: Turn) ->
         ("other", "proxy"): 8,
     }
     assert values(families, "command_errors") == {("server",): 7, ("proxy",): 9}
+    assert (stats.running("commands"), stats.running("command_errors")) == (29, 16)
 
 
 def test_durations_are_shown_of_those_that_there_can_be(families: Families, turn: Turn) -> None:
-    sampler = Sampler()
-    labels.read_commands(families, turn, sampler)
+    sampler, stats = Sampler(), Stats()
+    labels.read_commands(families, stats, turn, sampler)
     sampler.observe(Class.OWN, Tier.LOAD, 0.5)
     sampler.trips.took(0.25)
 
@@ -162,7 +164,7 @@ async def test_every_family_has_a_place(world: World, families: Families, turn: 
         told: Any = None
 
     loaders: Any = Loaders([SimpleNamespace(name="users", gate=gate)])
-    labels.read_commands(families, turn, Sampler())
+    labels.read_commands(families, Stats(), turn, Sampler())
     labels.read_strings(families, turn, lambda name: 0)
     labels.read_loaders(families, loaders)
     labels.read_scopes(families, nothing)
