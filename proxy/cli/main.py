@@ -48,7 +48,7 @@ COMMANDS: Mapping[str, str] = {
     "serve": "run the proxy (what it does without a command)",
     "check": "print the settings in force and where each comes from, or every mistake; what\n"
     "              --upstream URL is for a proxy",
-    "ping": "ask the proxy of these settings for a PONG; exit code 0: it and its server are well",
+    "health": "whether the proxy of these settings is well, and its server: exit code 0, or 1",
     "warm": "fill keys before anybody asks for them: nearhit warm --help",
     "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
     "help": "say this, or what is said of a command: nearhit help warm",
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(_no_command(words[0]))
         return ExitCode.BAD_SETTINGS
     command, flags = _asked(words)
+    mistaken = ExitCode.SOME_FAILED if command == "health" else ExitCode.BAD_SETTINGS
 
     def read() -> Config:
         return load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
@@ -83,11 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read()
     except ConfigError as error:
         complain(*error.mistakes)
-        return ExitCode.BAD_SETTINGS
+        return mistaken
     if command == "check":
         return _check(config)
-    if command == "ping":
-        return _ping(config)
+    if command == "health":
+        return _health(config)
     log.start(config.log_level)
     try:
         code = _serve(Settings(config, read))
@@ -121,19 +122,12 @@ def _check(config: Config) -> int:
     return code
 
 
-def _ping(config: Config) -> int:
-    from .ping import answer_of
+def _health(config: Config) -> int:
+    from .health import health_of
 
-    address = (*config.listen, *config.tls_listen)[0]
-    try:
-        prefaced = config.prefaced(address)
-        answer = answer_of(address, tls=not config.listen, prefaced=prefaced)
-    except OSError as error:
-        answer = error.strerror or str(error)
-    if answer == "+PONG":
-        return ExitCode.ALL_DONE
-    complain(f"{address}: {answer.removeprefix('-')}")
-    return ExitCode.UNREACHABLE
+    health = health_of(config)
+    (say if health.well else complain)(health.told)
+    return ExitCode.ALL_DONE if health.well else ExitCode.SOME_FAILED
 
 
 # --- Serving ----------------------------------------------------------------------------------
@@ -329,7 +323,7 @@ def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="nearhit",
-        usage="nearhit [serve | check | ping] [flags]\n"
+        usage="nearhit [serve | check | health] [flags]\n"
         "       nearhit warm | invalidate [flags] [key ...]",
         description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
         + "".join(f"  {name:<12}{about}\n" for name, about in COMMANDS.items())
@@ -343,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("serve", "check", "ping"),
+        choices=("serve", "check", "health"),
         default="serve",
         help=argparse.SUPPRESS,
     )
