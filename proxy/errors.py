@@ -243,8 +243,8 @@ class ExitCode(IntEnum):
     )
     UNREACHABLE = (
         6,
-        "`warm`, `invalidate`, `check --upstream`: the proxy or its upstream could not be reached, "
-        "or was lost",
+        "`warm`, `invalidate`, `check --upstream`, `check --connect`: the proxy, its upstream or a "
+        "server of the settings could not be reached, or was lost",
     )
 
 

@@ -47,7 +47,7 @@ Serve = Callable[[str, Doors[socket.socket], Ready, Place | None], int]
 COMMANDS: Mapping[str, str] = {
     "serve": "run the proxy (what it does without a command)",
     "check": "print the settings in force and where each comes from, or every mistake; what\n"
-    "              --upstream URL is for a proxy",
+    "              --upstream URL is for a proxy; with --connect, whether all servers answer",
     "health": "whether the proxy of these settings is well, and its server: exit code 0, or 1",
     "warm": "fill keys before anybody asks for them: nearhit warm --help",
     "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         complain(_no_command(words[0]))
         return ExitCode.BAD_SETTINGS
-    command, flags = _asked(words)
+    command, connect, flags = _asked(words)
     mistaken = ExitCode.SOME_FAILED if command == "health" else ExitCode.BAD_SETTINGS
 
     def read() -> Config:
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(*error.mistakes)
         return mistaken
     if command == "check":
-        return _check(config)
+        return _check(config, connect=connect)
     if command == "health":
         return _health(config)
     log.start(config.log_level)
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _check(config: Config) -> int:
+def _check(config: Config, *, connect: bool) -> int:
     # Imported here: serving meets the same mistakes on its own way.
     from .check import found_by, mistakes_in
 
@@ -108,17 +108,24 @@ def _check(config: Config) -> int:
     complain(*mistakes)
     if mistakes:
         return ExitCode.BAD_SETTINGS
+    whys: Sequence[str] = ()
+    code = ExitCode.ALL_DONE
     # What the command line names is what is to be looked at; else the settings are.
-    if config.url is not None and config.given["upstream"].place == flag("upstream"):
+    if connect:
+        from .connect import dialled
+
+        all_found = dialled(config)
+        lines, whys, code = all_found.lines, all_found.whys, all_found.code
+    elif config.url is not None and config.given["upstream"].place == flag("upstream"):
         from .look import look
 
         found = look(config, config.url)
-        lines, why, code = found.lines, found.why, found.code
+        lines, code = [*found.lines], found.code
+        whys = [f"--upstream: {found.why}"] if found.why else ()
     else:
-        lines, why, code = [*found_by(config)], "", ExitCode.ALL_DONE
+        lines = [*found_by(config)]
     say(*config.describe(), *lines, f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}")
-    if why:
-        complain(f"--upstream: {why}")
+    complain(*whys)
     return code
 
 
@@ -313,11 +320,14 @@ def _no_command(word: str) -> str:
     )
 
 
-def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """The command and the flags given, by setting name."""
-    given = vars(_parser().parse_args(words))
-    command = str(given.pop("command"))
-    return command, {name: as_text(value) for name, value in given.items()}
+def _asked(words: Sequence[str]) -> tuple[str, bool, Mapping[str, str]]:
+    """The command, whether ``check`` is to dial, and the settings given by flags, by name."""
+    parser = _parser()
+    given = vars(parser.parse_args(words))
+    command, connect = str(given.pop("command")), given.pop("connect", False)
+    if connect and command != "check":
+        parser.error("--connect is for check")
+    return command, connect, {name: as_text(value) for name, value in given.items()}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -346,6 +356,12 @@ def _parser() -> argparse.ArgumentParser:
         action="version",
         version=f"nearhit {VERSION} ({BUILD})",
         help="Print the version.",
+    )
+    parser.add_argument(
+        "--connect",
+        action="store_true",
+        help="With check: dial the upstream, lock servers and loaders' servers; exit code 0: all "
+        "are well.",
     )
     for name, about in ROWS.items():
         variables = " or ".join(filter(None, (variable(name), about.env, about.port_env)))

@@ -40,9 +40,9 @@ class Refused(Exception):
 class Link:
     """A connection to the server of a URL, which is a proxy as a rule. Errors call it by its name.
     Never repeats a request: without an answer the work ends, and whoever gave it may give it
-    again."""
+    again. ``patience``: seconds for an answer; None: it takes as long as it takes (a load)."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, patience: float | None = None) -> None:
         self._name = name
         # redis-py leaves its options untyped.
         self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
@@ -50,7 +50,7 @@ class Link:
             protocol=3,
             decode_responses=False,
             socket_connect_timeout=_CONNECT_TIMEOUT,
-            socket_timeout=None,  # a load, or a scan, takes as long as it takes
+            socket_timeout=patience,
             retry=Retry(NoBackoff(), 0),
         )
 
@@ -107,10 +107,10 @@ class Link:
 
 
 @contextlib.contextmanager
-def linked(url: str, name: str | None = None) -> Generator[Link]:
+def linked(url: str, name: str | None = None, patience: float | None = None) -> Generator[Link]:
     """A link that stands, closed with the block; its name is the URL without password, unless one
     is given. StartError with what is wrong."""
-    link = Link(url, redacted(name or url))
+    link = Link(url, redacted(name or url), patience)
     try:
         link.must(b"PING")
         yield link
