@@ -89,7 +89,7 @@ class Link:
 
     def many(self, requests: Sequence[Sequence[bytes]]) -> list[object]:
         """The answers to requests that are sent in one piece. Refused: the first error."""
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._redis.pipeline(transaction=False)  # pyright: ignore[reportUnknownMemberType]
         for words in requests:
             pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
         with self._errors():

@@ -366,7 +366,7 @@ WRONG: list[tuple[str, object, str]] = [
         "invalidate",
         {"keys": ["a"]},
         "unknown field 'keys'; there are key, key_base64, pattern, pattern_base64, tag, "
-        "tag_base64, async",
+        "tag_base64, async, soft",
     ),
     ("lock/acquire", {}, "resource is missing"),
     ("lock/acquire", {"resource": 1}, "resource must be a string"),
