@@ -295,6 +295,11 @@ class Server:
         context.allowance.multi = config.max_multi
         context.allowance.subscriptions = config.max_subscriptions
 
+    def renew(self) -> None:
+        """Read the files of TLS to clients anew. StartError: one cannot be used."""
+        if self._certificate is not None:
+            self._certificate.renew()
+
     def take(self, config: Config) -> None:
         """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where
         a loader cannot be made; nothing has changed then."""
