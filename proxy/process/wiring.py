@@ -79,6 +79,7 @@ class Told:
     lane_refused: Callable[[Lane, UpstreamRefused], None]
     unknown_command: Callable[[], None]  # the table may not have all that the server knows
     is_cluster: Callable[[], None]  # the one server is a node of a cluster
+    newcomers: Callable[[], None] = lambda: None  # the server bars them now, or lets them in
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,12 @@ def wire(
     hosts = (*config.http_hosts, *listens)
     # As the service did that had this API first. Who has loaders has said where values come from.
     demo = config.env == "development" and not config.loaders
-    lanes.newcomers.changed = lambda: newcomers_changed(context)
+
+    def changed() -> None:
+        newcomers_changed(context)
+        told.newcomers()
+
+    lanes.newcomers.changed = changed
     context.holding.seconds = config.hold_writes_on_failover
     if master is not None:
         _follow(master, context, stats)
