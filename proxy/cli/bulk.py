@@ -22,7 +22,7 @@ from .bulk_dry import found_by
 from .bulk_keys import Loaders, Mistake, keys_of
 from .bulk_tally import Tally
 from .bulk_words import parser
-from .progress import Progress
+from .progress import Progress, shown
 from .reach import Link, Refused, linked, own_proxy
 from .terminal import complain
 
@@ -50,7 +50,7 @@ def _run(command: str, options: argparse.Namespace) -> int:
                 url = stack.enter_context(own_proxy(options.upstream, options.config))
             link = stack.enter_context(linked(url, options.upstream))
             job.tally.began = time.monotonic()
-            job.work(link, stack.enter_context(Progress(command, job.total)))
+            job.work(link, stack.enter_context(shown(command, job.total)))
     except Mistake as error:
         complain(*str(error).splitlines())
         return ExitCode.BAD_SETTINGS

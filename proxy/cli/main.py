@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the value is the exit code. SystemExit: --help, --version, a wrong flag."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in ("warm", "invalidate"):
-        # Imported here: they bring redis-py and rich along, a third of a second.
+        # Imported here: it brings redis-py along, and rich: a third of a second.
         from .bulk import run
 
         return run(words[0], words[1:])

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 from nearhit.proxy.cli import bulk
+from nearhit.proxy.cli.bar import Bar
 from nearhit.proxy.cli.bulk import BATCH_MOST, Batches, Invalidate, Warm
 from nearhit.proxy.cli.bulk_keys import Mistake
 from nearhit.proxy.cli.bulk_words import parser
@@ -311,10 +312,10 @@ def test_a_signal_stops_it_with_what_was_done(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def advance(self: Progress, count: int, remark: str = "") -> None:
+    def advance(self: Bar, count: int, remark: str = "") -> None:
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Progress, "advance", advance)
+    monkeypatch.setattr(Bar, "advance", advance)
 
     assert bulk.run("warm", ["k"]) == ExitCode.SOME_FAILED
 
