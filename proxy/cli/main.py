@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, str] = {
     "health": "whether the proxy of these settings is well, and its server: exit code 0, or 1",
     "warm": "fill keys before anybody asks for them: nearhit warm --help",
     "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
+    "completion": "a script by which a shell completes all this: nearhit completion bash",
     "help": "say this, or what is said of a command: nearhit help warm",
 }
 
@@ -69,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .bulk import run
 
         return run(words[0], words[1:])
+    if words and words[0] == "completion":
+        from .completion import run as complete
+
+        return complete(words[1:], COMMANDS, _add_flags)
     if words and words[0] == "help":
         return main([*words[1:2], "--help"])
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
@@ -334,7 +339,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="nearhit",
         usage="nearhit [serve | check | health] [flags]\n"
-        "       nearhit warm | invalidate [flags] [key ...]",
+        "       nearhit warm | invalidate [flags] [key ...]\n"
+        "       nearhit completion bash | zsh | fish",
         description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
         + "".join(f"  {name:<12}{about}\n" for name, about in COMMANDS.items())
         + "\n"
@@ -351,6 +357,11 @@ def _parser() -> argparse.ArgumentParser:
         default="serve",
         help=argparse.SUPPRESS,
     )
+    _add_flags(parser)
+    return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--version",
         action="version",
@@ -372,4 +383,3 @@ def _parser() -> argparse.ArgumentParser:
             metavar=about.kind.metavar,
             help=f"{about.meaning} Default: {about.default or about.unset}. Variable: {variables}.",
         )
-    return parser

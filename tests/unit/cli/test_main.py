@@ -164,7 +164,10 @@ def test_a_command_that_is_not_there_is_told_with_those_that_are(word: str) -> N
 
     assert (done.returncode, done.stdout) == (2, "")
     if word != "-":
-        assert "; the commands are serve, check, health, warm, invalidate, help; " in done.stderr
+        assert (
+            "; the commands are serve, check, health, warm, invalidate, completion, help; "
+            in done.stderr
+        )
     assert ("did you mean serve?" in done.stderr) is (word == "serv")
 
 
