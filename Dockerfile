@@ -29,6 +29,6 @@ RUN useradd --system --no-create-home --uid 10001 nearhit \
 USER 10001
 EXPOSE 6380 3000
 # Of the settings in the environment and in NEARHIT_CONFIG: flags behind `serve` are not seen.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["nearhit", "ping"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["nearhit", "health"]
 ENTRYPOINT ["nearhit"]
 CMD ["serve"]

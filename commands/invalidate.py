@@ -26,8 +26,8 @@ from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.custom.tags import checked, close, drain, refuse, visit
 from ..proxy.custom.words import SYNTAX
 from ..proxy.errors import BadInput, ProxyError, WrongArity
-from ..proxy.keys.glob import closed, compile_glob, literal_prefix
-from ..proxy.keys.ours import LEASE, LEASE_END, OurKeys, lease_key, lease_keys
+from ..proxy.keys.glob import closed, compile_glob
+from ..proxy.keys.ours import LEASE, LEASE_END, lease_key, lease_keys
 from ..proxy.resp.kernel import pack_keys
 from ..proxy.resp.replies import Value, items, number
 from ..proxy.resp.requests import encode
@@ -181,7 +181,7 @@ async def _pattern(call: Call, glob: bytes, soft: bool) -> int:
         await _side_by_side([_sweep(call, walk, leases) for walk in walks])
         for walk in walks:
             walk.pace = walk.pace.removing()
-        keys = Removal(b"UNLINK", glob, _wanted(glob, call.ours), counted=True, soft=soft)
+        keys = Removal(b"UNLINK", glob, call.ours.left_by(glob), counted=True, soft=soft)
         removed = sum(await _side_by_side([_sweep(call, walk, keys) for walk in walks]))
     finally:
         of_leases = compile_glob(lease_key(closed(glob)))
@@ -258,14 +258,6 @@ async def _sweep(call: Call, walk: Walk, removal: Removal) -> int:
 def _scan(call: Call, cursor: bytes, glob: bytes, count: int) -> Awaitable[Sequence[Value]]:
     request = encode([b"SCAN", cursor, b"MATCH", glob, b"COUNT", b"%d" % count])
     return call.bulk.begin([request], 1)
-
-
-def _wanted(glob: bytes, ours: OurKeys) -> Choice:
-    """Which keys go: the proxy's own do not, or ``*`` would open every lock, unless the glob is
-    about nothing else. Where it can match none of them, nobody looks for them."""
-    prefix = literal_prefix(glob)
-    mixed = any(head.startswith(prefix) for head in ours.heads)
-    return ours.without if mixed and not prefix.startswith(ours.heads) else list
 
 
 class Pace:
@@ -352,7 +344,8 @@ _PATTERN = Argument("pattern", "pattern", flags=("multiple",))
 _KEYS = Argument("keys", "block", token="KEYS", arguments=(_KEY,))
 _PATTERNS = Argument("patterns", "block", token="PATTERN", arguments=(_PATTERN,))
 _TAGS = Argument("tags", "block", token="TAG", arguments=(_TAG,))
-_SOFT = Argument("soft", "oneof", token="SOFT", arguments=(_KEYS, _PATTERNS, _TAGS))
+BY_NAME: Final = (_PATTERNS, _TAGS)  # what does not say which keys, and how many
+_SOFT = Argument("soft", "oneof", token="SOFT", arguments=(_KEYS, *BY_NAME))
 
 SPEC = CommandSpec(
     name=b"INVALIDATE",
@@ -371,8 +364,7 @@ SPEC = CommandSpec(
             arguments=(
                 Argument("names", "block", arguments=(_KEY,)),
                 _KEYS,
-                _PATTERNS,
-                _TAGS,
+                *BY_NAME,
                 _SOFT,
             ),
         ),

@@ -4,7 +4,7 @@
     WARM STATUS id                              map: state, total, the command's own so far, error
     WARM CANCEL id                              1 | 0: it does not run
     WARM JOBS                                   ids
-    INVALIDATE ASYNC PATTERN|TAG ...            and so on
+    INVALIDATE ASYNC [SOFT] PATTERN|TAG ...     and so on
 
 What is behind ASYNC is read and checked as without it, and an id is given for what would begin. The
 rest of a job is jobs/jobs.py's; what its work is, is that of warm.py and invalidate.py. An id that
@@ -125,18 +125,17 @@ class Behind:
         return call.jobs.start(self.name, work, show, total=total, size=size)
 
 
-def with_jobs(behind: Behind, *forms: str) -> CommandSpec:
+def with_jobs(behind: Behind, *forms: Argument) -> CommandSpec:
     """The command with those words too; ``forms``: the arguments that may stand behind ASYNC."""
     spec = behind.spec
     (what,) = spec.arguments
-    known = tuple(form for form in what.arguments if form.name in forms)
     job = Argument("id", "string")
     words = (
         Argument(
             "behind",
             "block",
             token="ASYNC",
-            arguments=(Argument("work", "oneof", arguments=known),),
+            arguments=(Argument("work", "oneof", arguments=forms),),
         ),
         Argument("status", "block", token="STATUS", arguments=(job,)),
         Argument("cancel", "block", token="CANCEL", arguments=(job,)),
@@ -174,7 +173,7 @@ WARM: Final = with_jobs(
         total=_keys_of,
         begun=warm.begun,
     ),
-    *(form.name for form in warm.SPEC.arguments[0].arguments),
+    *warm.SPEC.arguments[0].arguments,
 )
 
 
@@ -236,6 +235,6 @@ INVALIDATE: Final = with_jobs(
         total=lambda request: None,
         begun=_removing,
     ),
-    "patterns",
-    "tags",
+    *invalidate.BY_NAME,
+    Argument("soft", "oneof", token="SOFT", arguments=invalidate.BY_NAME),
 )

@@ -230,7 +230,8 @@ class ExitCode(IntEnum):
     ALL_DONE = 0, "ended by SIGTERM or SIGINT; `warm`, `invalidate`: every key is done"
     SOME_FAILED = (
         1,
-        "failed while it ran; `warm`, `invalidate`: some keys failed, or it was stopped",
+        "failed while it ran; `warm`, `invalidate`: some keys failed, or it was stopped; "
+        "`health`: it is not well",
     )
     BAD_SETTINGS = 2, "the settings have mistakes"
     CANNOT_LISTEN = 3, "cannot listen: an address is in use, not permitted or not there"
@@ -242,8 +243,8 @@ class ExitCode(IntEnum):
     )
     UNREACHABLE = (
         6,
-        "`warm`, `invalidate`, `ping`, `check --upstream`: the proxy or its upstream could not be "
-        "reached, or was lost",
+        "`warm`, `invalidate`, `check --upstream`, `check --connect`: the proxy, its upstream or a "
+        "server of the settings could not be reached, or was lost",
     )
 
 

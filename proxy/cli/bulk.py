@@ -3,7 +3,7 @@
 Owns the batches in which keys are sent (a stream: however many there are, few are in memory) and
 what is told on stderr. What is done to a key is the proxy's business: one that runs, or one of our
 own in front of ``--upstream`` (reach.py). bulk_words.py reads the words, bulk_keys.py finds the
-keys. main.py calls ``run``."""
+keys, bulk_tally.py counts, and bulk_dry.py looks without doing. main.py calls ``run``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol, cast
 
-from ..errors import ExitCode, StartError, shown
+from ..errors import ExitCode, StartError
 from ..process.signals import heard
+from .bulk_dry import found_by
 from .bulk_keys import Loaders, Mistake, keys_of
+from .bulk_tally import Tally
 from .bulk_words import parser
-from .progress import Progress
+from .progress import Progress, shown
 from .reach import Link, Refused, linked, own_proxy
 from .terminal import complain
 
 BATCH_MOST: Final = 500
-SHOWN: Final = 20  # failures that are told one by one
 # A batch is to take about so long: the bar moves, and the end of a batch, where the last loads run
 # without company, is a small part of it.
 SHORT, LONG = 0.25, 1.0
@@ -50,7 +50,7 @@ def _run(command: str, options: argparse.Namespace) -> int:
                 url = stack.enter_context(own_proxy(options.upstream, options.config))
             link = stack.enter_context(linked(url, options.upstream))
             job.tally.began = time.monotonic()
-            job.work(link, stack.enter_context(Progress(command, job.total)))
+            job.work(link, stack.enter_context(shown(command, job.total)))
     except Mistake as error:
         complain(*str(error).splitlines())
         return ExitCode.BAD_SETTINGS
@@ -71,49 +71,6 @@ def _interrupt(number: int) -> NoReturn:
 
 
 # --- What is done -----------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the keys so far; of failures, only the first few are kept."""
-
-    verb: str
-    requested: int = 0
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    failed: int = 0
-    failures: list[str] = field(default_factory=list[str])
-    began: float = 0.0  # by time.monotonic
-
-    def add(self, **counts: int) -> None:
-        """Count outcomes, by the names that the summary shows."""
-        for name, count in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
-
-    def fail(self, key: bytes, why: str) -> None:
-        """Keep why a key failed, to be told at the end; ``failed`` is counted by the caller."""
-        if len(self.failures) < SHOWN:
-            self.failures.append(f"{shown(key)}: {why}")
-
-    @property
-    def remark(self) -> str:
-        """What the bar says beside its numbers."""
-        return f"{self.failed:,} failed" if self.failed else ""
-
-    def lines(self) -> Iterator[str]:
-        """The summary, then the failures."""
-        seconds = time.monotonic() - self.began
-        counts = {**self.counts, "failed": self.failed}
-        parts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-        rate = f", {self.requested / seconds:,.0f}/s" if self.requested and seconds > 0 else ""
-        yield f"{self.verb} {self.requested:,} in {seconds:.1f} s{rate}: {parts}"
-        yield from (f"  {line}" for line in self.failures)
-        if self.failed > len(self.failures):
-            yield f"  and {self.failed - len(self.failures):,} more"
-
-    def tell(self, always: bool = False) -> None:
-        """Write the summary to stderr. ``always``: also where no key was done."""
-        if always or self.requested:
-            complain(*self.lines())
 
 
 class Batches:
@@ -213,39 +170,64 @@ class Warm:
 
 
 class Invalidate:
-    """INVALIDATE KEYS, batch after batch; then INVALIDATE ASYNC PATTERN, a pattern at a time, which
-    tells how far it is, and ends where we end (a Job)."""
+    """INVALIDATE KEYS, batch after batch; then INVALIDATE ASYNC PATTERN and TAG, one at a time,
+    which tell how far they are, and end where we end (a Job). ``--dry-run`` looks instead."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.tally = Tally("invalidated")
+        self._dry, self._soft = bool(options.dry_run), bool(options.soft)
+        self._done = "removed_or_made_stale" if self._soft else "removed"
+        self.tally = Tally("dry run:" if self._dry else "invalidated")
         self.total: int | None = None
         self._given = options
-        self._patterns: Sequence[bytes] = [os.fsencode(pattern) for pattern in options.pattern]
+        self._named: Sequence[tuple[bytes, bytes]] = [
+            *((b"PATTERN", os.fsencode(pattern)) for pattern in options.pattern),
+            *((b"TAG", os.fsencode(tag)) for tag in options.tag),
+        ]
         self._keys: Iterator[bytes] = iter(())
 
     def open(self, stack: contextlib.ExitStack) -> None:
         given = self._given
-        if given.keys or given.source is not None or not self._patterns:
+        if given.keys or given.source is not None or not self._named:
             keys = keys_of(given.keys, given.source, (), Loaders(None, None), stack)
             self._keys = keys.stream
             # How many match a pattern shows when they are gone.
-            self.total = None if self._patterns else keys.count
+            self.total = None if self._named else keys.count
 
     def work(self, link: Link, progress: Progress) -> None:
-        self.tally.add(removed=0)
+        if self._dry:
+            self._look(link, progress)
+            return
+        self.tally.add(**{self._done: 0})
+        soft = [b"SOFT"] if self._soft else []
         for batch in Batches(self._keys, BATCH_MOST):
-            self._ask(link, [b"KEYS", *batch], batch)
+            self._ask(link, [*soft, b"KEYS", *batch], batch)
             self.tally.requested += len(batch)
             progress.advance(len(batch), self.tally.remark)
-        for pattern in self._patterns:
+        for form, name in self._named:
             try:
-                self._remove(link, pattern, progress)
+                self._remove(link, [*soft, form, name], progress)
             except Refused as error:
-                self._failed([pattern], str(error))
+                self._failed([name], str(error))
+
+    def _look(self, link: Link, progress: Progress) -> None:
+        would = f"would_be_{self._done}"
+        self.tally.add(**{would: 0})
+        batches = iter(Batches(self._keys, BATCH_MOST))
+        for form, names in itertools.chain(
+            ((b"KEYS", batch) for batch in batches), ((form, [name]) for form, name in self._named)
+        ):
+            try:
+                for looked, found in found_by(link, form, names):
+                    self.tally.requested += looked
+                    self.tally.add(**{would: len(found)})
+                    self.tally.show(found)
+                    progress.advance(looked, self.tally.remark)
+            except Refused as error:
+                self._failed(names, str(error))
 
     def _ask(self, link: Link, words: Sequence[bytes], named: Sequence[bytes]) -> None:
         try:
-            self.tally.add(removed=cast(int, link.ask(b"INVALIDATE", *words)))
+            self.tally.add(**{self._done: cast(int, link.ask(b"INVALIDATE", *words))})
         except Refused as error:
             self._failed(named, str(error))
 
@@ -254,9 +236,9 @@ class Invalidate:
         for each in named:
             self.tally.fail(each, why)
 
-    def _remove(self, link: Link, pattern: bytes, progress: Progress) -> None:
+    def _remove(self, link: Link, words: Sequence[bytes], progress: Progress) -> None:
         """Have the job done, and follow it. Refused: by the proxy, or while it ran."""
-        id = cast(bytes, link.ask(b"INVALIDATE", b"ASYNC", b"PATTERN", pattern))
+        id = cast(bytes, link.ask(b"INVALIDATE", b"ASYNC", *words))
         looks, removed = Looks(), 0
         try:
             while True:
@@ -266,7 +248,7 @@ class Invalidate:
                 more = cast(int, job[b"removed"]) - removed
                 removed += more
                 self.tally.requested += more
-                self.tally.add(removed=more)
+                self.tally.add(**{self._done: more})
                 progress.advance(more, self.tally.remark)
                 if job[b"state"] != b"running":
                     break

@@ -39,6 +39,9 @@ examples:
   nearhit invalidate user:1 user:2                    these two
   nearhit invalidate --pattern 'user:*'               all that match
   nearhit invalidate --from keys.txt                  one key on each line
+  nearhit invalidate --tag team                       all under the tag
+  nearhit invalidate --soft --pattern 'user:*'        stale for their loader's grace, not removed
+  nearhit invalidate --dry-run --pattern 'user:*'     how many would go, and the first of them
 """
 
 
@@ -60,17 +63,39 @@ def parser(command: str) -> Parser:
     else:
         words.description = "Remove keys; no load which began before can store them again."
         words.epilog = _INVALIDATE
-        words.add_argument(
-            "--pattern",
-            metavar="GLOB",
-            action="append",
-            default=[],
-            help="All keys that match, as for SCAN MATCH. May be repeated.",
-        )
+        _add_removing(words)
     words.epilog += "\n" + exit_codes(*_CODES)
     words.add_argument("--version", action="version", version=f"nearhit {VERSION}")
     words.add_argument("keys", nargs="*", metavar="key", type=os.fsencode, help="A key.")
     return words
+
+
+def _add_removing(words: Parser) -> None:
+    words.add_argument(
+        "--pattern",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="All keys that match, as for SCAN MATCH. May be repeated.",
+    )
+    words.add_argument(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="All keys under this tag. May be repeated.",
+    )
+    words.add_argument(
+        "--soft",
+        action="store_true",
+        help="Make stale what has a loader with a grace, instead of removing it.",
+    )
+    words.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="Remove nothing: count the keys that are there, and show the first 20. One that is "
+        "named twice counts twice.",
+    )
 
 
 def _add_place(words: Parser) -> None:

@@ -2,18 +2,20 @@
 
 Opens the files and imports the functions as serving would. No address is bound; the upstream is
 asked what it is, and Sentinels who the master is. main.py calls ``mistakes_in`` and ``found_by``;
-where the command line names the upstream, look.py's ``look`` instead."""
+where the command line names the upstream, look.py's ``look`` instead, and connect.py's ``dialled``
+where all is to be dialled."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ..errors import ProxyError, StartError
 from ..settings.address import Kind
 from ..settings.config import Config
 
+ANSWERS: Final = "answers"
 NO_UPSTREAM: Final = (
     "env = production and no upstream named: name yours with --upstream URL (REDIS_URL), or have a "
     "private Valkey, empty at each start, with --upstream embedded"
@@ -38,7 +40,8 @@ def found_by(config: Config) -> Iterator[str]:
     if config.lock_servers:
         import asyncio
 
-        yield from asyncio.run(_lock_servers(config))
+        for name, state in asyncio.run(lock_servers_of(config)):
+            yield f"lock server = {name}".ljust(40) + f"  # {state}"
 
 
 def _behind(config: Config) -> Iterator[str]:
@@ -68,7 +71,8 @@ def _behind(config: Config) -> Iterator[str]:
     yield asyncio.run(look())
 
 
-async def _lock_servers(config: Config) -> list[str]:
+async def lock_servers_of(config: Config) -> Sequence[tuple[str, str]]:
+    """Each one's name, and how it is: ANSWERS, or why it does not."""
     import asyncio
 
     from ..bounds import WaitingRoom
@@ -91,11 +95,10 @@ async def _lock_servers(config: Config) -> list[str]:
         room=WaitingRoom(0, "locks", LockBusy),
     )
     try:
-        found = await servers.look(LOOK_S)
+        return await servers.look(LOOK_S)
     finally:
         servers.close()
         await tasks.stop()
-    return [f"lock server = {name}".ljust(40) + f"  # {state}" for name, state in found]
 
 
 async def _server_of(config: Config, url: str) -> str:

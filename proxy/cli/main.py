@@ -47,10 +47,11 @@ Serve = Callable[[str, Doors[socket.socket], Ready, Place | None], int]
 COMMANDS: Mapping[str, str] = {
     "serve": "run the proxy (what it does without a command)",
     "check": "print the settings in force and where each comes from, or every mistake; what\n"
-    "              --upstream URL is for a proxy",
-    "ping": "ask the proxy of these settings for a PONG; exit code 0: it and its server are well",
+    "              --upstream URL is for a proxy; with --connect, whether all servers answer",
+    "health": "whether the proxy of these settings is well, and its server: exit code 0, or 1",
     "warm": "fill keys before anybody asks for them: nearhit warm --help",
     "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
+    "completion": "a script by which a shell completes all this: nearhit completion bash",
     "help": "say this, or what is said of a command: nearhit help warm",
 }
 
@@ -65,16 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the value is the exit code. SystemExit: --help, --version, a wrong flag."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in ("warm", "invalidate"):
-        # Imported here: they bring redis-py and rich along, a third of a second.
+        # Imported here: it brings redis-py along, and rich: a third of a second.
         from .bulk import run
 
         return run(words[0], words[1:])
+    if words and words[0] == "completion":
+        from .completion import run as complete
+
+        return complete(words[1:], COMMANDS, _add_flags)
     if words and words[0] == "help":
         return main([*words[1:2], "--help"])
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         complain(_no_command(words[0]))
         return ExitCode.BAD_SETTINGS
-    command, flags = _asked(words)
+    command, connect, flags = _asked(words)
+    mistaken = ExitCode.SOME_FAILED if command == "health" else ExitCode.BAD_SETTINGS
 
     def read() -> Config:
         return load(flags, os.environ, lambda path: Path(path).read_text("utf-8"))
@@ -83,11 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read()
     except ConfigError as error:
         complain(*error.mistakes)
-        return ExitCode.BAD_SETTINGS
+        return mistaken
     if command == "check":
-        return _check(config)
-    if command == "ping":
-        return _ping(config)
+        return _check(config, connect=connect)
+    if command == "health":
+        return _health(config)
     log.start(config.log_level)
     try:
         code = _serve(Settings(config, read))
@@ -99,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _check(config: Config) -> int:
+def _check(config: Config, *, connect: bool) -> int:
     # Imported here: serving meets the same mistakes on its own way.
     from .check import found_by, mistakes_in
 
@@ -107,33 +113,33 @@ def _check(config: Config) -> int:
     complain(*mistakes)
     if mistakes:
         return ExitCode.BAD_SETTINGS
+    whys: Sequence[str] = ()
+    code = ExitCode.ALL_DONE
     # What the command line names is what is to be looked at; else the settings are.
-    if config.url is not None and config.given["upstream"].place == flag("upstream"):
+    if connect:
+        from .connect import dialled
+
+        all_found = dialled(config)
+        lines, whys, code = all_found.lines, all_found.whys, all_found.code
+    elif config.url is not None and config.given["upstream"].place == flag("upstream"):
         from .look import look
 
         found = look(config, config.url)
-        lines, why, code = found.lines, found.why, found.code
+        lines, code = [*found.lines], found.code
+        whys = [f"--upstream: {found.why}"] if found.why else ()
     else:
-        lines, why, code = [*found_by(config)], "", ExitCode.ALL_DONE
+        lines = [*found_by(config)]
     say(*config.describe(), *lines, f"build = {BUILD}".ljust(40) + f"  # nearhit {VERSION}")
-    if why:
-        complain(f"--upstream: {why}")
+    complain(*whys)
     return code
 
 
-def _ping(config: Config) -> int:
-    from .ping import answer_of
+def _health(config: Config) -> int:
+    from .health import health_of
 
-    address = (*config.listen, *config.tls_listen)[0]
-    try:
-        prefaced = config.prefaced(address)
-        answer = answer_of(address, tls=not config.listen, prefaced=prefaced)
-    except OSError as error:
-        answer = error.strerror or str(error)
-    if answer == "+PONG":
-        return ExitCode.ALL_DONE
-    complain(f"{address}: {answer.removeprefix('-')}")
-    return ExitCode.UNREACHABLE
+    health = health_of(config)
+    (say if health.well else complain)(health.told)
+    return ExitCode.ALL_DONE if health.well else ExitCode.SOME_FAILED
 
 
 # --- Serving ----------------------------------------------------------------------------------
@@ -319,18 +325,22 @@ def _no_command(word: str) -> str:
     )
 
 
-def _asked(words: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """The command and the flags given, by setting name."""
-    given = vars(_parser().parse_args(words))
-    command = str(given.pop("command"))
-    return command, {name: as_text(value) for name, value in given.items()}
+def _asked(words: Sequence[str]) -> tuple[str, bool, Mapping[str, str]]:
+    """The command, whether ``check`` is to dial, and the settings given by flags, by name."""
+    parser = _parser()
+    given = vars(parser.parse_args(words))
+    command, connect = str(given.pop("command")), given.pop("connect", False)
+    if connect and command != "check":
+        parser.error("--connect is for check")
+    return command, connect, {name: as_text(value) for name, value in given.items()}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="nearhit",
-        usage="nearhit [serve | check | ping] [flags]\n"
-        "       nearhit warm | invalidate [flags] [key ...]",
+        usage="nearhit [serve | check | health] [flags]\n"
+        "       nearhit warm | invalidate [flags] [key ...]\n"
+        "       nearhit completion bash | zsh | fish",
         description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
         + "".join(f"  {name:<12}{about}\n" for name, about in COMMANDS.items())
         + "\n"
@@ -343,15 +353,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("serve", "check", "ping"),
+        choices=("serve", "check", "health"),
         default="serve",
         help=argparse.SUPPRESS,
     )
+    _add_flags(parser)
+    return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--version",
         action="version",
         version=f"nearhit {VERSION} ({BUILD})",
         help="Print the version.",
+    )
+    parser.add_argument(
+        "--connect",
+        action="store_true",
+        help="With check: dial the upstream, lock servers and loaders' servers; exit code 0: all "
+        "are well.",
     )
     for name, about in ROWS.items():
         variables = " or ".join(filter(None, (variable(name), about.env, about.port_env)))
@@ -362,4 +383,3 @@ def _parser() -> argparse.ArgumentParser:
             metavar=about.kind.metavar,
             help=f"{about.meaning} Default: {about.default or about.unset}. Variable: {variables}.",
         )
-    return parser

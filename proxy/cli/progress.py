@@ -1,69 +1,33 @@
-"""The bar that ``nearhit warm`` and ``nearhit invalidate`` show on stderr while they work.
+"""How far ``nearhit warm`` and ``nearhit invalidate`` are, on stderr while they work: a line, or
+bar.py's bar where rich is installed.
+
+    warm: 5,000 of 100,000, 2 failed
 
 Shows nothing where stderr is no terminal, and is gone at the end. Knows numbers, not what they
-count: bulk.py does."""
+count. bulk.py calls ``shown``."""
 
 from __future__ import annotations
 
+import sys
+import time
+from importlib.util import find_spec
 from types import TracebackType
+from typing import Final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
-from rich.text import Text
-
-
-class Rate(ProgressColumn):
-    """How many in a second."""
-
-    def render(self, task: Task) -> Text:
-        """``1,234/s``, nothing before the first."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "", style="progress.data.speed")
-
-
-class Done(ProgressColumn):
-    """How many, and of how many where that is known."""
-
-    def render(self, task: Task) -> Text:
-        """``5 of 10``, ``5`` where the end is not known."""
-        if not task.completed and task.total is None:
-            return Text("")
-        of = f" of {task.total:,.0f}" if task.total is not None else ""
-        return Text(f"{task.completed:,.0f}{of}", style="progress.download")
+EACH_S: Final = 0.1  # between two that are shown
+_ERASE: Final = "\r\x1b[2K"
 
 
 class Progress:
-    """A bar with a title, and a remark that may change; ``total`` None: the end is not known."""
+    """A line with a title, and a remark that may change; ``total`` None: the end is not known."""
 
     def __init__(self, title: str, total: int | None) -> None:
-        console = Console(stderr=True)
-        open_end, known_end = [TimeElapsedColumn()], [TaskProgressColumn(), TimeRemainingColumn()]
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            Done(),
-            Rate(),
-            *(open_end if total is None else known_end),
-            TextColumn("{task.fields[remark]}"),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task(title, total=total, remark="")
+        self._title, self._total = title, total
+        self._done = 0
+        self._due = 0.0
+        self._is_terminal = sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
-        self._bar.start()
         return self
 
     def __exit__(
@@ -72,8 +36,27 @@ class Progress:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self._write(_ERASE)
 
     def advance(self, count: int, remark: str = "") -> None:
         """Show so many more as done, and the remark from now on."""
-        self._bar.update(self._task, advance=count, remark=remark)
+        self._done += count
+        if (now := time.monotonic()) >= self._due:
+            self._due = now + EACH_S
+            of = "" if self._total is None else f" of {self._total:,}"
+            tail = f", {remark}" if remark else ""
+            self._write(f"{_ERASE}{self._title}: {self._done:,}{of}{tail}")
+
+    def _write(self, text: str) -> None:
+        if self._is_terminal:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def shown(title: str, total: int | None) -> Progress:
+    """What shows it here."""
+    if find_spec("rich") is None:
+        return Progress(title, total)
+    from .bar import Bar
+
+    return Bar(title, total)

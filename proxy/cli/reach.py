@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -40,9 +40,9 @@ class Refused(Exception):
 class Link:
     """A connection to the server of a URL, which is a proxy as a rule. Errors call it by its name.
     Never repeats a request: without an answer the work ends, and whoever gave it may give it
-    again."""
+    again. ``patience``: seconds for an answer; None: it takes as long as it takes (a load)."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, patience: float | None = None) -> None:
         self._name = name
         # redis-py leaves its options untyped.
         self._redis = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
@@ -50,7 +50,7 @@ class Link:
             protocol=3,
             decode_responses=False,
             socket_connect_timeout=_CONNECT_TIMEOUT,
-            socket_timeout=None,  # a load, or a scan, takes as long as it takes
+            socket_timeout=patience,
             retry=Retry(NoBackoff(), 0),
         )
 
@@ -60,9 +60,15 @@ class Link:
     def ask(self, *words: bytes) -> object:
         """The answer to one request. Refused: it was an error. StartError: there was none, or one
         that any request would get (no login, no upstream, no Nearhit)."""
-        try:
+        with self._errors():
             # redis-py leaves it untyped.
             return self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    @contextlib.contextmanager
+    def _errors(self) -> Generator[None]:
+        """Errors of redis-py under our names."""
+        try:
+            yield
         except AuthenticationError as error:
             raise StartError(
                 f"{self._name} refused us: {one_line(str(error))}", ExitCode.REFUSED
@@ -81,13 +87,34 @@ class Link:
         except Refused as error:
             raise StartError(f"{self._name}: {error}", ExitCode.UNREACHABLE) from None
 
+    def many(self, requests: Sequence[Sequence[bytes]]) -> list[object]:
+        """The answers to requests that are sent in one piece. Refused: the first error."""
+        pipeline = self._redis.pipeline(transaction=False)  # pyright: ignore[reportUnknownMemberType]
+        for words in requests:
+            pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
+        with self._errors():
+            replies = cast("list[object]", pipeline.execute(raise_on_error=False))
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        return replies
+
     def scan(self, pattern: bytes) -> Iterator[bytes]:
-        """The keys that match, a page at a time."""
+        """The keys that match. StartError for every failure."""
+        try:
+            for page in self.pages(b"SCAN", b"MATCH", pattern, b"COUNT", b"1000"):
+                yield from page
+        except Refused as error:
+            raise StartError(f"{self._name}: {error}", ExitCode.UNREACHABLE) from None
+
+    def pages(self, command: bytes, *words: bytes) -> Iterator[list[bytes]]:
+        """What SCAN finds, or its like with the key first in ``words``, a page at a time."""
+        key, options = ((), words) if command == b"SCAN" else (words[:1], words[1:])
         cursor = b"0"
         while True:
-            page = self.must(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
-            following, keys = cast("tuple[int | bytes, list[bytes]]", page)
-            yield from keys
+            page = self.ask(command, *key, cursor, *options)
+            following, found = cast("tuple[int | bytes, list[bytes]]", page)
+            yield found
             cursor = str(int(following)).encode()
             if cursor == b"0":
                 return
@@ -107,10 +134,10 @@ class Link:
 
 
 @contextlib.contextmanager
-def linked(url: str, name: str | None = None) -> Generator[Link]:
+def linked(url: str, name: str | None = None, patience: float | None = None) -> Generator[Link]:
     """A link that stands, closed with the block; its name is the URL without password, unless one
     is given. StartError with what is wrong."""
-    link = Link(url, redacted(name or url))
+    link = Link(url, redacted(name or url), patience)
     try:
         link.must(b"PING")
         yield link

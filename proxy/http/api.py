@@ -254,11 +254,12 @@ class Endpoints:
     async def invalidate(self, request: web.Request) -> web.Response:
         forms = {"key": b"KEYS", "pattern": b"PATTERN", "tag": b"TAG"}
         names = [name for form in forms for name in (form, f"{form}_base64")]
-        body = await self._reading.body(request, *names, "async")
+        body = await self._reading.body(request, *names, "async", "soft")
         given = [form for form in forms if form in body or f"{form}_base64" in body]
         if len(given) != 1:
             raise Refusal(400, "give one of key, pattern and tag")
-        words = [forms[given[0]], body.word(given[0])]
+        soft = [b"SOFT"] if body.switch("soft") else []
+        words = [*soft, forms[given[0]], body.word(given[0])]
         if body.switch("async"):
             if given == ["key"]:
                 raise Refusal(400, "async is for a pattern or a tag, not for a key")

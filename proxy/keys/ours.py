@@ -6,8 +6,10 @@ put what belongs to a key into the key's own slot."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+
+from .glob import literal_prefix
 
 OWN: Final = b"nearhit:"  # stats_key, if nothing else is set, and what may come
 
@@ -100,3 +102,11 @@ class OurKeys:
         if self._maybe.search(b"\n".join(keys)) is None:
             return list(keys)
         return [key for key in keys if not self.holds(key)]
+
+    def left_by(self, glob: bytes) -> Callable[[Sequence[bytes]], list[bytes]]:
+        """Which of the keys that match a glob go where it is invalidated: Nearhit's own do not, or
+        ``*`` would open every lock, unless the glob is about nothing else. Where it can match none
+        of them, nobody looks for them."""
+        prefix = literal_prefix(glob)
+        mixed = any(head.startswith(prefix) for head in self.heads)
+        return self.without if mixed and not prefix.startswith(self.heads) else list

@@ -3,9 +3,11 @@ files, and read again when these change.
 
     look(), once a second ─▶ changed? ─▶ at rest since the last look? ─▶ read ─▶ in force
                                                                           └─▶ log why not, once
+    renew(), at SIGHUP ─────────────────────────────────────────────────▶ read ─▶ in force
+                                                                          └─▶ StartError
 
 Who has a connection keeps it; handshakes that begin later see what is in force then. Files that
-cannot be used change nothing. Owns no connection: entrance.py has them. server.py looks."""
+cannot be used change nothing. Owns no connection: entrance.py has them. server.py calls both."""
 
 from __future__ import annotations
 
@@ -65,6 +67,14 @@ class Certificate:
             event(log, logging.ERROR, "certificate unusable", error=error, in_use="the former")
         else:
             event(log, logging.INFO, "certificate renewed", cert=self._cert)
+
+    def renew(self) -> None:
+        """Read the files now. StartError: one cannot be used, and nothing has changed."""
+        state = self._state()
+        self.context = self._made()
+        if state != self._read:
+            event(log, logging.INFO, "certificate renewed", cert=self._cert)
+        self._read = self._seen = state
 
     def _made(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

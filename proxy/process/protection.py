@@ -4,6 +4,7 @@ server unasked, nobody from there does.
     start: is it so? ─ yes ─▶ StartError, with what to do
               └ the server does not say yet ─▶ strangers are DENIED ─ it says no ─▶ let in
                                                         └ it says yes ─▶ they stay denied, logged
+    later: it has become so ─▶ strangers are DENIED, those without a login closed; until it asks
 
 Asks the server nothing itself: newcomers.py does, and server.py hands its answer in. A stranger is
 whose address is not this machine's own."""
@@ -44,8 +45,9 @@ class Protection:
 
     def __init__(self, config: Config) -> None:
         self.where = ", ".join(map(str, beyond_loopback(config, config.listen)))
-        needed = bool(self.where) and config.protected_mode == "on"
-        self.state = State.UNKNOWN if needed else State.OPEN
+        self._needed = bool(self.where) and config.protected_mode == "on"
+        self._certified = config.tls_client_auth == "required"
+        self.state = State.UNKNOWN if self._needed else State.OPEN
 
     def __repr__(self) -> str:
         return f"<Protection {self.state.name} {self.where}>"
@@ -58,6 +60,21 @@ class Protection:
     def learn(self, *, asks: bool) -> None:
         """The server asks newcomers for a login, or lets them in."""
         self.state = State.OPEN if asks else State.CLOSED
+
+    def relearn(self, *, asks: bool) -> bool:
+        """The same of a server that has been asked before; whether strangers are denied from now
+        on."""
+        if not self._needed or self.state is State.UNKNOWN:
+            return False
+        was, self.state = self.state, State.OPEN if asks else State.CLOSED
+        return self.state is State.CLOSED and was is not State.CLOSED
+
+    def keeps_out(self, peer: str, *, tls: bool) -> bool:
+        """Whether a client is a stranger, by its address as CLIENT LIST has it; who has come by TLS
+        has shown a certificate, where one is required."""
+        host, _, port = peer.rpartition(":")
+        unix = port == "0"
+        return not (unix or is_loopback(host.strip("[]")) or (tls and self._certified))
 
     def tell(self) -> None:
         """Log that strangers are denied, where it is so."""

@@ -86,11 +86,15 @@ class Settings:
     def __repr__(self) -> str:
         return f"<Settings {len(self.config.loaders)} loaders>"
 
-    def again(self, take: Callable[[Config], None]) -> bool:
-        """Read them again and have them taken; whether they are in force. ``take`` raises
-        StartError where they cannot be, and has changed nothing then."""
+    def again(
+        self, take: Callable[[Config], None], renew: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Read them again and have them taken; whether they are in force. ``renew`` reads anew the
+        files that they name. Both raise StartError where that cannot be, and have changed nothing
+        then."""
         try:
             changed = difference(self.config, self._read())
+            renew()
             if changed.taken:
                 take(changed.config)
         except (ConfigError, StartError) as error:

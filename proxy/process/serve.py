@@ -102,7 +102,7 @@ async def serve(
     def reloading() -> None:
         if not stop.is_set():
             notifier.reloading()
-            settings.again(server.take)
+            settings.again(server.take, server.renew)
             notifier.ready()
 
     def again(number: int) -> None:

@@ -92,6 +92,7 @@ class Server:
                 lane_refused=self._lane_refused,
                 unknown_command=lambda: self._facts.learn_again(),
                 is_cluster=self._is_cluster,
+                newcomers=self._newcomers_changed,
             ),
             as_cluster=as_cluster,
         )
@@ -210,6 +211,19 @@ class Server:
         self._learn_who_may()
         self._protection.tell()
 
+    def _newcomers_changed(self) -> None:
+        """Where protected mode counts on it that the server asks: whether it still does."""
+        protection = self._protection
+        if not protection.relearn(asks=self._parts.lanes.newcomers.barred):
+            return
+        protection.tell()
+        for session in self.clients:
+            wire = session.wire
+            tls = wire is not None and wire.get_extra_info("ssl_object") is not None
+            logged_in = session.berth.lane_key.user is not None
+            if not logged_in and protection.keeps_out(session.identity.peer, tls=tls):
+                session.close()
+
     async def _listen(self, sock: socket.socket) -> asyncio.Server:
         unix = sock.family == socket.AF_UNIX
         listen = self._loop.create_unix_server if unix else self._loop.create_server
@@ -295,6 +309,11 @@ class Server:
         context.unread.hard = output.hard
         context.allowance.multi = config.max_multi
         context.allowance.subscriptions = config.max_subscriptions
+
+    def renew(self) -> None:
+        """Read the files of TLS to clients anew. StartError: one cannot be used."""
+        if self._certificate is not None:
+            self._certificate.renew()
 
     def take(self, config: Config) -> None:
         """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where

@@ -82,6 +82,7 @@ class Told:
     lane_refused: Callable[[Lane, UpstreamRefused], None]
     unknown_command: Callable[[], None]  # the table may not have all that the server knows
     is_cluster: Callable[[], None]  # the one server is a node of a cluster
+    newcomers: Callable[[], None] = lambda: None  # the server bars them now, or lets them in
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,12 @@ def wire(
     hosts = (*config.http_hosts, *listens)
     # As the service did that had this API first. Who has loaders has said where values come from.
     demo = config.env == "development" and not config.loaders
-    lanes.newcomers.changed = lambda: newcomers_changed(context)
+
+    def changed() -> None:
+        newcomers_changed(context)
+        told.newcomers()
+
+    lanes.newcomers.changed = changed
     context.holding.seconds = config.hold_writes_on_failover
     if master is not None:
         _follow(master, context, stats)
@@ -354,7 +360,13 @@ def http_of(
             raise LEAVING
         if parts.lanes.silent:
             raise UpstreamDown("the server accepts connections and says nothing")
-        return await parts.scopes.scope(key).tracked.upstream.ask(b"PING")
+        try:
+            return await parts.scopes.scope(key).tracked.upstream.ask(b"PING")
+        except ServerError as error:
+            # Of a server that asks clients for a login of theirs, that is an answer.
+            if not str(error).startswith("NOAUTH "):
+                raise
+            return None
 
     async def run(words: Sequence[bytes]) -> Value:
         admit()

@@ -261,9 +261,16 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
 
 
 def _too_large(head: bytes) -> bool:
-    """Whether a count is above COUNT_MAX already, or has more zeros than is worth keeping."""
-    digits = head.strip(b"-\r").lstrip(b"0")
-    return len(head) > 32 or int(digits or b"0") > COUNT_MAX
+    """Whether a short count is above COUNT_MAX already: Python reads no number of any length."""
+    digits = head.strip(b"-\r")
+    return len(digits) > 32 or int(digits or b"0") > COUNT_MAX
+
+
+def _short(head: bytes) -> bytes:
+    """The same count, with one of the zeros before it at most: there may be any number of them."""
+    sign, digits = (b"-", head[1:]) if head.startswith(b"-") else (b"", head)
+    bare = digits.lstrip(b"0")
+    return sign + b"0" + bare if digits.startswith(b"00") else head
 
 
 class Cutter:
@@ -311,7 +318,9 @@ class Cutter:
                 if self._state == _AT_COUNT:
                     self._head += data[pos : end if line < 0 else line]
                     start = _PLAIN_HEAD_START if self._requests else _HEAD_START
-                    if not start.fullmatch(self._head) or _too_large(self._head):
+                    whole = start.fullmatch(self._head) is not None
+                    self._head = _short(self._head)
+                    if not whole or _too_large(self._head):
                         self.stop = BROKEN
                         return pos
                 if line < 0:

@@ -5,6 +5,7 @@ them is client_lines.py, whom it chooses filters.py."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -75,6 +76,8 @@ class Client(Protocol):
     def identity(self) -> Identity: ...
     @property
     def berth(self) -> Berthed: ...
+    @property
+    def wire(self) -> asyncio.Transport | None: ...
     @property
     def transaction(self) -> Transaction: ...
     @property

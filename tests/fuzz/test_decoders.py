@@ -27,6 +27,9 @@ def test_the_decoders_agree_about_what_is_well_formed(side: str, data: bytes) ->
         ("client", b"*04"),
         ("upstream", b"+\r\n*2147483648147483648\r\n"),  # nor did it break as early
         ("upstream", b"*0\rN'\n*-"),
+        ("upstream", b"+\r\n*" + 55 * b"0" + b"\n"),  # it broke at so many zeros, not at the end
+        ("upstream", b"*" + 9999 * b"1" + b"\r\n"),
+        ("upstream", b"+\r\n*-" + 55 * b"0" + b"1\r\n+\r\n$" + 99 * b"0" + b"3\r\nabc\r\n"),
     ],
 )
 def test_what_was_found_stays_mended(side: str, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from nearhit.proxy.cli.ping import LOCAL
+from nearhit.proxy.cli.health import LOCAL
 from nearhit.proxy.errors import DENIED, NOT_TRUSTED
 
 from tests.certificates import self_signed
@@ -131,3 +131,39 @@ def test_protected_mode_sees_the_client_and_not_the_balancer() -> None:
         assert client.rest() == DENIED
         assert own.ask("PING").startswith(b"-UPSTREAM")
         own.close()
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+def test_protected_mode_sees_that_a_server_asks_no_more(kind: Kind) -> None:
+    flags = ("--proxy-protocol", "on", "--trusted-proxies", HOST)
+    with (
+        upstream(kind, "--requirepass", "pw") as server,
+        nearhit(f"redis://{HOST}:{server.port}", *flags, preface=LOCAL) as proxy,
+    ):
+        stranger, insider, own = (Link(proxy.port) for _ in range(3))
+        direct = Link(server.port)
+        for client, header in ((stranger, V1), (insider, V2), (own, LOCAL)):
+            client.send(header)
+        assert direct.ask("AUTH", "pw") == insider.ask("AUTH", "pw") == b"+OK\r\n"
+        assert stranger.ask("PING").startswith(b"-NOAUTH")
+        assert own.ask("PING").startswith(b"-NOAUTH")
+
+        assert direct.ask("CONFIG", "SET", "requirepass", "") == b"+OK\r\n"
+
+        assert stranger.rest() == b""
+        assert insider.ask("PING") == own.ask("PING") == b"+PONG\r\n"
+        late = Link(proxy.port)
+        late.send(V1)
+        assert late.rest() == DENIED
+        assert b'event="protected mode"' in proxy.log.read_bytes()
+
+        assert direct.ask("CONFIG", "SET", "requirepass", "pw") == b"+OK\r\n"
+
+        def asked_again() -> bool:
+            again = Link(proxy.port)
+            again.send(V1 + command("PING"))
+            return again.socket.recv(256).startswith(b"-NOAUTH")
+
+        wait_for(asked_again, what="strangers are asked for a login")
+        for client in (insider, own, direct):
+            client.close()

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import pytest
 from nearhit.proxy.cli import bulk
-from nearhit.proxy.cli.bulk import BATCH_MOST, SHOWN, Batches, Invalidate, Tally, Warm
+from nearhit.proxy.cli.bar import Bar
+from nearhit.proxy.cli.bulk import BATCH_MOST, Batches, Invalidate, Warm
 from nearhit.proxy.cli.bulk_keys import Mistake
 from nearhit.proxy.cli.bulk_words import parser
 from nearhit.proxy.cli.progress import Progress
@@ -186,30 +187,49 @@ def test_a_refused_invalidation_is_a_failure_of_its_keys() -> None:
 # --- What is told -----------------------------------------------------------------------------
 
 
-def test_the_first_failures_are_told_and_how_many_more() -> None:
-    tally = Tally("warmed", requested=100)
-    tally.add(loaded=70, not_found=5)
-    tally.failed = SHOWN + 5
-    for number in range(SHOWN + 5):
-        tally.fail(b"k%d\n" % number, "it broke")
+@pytest.mark.parametrize(
+    ("words", "form"),
+    [
+        (["--soft", "k"], (b"INVALIDATE", b"SOFT", b"KEYS", b"k")),
+        (["--tag", "team"], (b"INVALIDATE", b"ASYNC", b"TAG", b"team")),
+        (["--soft", "--tag", "team"], (b"INVALIDATE", b"ASYNC", b"SOFT", b"TAG", b"team")),
+        (["--soft", "--pattern", "p*"], (b"INVALIDATE", b"ASYNC", b"SOFT", b"PATTERN", b"p*")),
+    ],
+)
+def test_soft_and_tags_are_asked_for(words: list[str], form: tuple[bytes, ...]) -> None:
+    link = FakeLink(invalidate=2)
+    job = Invalidate(parser("invalidate").parse_args(words))
 
-    first, *rest = tally.lines()
+    work(job, link)
 
-    assert first.startswith("warmed 100 in ")
-    assert first.endswith(": 70 loaded, 5 not found, 25 failed")
-    assert rest[0] == "  'k0\\n': it broke"
-    assert len(rest) == SHOWN + 1
-    assert rest[-1] == "  and 5 more"
+    assert link.asked[0] == form
+    name = "removed_or_made_stale" if "--soft" in words else "removed"
+    assert job.tally.counts == {name: 2}
 
 
-def test_of_nothing_done_nothing_is_told_but_at_the_end(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    Tally("warmed").tell()
-    assert capsys.readouterr().err == ""
+def test_a_dry_run_invalidates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[bytes, list[bytes]]] = []
 
-    Tally("warmed").tell(always=True)
-    assert capsys.readouterr().err.startswith("nearhit: warmed 0 in ")
+    def found_by(link: Any, form: bytes, names: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+        looked.append((form, names))
+        if form == b"TAG":
+            raise Refused("NOPERM no")
+        yield 3, [b"a", b"b"]
+
+    monkeypatch.setattr(bulk, "found_by", found_by)
+    link = FakeLink()
+    job = Invalidate(
+        parser("invalidate").parse_args(["--dry-run", "k", "--pattern", "p*", "--tag", "t"])
+    )
+
+    work(job, link)
+
+    assert link.asked == []
+    assert looked == [(b"KEYS", [b"k"]), (b"PATTERN", [b"p*"]), (b"TAG", [b"t"])]
+    first, *rest = job.tally.lines()
+    assert first.startswith("dry run: 6 in ")
+    assert first.endswith(": 4 would be removed, 1 failed")
+    assert rest == ["  'a'", "  'b'", "  'a'", "  'b'", "  't': NOPERM no"]
 
 
 # --- How it ends ------------------------------------------------------------------------------
@@ -292,10 +312,10 @@ def test_a_signal_stops_it_with_what_was_done(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def advance(self: Progress, count: int, remark: str = "") -> None:
+    def advance(self: Bar, count: int, remark: str = "") -> None:
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Progress, "advance", advance)
+    monkeypatch.setattr(Bar, "advance", advance)
 
     assert bulk.run("warm", ["k"]) == ExitCode.SOME_FAILED
 

@@ -164,14 +164,17 @@ def test_a_command_that_is_not_there_is_told_with_those_that_are(word: str) -> N
 
     assert (done.returncode, done.stdout) == (2, "")
     if word != "-":
-        assert "; the commands are serve, check, ping, warm, invalidate, help; " in done.stderr
+        assert (
+            "; the commands are serve, check, health, warm, invalidate, completion, help; "
+            in done.stderr
+        )
     assert ("did you mean serve?" in done.stderr) is (word == "serv")
 
 
 def test_help_is_a_command_too() -> None:
     assert nearhit("help").stdout == nearhit("--help").stdout
     assert nearhit("help", "warm").stdout == nearhit("warm", "--help").stdout
-    assert "  ping        " in nearhit("help").stdout
+    assert "  health      " in nearhit("help").stdout
 
 
 def test_the_console_script_is_this_command() -> None:

@@ -1,41 +1,47 @@
-"""The bar: seen on a terminal only, and its columns."""
+"""The line that is shown where rich is not installed."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
 
 import pytest
-from nearhit.proxy.cli.progress import Done, Progress, Rate
-from rich.progress import Progress as Bar
-from rich.progress import Task
+from nearhit.proxy.cli import progress as module
+from nearhit.proxy.cli.bar import Bar
+from nearhit.proxy.cli.progress import Progress, shown
 
 
-def shown_task(total: float | None, completed: float, speed: float | None = None) -> Task:
-    bar = Bar(disable=True)
-    bar.add_task("keys", total=total, completed=int(completed))
-    (task,) = bar.tasks
-    task.finished_speed = speed
-    return task
-
-
-@pytest.mark.parametrize(
-    ("total", "completed", "text"),
-    [
-        (None, 0, ""),
-        (None, 1234, "1,234"),
-        (10, 0, "0 of 10"),
-        (100000, 5000, "5,000 of 100,000"),
-    ],
-)
-def test_done_says_of_how_many_where_that_is_known(
-    total: float | None, completed: float, text: str
+@pytest.mark.parametrize(("total", "of"), [(100000, " of 100,000"), (None, "")])
+def test_on_a_terminal_a_line_is_shown_and_goes(
+    total: int | None,
+    of: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert Done().render(shown_task(total, completed)).plain == text
+    monkeypatch.setattr(module, "EACH_S", 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    with Progress("warm", total) as progress:
+        progress.advance(4000)
+        progress.advance(1000, "2 failed")
+
+    erase = "\r\x1b[2K"
+    assert capsys.readouterr() == (
+        "",
+        f"{erase}warm: 4,000{of}{erase}warm: 5,000{of}, 2 failed{erase}",
+    )
 
 
-@pytest.mark.parametrize(("speed", "text"), [(None, ""), (1234.5, "1,234/s")])
-def test_the_rate_is_shown_once_there_is_one(speed: float | None, text: str) -> None:
-    assert Rate().render(shown_task(10, 5, speed)).plain == text
+def test_it_is_written_now_and_then_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "EACH_S", 3600)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    with Progress("warm", 9) as progress:
+        for _ in range(9):
+            progress.advance(1)
+
+    assert capsys.readouterr().err.count("warm: ") == 1
 
 
 def test_where_there_is_no_terminal_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,21 +51,9 @@ def test_where_there_is_no_terminal_nothing_is_shown(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("total", [10, None])
-def test_on_a_terminal_the_bar_shows_title_and_remark_on_stderr_and_goes(
-    total: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
-        monkeypatch.setenv(name, value)
+def test_a_bar_is_shown_where_rich_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(shown("warm", 1), Bar)
 
-    with Progress("warm", total) as progress:
-        progress.advance(5, "2 failed")
-        bar: Any = progress
-        bar._bar.refresh()
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
 
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "warm" in told.err
-    assert "2 failed" in told.err
-    assert ("5 of 10" in told.err) is (total is not None)
-    assert told.err.endswith("\x1b[2K")  # the line is erased
+    assert type(shown("warm", 1)) is Progress

@@ -49,6 +49,15 @@ def test_all_keys_that_match_are_found_however_many_pages_they_fill(link: Link) 
     assert sorted(set(found)) == sorted(b"many:%d" % number for number in range(2500))
 
 
+def test_many_are_asked_in_one_piece_and_the_first_error_is_raised(link: Link) -> None:
+    link.ask(b"SET", b"k", b"v")
+    assert link.many([(b"EXISTS", b"k"), (b"EXISTS", b"gone")]) == [1, 0]
+
+    with pytest.raises(Refused, match="WRONGTYPE "):
+        link.many([(b"EXISTS", b"k"), (b"LPOP", b"k")])
+    assert link.ask(b"GET", b"k") == b"v"
+
+
 def test_a_refusal_leaves_the_link_as_good_as_before(link: Link) -> None:
     with pytest.raises(Refused, match="no loader is called 'x'"):
         answer(link, "ERR no loader is called 'x'")

@@ -173,7 +173,8 @@ def test_command_docs_has_the_words_beside_the_commands_own() -> None:
 
     assert [form.name for form in what.arguments][-4:] == ["behind", "status", "cancel", "jobs"]
     behind = what.arguments[-4].arguments[0]
-    assert [form.name for form in behind.arguments] == ["patterns", "tags"]
+    assert [form.name for form in behind.arguments] == ["patterns", "tags", "soft"]
+    assert [form.name for form in behind.arguments[-1].arguments] == ["patterns", "tags"]
     (forms,) = WARM.arguments[0].arguments[-4].arguments
     assert forms.arguments == warm.SPEC.arguments[0].arguments
 

@@ -214,6 +214,13 @@ OPERATIONS: list[tuple[str, object, list[bytes], Value, object]] = [
     ("warm", {"keys": ["EX", "ä", ""]}, [b"WARM", b"KEYS", b"EX", "ä".encode(), b""], {}, {}),
     ("invalidate", {"key": "PATTERN"}, [b"INVALIDATE", b"KEYS", b"PATTERN"], 1, {"removed": 1}),
     ("invalidate", {"pattern": "a*"}, [b"INVALIDATE", b"PATTERN", b"a*"], 7, {"removed": 7}),
+    (
+        "invalidate",
+        {"key": "k", "soft": True},
+        [b"INVALIDATE", b"SOFT", b"KEYS", b"k"],
+        1,
+        {"removed": 1},
+    ),
     ("invalidate", {"key_base64": "/w=="}, [b"INVALIDATE", b"KEYS", b"\xff"], 1, {"removed": 1}),
     (
         "invalidate",
@@ -354,11 +361,12 @@ WRONG: list[tuple[str, object, str]] = [
     ("invalidate", {"pattern": 1}, "pattern must be a string"),
     ("invalidate", {"key": "k", "async": True}, "async is for a pattern or a tag, not for a key"),
     ("invalidate", {"tag": "t", "async": 1}, "async must be true or false"),
+    ("invalidate", {"tag": "t", "soft": 1}, "soft must be true or false"),
     (
         "invalidate",
         {"keys": ["a"]},
         "unknown field 'keys'; there are key, key_base64, pattern, pattern_base64, tag, "
-        "tag_base64, async",
+        "tag_base64, async, soft",
     ),
     ("lock/acquire", {}, "resource is missing"),
     ("lock/acquire", {"resource": 1}, "resource must be a string"),
@@ -471,6 +479,11 @@ async def test_a_defect_is_500_without_its_words_and_logged(
         ("warm", {"keys": ["a"]}, [b"WARM", b"ASYNC", b"KEYS", b"a"]),
         ("warm", {"keys": ["a"], "ttl": 1}, [b"WARM", b"ASYNC", b"PX", b"1000", b"KEYS", b"a"]),
         ("invalidate", {"tag": "t"}, [b"INVALIDATE", b"ASYNC", b"TAG", b"t"]),
+        (
+            "invalidate",
+            {"tag": "t", "soft": True},
+            [b"INVALIDATE", b"ASYNC", b"SOFT", b"TAG", b"t"],
+        ),
         ("invalidate", {"pattern": "*"}, [b"INVALIDATE", b"ASYNC", b"PATTERN", b"*"]),
     ],
 )

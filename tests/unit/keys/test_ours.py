@@ -85,3 +85,19 @@ def test_a_glob_may_be_about_nothing_but_ours(stats_key: bytes, head: bytes) -> 
 
 def test_ours_say_which_key_the_statistics_have() -> None:
     assert repr(OurKeys(b"my:stats")) == "<OurKeys b'my:stats'>"
+
+
+@pytest.mark.parametrize(
+    ("glob", "left"),
+    [
+        (b"*", [b"a"]),
+        (b"lock:*", [b"a"]),
+        (b"lock:{*", [b"a", *OURS]),
+        (b"nearhit:*", [b"a", *OURS]),
+        (b"user:*", [b"a", *OURS]),
+    ],
+)
+def test_an_invalidated_glob_leaves_ours_unless_it_is_about_nothing_else(
+    glob: bytes, left: list[bytes]
+) -> None:
+    assert OurKeys(b"nearhit:stats").left_by(glob)([b"a", *OURS]) == left

@@ -109,6 +109,25 @@ def test_new_files_are_taken_once_they_are_at_rest(files: Path) -> None:
     assert shown.context is not first
 
 
+def test_they_are_taken_at_once_where_that_is_asked_for(
+    files: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown = certificate(files)
+    first = shown.context
+    with caplog.at_level(logging.INFO):
+        shown.renew()
+        assert caplog.records == []
+        shutil.copy(files / "new.pem", files / "cert.pem")
+        with pytest.raises(StartError, match="tls_key: cannot use"):
+            shown.renew()
+        second = shown.context
+        shutil.copy(files / "new-key.pem", files / "key.pem")
+        shown.renew()
+
+    assert [one.getMessage() for one in caplog.records] == ["certificate renewed"]
+    assert len({id(one) for one in (first, second, shown.context)}) == 3
+
+
 @pytest.mark.parametrize("text", ["garbage", None], ids=["garbage", "gone"])
 def test_wrong_files_change_nothing_and_are_told_once(
     files: Path, caplog: pytest.LogCaptureFixture, text: str | None

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from nearhit.proxy.cli.ping import LOCAL
+from nearhit.proxy.cli.health import LOCAL
 from nearhit.proxy.errors import NOT_TRUSTED, PLAIN_AT_TLS
 from nearhit.proxy.process import entrance as module
 from nearhit.proxy.process.certificate import Certificate

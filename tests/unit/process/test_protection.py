@@ -65,6 +65,45 @@ def test_one_that_does_not_is_no_start_and_the_message_says_what_to_do() -> None
     assert repr(protection) == "<Protection CLOSED 0.0.0.0:1>"
 
 
+def test_a_server_that_lets_newcomers_in_later_has_strangers_denied_until_it_asks() -> None:
+    protection = Protection(config(listen="0.0.0.0:1"))
+    assert not protection.relearn(asks=False)  # the start has not been told yet
+    protection.learn(asks=True)
+
+    assert protection.relearn(asks=False)
+    assert protection.state is State.CLOSED
+    assert not protection.relearn(asks=False)
+    assert not protection.relearn(asks=True)
+    assert protection.state is State.OPEN
+
+
+def test_where_it_is_not_needed_nothing_is_learnt() -> None:
+    protection = Protection(config(listen="127.0.0.1:1"))
+
+    assert not protection.relearn(asks=False)
+    assert protection.state is State.OPEN
+
+
+@pytest.mark.parametrize(
+    ("peer", "tls", "auth", "kept_out"),
+    [
+        ("10.0.0.9:5", False, "required", True),
+        ("[2001:db8::1]:5", True, "optional", True),
+        ("10.0.0.9:5", True, "required", False),
+        ("127.0.0.1:5", False, "off", False),
+        ("[::1]:5", True, "off", False),
+        ("/run/s:0", False, "off", False),
+    ],
+)
+def test_a_stranger_is_known_by_the_address(
+    peer: str, tls: bool, auth: str, kept_out: bool
+) -> None:
+    given = {**TLS, "tls_client_auth": auth} if auth != "off" else {"tls_cert": "c"}
+    protection = Protection(config(**given, tls_listen="0.0.0.0:1"))
+
+    assert protection.keeps_out(peer, tls=tls) is kept_out
+
+
 def test_it_is_logged_where_it_cannot_end_the_start(caplog: pytest.LogCaptureFixture) -> None:
     protection = Protection(config(listen="0.0.0.0:1"))
     protection.learn(asks=True)

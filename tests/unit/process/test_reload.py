@@ -52,6 +52,20 @@ def test_a_near_cache_comes_and_goes_with_a_restart_alone(old: str, new: str) ->
     assert (changed.taken, changed.restart) == ((), ("near_cache",))
 
 
+def test_files_that_cannot_be_used_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def renew() -> None:
+        raise StartError("tls_cert: cannot use c.pem", 2)
+
+    file = File()
+    held = file.settings()
+    file.text = "max_clients = 7\n"
+
+    assert not held.again(file.taken.append, renew)
+    assert file.taken == []
+    assert "settings not reloaded" in caplog.text
+    assert held.again(file.taken.append)
+
+
 def test_the_same_settings_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     file = File(LOADER)

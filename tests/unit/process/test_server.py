@@ -19,6 +19,8 @@ from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import Config, load
 from nearhit.proxy.upstream.ask import AskSlot
 
+from tests.servers import any_kind, upstream
+
 from .serving import SETTINGS, Client, Mute, connected, settings, until, until_info
 
 
@@ -188,6 +190,22 @@ async def test_http_is_served_beside_and_drained_too(valkey: str, door: socket.s
         await server.stop()
         await client.ended()
         client.leave()
+
+
+async def test_a_server_that_leaves_the_login_to_clients_is_ready(door: socket.socket) -> None:
+    with (
+        upstream(any_kind(), "--requirepass", "pw") as locked,
+        listening([Tcp("127.0.0.1", 0)]) as http,
+    ):
+        server = Server(settings(), f"redis://127.0.0.1:{locked.port}")
+        await server.start(Doors([door], http))
+        client = Client(*await asyncio.open_connection(*http[0].getsockname()))
+
+        client.writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert await client.reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+        client.leave()
+        await server.stop()
 
 
 async def test_readiness_is_told_while_the_start_waits_for_the_upstream(
