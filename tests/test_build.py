@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("commands", "lua", "package", "proxy")
 # Not in a ZIP of the repository: what Git ignores, and links.
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.egg-info")
-PACKAGED = {".py", ".pyi", ".pyx", ".pxd", ".json", ".lua", ".typed"}
+PACKAGED = {".py", ".pyi", ".pyx", ".pxd", ".json", ".lua", ".typed"} | {".html", ".css", ".js"}
 
 CC = (sysconfig.get_config_var("CC") or "cc").split()[0]
 COMPILES = shutil.which(CC) and Path(sysconfig.get_path("include"), "Python.h").exists()

@@ -98,6 +98,14 @@ class ClusterLanes(Lanes):
         ]
 
     @property
+    def slots(self) -> Sequence[int]:
+        """How many slots each of ``shards`` serves."""
+        topology = self._cluster.topology
+        if topology is None:
+            return ()
+        return [sum(last + 1 - first for first, last in shard.ranges) for shard in topology.shards]
+
+    @property
     def slots_told(self) -> int:
         """How many slots have a canary; -1: some server refuses them."""
         canaries = [

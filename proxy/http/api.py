@@ -6,6 +6,7 @@
     POST /api/cache/invalidate  INVALIDATE            GET  /metrics
     POST /api/cache/mget        MGETORSET             GET  /api/cache/jobs, also {id}, which may
                                                       be DELETEd: see jobs.py
+    GET  /  and what it asks for: page.py
 
 What a command does is the command's own: nothing is decided here but status codes. The paths that
 are spelled out win, so a key called ``stats`` has no path. aiohttp takes 0.2 s to import: whoever
@@ -14,8 +15,6 @@ serves no HTTP does not import this module."""
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,10 +31,12 @@ from ..keys.ours import lock_key, resource_of
 from ..log import event
 from ..resp.replies import Value
 from ..settings.address import BACKLOG
+from .answers import answer, failure, fields_of, plain
 from .body import BODY_MAX, Reading, Refusal
 from .gate import Gate, by_gate
 from .hosts import Hosts
 from .jobs import Jobs
+from .page import Page, Shown
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Api:
     gate: Gate = field(default_factory=Gate)
     # What a key without a loader has, and for how many milliseconds; None: nothing.
     demo: Callable[[bytes], Awaitable[tuple[bytes, int]]] | None = None
+    status: Shown | None = None  # None: there is no status page
 
 
 def app(api: Api) -> web.Application:
@@ -115,22 +117,12 @@ def app(api: Api) -> web.Application:
             web.get(API + "{key:(?s:.+)}", endpoints.read),
         ]
     )
+    if api.status is not None:
+        made.add_routes(Page(api.status).routes())
     return made
 
 
 # --- Answers --------------------------------------------------------------------------------------
-
-
-def answer(status: int, body: Mapping[str, object]) -> web.Response:
-    headers = {"Server": "nearhit"}  # else aiohttp tells its version, and Python's
-    if status == 503:
-        headers["Retry-After"] = "1"
-    text = json.dumps(body, ensure_ascii=False)
-    return web.json_response(text=text, status=status, headers=headers)
-
-
-def failure(status: int, why: str) -> web.Response:
-    return answer(status, {"error": why})
 
 
 @web.middleware
@@ -177,28 +169,6 @@ def of_host(hosts: Hosts) -> Middleware:
         return await handler(request)
 
     return checked
-
-
-def fields_of(name: str, word: bytes | None) -> dict[str, object]:
-    """A word as a field; what is no text has one of its own."""
-    try:
-        return {name: None if word is None else word.decode()}
-    except UnicodeDecodeError:
-        assert word is not None
-        return {name: None, f"{name}_base64": base64.b64encode(word).decode()}
-
-
-def plain(value: Value) -> object:
-    """A reply as JSON has it; bytes that are no text are escaped."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, ProxyError):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return value
 
 
 # --- Endpoints ------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
     Authorization: Bearer <http_token>     compared in a time that tells nothing of it
 
-Probes need none, for /healthz and /readyz tell nothing and change nothing; /metrics has a switch of
-its own. Owns that decision; api.py asks. The token is never logged, shown or answered."""
+Probes need none, for /healthz and /readyz tell nothing and change nothing; nor do the files of the
+status page, which hold no data and ask for the token themselves. /metrics has a switch of its own.
+Owns that decision; api.py asks. The token is never logged, shown or answered."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from .body import Refusal
+from .files import FILES
 
-FREE: Final = frozenset({"/healthz", "/readyz"})
+FREE: Final = frozenset({"/healthz", "/readyz", *FILES})
 
 
 class Gate:

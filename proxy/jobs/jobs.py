@@ -250,12 +250,14 @@ class Jobs:
             self._place.ask_end(record)
         return True
 
-    def _records(self, owner: Owner, command: str) -> Iterator[Record]:
+    def all(self, owner: Owner) -> Iterator[Record]:
+        """All of an owner's, whatever their command."""
         self._forget()
         here = (job.record() for job in list(self._jobs.values()))
-        for record in itertools.chain(here, self._place.others()):
-            if (record.owner, record.command) == (owner, command):
-                yield record
+        return (one for one in itertools.chain(here, self._place.others()) if one.owner == owner)
+
+    def _records(self, owner: Owner, command: str) -> Iterator[Record]:
+        return (one for one in self.all(owner) if one.command == command)
 
 
 class OwnJobs:

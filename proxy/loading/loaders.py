@@ -54,6 +54,13 @@ class Loader:
     def __repr__(self) -> str:
         return f"<Loader {self.name} {self.settings.match} {self._source!r} {self.gate!r}>"
 
+    @property
+    def kind(self) -> str:
+        """What it loads from: no address and no word of a URL, which may be secret."""
+        one = self.settings
+        kinds = {"url": one.url or one.batch_url, "call": one.call, "redis": one.redis}
+        return next((kind for kind, source in kinds.items() if source is not None), "demo")
+
     def tags(self, key: bytes) -> list[bytes]:
         """What the key belongs to, each once."""
         templates = self.settings.tags

@@ -34,6 +34,7 @@ from .listen import Doors
 from .preface import ITSELF, Origin
 from .protection import Protection
 from .reload import resize
+from .status import Status
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
 from .warming import warming_of
@@ -73,6 +74,7 @@ class Server:
         self._certificate = Certificate.of(config)
         self._protection = Protection(config)
         self._http: Http | None = None
+        self._status: Status | None = None  # where there is HTTP
         self._stopping = False
         self._leaving = False  # to be stopped, and /readyz says so
         self._hurried = asyncio.Event()  # nobody waits for clients, or for the upstream, any more
@@ -171,7 +173,8 @@ class Server:
                 self._listeners.append(await self._listen(sock))
         self._let_in(self._session, through, NOT_TRUSTED, tls=False, balancers=balancers)
         if doors.http or doors.https:
-            self._http = http_of(self._parts, self._place, lambda: self._leaving)
+            self._status = Status(self._parts, self._place, self._loop.time)
+            self._http = http_of(self._parts, self._place, lambda: self._leaving, self._status)
             await self._http.start(doors.http)
             self._let_in(self._http.accept, doors.https, HTTP_AT_TLS)
         # Whose certificate is checked is no stranger.
@@ -277,6 +280,8 @@ class Server:
             if self._place is not None:
                 self._place.publish(parts.stats)
                 self._place.publish_series(parts.families)
+            if self._status is not None:
+                self._status.tick()
 
     # --- What lanes report --------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ from .scope_maker import Rooms, ScopeMaker, Start
 
 if TYPE_CHECKING:
     from ..http.api import Http
+    from ..http.page import Shown
 
 LEAVING = ProxyError(b"-STOPPING the proxy is about to stop")
 
@@ -333,11 +334,14 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
 
 
 def http_of(
-    parts: Parts, place: Place | None = None, leaving: Callable[[], bool] = lambda: False
+    parts: Parts,
+    place: Place | None = None,
+    leaving: Callable[[], bool] = lambda: False,
+    status: Shown | None = None,
 ) -> Http:
     """The HTTP API over the same commands and counters, in the db of the upstream's URL. With a
     place on a board, its metrics are those of all workers. ``leaving``: the proxy is about to stop,
-    and not ready for more."""
+    and not ready for more. ``status``: what the status page shows."""
     # Imported here: it costs 0.3 s, which those without HTTP need not pay.
     from ..http.api import Api, Http
     from ..http.gate import Gate
@@ -396,5 +400,6 @@ def http_of(
             hosts=Hosts(parts.http_hosts),
             gate=Gate(*parts.http_gate),
             demo=demo if parts.http_demo else None,
+            status=status,
         )
     )

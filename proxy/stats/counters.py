@@ -162,6 +162,10 @@ class Stats:
         """A row as Prometheus wants it: counters never go back."""
         return self.running(row.name) if row.kind is Kind.COUNTER else self._gauges[row.name]()
 
+    def totals(self) -> dict[str, Reading]:
+        """All rows so, by name."""
+        return {row.name: self.reading(row) for row in (*READS, *ROWS)}
+
     def show(self, hits: int, misses: int) -> dict[str, Value]:
         """STATS' map, with these reads at its head."""
         reads: dict[str, Value] = {

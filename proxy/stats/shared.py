@@ -90,3 +90,8 @@ class Place:
         """The row of all workers: of this one as it is now, of the others as of the last second."""
         self.publish(stats)
         return self._board.total(row)
+
+    def totals(self, stats: Stats) -> dict[str, float]:
+        """All rows so, by name."""
+        self.publish(stats)
+        return {row.name: self._board.total(row) for row in _ROWS}

@@ -52,6 +52,13 @@ async def test_what_is_found_is_told_for_people(town: Town) -> None:
     assert town.lanes.found == "a cluster of 1 primary and 0 replicas"
 
 
+async def test_the_slots_of_each_shard_are_told(town: Town) -> None:
+    assert list(town.lanes.slots) == []
+    await town.become(1, 2)
+    assert sum(town.lanes.slots) == 16384
+    assert len(town.lanes.slots) == len(town.lanes.shards) == 2
+
+
 async def test_a_walk_begins_at_each_shard(town: Town) -> None:
     assert town.lanes.walks() == [b"0"]
     await town.become(1, 2, 3)

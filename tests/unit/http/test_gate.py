@@ -33,8 +33,8 @@ def test_nothing_else_does(shown: str | None) -> None:
     assert refused(Gate(TOKEN), "/metrics", shown) == 401
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_need_none(path: str) -> None:
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/status.js", "/status.css"])
+def test_probes_and_files_need_none(path: str) -> None:
     Gate(TOKEN).check(path, None)
 
 
@@ -63,3 +63,8 @@ async def test_requests_pass_by_what_they_show() -> None:
     assert (await checked(shown, answer)).status == 200
     with pytest.raises(Refusal):
         await checked(make_mocked_request("GET", GET), answer)
+
+
+def test_what_the_status_page_shows_needs_the_token() -> None:
+    for path in ("/api/status", "/api/status/key"):
+        assert refused(Gate(TOKEN), path, None) == 401

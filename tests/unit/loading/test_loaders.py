@@ -309,3 +309,9 @@ async def test_keys_are_looked_up_in_the_time_of_a_load_and_errors_name_the_load
     keys.hangs = True
     with pytest.raises(LoadTimeout, match="LOADTIMEOUT loader 'old': no answer in 10 ms"):
         await loader.page(b"a*", 0)
+
+
+async def test_a_loader_says_what_it_loads_from_and_no_more() -> None:
+    loaders = Loaders([demo("made", "a:{x}"), url("asked", "b:{x}")])
+
+    assert {one.name: one.kind for one in loaders} == {"made": "demo", "asked": "url"}

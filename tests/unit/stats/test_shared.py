@@ -27,6 +27,8 @@ def test_counters_and_quantities_are_summed_and_of_the_rest_the_largest_holds() 
 
     names = ("hits", "clients", "uptime_s", "tracking")
     assert [here.reading(second, BY_NAME[name]) for name in names] == [7, 11, 100, 1]
+    totals = here.totals(second)
+    assert [totals[name] for name in names] == [7, 11, 100, 1]
     assert repr(here) == "<Place 1 of <Board workers=2>>"
 
 
