@@ -132,8 +132,9 @@ class Load:
                 counters[key] += client.counted[key]
                 maybe[key] += client.maybe[key]
             late = [(key, value) for when, _, key, value in client.acked if when > kept_since]
-            there = {key: set(values(link.ask("LRANGE", key, 0, -1))) for key, _ in late}
-            assert all(value in there[key] for key, value in late), "acknowledged, and lost"
+            kept = {key: values(link.ask("LRANGE", key, 0, -1)) for key in dict(late)}
+            have = {key: frozenset(found) for key, found in kept.items()}
+            assert all(value in have[key] for key, value in late), "acknowledged, and lost"
         for key, count in counters.items():
             (value,) = values(b"*1\r\n" + link.ask("GET", key)) or [b"0"]
             if lost:
