@@ -23,6 +23,7 @@ from tests.test_container import environment
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "docs/deploy"
 FILES = sorted(DEPLOY.glob("*.yaml"))
+COMPOSES = [ROOT / "docker-compose.yml", ROOT / "docs/examples/compose/docker-compose.yml"]
 UNIT = (DEPLOY / "nearhit.service").read_text()
 KUBERNETES = "1.31"
 SECRETS = {"redis-url": "redis://app:password@redis:6379", "http-token": 32 * "0"}
@@ -162,7 +163,8 @@ def test_kubernetes_schemas_find_nothing(file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_the_schema_of_compose_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", COMPOSES, ids=lambda file: file.parent.name)
+def test_the_schema_of_compose_finds_nothing(file: Path, tmp_path: Path) -> None:
     """Of docker-compose 1.29, the last that was a Python package, and carries it."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
     python = tmp_path / "bin/python"
@@ -176,4 +178,4 @@ def test_the_schema_of_compose_finds_nothing(tmp_path: Path) -> None:
         "jsonschema.validate(yaml.safe_load(open(sys.argv[1])), schema)\n"
     )
 
-    subprocess.run([python, "-c", look, ROOT / "docker-compose.yml"], check=True)
+    subprocess.run([python, "-c", look, file], check=True)

@@ -1,5 +1,5 @@
 """README and docs: every example is run, every command line is run or parsed, every table is
-compared with the code.
+compared with the code. (docs/examples: test_examples.py. Links, headings: test_docs.py.)
 
 Port 6380 becomes a free port, and so does 3000; port 6379 a server started here; ``.venv/bin/`` the
 environment that runs the tests. What differs from run to run (tokens, times) is masked, and a token
@@ -24,15 +24,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from nearhit.proxy import errors
-from nearhit.proxy.settings.config import ROWS, VERSION, variable
+from nearhit.proxy.http.api import Api, app
+from nearhit.proxy.http.hosts import Hosts
+from nearhit.proxy.settings.config import ROWS, VERSION
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
 from nearhit.proxy.stats.counters import Stats
 from nearhit.proxy.stats.prometheus import Metrics
 from redis import Redis
 
-from tests import clusters
+from tests import clusters, make_tables
 from tests.bench import __main__ as bench
 from tests.certificates import self_signed
 from tests.clients import conftest as clients
@@ -43,8 +46,11 @@ from tests.unit.cli.test_main import environment, ping, serving, started, until_
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 README = ROOT / "README.md"
-OPERATING = ROOT / "docs" / "operating.md"
-PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
+DOCS = ROOT / "docs"
+OPERATING = DOCS / "operating.md"
+STARTING = DOCS / "getting-started.md"
+CONFIGURATION = DOCS / "configuration.md"
+PAGES = [README, *sorted(set(DOCS.rglob("*.md")) - set(DOCS.glob("examples/**/*.md")))]
 
 START = "python3 -m venv .venv && .venv/bin/pip install -q '.[embedded]' && .venv/bin/nearhit"
 TESTS = (
@@ -94,7 +100,11 @@ COMMANDS = [
 WITH_SENTINELS = sorted({line for line in COMMANDS if "redis-sentinel://" in line})
 WITH_CLUSTER = sorted({line for line in COMMANDS if "redis-cluster://" in line})
 OWN_CLUSTER = sorted({line for line in COMMANDS if "--embedded-cluster" in line})
-COMMANDS = [line for line in COMMANDS if line not in (*WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER)]
+COMMANDS = [
+    line
+    for line in dict.fromkeys(COMMANDS)
+    if line not in (*WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER)
+]
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
@@ -169,8 +179,8 @@ def server() -> Iterator[Process]:
 
 @pytest.fixture
 def folder(tmp_path: Path, server: Process) -> Path:
-    """A folder with README's nearhit.toml in it."""
-    text = next(fence.text for fence in FILES if fence.page == README)
+    """A folder with the nearhit.toml of docs/configuration.md in it."""
+    text = next(fence.text for fence in FILES if fence.page == CONFIGURATION)
     (tmp_path / "nearhit.toml").write_text(text.replace(":6379", f":{server.port}"))
     return tmp_path
 
@@ -307,7 +317,7 @@ def settings(document: dict[str, object], head: str = "") -> Iterator[tuple[str,
 
 
 class Users(http.server.BaseHTTPRequestHandler):
-    """What README's loaders ask at port 8000."""
+    """What the loaders of docs/getting-started.md ask at port 8000."""
 
     def do_GET(self) -> None:
         found = self.path == "/users/1"
@@ -335,8 +345,7 @@ def users() -> Iterator[int]:
 
 
 def test_the_loaders_of_the_example_load(tmp_path: Path, server: Process) -> None:
-    readme = [fence.text for fence in FILES if fence.page == README]
-    (text,) = (text for text in readme if "[loaders." in text)
+    (text,) = (fence.text for fence in FILES if fence.page == STARTING)
     for fence in MODULES:
         (tmp_path / MODULE.match(fence.text)[1]).write_text(fence.text)  # type: ignore[index]
     with ExitStack() as stack:
@@ -363,13 +372,6 @@ def test_the_loaders_of_the_example_load(tmp_path: Path, server: Process) -> Non
         assert cache.execute_command("GETORSET", "demo:1") == "demo value of demo:1"
         assert 270_000 <= cache.pttl("user:1") <= 330_000
         assert cache.pttl("session:1") <= 50_000
-
-
-def test_the_loader_settings_table_is_that_of_the_code() -> None:
-    assert table(README, "option", "default", "meaning") == [
-        [f"`{name}`", row.unset if row.default is None else f"`{row.default}`", row.meaning]
-        for name, row in LOADER_ROWS.items()
-    ]
 
 
 @pytest.mark.parametrize("line", BENCHES)
@@ -612,23 +614,11 @@ def test_a_javascript_program_prints_what_it_says(
 # --- Tables
 
 
-def test_the_settings_table_is_that_of_the_code() -> None:
-    rows = table(README, "setting", "environment", "default", "meaning")
+@pytest.mark.parametrize("page", list(make_tables.PAGES), ids=lambda page: page.name)
+def test_a_page_has_the_tables_of_the_code(page: Path) -> None:
+    text = page.read_text()
 
-    assert rows == [
-        [
-            f"`{name}`",
-            ", ".join(f"`{env}`" for env in (variable(name), row.env, row.port_env) if env),
-            row.unset if row.default is None else f"`{row.default}`",
-            row.meaning,
-        ]
-        for name, row in ROWS.items()
-    ]
-
-
-@pytest.mark.parametrize("page", [README, OPERATING], ids=lambda page: page.name)
-def test_the_exit_codes_are_those_of_the_code(page: Path) -> None:
-    assert table(page, "code", "meaning") == [[str(code), code.meaning] for code in errors.ExitCode]
+    assert make_tables.renewed(text, *make_tables.PAGES[page]) == text
 
 
 def test_every_event_is_explained() -> None:
@@ -713,14 +703,24 @@ def test_every_number_of_the_near_cache_is_explained() -> None:
     assert shown == near | {"tracking"}
 
 
+def test_every_path_of_http_is_explained() -> None:
+    rows = table(DOCS / "http.md", "path", "what it does", "status, besides 200")
+    shown = {row[0].strip("`") for row in rows}
+
+    async def nothing(_: object = None) -> None:
+        """No request is made."""
+
+    routes = app(Api(nothing, nothing, nothing, bytes, "", Hosts())).router.routes()
+    assert shown == {f"{route.method} {path(route)}" for route in routes if route.method != "HEAD"}
+
+
+def path(route: web.AbstractRoute) -> str:
+    """``/api/cache/{key}``, whatever a key may be."""
+    assert route.resource is not None
+    return re.sub(r":.+}", "}", route.resource.canonical)
+
+
 # --- The rest
-
-
-def test_links_and_paths_lead_somewhere() -> None:
-    for page in PAGES:
-        text = page.read_text()
-        for path in re.findall(r"`((?:\.ci|commands|docs|lua|proxy|tests)/[\w./*-]*)`", text):
-            assert list(ROOT.glob(path)), f"{page.name}: {path}"
 
 
 def test_the_changelog_names_this_version() -> None:
