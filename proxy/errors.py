@@ -279,6 +279,9 @@ NOT_TRUSTED: Final = (
     b"-DENIED this address is for load balancers that speak the PROXY protocol: see "
     b"trusted_proxies\r\n"
 )
+OTHER_MASTER: Final = (
+    b"-UPSTREAM another server has become master: what was written before may be lost\r\n"
+)
 MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
 MAX_SUBSCRIPTIONS: Final = b"-ERR max number of subscriptions reached (max_subscriptions)\r\n"
 MULTI_FULL: Final = b"-ERR too much is queued in MULTI (max_multi)\r\n"

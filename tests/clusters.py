@@ -200,29 +200,51 @@ class Cluster:
         self.nodes: list[Member] = []
         self._folder = Path(tempfile.mkdtemp(prefix="nearhit-test-cluster-"))
         more = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
-        for number in range(primaries + replicas):
-            port, bus, folder = free_port(), free_port(), self._folder / str(number)
-            own = {"--port": str(port), "--cluster-port": str(bus), "--dir": str(folder)}
-            if tls is not None:
-                own |= {
-                    "--tls-port": str(free_port()),
-                    "--tls-cert-file": str(tls / "cert.pem"),
-                    "--tls-key-file": str(tls / "key.pem"),
-                    "--tls-ca-cert-file": str(tls / "cert.pem"),
-                    "--tls-auth-clients": "no",
-                    # Else the map that a client with TLS gets names the ports without.
-                    "--tls-cluster": "yes",
-                }
-            words = {**OPTIONS, **OPTIONS_OF[kind], **more, **own}.items()
-            member = Member(port, [binary, *itertools.chain(*words)], folder)
-            member.bus = bus
-            member.tls_port = int(own.get("--tls-port", 0))
-            self.nodes.append(member)
+        self._words = {**OPTIONS, **OPTIONS_OF[kind], **more}
+        for _ in range(primaries + replicas):
+            self._make(binary, tls)
         try:
             self._form()
         except BaseException:
             self.close()
             raise
+
+    def _make(self, binary: str, tls: Path | None = None) -> Member:
+        port, bus, folder = free_port(), free_port(), self._folder / str(len(self.nodes))
+        own = {"--port": str(port), "--cluster-port": str(bus), "--dir": str(folder)}
+        if tls is not None:
+            own |= {
+                "--tls-port": str(free_port()),
+                "--tls-cert-file": str(tls / "cert.pem"),
+                "--tls-key-file": str(tls / "key.pem"),
+                "--tls-ca-cert-file": str(tls / "cert.pem"),
+                "--tls-auth-clients": "no",
+                # Else the map that a client with TLS gets names the ports without.
+                "--tls-cluster": "yes",
+            }
+        member = Member(port, [binary, *itertools.chain(*(self._words | own).items())], folder)
+        member.bus = bus
+        member.tls_port = int(own.get("--tls-port", 0))
+        self.nodes.append(member)
+        return member
+
+    def add(self) -> Member:
+        """One node more, which has no slots. For clusters that no other test takes: ``reset`` does
+        not send it away."""
+        binary, first = server_binary(self.kind), self.nodes[0]
+        assert binary is not None
+        member = self._make(binary)
+        member.folder.mkdir(parents=True)
+        member.start()
+        member.id = _bytes(member.ask("CLUSTER", "MYID"))
+        member.ask("CLUSTER", "MEET", HOST, first.port, first.bus)
+        wait_for(lambda: all(map(self._knows_all, self.nodes)), PATIENCE, "it is known to all")
+        wait_for(
+            lambda: b"cluster_state:ok" in _bytes(member.ask("CLUSTER", "INFO")),
+            PATIENCE,
+            "it knows who has the slots",
+        )
+        return member
 
     def __repr__(self) -> str:
         return f"<Cluster {self.kind} ports={[member.port for member in self.nodes]}>"

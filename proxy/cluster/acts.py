@@ -30,7 +30,6 @@ ALONE: Final[Mapping[bytes, Act]] = {
     b"SUNSUBSCRIBE": pubsub.unsubscribe,
     b"UNSUBSCRIBE": pubsub.unsubscribe,
     b"WAIT": wait,
-    b"WAITAOF": wait,
     b"WATCH": watching.watch,
 }
 BESIDE: Final[Mapping[bytes, Act]] = {

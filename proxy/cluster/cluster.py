@@ -80,6 +80,7 @@ class Cluster:
         self.owners_before = self.owners[:]  # of the map before this one
         self.watch = Watch(seeds, self._ask, self._changed)
         self.mapped: set[Mapped] = set()
+        self.failed_over: list[Callable[[], None]] = []  # told that some primary is one no more
         self.scripts = Scripts()
         self._pool_of = pool_of
         self._pools: dict[Address, Lanes] = {}
@@ -199,6 +200,9 @@ class Cluster:
             each.map_changed(moved)
             if old is None:
                 each.map_known()
+        if old is not None and old.primaries - new.primaries:
+            for told in self.failed_over:
+                told()
         self.readers.tick(new.shards)
         known = {(node.host, node.port) for node in new.nodes}
         self._moved.update(dict.fromkeys(moved, self._loop.time() + LATELY_S))

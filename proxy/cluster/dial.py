@@ -1,7 +1,8 @@
 """How a lane of the cluster that is lent gets its connection: there is nothing to dial.
 
 Each lane gets a Connection in memory, as if a server had accepted it; as long as no node has told
-what the cluster is like there is none to be had, and the lane tries again by its retry rule."""
+what the cluster is like there is none to be had, and the lane tries again by its retry rule.
+``moves`` counts the failovers of all shards."""
 
 from __future__ import annotations
 
@@ -45,6 +46,10 @@ class VirtualDial(Dial):
         self.hellos: dict[int, bytes] = {}
         self._acts = Table()
         self._ids = count(FIRST_ID)
+        cluster.failed_over.append(self._take_failover)
+
+    def _take_failover(self) -> None:
+        self.moves += 1
 
     def next_id(self) -> int:
         return next(self._ids)

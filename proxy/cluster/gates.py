@@ -26,6 +26,7 @@ from .redirects import Kind
 # that is primary no more, little: what it does when it wakes up is lost.
 DRAIN_MAX: Final = 1.0
 DRAIN_GONE: Final = 0.25
+DRAIN_SILENT: Final = 0.05  # and it has said nothing for a second already
 # Seconds between two looks whether a cluster that cannot answer can.
 LATER_S: Final = 0.05
 HOP_S: Final = 0.002  # doubled for each hop

@@ -82,6 +82,7 @@ class ClusterLane(Lane):
         self._leaving: list[Lane] = []  # primaries of an older map that owed replies as it went
         self._ears: list[Ear] = []
         self._heard: dict[Lane, int] = {}  # at the last tick
+        self._silent: dict[Lane, int] = {}  # of these, who had said nothing since the one before
         self._asked = False  # whether all nodes still answer for what was sent
         cluster.mapped.add(self)
 
@@ -117,12 +118,20 @@ class ClusterLane(Lane):
         trouble = self._cluster.watch.trouble
         if self.state is LaneState.CONNECTING and trouble:
             self._fail_offline(_down(trouble))
-        for lane in self._real():
-            if lane.owes and self._heard.get(lane) == lane.heard:
-                # It may be frozen: whether it is still who it was is known sooner by asking.
-                for pause in SOONER:
-                    self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
-        self._heard = {lane: lane.heard for lane in self._real()}
+        before, self._heard = self._heard, {lane: lane.heard for lane in self._real()}
+        self._silent = {
+            lane: heard
+            for lane, heard in self._heard.items()
+            if lane.owes and before.get(lane) == heard
+        }
+        for _ in self._silent:
+            # It may be frozen: whether it is still who it was is known sooner by asking.
+            for pause in SOONER:
+                self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
+
+    def is_silent(self, lane: Lane) -> bool:
+        """Whether it owes replies, and has said nothing for a second or more."""
+        return self._silent.get(lane) == lane.heard
 
     def map_known(self) -> None:
         if self.state is not LaneState.CONNECTING:

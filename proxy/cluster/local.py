@@ -1,6 +1,6 @@
 """What the proxy answers by itself where a cluster looks like one server.
 
-Owns the words of PING, CLUSTER, ROLE, WAIT and the like, and the text of INFO, out of what it is
+Owns the words of PING, CLUSTER, ROLE and the like, and the text of INFO, out of what it is
 given. They say what a single primary without replicas would: a client that learns of the cluster
 goes around the proxy. Pure."""
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import WrongArity
-from ..resp.replies import OK, bulk, integer, patch_id, reply
+from ..resp.replies import OK, bulk, patch_id, reply
 
 # CLUSTER and its subcommands, and ASKING: as a server says it that is no cluster.
 NO_CLUSTER: Final = b"-ERR This instance has cluster support disabled\r\n"
@@ -55,18 +55,6 @@ def time(microseconds: int) -> bytes:
 def role(offset: int, resp: int) -> bytes:
     """ROLE's answer of a primary whose replicas are nobody's business."""
     return reply([b"master", offset, []], resp)
-
-
-def wait(acknowledged: Sequence[int]) -> bytes:
-    """WAIT's answer out of the replicas that have acknowledged, of each shard that the client wrote
-    to; 0 where it wrote to none."""
-    return integer(min(acknowledged, default=0))
-
-
-def wait_aof(acknowledged: Sequence[tuple[int, int]]) -> bytes:
-    """WAITAOF's: (local, replicas) of each shard that the client wrote to."""
-    local = min((local for local, _ in acknowledged), default=0)
-    return b"*2\r\n" + integer(local) + wait([replicas for _, replicas in acknowledged])
 
 
 def merged_info(texts: Sequence[bytes]) -> bytes:

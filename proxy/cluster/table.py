@@ -114,7 +114,8 @@ OVERRIDES: Final[Mapping[bytes, Row]] = {
     # What is about the client, or about the endpoint that it sees.
     **_rows(_LOCAL, "ASKING AUTH CLIENT|* CLUSTER|* COMMAND|* COMMAND DISCARD ECHO EXEC HELLO"),
     **_rows(_LOCAL, "MULTI PING QUIT READONLY READWRITE RESET ROLE SELECT TIME UNWATCH"),
-    **_rows(_LOCAL, "WAIT WAITAOF"),
+    **_rows(_LOCAL, "WAIT"),
+    b"WAITAOF": _refused("nodes tell of their disks only to the connection that wrote"),
     **_rows(Row(Target.KEYED, traits=Trait.PIN), "WATCH"),
     **_rows(_SUBSCRIBE, "PSUBSCRIBE PUNSUBSCRIBE SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE"),
     # Cut by slots, where that is honest.

@@ -94,6 +94,11 @@ class Topology:
         any client can forge a redirection with EVAL."""
         return self._known.get((host.lower(), port))
 
+    @property
+    def primaries(self) -> set[bytes]:
+        """Their ids."""
+        return {shard.primary.id for shard in self.shards}
+
     def moved(self, other: Topology) -> set[int]:
         """The slots whose primary differs between the two, by its id."""
         mine, others = self._owner_ids(), other._owner_ids()
@@ -104,7 +109,7 @@ class Topology:
         is there, or the node is no primary here: a whole answer will tell."""
         at = self.shard(slot)
         there = at is not None and at.primary.id == owner.id
-        if there or owner.id not in {shard.primary.id for shard in self.shards}:
+        if there or owner.id not in self.primaries:
             return self
         return Topology(tuple(_with(shard, slot, owner.id) for shard in self.shards))
 

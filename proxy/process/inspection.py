@@ -62,6 +62,7 @@ NEEDS: Final = (
     Need((b"EVALSHA", b"0" * 40, b"0"), _SCRIPTS, "+evalsha"),
     Need((b"EVAL", b"return 1", b"0"), _SCRIPTS, "+eval"),
     Need((b"TIME",), _SCRIPTS, "+time"),
+    Need((b"ROLE",), "WAIT for users only who may ROLE", "+role"),
     Need((b"ACL", b"GETUSER", b"default"), "MGET is never answered near", "+acl|getuser"),
 )
 # Of a user who may use any key.

@@ -92,7 +92,7 @@ class Moored(Protocol):
 class Berth:
     __slots__ = (
         "_running", "_session", "blocking", "holds", "lane_key", "refusal", "reports", "sending",
-        "tunnel", "weight",
+        "tunnel", "vouched", "weight",
     )  # fmt: skip
 
     def __init__(self, session: Moored, lane_key: LaneKey) -> None:
@@ -100,11 +100,11 @@ class Berth:
         self.lane_key = lane_key
         self.reports = Reports(self, session)
         self.weight = Weight(self, session)
-        self.holds = 0
-        self.blocking = 0  # blocking commands outstanding
+        self.holds = self.blocking = 0  # the latter: blocking commands outstanding
         self.sending = 0  # bytes of the proxy's own commands outstanding that their like may follow
         self.tunnel: Tunnel | None = None
         self._running: set[asyncio.Task[None]] = set()  # what ends with the client
+        self.vouched = session.context.lanes.dial.moves  # WAIT tells of writes since then
         self.refusal: ProxyError | None = None  # why no lane could be borrowed
 
     def __repr__(self) -> str:

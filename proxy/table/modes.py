@@ -31,6 +31,7 @@ UNSAFE_IN_MULTI: Final = frozenset(
         Route.SUBSCRIBE,
         Route.TUNNEL,
         Route.UNSUBSCRIBE,
+        Route.WAIT,
     }
 )
 # What is answered at once inside MULTI, and not queued.

@@ -55,7 +55,7 @@ class Dial:
     def __init__(
         self, upstream: Upstream, retry: Retry, on_cluster: Callable[[], None] | None = None
     ) -> None:
-        self.moves: int = 0  # how often the upstream was found elsewhere: sentinel/dial.py
+        self.moves: int = 0  # how often another server became the master
         self.upstream = upstream
         self.retry = retry
         self.on_cluster = on_cluster

@@ -78,6 +78,7 @@ ANSWERS: tuple[Answer, ...] = (
         rb"-ERR .* is not supported in cluster mode",
         "it acts on the one connection of a client to the one server",
     ),
+    answer("WAITAOF", rb"-ERR WAITAOF is not possible", "of disks only the connection hears"),
     answer("SWAPDB", rb"-ERR SWAPDB is not possible", "no node of a cluster does it"),
     answer("SELECT", rb"-ERR SELECT is not allowed in cluster mode", "Redis", only="redis"),
     answer("CLUSTERSCAN", rb"-ERR CLUSTERSCAN is not possible", "SCAN walks all", only="valkey"),

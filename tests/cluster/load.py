@@ -31,6 +31,8 @@ class Client(threading.Thread):
         self.counted: dict[bytes, int] = defaultdict(int)
         self.maybe: dict[bytes, int] = defaultdict(int)
         self.errors: list[tuple[bytes, bytes]] = []  # key, reply
+        # Of RPUSHes: when it was sent, seconds until it was answered, key, value.
+        self.acked: list[tuple[float, float, bytes, bytes]] = []
         self.waits: list[tuple[float, float]] = []  # when, how long
         self.ended = False
         self._stop_at_once = threading.Event()
@@ -60,6 +62,8 @@ class Client(threading.Thread):
                 break
             for (key, value), reply in zip(batch, replies, strict=True):
                 self._note(key, value, reply)
+                if value and reply.startswith(b":"):
+                    self.acked.append((*self.waits[-1], key, value))
         link.close()
 
     def _note(self, key: bytes, value: bytes, reply: bytes) -> None:
@@ -97,9 +101,19 @@ class Load:
         waits = sorted(took for client in self.clients for _, took in client.waits)
         return waits[min(len(waits) - 1, int(len(waits) * share))]
 
-    def check(self, port: int, *, lost: bool = False) -> None:
+    def between(self, begin: float, end: float) -> list[float]:
+        """Seconds that the pipelines took that were sent then, sorted."""
+        waits = [wait for client in self.clients for wait in client.waits]
+        return sorted(took for when, took in waits if begin <= when < end)
+
+    def first_success(self, after: float) -> float:
+        """When the first write was answered, with success, that was sent behind that moment."""
+        acked = [one for client in self.clients for one in client.acked]
+        return min(when + took for when, took, _, _ in acked if when > after)
+
+    def check(self, port: int, *, lost: bool = False, kept_since: float = float("inf")) -> None:
         """What the servers have, by way of the proxy. ``lost``: a failover may have lost what was
-        acknowledged last; the rest is in order all the same."""
+        acknowledged last, and sent before ``kept_since``; the rest is in order all the same."""
         link = Link(port)
         counters: dict[bytes, int] = defaultdict(int)
         maybe: dict[bytes, int] = defaultdict(int)
@@ -117,6 +131,10 @@ class Load:
             for key in client.counters:
                 counters[key] += client.counted[key]
                 maybe[key] += client.maybe[key]
+            late = [(key, value) for when, _, key, value in client.acked if when > kept_since]
+            kept = {key: values(link.ask("LRANGE", key, 0, -1)) for key in dict(late)}
+            have = {key: frozenset(found) for key, found in kept.items()}
+            assert all(value in have[key] for key, value in late), "acknowledged, and lost"
         for key, count in counters.items():
             (value,) = values(b"*1\r\n" + link.ask("GET", key)) or [b"0"]
             if lost:

@@ -31,6 +31,7 @@ MASKS = (
     mask(b"CLIENT ID", rb"\d+", "the connection's own id"),
     mask(b"TIME", rb"\$\d+\r\n\d+", "a clock"),
     mask(b"LASTSAVE", rb"\d+", "a clock: when the server started"),
+    mask(b"ROLE", rb"(?<=master\r\n):\d+", "WAITAOF through the proxy is sent to replicas too"),
     mask(b"OBJECT IDLETIME", rb"(?<=:)[01](?=\r)", "a clock that ticks once a second"),
     mask(b"DEBUG OBJECT", rb"at:0x[0-9a-f]+", "an address in memory"),
     mask(b"DEBUG OBJECT", rb"lru:\d+ lru_seconds_idle:\d+", "a clock"),

@@ -8,7 +8,7 @@ from ...errors import ProxyError, UpstreamDown
 from ...hot.answers import RunSlot
 from ...hot.lane import LaneState
 from ...resp.requests import encode
-from ...upstream.ask import Done, Reply, drop
+from ...upstream.ask import Done, Reply
 from ...upstream.may_track import is_no
 from ..conducted import Conducted
 from ..moment import id_of, last_id, moments
@@ -105,18 +105,6 @@ def _block(session: Conducted, args: list[bytes], kill: bool) -> None:
     session.peek(encode(args), seen, lost=lost)
     if kill:
         session.stall(STALL_DRAIN)  # this lane is of db 0: what follows goes elsewhere
-
-
-def wait(session: Conducted, args: list[bytes]) -> bool:
-    """WAIT and WAITAOF, which count from the last write of their connection."""
-    had_own = session.berth.own is not None
-    if not session.berth.pin():
-        return False
-    if not had_own and session.berth.lane is not None:
-        # The server notes a connection's write offset after each command: any command on the fresh
-        # lane moves it past our own writes elsewhere.
-        session.berth.lane.ask(drop, b"PING")
-    return block(session, args)
 
 
 class ShutdownSlot(RunSlot):

@@ -14,7 +14,7 @@ from ...resp.routes import Route
 from ...table.modes import UNSAFE_IN_MULTI
 from ..conducted import Acts, Conducted, Shortcut
 from ..reasons import HOLD_MULTI
-from .blocking import block, shutdown, wait
+from .blocking import block, shutdown
 from .client import client
 from .identity import auth, hello, quit_, reset, select
 from .introspection import merge
@@ -24,6 +24,7 @@ from .permits import permit
 from .plain import Act, forward
 from .pubsub import subscribe, unsubscribe
 from .transactions import discard, execute, multi, queue, unwatch, watch, whole
+from .wait import wait
 from .writes import load, scripted, write
 
 

@@ -7,6 +7,7 @@ EXEC's would not tell, as for SUBSCRIBE, whose answers are several: that makes a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -22,6 +23,7 @@ Patch = Callable[[bytes], bytes]
 # The words to queue, and what the client gets for the element that EXEC answers for them.
 Queued = tuple[list[bytes], Patch]
 
+_COUNT: Final = re.compile(rb":\d+\r\n")
 # What even a CLIENT that is answered does to the replies around it, or with ids that are ours.
 _UNTOLD: Final = frozenset({b"REPLY", b"UNBLOCK"})
 
@@ -40,7 +42,16 @@ def queued(session: Conducted, route: Route, args: list[bytes]) -> Queued | None
         return args, lambda reply: begin_monitor(session, reply)
     if route is Route.CLIENT:
         return _client(session, args)
+    if route is Route.WAIT:
+        return args, _nobody
     return None
+
+
+def _nobody(reply: bytes) -> bytes:
+    """What WAIT and WAITAOF are answered inside MULTI, where they wait for nothing: how many have
+    what this connection has written before. Ours may have written nothing, and then all have it, so
+    none is told of."""
+    return _COUNT.sub(b":0\r\n", reply) if reply[:1] in b":*" else reply
 
 
 def _hello(session: Conducted, args: list[bytes]) -> Queued:

@@ -47,6 +47,7 @@ class Bench:
         self.freshened = self.room = 0
         self.left: list[int] = []
         self.lately = set[int]()
+        self.silent = False
         self.canaries = Canaries(self.left.append)
         self.plans: dict[bytes, Plan] = {}
         self.home = FakeHome()
@@ -67,6 +68,9 @@ class Bench:
             lane.open()
         await settle()
         return self
+
+    def is_silent(self, lane: Lane) -> bool:
+        return self.silent
 
     def node(self, at: int) -> Upstream:
         return self.dials[at].wires[-1]

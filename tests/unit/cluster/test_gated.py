@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from nearhit.proxy.resp.kernel import hash_slot
 
 from tests.unit.cluster.bench import A, B, Bench, get, later
@@ -27,14 +28,18 @@ async def test_one_gate_stands_for_all_slots_that_left_together() -> None:
     await bench.close()
 
 
-async def test_an_owner_that_is_none_any_more_and_silent_is_cut_soon() -> None:
+@pytest.mark.parametrize(("silent", "soon"), [(False, 0.35), (True, 0.15)])
+async def test_an_owner_that_is_none_any_more_and_silent_is_cut_soon(
+    silent: bool, soon: float
+) -> None:
     bench = await Bench().open()
+    bench.silent = silent
     tray = bench.send(get(A))
     await later(0)
     bench.owners[hash_slot(A)] = 1
     bench.router.move({hash_slot(A)}, bench.lanes[0], gone=True)
-    await later(0.35)
-    bench.node(0).lose()
+    await later(soon)
+    assert bench.dials[0].wires[0].end
     await later(0.1)
 
     assert get(A) in bench.node(1).written

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nearhit.proxy.upstream.lane import Lane
+from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.fakes import Tray, settle
 from tests.unit.cluster.bench import A, get
@@ -64,6 +65,21 @@ async def test_the_silent_node_alone_is_suspected(town: Town) -> None:
     lane.suspect_silent("no answer")
 
     assert [each.port for each in suspected] == [2]
+
+
+async def test_a_node_is_silent_that_owed_for_a_whole_second(town: Town) -> None:
+    lane = town.lane()
+    await town.become(1, 2)
+    real = town.cluster.pools[0].shared(LaneKey())
+    real.ask(lambda _: None, b"ECHO", b"x")
+    lane.tick()
+    assert not lane.is_silent(real)
+    lane.tick()
+    assert lane.is_silent(real)
+
+    town.node(1).reply(b"$1\r\nx\r\n")
+
+    assert not lane.is_silent(real)
 
 
 async def test_a_choked_node_is_waited_for_by_who_asks_it(town: Town) -> None:

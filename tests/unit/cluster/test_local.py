@@ -10,8 +10,6 @@ from nearhit.proxy.cluster.local import (
     ping,
     role,
     time,
-    wait,
-    wait_aof,
 )
 from nearhit.proxy.errors import WrongArity
 
@@ -37,9 +35,6 @@ def test_the_answers_are_those_of_a_server_that_is_no_cluster(kind: Kind) -> Non
             ping([b"PING", b"x", b"y"])
         assert link.ask(b"PING", b"x", b"y") == caught.value.line
         assert link.ask("ROLE") == role(0, 2)
-        assert link.ask("WAIT", 0, 0) == wait([0])
-        if kind == "valkey":
-            assert link.ask("WAITAOF", 0, 0, 0) == wait_aof([(0, 0)])
         link.close()
 
 
@@ -49,12 +44,6 @@ def test_time_is_seconds_and_the_rest() -> None:
 
 def test_role_is_a_primarys() -> None:
     assert role(7, 3) == b"*3\r\n$6\r\nmaster\r\n:7\r\n*0\r\n"
-
-
-def test_wait_tells_of_the_shard_with_the_fewest() -> None:
-    assert wait([2, 1, 3]) == b":1\r\n"
-    assert wait([]) == b":0\r\n"
-    assert wait_aof([(1, 2), (0, 3)]) == b"*2\r\n:0\r\n:2\r\n"
 
 
 def test_info_is_of_one_server_and_has_the_keys_of_all() -> None:

@@ -130,6 +130,6 @@ def test_commands_are_named_as_people_say_them() -> None:
 
     assert names == [
         *("PING", "COMMAND", "INFO", "HELLO", "CLIENT TRACKING", "CLIENT CACHING", "PTTL"),
-        *("EVALSHA", "EVAL", "TIME", "ACL GETUSER"),
+        *("EVALSHA", "EVAL", "TIME", "ROLE", "ACL GETUSER"),
         *("GET lease:{nearhit}", "GET lock:{nearhit}", "GET fence:{nearhit}"),
     ]

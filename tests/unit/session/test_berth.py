@@ -111,7 +111,7 @@ async def test_whose_state_has_no_place_is_refused_and_closed(
 @pytest.mark.parametrize(
     ("words", "end"),
     [
-        *((words, "") for words in (b"BLPOP q 0", b"WAIT 1 0", b"NEWCOMMAND x")),
+        *((words, "") for words in (b"BLPOP q 0", b"WAITAOF 0 1 0", b"NEWCOMMAND x")),
         *((words, "closed") for words in (b"MULTI", b"WATCH k", b"SUBSCRIBE c", b"MONITOR")),
         *((words, "closed") for words in (b"CLIENT TRACKING ON", b"READONLY")),
     ],

@@ -53,17 +53,6 @@ async def test_a_blocked_client_whose_lane_dies_gets_an_error_and_stays(
     assert await asked(world, client, b"GET", b"k", reply=b"+v\r\n") == b"+v\r\n"
 
 
-async def test_wait_is_moved_past_its_own_writes(world: World, client: Client) -> None:
-    client.send(b"WAIT", b"1", b"0")
-    own = await world.upstream(0)
-
-    own.expect(b"PING")
-    own.expect(b"WAIT", b"1", b"0")
-    own.reply(b"+PONG\r\n:1\r\n")
-    await world.settle()
-    assert client.took() == b":1\r\n"
-
-
 async def test_a_blocked_lane_is_not_given_up_for_its_silence(world: World, client: Client) -> None:
     client.send(b"BLPOP", b"q", b"0")
     own = await world.upstream(0)
@@ -136,16 +125,6 @@ async def test_kill_of_a_script_goes_to_db_0_and_what_follows_does_not(
     assert behind is not own
     assert behind.handshake is not None
     assert [b"SELECT", b"5"] in behind.handshake
-
-
-async def test_wait_on_a_lane_of_its_own_already_needs_no_push(
-    world: World, client: Client
-) -> None:
-    await asked(world, client, b"WATCH", b"k", reply=OK)
-
-    assert await asked(world, client, b"WAIT", b"1", b"0", reply=b":1\r\n") == b":1\r\n"
-
-    assert world.connections == 1
 
 
 @pytest.mark.parametrize("words", [[b"WAIT", b"1", b"0"], [b"SHUTDOWN"]])
