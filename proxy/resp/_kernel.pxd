@@ -58,7 +58,7 @@ cdef class RouteMap:
     cdef unsigned char found_group
     cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
-    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads)
+    cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads, Py_ssize_t grouped)
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit)
     cdef note(self, Worth worth, const char *p, Py_ssize_t at, Py_ssize_t end)
     cpdef bytes key(self, bytes data, Py_ssize_t pos)
