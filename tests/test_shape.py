@@ -28,6 +28,7 @@ CLASSES = {
 TESTED_WITH = {
     "resp/_kernel_py.py": "resp/kernel.py",
     "resp/_hashes_py.py": "resp/kernel.py",
+    "resp/_heads_py.py": "resp/kernel.py",
     "resp/_packing_py.py": "resp/kernel.py",
     "resp/_runs_py.py": "resp/kernel.py",
     "resp/_words_py.py": "resp/kernel.py",

@@ -22,8 +22,6 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from .progress import Progress
-
 
 class Rate(ProgressColumn):
     """How many in a second."""
@@ -45,11 +43,10 @@ class Done(ProgressColumn):
         return Text(f"{task.completed:,.0f}{of}", style="progress.download")
 
 
-class Bar(Progress):
+class Bar:
     """A bar with a title, and a remark that may change; ``total`` None: the end is not known."""
 
     def __init__(self, title: str, total: int | None) -> None:
-        super().__init__(title, total)
         console = Console(stderr=True)
         open_end, known_end = [TimeElapsedColumn()], [TaskProgressColumn(), TimeRemainingColumn()]
         self._bar = RichProgress(

@@ -12,13 +12,29 @@ import sys
 import time
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 EACH_S: Final = 0.1  # between two that are shown
 _ERASE: Final = "\r\x1b[2K"
 
 
-class Progress:
+class Progress(Protocol):
+    """What shows it: used as a context."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None: ...
+
+    def advance(self, count: int, remark: str = "") -> None:
+        """Show so many more as done, and the remark from now on."""
+
+
+class Line:
     """A line with a title, and a remark that may change; ``total`` None: the end is not known."""
 
     def __init__(self, title: str, total: int | None) -> None:
@@ -27,7 +43,7 @@ class Progress:
         self._due = 0.0
         self._is_terminal = sys.stderr.isatty()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Line:
         return self
 
     def __exit__(
@@ -56,7 +72,7 @@ class Progress:
 def shown(title: str, total: int | None) -> Progress:
     """What shows it here."""
     if find_spec("rich") is None:
-        return Progress(title, total)
+        return Line(title, total)
     from .bar import Bar
 
     return Bar(title, total)

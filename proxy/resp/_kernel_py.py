@@ -12,6 +12,7 @@ from ..near.index import Index
 from ..near.sketch import Sketch
 from ..near.worth import Worth
 from . import _hashes_py, _packing_py, _runs_py
+from ._heads_py import COUNT_MAX, short, too_large
 from ._words_py import ARGS_MAX, BULK_MAX, count_at, keys_read, name_of, words_at
 from .routes import FULL, MORE, Route
 
@@ -47,7 +48,6 @@ BROKEN: Final = 3
 
 NAME_MAX: Final = 32
 RUN_MAX: Final = 256
-COUNT_MAX: Final = 1 << 40
 TOLD_MAX: Final = 64 * 1024
 MANY_MAX: Final = 1024
 MANY_TOLD_MAX: Final = 4 * 1024 * 1024
@@ -260,19 +260,6 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
     return at, kind
 
 
-def _too_large(head: bytes) -> bool:
-    """Whether a short count is above COUNT_MAX already: Python reads no number of any length."""
-    digits = head.strip(b"-\r")
-    return len(digits) > 32 or int(digits or b"0") > COUNT_MAX
-
-
-def _short(head: bytes) -> bytes:
-    """The same count, with one of the zeros before it at most: there may be any number of them."""
-    sign, digits = (b"-", head[1:]) if head.startswith(b"-") else (b"", head)
-    bare = digits.lstrip(b"0")
-    return sign + b"0" + bare if digits.startswith(b"00") else head
-
-
 class Cutter:
     def __init__(self, requests: bool = False) -> None:
         self._requests = requests
@@ -319,8 +306,8 @@ class Cutter:
                     self._head += data[pos : end if line < 0 else line]
                     start = _PLAIN_HEAD_START if self._requests else _HEAD_START
                     whole = start.fullmatch(self._head) is not None
-                    self._head = _short(self._head)
-                    if not whole or _too_large(self._head):
+                    self._head = short(self._head)
+                    if not whole or too_large(self._head):
                         self.stop = BROKEN
                         return pos
                 if line < 0:

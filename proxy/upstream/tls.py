@@ -27,6 +27,7 @@ def context_of(upstream: Upstream) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=authorities)
     except OSError as error:
         raise unusable(name, authorities or "the system's", error) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever OpenSSL's own settings allow
     wanted = "full" if "ssl_cert_reqs" in options else options.get("tls_verify", "full")
     by_default = "none" if wanted == "none" else "required"
     verify = _MODES[options.get("ssl_cert_reqs", by_default).lower()]

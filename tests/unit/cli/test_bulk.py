@@ -15,7 +15,7 @@ from nearhit.proxy.cli.bar import Bar
 from nearhit.proxy.cli.bulk import BATCH_MOST, Batches, Invalidate, Warm
 from nearhit.proxy.cli.bulk_keys import Mistake
 from nearhit.proxy.cli.bulk_words import parser
-from nearhit.proxy.cli.progress import Progress
+from nearhit.proxy.cli.progress import Line
 from nearhit.proxy.cli.reach import Refused
 from nearhit.proxy.errors import ExitCode, StartError
 
@@ -68,7 +68,7 @@ def warmed(**counts: Any) -> dict[bytes, Any]:
 def work(job: Warm | Invalidate, link: Any) -> None:
     with contextlib.ExitStack() as stack:
         job.open(stack)
-        job.work(link, stack.enter_context(Progress("test", job.total)))
+        job.work(link, stack.enter_context(Line("test", job.total)))
 
 
 def test_the_options_stand_before_the_keys() -> None:
@@ -134,7 +134,7 @@ def test_a_pattern_is_followed_as_a_job(monkeypatch: pytest.MonkeyPatch) -> None
     slept: list[float] = []
     advanced: list[int] = []
     monkeypatch.setattr(bulk.time, "sleep", slept.append)
-    monkeypatch.setattr(Progress, "advance", lambda self, count, remark: advanced.append(count))
+    monkeypatch.setattr(Line, "advance", lambda self, count, remark: advanced.append(count))
     running = [removed(10 * number, b"running") for number in range(10)]
     job = Invalidate(parser("invalidate").parse_args(["--pattern", "p*"]))
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from nearhit.proxy.cli import progress as module
 from nearhit.proxy.cli.bar import Bar
-from nearhit.proxy.cli.progress import Progress, shown
+from nearhit.proxy.cli.progress import Line, shown
 
 
 @pytest.mark.parametrize(("total", "of"), [(100000, " of 100,000"), (None, "")])
@@ -20,7 +20,7 @@ def test_on_a_terminal_a_line_is_shown_and_goes(
     monkeypatch.setattr(module, "EACH_S", 0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
-    with Progress("warm", total) as progress:
+    with Line("warm", total) as progress:
         progress.advance(4000)
         progress.advance(1000, "2 failed")
 
@@ -37,7 +37,7 @@ def test_it_is_written_now_and_then_only(
     monkeypatch.setattr(module, "EACH_S", 3600)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
-    with Progress("warm", 9) as progress:
+    with Line("warm", 9) as progress:
         for _ in range(9):
             progress.advance(1)
 
@@ -45,7 +45,7 @@ def test_it_is_written_now_and_then_only(
 
 
 def test_where_there_is_no_terminal_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("warm", 10) as progress:
+    with Line("warm", 10) as progress:
         progress.advance(5)
 
     assert capsys.readouterr() == ("", "")
@@ -56,4 +56,4 @@ def test_a_bar_is_shown_where_rich_is_installed(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
 
-    assert type(shown("warm", 1)) is Progress
+    assert type(shown("warm", 1)) is Line

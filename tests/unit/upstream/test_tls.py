@@ -35,6 +35,7 @@ def test_the_options_of_the_url_set_the_checks(
 
     assert made.verify_mode is verify
     assert made.check_hostname is host
+    assert made.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 @pytest.fixture(scope="module")
