@@ -210,10 +210,11 @@ class LaneCore:
                         turn.misses += cutter.nulls
                     run.want -= cutter.done
                     if cutter.errors:
-                        run.session.turn.errors += cutter.errors
-                        if isinstance(slot, PartCore):
+                        if isinstance(slot, PartCore):  # counted when it is known what is final
                             part = slot
                             part.errors += cutter.errors
+                        else:
+                            run.session.turn.errors += cutter.errors
                 if at > pos:
                     if not run.want:
                         waiting.popleft()
@@ -257,10 +258,11 @@ class LaneCore:
             read = marks[count - want]
             pos = cutter.cut(data, pos, 1, False)
             if cutter.errors:
-                turn.errors += 1
                 if isinstance(run, PartCore):
                     part = run
                     part.errors += 1
+                else:
+                    turn.errors += 1
             if read:
                 turn.hits += cutter.bulks
                 turn.misses += cutter.nulls

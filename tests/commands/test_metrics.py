@@ -78,13 +78,8 @@ def proxy(
             )
         )
         for _ in range(CLIENTS):  # enough to meet each worker
-            ask(stack.enter_context(client(process.port)))
+            ask(stack.enter_context(Redis(host=HOST, port=process.port)))
         yield Proxy(process.port, http, server.port)
-
-
-def client(port: int) -> Redis:
-    """One that tells no library: old servers have an error for that."""
-    return Redis(host=HOST, port=port, lib_name=None, lib_version=None)
 
 
 def ask(client: Redis) -> None:
@@ -149,16 +144,16 @@ def test_loads_and_errors_are_told(proxy: Proxy) -> None:
     }
     assert proxy.samples("loads_total") == {(): sum(seen.values())}
     proxy.become(times({("proxy",): 1}), "command_errors_total", "tier")
+    # Old servers have errors for what the client's library tells as it connects, too.
     assert proxy.samples("command_errors_total", "tier")["server",] >= CLIENTS
 
 
 def test_one_read_in_many_is_timed(proxy: Proxy) -> None:
     seen = proxy.samples("command_duration_seconds_count", "class", "tier")
 
-    # 400 reads of sockets each, of which one in 64, give or take what chance does.
-    assert 400 * CLIENTS / 128 < sum(seen.values()) < 415 * CLIENTS / 32
-    assert seen["write", "server"] > 0
-    assert seen["read", "near"] > 0
+    # Some 420 reads of sockets for each client, of which one in 512, give or take half: and not
+    # fewer where two workers share them.
+    assert 1 <= sum(seen.values()) <= 420 * CLIENTS / 256
     assert proxy.samples("upstream_duration_seconds_count")[()] > 0
 
 

@@ -15,6 +15,8 @@ from nearhit.proxy.stats.sampler import Class, Sampler, Tier
 from nearhit.proxy.upstream.lane_key import LaneKey, Use
 
 from tests.fakes import World
+from tests.unit.cluster.nodes import A, B, clustered
+from tests.unit.cluster.nodes import World as Cluster
 from tests.worlds import world as world
 
 
@@ -174,3 +176,19 @@ async def test_every_family_has_a_place(world: World, families: Families, turn: 
     await world.settle()
 
     assert {name for name, _ in families.series()} == {row.name for row in FAMILIES}
+
+
+@clustered
+async def test_in_a_cluster_lanes_are_shown_of_each_node(cluster: Cluster) -> None:
+    families = Families()
+    labels.read_lanes(families, cluster.lanes)
+    line = await cluster.connect()
+    await line.ask(f"GET {A}", f"GET {B}")
+
+    lanes = values(families, "lanes")
+
+    nodes = {pool.dial.address for pool in cluster.lanes.pools}
+    assert nodes
+    assert {node for node, _ in lanes} <= nodes
+    assert sum(lanes.values()) == len(cluster.lanes)
+    assert values(families, "pinned_waiters") == {(): 0}

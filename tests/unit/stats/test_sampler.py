@@ -103,7 +103,7 @@ def test_they_can_be_looked_at() -> None:
     sampler = Sampler()
     sampler.observe(Class.OWN, Tier.LOAD, 0.25)
 
-    assert repr(sampler) == "<Sampler 1/64 seen=1>"
+    assert repr(sampler) == "<Sampler 1/512 seen=1>"
     assert repr(sampler.commands[Class.OWN, Tier.LOAD]) == "<Histogram 1 in 0.250000 s>"
     assert repr(sampler.trips) == "<Trips <Histogram 0 in 0.000000 s>>"
 
