@@ -22,12 +22,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 from aiohttp import web
 from nearhit.proxy import errors
 from nearhit.proxy.http.api import Api, app
 from nearhit.proxy.http.hosts import Hosts
+from nearhit.proxy.http.page import Shown
 from nearhit.proxy.settings.config import ROWS, VERSION
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
@@ -701,7 +703,8 @@ def test_every_path_of_http_is_explained() -> None:
     async def nothing(_: object = None) -> None:
         """No request is made."""
 
-    routes = app(Api(nothing, nothing, nothing, bytes, "", Hosts())).router.routes()
+    page = cast("Shown", object())
+    routes = app(Api(nothing, nothing, nothing, bytes, "", Hosts(), status=page)).router.routes()
     assert shown == {f"{route.method} {path(route)}" for route in routes if route.method != "HEAD"}
 
 
