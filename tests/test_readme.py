@@ -31,8 +31,6 @@ from nearhit.proxy.http.hosts import Hosts
 from nearhit.proxy.settings.config import ROWS, VERSION
 from nearhit.proxy.settings.loaders import LOADER_ROWS
 from nearhit.proxy.stats.counters import ROWS as STATS_ROWS
-from nearhit.proxy.stats.counters import Stats
-from nearhit.proxy.stats.prometheus import Metrics
 from redis import Redis
 
 from tests import clusters, make_tables
@@ -686,13 +684,6 @@ def our_errors() -> list[bytes]:
     }
     assert kinds - theirs <= {"ProxyError", *(type(error).__name__ for error in made)}
     return [*(error.line for error in made), errors.MAX_CLIENTS]
-
-
-def test_every_metric_is_explained() -> None:
-    text = Metrics(Stats().reading, VERSION, "compiled").text().decode()
-    served = re.findall(r"^# HELP (nearhit_(?!build)\w+) (.+)$", text, re.MULTILINE)
-
-    assert table(OPERATING, "metric", "meaning") == [[f"`{name}`", about] for name, about in served]
 
 
 def test_every_number_of_the_near_cache_is_explained() -> None:

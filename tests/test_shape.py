@@ -30,6 +30,7 @@ TESTED_WITH = {
     "resp/_hashes_py.py": "resp/kernel.py",
     "resp/_packing_py.py": "resp/kernel.py",
     "resp/_runs_py.py": "resp/kernel.py",
+    "resp/_words_py.py": "resp/kernel.py",
 }
 FILES = sorted(str(path.relative_to(PROXY)) for path in PROXY.rglob("*.py"))
 

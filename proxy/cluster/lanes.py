@@ -63,6 +63,11 @@ class ClusterLanes(Lanes):
         return Written() if self._cluster.readers.active else None
 
     @property
+    def pools(self) -> Sequence[Lanes]:
+        """Of real lanes: one for each node."""
+        return self._cluster.pools
+
+    @property
     def replica_reads(self) -> int:
         """Requests that were sent to replicas."""
         return self._cluster.readers.reads

@@ -37,6 +37,9 @@ cdef class Answers:
     cdef public Py_ssize_t replies_before
     cdef public Py_ssize_t bytes_before
     cdef public bint large
+    cdef public RunSlot clocked
+    cdef public double began
+    cdef public bint loading
     cdef public bytes out
     cdef public list outs
     cdef _push_slot(self, RunSlot slot)
@@ -60,3 +63,15 @@ cdef class Turn:
     cdef public list dirty
     cdef public Py_ssize_t hits
     cdef public Py_ssize_t misses
+    cdef public Py_ssize_t asking
+    cdef public Py_ssize_t writing
+    cdef public Py_ssize_t others
+    cdef public Py_ssize_t owns
+    cdef public Py_ssize_t near_reads
+    cdef public Py_ssize_t near_owns
+    cdef public Py_ssize_t near_hits
+    cdef public Py_ssize_t near_nils
+    cdef public Py_ssize_t errors
+    cdef public Py_ssize_t countdown
+    cdef public object gap
+    cdef public object stopwatch

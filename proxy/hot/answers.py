@@ -32,6 +32,8 @@ LARGE_REPLY = 256 * 1024
 # in session/reasons.py.
 STALL_WINDOW = 2
 STALL_CLIENT = 16
+# A countdown that does not end.
+NEVER = 1 << 60
 
 # C integers in the compiled form (answers.pxd).
 _WINDOW_BYTES, _STALL_WINDOW, _STALL_CLIENT = WINDOW_BYTES, STALL_WINDOW, STALL_CLIENT
@@ -118,6 +120,10 @@ class Answers:
         self.replies_before = 0  # those that were measured: CLIENT LIST's totals are of both
         self.bytes_before = 0
         self.large = False  # they are large
+        # What is timed: from ``began`` on until this place is filled. None: nothing now.
+        self.clocked: RunSlot | None = None
+        self.began = 0.0
+        self.loading = False  # it has found nothing, and is loaded
         self.out: bytes | None = None  # written in this turn, at first one piece,
         self.outs: list[bytes] | None = None  # then, the first included, all of them
 
@@ -180,6 +186,8 @@ class Answers:
         while slot is not None and not slot.want:
             self.owed -= slot.count
             self.replies += slot.count
+            if slot is self.clocked:
+                self.answered()
             slot = slot.following
             self.head = slot
             if slot is not None and slot.parts is not None:
@@ -248,6 +256,10 @@ class Answers:
     def weigh(self) -> None:
         """More of large replies, or for a client that does not read, has gone to the socket."""
 
+    def answered(self) -> None:
+        """What was timed is answered."""
+        raise NotImplementedError
+
     def resume(self, reason: int) -> None:
         raise NotImplementedError
 
@@ -256,6 +268,10 @@ class Answers:
 
     def abort(self, why: str) -> None:
         raise NotImplementedError
+
+
+def _never() -> int:
+    return NEVER
 
 
 class Turn:
@@ -279,6 +295,31 @@ class Turn:
         # Reads of strings that the server has answered: with a value, with nil.
         self.hits = 0
         self.misses = 0
+        # Requests by what the server's table says of them, and by who was asked.
+        self.asking = 0  # reads of the server
+        self.writing = 0
+        self.others = 0
+        self.owns = 0  # the proxy's own: GETORSETs asked as GETs
+        self.near_reads = 0  # answered near
+        self.near_owns = 0
+        # Of the reads of strings above those that were answered near.
+        self.near_hits = 0
+        self.near_nils = 0
+        self.errors = 0  # replies of the server
+        # Reads of sockets until one is timed, and what gives the next number: see stats/sampler.py.
+        self.countdown = NEVER
+        self.gap: Callable[[], int] = _never
+        self.stopwatch: Callable[[], float] = clock
+
+    def time_by(self, gap: Callable[[], int], stopwatch: Callable[[], float]) -> None:
+        """Have reads timed from now on, ``gap`` of them apart."""
+        self.gap, self.stopwatch = gap, stopwatch
+        self.countdown = gap()
+
+    def begin(self) -> float:
+        """The requests of this read are timed."""
+        self.countdown = self.gap()
+        return self.stopwatch()
 
     def start(self) -> int:
         """How many replies may be outstanding whose sizes are not known yet."""

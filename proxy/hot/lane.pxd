@@ -41,6 +41,8 @@ cdef class LaneCore:
     cdef public list kept_before
     cdef public Py_ssize_t kept_to
     cdef public Py_ssize_t kept_size
+    cdef public Py_ssize_t countdown
+    cdef public Py_ssize_t timed_to
     cdef public object call_soon
     @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, turn=Turn, plain=bint)
     cpdef data_received(self, bytes data)

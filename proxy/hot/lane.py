@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import ProxyError
 from ..resp.kernel import BROKEN, PUSH, Cutter
-from .answers import Answers, RunSlot, Slot
+from .answers import NEVER, Answers, RunSlot, Slot
 
 
 class LaneState(Enum):
@@ -100,6 +100,9 @@ class LaneCore:
         self.kept_before: list[bytes] = []  # until ``kept_to`` is answered
         self.kept_to = 0
         self.kept_size = 0
+        # Batches that leave until one is timed, and until which slot is answered one is; 0: none.
+        self.countdown = NEVER
+        self.timed_to = 0
         self.call_soon = call_soon
         self.router: Router | None = None  # has connections of its own, and this lane none
 
@@ -141,6 +144,9 @@ class LaneCore:
             self.flush_deferred = False
             data = b"".join(self.out) if len(self.out) > 1 else self.out[0]
             wire.write(data)
+            self.countdown -= 1
+            if self.countdown <= 0:
+                self.time()
             if self.keeps:
                 self._keep(len(data))
             else:
@@ -203,13 +209,16 @@ class LaneCore:
                         turn.hits += cutter.bulks
                         turn.misses += cutter.nulls
                     run.want -= cutter.done
+                    if cutter.errors:
+                        if isinstance(slot, PartCore):  # counted when it is known what is final
+                            part = slot
+                            part.errors += cutter.errors
+                        else:
+                            run.session.turn.errors += cutter.errors
                 if at > pos:
                     if not run.want:
                         waiting.popleft()
                         self.done += 1
-                    if cutter.errors and isinstance(slot, PartCore):
-                        part = slot
-                        part.errors += cutter.errors
                     if plain and run.flat and cutter.places:
                         run.feed(cutter.flat(data, pos, at))
                     else:
@@ -236,6 +245,8 @@ class LaneCore:
                 if pos < end:
                     self.odd_received(data, pos)
                 return
+        if self.timed_to and self.done >= self.timed_to:
+            self.timed()
 
     def _cut_marked(self, data: bytes, pos: int, run: RunSlot) -> int:
         """Cut the replies of a run one by one, for only some of them are reads of strings; the
@@ -246,9 +257,12 @@ class LaneCore:
         while pos < end and want:
             read = marks[count - want]
             pos = cutter.cut(data, pos, 1, False)
-            if cutter.errors and isinstance(run, PartCore):
-                part = run
-                part.errors += 1
+            if cutter.errors:
+                if isinstance(run, PartCore):
+                    part = run
+                    part.errors += 1
+                else:
+                    turn.errors += 1
             if read:
                 turn.hits += cutter.bulks
                 turn.misses += cutter.nulls
@@ -268,6 +282,14 @@ class LaneCore:
         raise NotImplementedError
 
     def lose(self, why: str) -> None:
+        raise NotImplementedError
+
+    def time(self) -> None:
+        """What has just left is to be timed."""
+        raise NotImplementedError
+
+    def timed(self) -> None:
+        """It is answered."""
         raise NotImplementedError
 
     def rest_a_turn(self) -> None:

@@ -211,6 +211,8 @@ class GetOrSetRun:
         last.following = behind
         if session.tail is place:
             session.tail = last
+        if session.clocked is place:
+            session.clocked = last
         place.count -= 1 + rest
         place.want = 0
         place.feed(before)

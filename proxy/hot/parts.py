@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ProxyError
-from ..resp.kernel import weave
+from ..resp.kernel import Cutter, weave
 from .answers import RunSlot, Slot
 from .fills import Fill
 from .lane import LaneCore, PartCore, Router
@@ -166,6 +166,11 @@ class Part(PartCore):
 
     def finish(self, reply: bytes) -> None:
         """This is what is to be handed on for it."""
+        place: Any = self.place
+        if isinstance(place, RunSlot) and not isinstance(place, PartCore):
+            cutter = Cutter()
+            cutter.cut(reply, 0, self.count)
+            place.session.turn.errors += cutter.errors
         self.want = 0
         self.parts = [reply]
         self._finish()

@@ -114,6 +114,7 @@ class Reader(Sender):
                             self._read_mixed(routes, space, count, now)
                         else:
                             space.hits += count
+                            self.turn.near_reads += count
                             self._say_near(routes.told, count, routes.nils)
                     limit -= count
                     pos, last = routes.end, LAST_GET
@@ -150,6 +151,7 @@ class Reader(Sender):
                 if missed:
                     self._ask_tracked(routes.part(data, begin, pos), missed)
                     missed = 0
+                self.turn.near_reads += 1
                 self._say_entry(entry)
             else:
                 ticket = space.admit(key) if fresh else None
@@ -183,7 +185,10 @@ class Reader(Sender):
                     break
                 at, told = routes.end, routes.told
                 self.turn.misses += routes.nils
+                self.turn.near_nils += routes.nils
                 self.turn.hits += keys - routes.nils
+                self.turn.near_hits += keys - routes.nils
+                self.turn.near_reads += 1
                 self._answer(told, 1)
                 self._count_near(len(told))
                 self.last = LAST_MGET
@@ -196,6 +201,7 @@ class Reader(Sender):
                 if entry is None:
                     break
                 self._say_entry(entry)
+                self.turn.near_reads += 1
                 self.last = LAST_GET
             cache.down_hits += keys
             limit -= 1
@@ -225,9 +231,11 @@ class Reader(Sender):
             name = request_name(request, self.flat)
             entry = others.get(name, now) if near else None
             if entry is not None and entry.reply is not None:
+                self.turn.near_reads += 1
                 self._answer(entry.reply, 1)
                 self._count_near(len(entry.reply))
             else:
+                self.turn.asking += 1
                 asked.add(key)
                 ticket = others.admit(name) if near else None
                 fill = None if ticket is None else Fill(others, ticket, now)
@@ -258,7 +266,11 @@ class Reader(Sender):
         space.misses += missing
         space.hits += hits
         turn.misses += routes.nils
+        turn.near_nils += routes.nils
         turn.hits += hits - routes.nils
+        turn.near_hits += hits - routes.nils
+        turn.near_reads += hits
+        turn.asking += missing
         for hashed in routes.sampled:
             space.cache._sample(hashed)
         slot = new_mixed_slot(self, space, routes, count, self.flat)
@@ -271,16 +283,20 @@ class Reader(Sender):
         space.misses += missing
         space.hits += keys - missing
         turn.misses += routes.nils
+        turn.near_nils += routes.nils
         turn.hits += keys - missing - routes.nils
+        turn.near_hits += keys - missing - routes.nils
         for hashed in routes.sampled:
             space.cache._sample(hashed)
         told = routes.told
         assert told is not None
         if missing:
+            turn.asking += 1
             space.vain += keys - missing
             slot = new_many_slot(self, space, routes, self.flat)
             self._ask_slot(ask_many(slot, space, routes, now), slot)
         else:
+            turn.near_reads += 1
             self._answer(told, 1)
             self._count_near(len(told))
 
@@ -324,6 +340,12 @@ class Reader(Sender):
                 entry = space.get(key, now)
                 if entry is None or entry.reply is None:
                     entry, ticket = None, space.admit(key)
+            if through:
+                self.turn.near_reads += entry is not None
+                self.turn.asking += entry is None
+            else:
+                self.turn.near_owns += entry is not None
+                self.turn.owns += entry is None
             if entry is None and (ticket is not None or (self.timed and self.own.timed(self, key))):
                 if keys:
                     self._ask_own(b"".join(pieces), keys)
@@ -382,7 +404,9 @@ class Reader(Sender):
         """So many answers out of the near cache, in their place."""
         turn = self.turn
         turn.misses += nils
+        turn.near_nils += nils
         turn.hits += count - nils
+        turn.near_hits += count - nils
         self._answer(replies, count)
         self._count_near(len(replies))
 

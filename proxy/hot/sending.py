@@ -110,10 +110,12 @@ class Sender(Answers):
     def _ask_tracked(self, data: bytes, count: int) -> None:
         """Read on the tracked lane, and keep nothing of it."""
         self._go_tracked()
+        self.turn.asking += count
         self._forward(data, count, count, None)
 
     def _fill(self, data: bytes, space: Space, ticket: Ticket, now: float) -> None:
         """Read on the tracked lane, and keep it."""
+        self.turn.asking += 1
         slot = new_fill_slot(self, new_fill(space, ticket, now), self.flat)
         self._ask_slot(b"".join((FILL, data[_GET_HEAD:], data)), slot)
 

@@ -28,7 +28,8 @@ cdef class SessionCore(Reader):
     cdef public bint parsing
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, route=int, limit=Py_ssize_t,
-        specials=int, routes=CRouteMap, far=bint, run=bytes
+        specials=int, routes=CRouteMap, far=bint, run=bytes,
+        turn=Turn
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
     @cython.locals(

@@ -81,7 +81,14 @@ class SessionCore(Reader):
         if self.stalls or len(data) < self.need:
             self.keep(data)
             return
+        turn = self.turn
+        turn.countdown -= 1
+        if turn.countdown > 0:
+            self._parse(data, 0)
+            return
+        began, near = turn.begin(), turn.near_reads + turn.near_owns
         self._parse(data, 0)
+        self.time(began, turn.near_reads + turn.near_owns != near)
 
     def take_rest(self) -> bytes:
         """All that is unparsed."""
@@ -94,6 +101,7 @@ class SessionCore(Reader):
         """Act on the requests in data from pos on, as far as they are whole and nothing stalls
         us."""
         end = len(data)
+        turn = self.turn
         specials = 0
         far = False
         self.parsing = True
@@ -117,6 +125,9 @@ class SessionCore(Reader):
                 if count:
                     if routes.tells and self.mode != _TRACKED:
                         self.near._elsewhere()
+                    turn.asking += routes.asking
+                    turn.writing += routes.writing
+                    turn.others += count - routes.asking - routes.writing
                     run = data if at - pos == end else routes.part(data, pos, at)
                     self._note(data, routes.last, at)
                     self._forward(run, count, routes.reads, routes.marks)
@@ -191,6 +202,7 @@ class SessionCore(Reader):
             last, pos = pos, routes.end
             count += 1
         if count:
+            self.turn.writing += count
             self._note(data, last, pos)
             self._forward_write(routes.part(data, begin, pos), count, keys, 0)
         return pos
@@ -215,6 +227,11 @@ class SessionCore(Reader):
 
     def rest_a_turn(self) -> None:
         """Read no more in this turn of the loop: others wait."""
+        raise NotImplementedError
+
+    def time(self, began: float, near: bool) -> None:
+        """What has just been parsed is to be timed, from then on; ``near``: some of it was answered
+        near."""
         raise NotImplementedError
 
     def odd_received(self, data: bytes) -> None:

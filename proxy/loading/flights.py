@@ -353,16 +353,20 @@ class Flights:
             async with asyncio.timeout(limit):
                 known = await self._known(loader, key, digest)
                 loaded = await loader.load(key, self._start, known)
-            loader.freshness.loaded(self._clock() - began)
+            took = self._clock() - began
+            loader.freshness.loaded(took)
             if loaded.not_modified:
                 self._counts.add("not_modified")
+            self._loaders.told(loader.name, loaded.result, took)
             return loaded
         except TimeoutError:
             self._counts.add("load_timeouts")
+            result = "timeout"
             error: LoadError | LoadTimeout = LoadTimeout(loader.name, round(limit * 1000))
         except LoadError as failure:
-            error = failure
+            error, result = failure, "error"
         self._counts.add("load_failures")
+        self._loaders.told(loader.name, result, self._clock() - began)
         loader.complaint.failed(error, self._clock())
         raise error
 

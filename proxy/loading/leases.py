@@ -101,6 +101,11 @@ class Leases:
     def __repr__(self) -> str:
         return f"<Leases granted={len(self._granted)}>"
 
+    @property
+    def held(self) -> int:
+        """How many clients have, as far as is known."""
+        return len(self._granted)
+
     def void(self, keys: Sequence[bytes]) -> None:
         """These keys are being written: whoever holds a lease of them cannot store any more."""
         for key in keys if self._granted else ():

@@ -9,7 +9,7 @@ asks here (flights.py) waits at the loader's gate and gives each load its time l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, cast
 
@@ -118,12 +118,17 @@ class Loader:
         await self._source.close()
 
 
+def _nobody(loader: str, result: str, seconds: float) -> None: ...
+
+
 class Loaders:
     """All loaders of this process. StartError, when it is made: a function that a loader calls is
     not there, or a file that its URL names."""
 
     def __init__(self, settings: Sequence[LoaderSettings], *, demo: bool = False) -> None:
         self._demo = demo
+        # Told of each load: of which loader, what came of it, and its seconds.
+        self.told: Callable[[str, str, float], None] = _nobody
         self._http = Http()
         self._replaced: list[Loader] = []  # and not closed yet
         self._by_name: dict[str, Loader] = {}
@@ -150,6 +155,9 @@ class Loaders:
 
     def __repr__(self) -> str:
         return f"<Loaders {' '.join(self._by_name)}>" if self._by_name else "<Loaders none>"
+
+    def __iter__(self) -> Iterator[Loader]:
+        return iter(self._by_name.values())
 
     def match(self, key: bytes) -> Loader | None:
         """The loader for a key: of those that match, the one with the most literal text."""

@@ -33,6 +33,13 @@ class Loaded:
     exact: bool = False
     not_modified: bool = False
 
+    @property
+    def result(self) -> str:
+        """What came of the load, as metrics have it."""
+        if self.not_modified:
+            return "not_modified"
+        return "not_found" if self.value is None else "success"
+
 
 NO_SUCH_THING: Final = Loaded(None)
 

@@ -262,6 +262,7 @@ class Server:
                 parts.lanes.newcomers.look(self._learn_late)
             if self._place is not None:
                 self._place.publish(parts.stats)
+                self._place.publish_series(parts.families)
 
     # --- What lanes report --------------------------------------------------------------------
 

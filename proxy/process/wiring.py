@@ -11,6 +11,7 @@ parts that it gets here."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,7 +50,9 @@ from ..settings.address import Tcp, Upstream
 from ..settings.config import VERSION, Config
 from ..settings.loaders import DEMO
 from ..stats.counters import Stats, info_section
+from ..stats.families import Families
 from ..stats.fleet import Fleet
+from ..stats.sampler import EVERY, Sampler
 from ..stats.shared import Place
 from ..table.table import Ours, snapshot
 from ..upstream.dial import ATTEMPTS, Dial, Retry
@@ -58,7 +61,7 @@ from ..upstream.lanes import Lanes
 from ..upstream.sentinel.answers import Change, Naming
 from ..upstream.sentinel.lane import MasterLane
 from ..upstream.sentinel.master import Master
-from . import gauges
+from . import gauges, labels
 from .clustered import cluster_lanes
 from .lock_maker import LockMaker
 from .lock_servers import LockServers
@@ -99,6 +102,7 @@ class Parts:
     # http_token, and who may read /metrics
     http_gate: tuple[str | None, str] = field(repr=False)
     http_demo: bool  # whether HTTP makes up what no loader is for
+    families: Families = field(default_factory=Families)
 
     @property
     def primary(self) -> Lane:
@@ -132,7 +136,9 @@ def wire(
     if as_cluster:
         address = address.as_cluster
     master = _master(address)
-    lanes = _lanes(config, address, master, start, told, lambda: context)
+    # The loop's own clock stands still while it runs what has come.
+    sampler = Sampler(EVERY, clock=time.perf_counter)
+    lanes = _lanes(config, address, master, start, told, lambda: context, sampler)
     loaders = Loaders(config.loaders, demo=config.env == "development")
     stats = Stats()
     fleet = _fleet(config, lanes, stats)
@@ -160,6 +166,8 @@ def wire(
     )
     scopes = Scopes(COMMANDS, make_scope, fleet.keep)
     context = _context(config, told, scopes, make_scope, loop)
+    context.sampler = sampler
+    context.turn.time_by(sampler.gap, sampler.clock)
     listens = [one.host for one in config.http if isinstance(one, Tcp)]
     hosts = (*config.http_hosts, *listens)
     # As the service did that had this API first. Who has loaders has said where values come from.
@@ -214,10 +222,18 @@ def _lanes(
     start: Start,
     told: Told,
     context: Callable[[], Context],
+    sampler: Sampler,
 ) -> Lanes:
     kind = Lane if master is None else MasterLane
+
+    def timed(*args: Any, **more: Any) -> Lane:
+        lane = kind(*args, slow_s=config.slow_command_timeout, **more)
+        if not lane.lent:  # whose clients may wait for the future
+            lane.time_by(sampler.trips)
+        return lane
+
     bounds: dict[str, Any] = {
-        "lane": partial(kind, slow_s=config.slow_command_timeout),
+        "lane": timed,
         "timeout_s": config.upstream_timeout,
         "most_s": config.command_timeout,
         "offline_max": config.offline_queue,
@@ -297,6 +313,12 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     stats, context = parts.stats, parts.context
     gauges.read_turn(stats, context.turn)
     gauges.read_near(stats, near)
+    families = parts.families
+    labels.read_commands(families, stats, context.turn, context.sampler)
+    labels.read_strings(families, context.turn, stats.running)
+    labels.read_loaders(families, parts.loaders)
+    labels.read_scopes(families, parts.scopes)
+    labels.read_lanes(families, parts.lanes)
     gauges.read_rooms(stats, loads=rooms.loads, locks=rooms.locks)
     stats.gauge("jobs_running", lambda: parts.jobs.running)
     gauges.read_process(
@@ -319,6 +341,8 @@ def http_of(
     key = parts.lanes.primary_key
     stats = parts.stats
     reading = stats.reading if place is None else partial(place.reading, stats)
+    families = parts.families
+    series = families.series if place is None else partial(place.series, families)
 
     def admit() -> None:
         """Each request is a newcomer's."""
@@ -355,7 +379,7 @@ def http_of(
             run=run,
             get=get,
             ping=ping,
-            metrics=Metrics(reading, VERSION, BUILD).text,
+            metrics=Metrics(reading, VERSION, BUILD, series).text,
             metrics_type=CONTENT_TYPE,
             hosts=Hosts(parts.http_hosts),
             gate=Gate(*parts.http_gate),

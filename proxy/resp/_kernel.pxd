@@ -13,6 +13,7 @@ cdef struct Row:
     unsigned char size
     char name[NAME_MAX]
     int kind
+    unsigned char group
 
 
 cdef struct Head:
@@ -41,6 +42,8 @@ cdef class RouteMap:
     cdef readonly Py_ssize_t words
     cdef readonly bint tells
     cdef readonly Py_ssize_t reads
+    cdef readonly Py_ssize_t asking
+    cdef readonly Py_ssize_t writing
     cdef readonly bytes marks
     cdef public Worth worth
     cdef readonly bytes told
@@ -51,6 +54,8 @@ cdef class RouteMap:
     cdef readonly list doubts
     cdef readonly list sampled
     cdef int get_kind
+    cdef unsigned char get_group
+    cdef unsigned char found_group
     cdef char classes[CLASSES_MAX]
     cdef int find(self, const char *name, Py_ssize_t size) noexcept nogil
     cdef Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads)

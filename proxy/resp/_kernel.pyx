@@ -203,9 +203,10 @@ cdef inline void *_held(Index index, const char *key, Py_ssize_t size, Py_hash_t
 
 
 cdef class RouteMap:
-    """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown."""
+    """Command name (any case) -> class, an open-addressed table; names over 32 bytes are unknown. ``groups``: what of
+    a name is counted (routes.py: ASKING, WRITING)."""
 
-    def __cinit__(self, routes):
+    def __cinit__(self, routes, groups=None):
         cdef unsigned int size = 64
         cdef unsigned int at
         while size < 4 * len(routes):
@@ -222,8 +223,10 @@ cdef class RouteMap:
                 at = (at + 1) & self.mask
             self.rows[at].size = len(name)
             self.rows[at].kind = kind
+            self.rows[at].group = groups.get(name, 0) if groups is not None else 0
             memcpy(self.rows[at].name, PyBytes_AS_STRING(name), len(name))
         self.get_kind = self.find("GET", 3)
+        self.get_group = self.found_group
         self.gaps = []
         self.doubts = []
         self.sampled = []
@@ -236,6 +239,7 @@ cdef class RouteMap:
         cdef Py_ssize_t i
         cdef unsigned int at
         cdef char c
+        self.found_group = 0
         if size > NAME_MAX:
             return C_ODD
         for i in range(size):
@@ -244,6 +248,7 @@ cdef class RouteMap:
         at = _hash(upper, size) & self.mask
         while self.rows[at].size:
             if self.rows[at].size == size and memcmp(self.rows[at].name, upper, size) == 0:
+                self.found_group = self.rows[at].group
                 return self.rows[at].kind
             at = (at + 1) & self.mask
         return C_ODD
@@ -251,6 +256,11 @@ cdef class RouteMap:
     def get(self, bytes name):
         """The class of a command name; ODD when unknown."""
         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+
+    def group(self, bytes name):
+        """What it is counted as; 0 when that is not said."""
+        self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        return self.found_group
 
     cdef inline Py_ssize_t stop(self, Py_ssize_t count, Py_ssize_t end, int route, Py_ssize_t reads):
         self.end = end
@@ -262,7 +272,7 @@ cdef class RouteMap:
     cpdef Py_ssize_t scan(self, bytes data, Py_ssize_t pos, Py_ssize_t limit):
         """Walk whole canonical PLAIN, READ, TELL and FAR_ANY requests from pos, at most RUN_MAX; how many. Sets `end` (the
         offset behind them), `last` (where the last of them begins), `reads` (how many are READs), `marks` (where some are: a byte for each request, 1 for
-        a READ; else None), `tells` (whether there is a TELL or FAR_ANY) and `route`: MORE (the bytes end inside a request),
+        a READ; else None), `asking` and `writing` (how many are of these groups), `tells` (whether there is a TELL or FAR_ANY) and `route`: MORE (the bytes end inside a request),
         FULL (limit reached), or the class of the request at the offset: ODD for an unknown command, an inline one,
         or bytes that Redis would read differently from their looks, which must never reach a shared lane as they
         are. `worth`, where it is set, is told of the keys that are read."""
@@ -272,8 +282,10 @@ cdef class RouteMap:
         cdef Py_ssize_t i, first
         cdef int kind
         cdef Py_ssize_t reads = 0
+        cdef unsigned char group
         cdef Worth worth = self.worth
         self.tells = False
+        self.asking = self.writing = 0
         if limit > RUN_MAX:
             limit = RUN_MAX
         while True:
@@ -288,6 +300,7 @@ cdef class RouteMap:
                 at = pos + HEAD_SIZE - 1
                 args = 2
                 first = 1
+                group = self.get_group
             else:
                 if p[pos] != c'*':
                     return self.stop(count, pos, C_ODD, reads)
@@ -297,7 +310,7 @@ cdef class RouteMap:
                 if args == 0 or args > ARGS_MAX:
                     return self.stop(count, pos, C_ODD, reads)
                 kind = C_ODD
-                first = 0
+                first = group = 0
             for i in range(first, args):
                 if at == end:
                     return self.stop(count, pos, C_MORE, reads)
@@ -318,6 +331,7 @@ cdef class RouteMap:
                     kind = self.find(p + at, size)
                     if kind != C_PLAIN and kind != C_READ and kind != C_TELL and kind != C_FAR_ANY:
                         return self.stop(count, pos, kind, reads)
+                    group = self.found_group
                 at += size + 2
             if worth is not None and (kind == C_READ or kind == C_FAR_ANY):
                 if args == 2:  # its key is the last word
@@ -330,6 +344,8 @@ cdef class RouteMap:
                 self.tells = True
             self.classes[count] = kind == C_READ
             reads += kind == C_READ
+            self.asking += group & 1
+            self.writing += group >> 1
             count += 1
 
     cdef note(self, Worth worth, const char *p, Py_ssize_t at, Py_ssize_t end):

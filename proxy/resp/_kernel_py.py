@@ -12,6 +12,7 @@ from ..near.index import Index
 from ..near.sketch import Sketch
 from ..near.worth import Worth
 from . import _hashes_py, _packing_py, _runs_py
+from ._words_py import ARGS_MAX, BULK_MAX, count_at, keys_read, name_of, words_at
 from .routes import FULL, MORE, Route
 
 # Plain integers: an enum's member costs a comparison more time.
@@ -46,17 +47,11 @@ BROKEN: Final = 3
 
 NAME_MAX: Final = 32
 RUN_MAX: Final = 256
-BULK_MAX: Final = 512 * 1024 * 1024
-ARGS_MAX: Final = 2**31 - 1
 COUNT_MAX: Final = 1 << 40
 TOLD_MAX: Final = 64 * 1024
 MANY_MAX: Final = 1024
 MANY_TOLD_MAX: Final = 4 * 1024 * 1024
 FREQ_MAX: Final = 7
-
-_COUNT: Final = re.compile(rb"(0|[1-9][0-9]{0,9})\r\n")
-# What may still become a canonical count when more bytes arrive.
-_COUNT_HEAD: Final = re.compile(rb"(?:(?:0|[1-9][0-9]{0,9})\r?)?")
 
 _HEAD: Final = re.compile(rb"(-?)([0-9]+)\r")
 _HEAD_START: Final = re.compile(rb"-?[0-9]*|-?[0-9]+\r")
@@ -70,13 +65,17 @@ _BULKS: Final = frozenset(b"$=!")
 
 
 class RouteMap:
-    def __init__(self, routes: Mapping[bytes, int]) -> None:
+    def __init__(
+        self, routes: Mapping[bytes, int], groups: Mapping[bytes, int] | None = None
+    ) -> None:
         for name in routes:
             if not 0 < len(name) <= NAME_MAX or name != name.upper():
                 raise ValueError(
                     f"not a command name of 1 to {NAME_MAX} upper-case bytes: {name!r}"
                 )
         self._routes = dict(routes)
+        self._groups = dict(groups or {})
+        self.asking = self.writing = 0
         self.end = self.last = self.words = self.nils = self.missing = self.reads = 0
         self.route = MORE
         self.tells = False
@@ -91,8 +90,12 @@ class RouteMap:
     def get(self, name: bytes) -> int:
         return self._routes.get(name.upper(), ODD)
 
+    def group(self, name: bytes) -> int:
+        name = name.upper()
+        return self._groups.get(name, 0) if name in self._routes else 0
+
     def key(self, data: bytes, pos: int) -> bytes | None:
-        found = _words(data, pos)
+        found = words_at(data, pos)
         if found is None or len(found[0]) < 2:
             return None
         words, self.end = found
@@ -101,7 +104,7 @@ class RouteMap:
 
     def hash_slot(self, data: bytes, pos: int) -> int:
         self.end = pos
-        found = _words(data, pos)
+        found = words_at(data, pos)
         if found is None or len(found[0]) < 2 or self.get(found[0][0]) != PLAIN:
             return -1
         words, self.end = found
@@ -166,7 +169,7 @@ class RouteMap:
     ) -> int:
         self.end, self.told = pos, None
         self.asked, self.gaps, self.doubts = None, [], []
-        words, end = _words(data, pos) or ([b""], pos)
+        words, end = words_at(data, pos) or ([b""], pos)
         name, *keys = words
         if not 0 < len(keys) <= MANY_MAX or self.get(name) != NEAR_MANY:
             return 0
@@ -198,6 +201,7 @@ class RouteMap:
 
     def scan(self, data: bytes, pos: int, limit: int) -> int:
         size, count, marks, self.route, self.tells = len(data), 0, bytearray(), MORE, False
+        self.asking = self.writing = 0
         limit = min(limit, RUN_MAX)
         while pos < size:
             if count >= limit:
@@ -207,10 +211,13 @@ class RouteMap:
             if behind == pos:
                 break
             if self.worth is not None and self.route in (READ, FAR_ANY):
-                keys = _keys_read(data, pos)
+                keys = keys_read(data, pos)
                 for key in keys:
                     self.worth.note(mix(key), len(keys))
             marks.append(self.route == READ)
+            group = self.group(name_of(data, pos)) if self._groups else 0
+            self.asking += group & 1
+            self.writing += group >> 1
             self.tells |= self.route in (TELL, FAR_ANY)
             self.last, pos = pos, behind
             count += 1
@@ -220,48 +227,12 @@ class RouteMap:
         return count
 
 
-def _keys_read(data: bytes, pos: int) -> list[bytes]:
-    found = _words(data, pos)
-    assert found is not None
-    words, _ = found
-    return words[1:] if words[0][:1] in b"Mm" else words[1:2]
-
-
-def _words(data: bytes, pos: int) -> tuple[list[bytes], int] | None:
-    """The words of the whole canonical request at pos, and the offset behind it."""
-    if pos >= len(data) or data[pos] != 0x2A:
-        return None
-    args, at = _count(data, pos + 1)
-    if at < 0 or args > ARGS_MAX:
-        return None
-    words: list[bytes] = []
-    for _ in range(args):
-        if data[at : at + 1] != b"$":
-            return None
-        size, at = _count(data, at + 1)
-        if at < 0 or size > BULK_MAX or data[at + size : at + size + 2] != b"\r\n":
-            return None
-        words.append(data[at : at + size])
-        at += size + 2
-    return words, at
-
-
-def _count(data: bytes, at: int) -> tuple[int, int]:
-    """(value, offset behind) of a canonical count; offset MORE or FULL-like -2 as in the kernel."""
-    found = _COUNT.match(data, at)
-    if found:
-        return int(found[1]), found.end()
-    head = _COUNT_HEAD.match(data, at)
-    assert head is not None
-    return 0, -1 if head.end() == len(data) else -2
-
-
 def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
     """The request at pos: (offset behind it, its class) where it is PLAIN or READ, or (pos,
     route)."""
     if data[pos] != 0x2A:
         return pos, ODD
-    args, at = _count(data, pos + 1)
+    args, at = count_at(data, pos + 1)
     if at < 0:
         return pos, MORE if at == -1 else ODD
     if args == 0 or args > ARGS_MAX:
@@ -272,7 +243,7 @@ def _one(data: bytes, pos: int, end: int, routes: RouteMap) -> tuple[int, int]:
             return pos, MORE
         if data[at] != 0x24:
             return pos, ODD
-        size, at = _count(data, at + 1)
+        size, at = count_at(data, at + 1)
         if at < 0:
             return pos, MORE if at == -1 else ODD
         if size > BULK_MAX:
@@ -426,7 +397,7 @@ def split(data: bytes, pos: int) -> tuple[list[bytes], int] | tuple[None, int]:
     end = len(data)
     if pos >= end or data[pos] != 0x2A:
         return None, 0
-    args, at = _count(data, pos + 1)
+    args, at = count_at(data, pos + 1)
     if at < 0 or not 0 < args <= ARGS_MAX:
         return None, 0
     words: list[bytes] = []
@@ -435,7 +406,7 @@ def split(data: bytes, pos: int) -> tuple[list[bytes], int] | tuple[None, int]:
             return None, end - pos + max(1, 6 * left)
         if data[at] != 0x24:
             return None, 0
-        size, start = _count(data, at + 1)
+        size, start = count_at(data, at + 1)
         if start == -1:
             return None, end - pos + max(1, 6 * left)
         if start < 0 or size > BULK_MAX:

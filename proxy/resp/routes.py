@@ -14,6 +14,10 @@ from typing import Final
 MORE: Final = -1  # the bytes end inside a request
 FULL: Final = -2  # the limit was reached
 
+# What a command is counted as, by its flags in COMMAND: the groups of a RouteMap. 0: neither.
+ASKING: Final = 1
+WRITING: Final = 2
+
 
 class Route(IntEnum):
     """How a request travels. The kernel forwards runs of PLAIN and stops at everything else."""

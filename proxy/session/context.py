@@ -13,6 +13,7 @@ from ..near.cache import NearCache
 from ..resp.inline import Dialect
 from ..resp.kernel import RouteMap
 from ..resp.replies import patch_id
+from ..stats.sampler import Sampler
 from ..table.table import Table
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
@@ -53,6 +54,7 @@ class Context:
     unread: Unread = field(default_factory=Unread)
     offenders: Offenders = field(default_factory=Offenders)
     allowance: Allowance = field(default_factory=Allowance)
+    sampler: Sampler = field(default_factory=Sampler)
 
     def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:
         """The maps of routes for clients with this key; ``near``: who read near."""

@@ -118,6 +118,16 @@ class Scopes:
         return (scope.tracked for scope in self._scopes.values())
 
     @property
+    def leases_held(self) -> int:
+        """Leases that clients have through this proxy."""
+        return sum(scope.leases.held for scope in self._scopes.values())
+
+    @property
+    def locks_renewing(self) -> int:
+        """Locks that are renewed for clients that stay."""
+        return sum(scope.locks.keeping for scope in self._scopes.values())
+
+    @property
     def watched(self) -> bool:
         """Whether anybody waits for a key to change."""
         return any(scope.tracked.watches for scope in self._scopes.values())

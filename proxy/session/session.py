@@ -22,7 +22,6 @@ from ..hot.lane import LaneCore, LaneState
 from ..hot.near import NearReading
 from ..hot.reading import LAST_MAX
 from ..hot.sending import MUTE_SKIP, NONE_WRITTEN
-from ..hot.session import SessionCore
 from ..log import event
 from ..resp.inline import blank_lines
 from ..resp.modes import Mode
@@ -53,6 +52,7 @@ from .reasons import (
     STALLS_TO_DRAIN,
 )
 from .slots import PeekSlot, line_of
+from .timing import TimedSession
 from .traffic import traffic_of
 from .transaction import Transaction
 from .upload import Gather, Upload, plan
@@ -66,7 +66,7 @@ WRITE_HIGH: Final = 1024 * 1024
 WRITE_LOW: Final = 256 * 1024
 
 
-class Session(SessionCore):
+class Session(TimedSession):
     __slots__ = (
         "_acts", "_ending", "_reading", "_upload", "berth", "context", "eof", "identity",
         "transaction", "written",
@@ -210,7 +210,7 @@ class Session(SessionCore):
             named = Route(routes.get(args[0]))
         named = refined(named, args)
         try:
-            return self._acts.conduct(self, named, args)
+            return self.counted(args, self._acts.conduct(self, named, args))
         except ProxyError as refused:
             # It got no lane of its own. What follows was meant for the state that it asked for.
             self.say(refused.line)
@@ -259,7 +259,7 @@ class Session(SessionCore):
         assert lane is not None
         self.berth.holds |= HOLD_UPLOAD
         lane.patient = True
-        self.last = data[pos : pos + LAST_MAX]
+        self.uploading(data[pos:], LAST_MAX)
         self._upload = upload
         self.odd = True
         if self.berth.holds & HOLD_MULTI and keys is None:

@@ -20,6 +20,7 @@ Reading = int | float | str
 class Kind(Enum):
     COUNTER = auto()  # how often since the process began; STATS RESET starts it again, for STATS
     GAUGE = auto()  # how it is now
+    HISTOGRAM = auto()  # durations, in buckets: families.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Row:
     name: str
     kind: Kind
     help: str  # one sentence
+    labelled: bool = False  # /metrics has it with labels, under the same name: families.py
 
 
 # The reads of this process. STATS shows the fleet's instead, under the same names.
@@ -113,6 +115,8 @@ ROWS: Final = (
     Row("early_refreshes", Kind.COUNTER, "Loads behind readers before the ttl was over (early)."),
     Row("refresh_failures", Kind.COUNTER, "Those of both that failed or took too long."),
     Row("near_hits_down", Kind.COUNTER, "Reads answered near while the server was away."),
+    Row("commands", Kind.COUNTER, "Requests of clients.", labelled=True),
+    Row("command_errors", Kind.COUNTER, "Errors that clients were answered.", labelled=True),
 )
 
 # What a gauge says that nobody has been given yet.

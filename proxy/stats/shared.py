@@ -12,7 +12,9 @@ import mmap
 from typing import Final
 
 from ..jobs.board import Board as JobBoard
+from .blobs import Blobs
 from .counters import READS, ROWS, Kind, Row, Stats
+from .families import Families, Series, merged, only_counted
 
 _ROWS: Final = (*READS, *ROWS)
 _AT: Final = {row.name: at for at, row in enumerate(_ROWS)}
@@ -26,6 +28,7 @@ class Board:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self.jobs = JobBoard(workers)
+        self.blobs = Blobs(workers)
         # Each number is written and read whole: it is 8 bytes, and aligned.
         self._numbers = memoryview(mmap.mmap(-1, workers * len(_ROWS) * 8)).cast("d")
 
@@ -47,6 +50,10 @@ class Board:
         numbers = [self.get(index, row) for index in range(self._workers)]
         return max(numbers) if row.name in _LARGEST else sum(numbers)
 
+    def series(self) -> Series:
+        """The same of what has labels."""
+        return merged(self.blobs.get(index) for index in range(self._workers))
+
 
 class Place:
     """One worker's part of a board."""
@@ -58,6 +65,7 @@ class Place:
         self._before = {
             row.name: board.get(index, row) if row.kind is Kind.COUNTER else 0.0 for row in _ROWS
         }
+        self._counted = only_counted(board.blobs.get(index))
 
     def __repr__(self) -> str:
         return f"<Place {self._index} of {self._board!r}>"
@@ -68,6 +76,15 @@ class Place:
             value = stats.reading(row)
             number = float(value == "on") if isinstance(value, str) else float(value)
             self._board.put(self._index, row, self._before[row.name] + number)
+
+    def publish_series(self, families: Families) -> None:
+        """The same of what has labels."""
+        self._board.blobs.put(self._index, merged((self._counted, families.series())))
+
+    def series(self, families: Families) -> Series:
+        """What has labels of all workers."""
+        self.publish_series(families)
+        return self._board.series()
 
     def reading(self, stats: Stats, row: Row) -> float:
         """The row of all workers: of this one as it is now, of the others as of the last second."""

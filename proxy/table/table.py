@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
-from ..resp.routes import Route
+from ..resp.routes import ASKING, WRITING, Route
 from .keyspecs import KeySpec, specs_of
 from .modes import Transform, transforms
 
@@ -133,11 +133,12 @@ class Table:
         # The kernel holds no longer names: such a command takes the slow way, as an unknown one.
         routes = {name: route for name, route in routes.items() if len(name) <= NAME_MAX}
         self._routes = routes
+        self._groups = {name: group_of(command) for name, command in commands.items()}
         self.maps = self._maps(routes)
 
     def _maps(self, routes: Mapping[bytes, Route]) -> list[RouteMap]:
         made = transforms(keys_matter=self.ours.voids or self.ours.near)
-        return [_mapped(routes, made[mode]) for mode in Mode]
+        return [_mapped(routes, made[mode], self._groups) for mode in Mode]
 
     @cached_property
     def narrow(self) -> list[RouteMap]:
@@ -201,6 +202,10 @@ class Table:
         first, last, step = command.keys
         return list(args[first : last + 1 if last >= 0 else len(args) + last + 1 : step])
 
+    def group(self, name: bytes) -> int:
+        """What a command is counted as (routes.py); 0: neither, or unknown."""
+        return self._groups.get(name, 0)
+
     def knows(self, name: bytes, subcommand: bytes) -> bool:
         """Whether this server has the subcommand (``client|setinfo`` came with 7.2)."""
         command = self.commands.get(name)
@@ -217,10 +222,20 @@ def _only_reads(command: Command) -> bool:
     return b"readonly" in flags and not flags & NOT_TWICE_FLAGS
 
 
-def _mapped(routes: Mapping[bytes, Route], transform: Transform) -> RouteMap:
+def group_of(command: Command) -> int:
+    """What a command is counted as."""
+    if b"write" in command.flags:
+        return WRITING
+    return ASKING if b"readonly" in command.flags else 0
+
+
+def _mapped(
+    routes: Mapping[bytes, Route], transform: Transform, groups: Mapping[bytes, int]
+) -> RouteMap:
     """The map of one mode; what is ODD in it is not in the map at all."""
     changed = {name: transform(name, route) for name, route in routes.items()}
-    return RouteMap({name: route for name, route in changed.items() if route is not Route.ODD})
+    kept = {name: route for name, route in changed.items() if route is not Route.ODD}
+    return RouteMap(kept, groups)
 
 
 def table_from_reply(rows: object, ours: Ours = Ours()) -> Table:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from ..errors import (
     NODE_OF_CLUSTER,
@@ -55,6 +55,20 @@ MOVES: Final[Mapping[LaneState, set[LaneState]]] = {
 }
 
 
+class RoundTrips(Protocol):
+    """What keeps how long the server takes (stats/sampler.py)."""
+
+    def gap(self) -> int:
+        """Batches until one is timed."""
+        ...
+
+    def now(self) -> float:
+        """Seconds."""
+        ...
+
+    def took(self, seconds: float) -> None: ...
+
+
 class Connecting(LaneCore):
     """A lane's connection, kept by ``run`` for as long as the lane has something to do."""
 
@@ -73,6 +87,8 @@ class Connecting(LaneCore):
         self._running = False
         self.failing = False  # the last attempt to connect has failed
         self._short = 0  # connections in a row that did not last
+        self._trips: RoundTrips | None = None
+        self._left_at = 0.0  # what is timed
         self._opened_at = math.inf
 
     @property
@@ -193,6 +209,7 @@ class Connecting(LaneCore):
             self.cutter.places = []  # it speaks RESP3 to clients of RESP2 too
         self.frame.clear()
         self.paused = False
+        self.timed_to = 0
         self._why = UpstreamLost("closed by the server")
         self._gone = self._loop.create_future()
         self.wire = await self._dial.open(self._loop, self._protocol)
@@ -261,6 +278,22 @@ class Connecting(LaneCore):
                 raise UpstreamNotReady(replies[0])  # max number of clients reached, say
             raise UpstreamDown("connection lost during the handshake")
         return replies
+
+    def time_by(self, trips: RoundTrips) -> None:
+        """Have some of what is sent from now on timed."""
+        self._trips = trips
+        self.countdown = trips.gap()
+
+    def time(self) -> None:
+        assert self._trips is not None
+        self.countdown = self._trips.gap()
+        if not self.timed_to:
+            self.timed_to, self._left_at = self.sent, self._trips.now()
+
+    def timed(self) -> None:
+        assert self._trips is not None
+        self.timed_to = 0
+        self._trips.took(self._trips.now() - self._left_at)
 
     def rest_a_turn(self) -> None:
         """Read on in the next turn of the loop: others are served in between."""

@@ -97,7 +97,7 @@ class Lanes:
         self._lent: set[Lane] = set()
         self._spares = Spares(self.give_back)
         self._dialling: set[Lane] = set()  # of those that are lent
-        self._line = OrderedDict[Owner[Lane], tuple[LaneKey, float]]()  # and until when
+        self.line = OrderedDict[Owner[Lane], tuple[LaneKey, float]]()  # and until when
         self._called: Owner[Lane] | None = None  # whose turn it is
         self._bad = 0  # lanes lent in a row that failed, or did not last
         self._dial_at = 0.0  # none connects before
@@ -110,9 +110,9 @@ class Lanes:
 
     def __len__(self) -> int:
         """How many connections stand."""
-        return sum(lane.state is LaneState.READY for lane in self._all())
+        return sum(lane.state is LaneState.READY for lane in self.every())
 
-    def _all(self) -> Iterator[Lane]:
+    def every(self) -> Iterator[Lane]:
         asking = () if self._asking is None else (self._asking,)
         return chain(self._shared.values(), self._lent, *self._warm.values(), asking)
 
@@ -134,7 +134,7 @@ class Lanes:
 
     def room(self, key: LaneKey) -> bool:
         """Whether a lane would be lent now."""
-        return self.down is None and not self._line and self._has_place(key)
+        return self.down is None and not self.line and self._has_place(key)
 
     def _evict(self) -> None:
         """Close the shared lanes that nobody needs: a client may come as a thousand users."""
@@ -176,8 +176,8 @@ class Lanes:
         """A lane for the owner alone: a warm one, or a new one that takes requests while it
         connects. None: there is no place now, and the owner is called when there is one.
         ProxyError: the server is away."""
-        if owner is not self._called and (self._line or not self._has_place(key)):
-            self._line.setdefault(owner, (key, self._loop.time() + self._pinned_wait))
+        if owner is not self._called and (self.line or not self._has_place(key)):
+            self.line.setdefault(owner, (key, self._loop.time() + self._pinned_wait))
             return None
         warm = self._warm.get(key)
         self._spares.asked_for(key)
@@ -212,7 +212,7 @@ class Lanes:
     def _has_spare_place(self) -> bool:
         """Whether one may be opened that nobody waits for: half of the places are for who does."""
         full = len(self._dialling) >= DIALS_MAX // 2 or self._loop.time() < self._dial_at
-        if self._line or self.down is not None or full or self._awaited():
+        if self.line or self.down is not None or full or self._awaited():
             return False
         return 2 * (len(self._lent) + sum(map(len, self._warm.values()))) < self.pinned_max
 
@@ -258,15 +258,15 @@ class Lanes:
 
     def leave_line(self, owner: Owner[Lane]) -> None:
         """The owner wants no lane any more."""
-        self._line.pop(owner, None)
+        self.line.pop(owner, None)
 
     def _serve_line(self) -> None:
         """Call those whose turn has come, in the order in which they came."""
-        while self._line:
-            owner, (key, _) = next(iter(self._line.items()))
+        while self.line:
+            owner, (key, _) = next(iter(self.line.items()))
             if not self._has_place(key):
                 return
-            del self._line[owner]
+            del self.line[owner]
             self._called = owner
             try:
                 owner.lane_free()
@@ -274,7 +274,7 @@ class Lanes:
                 self._called = None
 
     def _place_came(self) -> None:
-        if self._line:
+        if self.line:
             self._loop.call_soon(self._serve_line)
 
     def _refuse_late(self) -> None:
@@ -282,9 +282,9 @@ class Lanes:
         if self.silent:  # it is not for want of places that they wait
             most = math.inf if self._most_s is None else self._most_s
             now -= max(0.0, most - self._pinned_wait)
-        late = [owner for owner, (_, until) in self._line.items() if until <= now]
+        late = [owner for owner, (_, until) in self.line.items() if until <= now]
         for owner in late:
-            del self._line[owner]
+            del self.line[owner]
             owner.lane_refused(NoPlace(len(self._lent), self._pinned_wait))
 
     def give_back(self, lane: Lane) -> None:
@@ -398,7 +398,7 @@ class Lanes:
 
     def tick(self) -> None:
         """Once a second: give up lanes that died silently, close those that nobody uses."""
-        for lane in list(self._all()):
+        for lane in list(self.every()):
             lane.tick()
         self._doubts.tick()
         for lane in self._surplus():
@@ -437,14 +437,14 @@ class Lanes:
         """The server is another from now on: nothing more is sent to the old one, nor heard."""
         self._doubts.move()
         self.pause.end()
-        for lane in list(self._all()):
+        for lane in list(self.every()):
             lane.cut(why)
         self.down, self._bad, self._dial_at = None, 0, 0.0
 
     def close(self) -> None:
         """Close every lane; whoever waits on one is failed."""
-        self._line.clear()
+        self.line.clear()
         self._doubts.close()
-        for lane in list(self._all()):
+        for lane in list(self.every()):
             lane.close()
         self._forget_closed()

@@ -92,6 +92,7 @@ def _read(session: Conducted, key: bytes, command: CommandSpec | None) -> None:
         entry = space.get(key, now)
         if entry is not None and entry.reply is not None:
             turn.hits += 1
+            turn.near_hits += 1
             session.say(entry.reply, entry.size)
             return
         ticket = space.admit(key)
@@ -124,6 +125,7 @@ def _stood(session: Conducted, key: bytes) -> bytes | None:
     if entry is None or entry.reply is None:
         return None
     turn.hits += 1
+    turn.near_hits += 1
     space.cache.down_hits += 1
     return entry.reply
 
@@ -193,6 +195,7 @@ async def _answer_miss(
     session: Conducted, place: TaskSlot, key: bytes, command: CommandSpec, why: ProxyError | None
 ) -> None:
     scopes, lane_key = session.context.scopes, session.berth.lane_key
+    session.answers.loading = True
 
     async def work() -> Value:
         _, request = scopes.parse([command.name, key])
@@ -275,6 +278,7 @@ def _known_near(session: Conducted, keys: list[bytes]) -> Known | None:
     space.hits += hits
     space.misses += len(gaps)
     turn.hits += hits
+    turn.near_hits += hits
     missing, _ = (None, 0) if routes.asked is None else split(routes.asked, 0)
     return Known(told, gaps, [] if missing is None else missing[1:])
 
@@ -300,8 +304,10 @@ async def _answer(session: Conducted, place: TaskSlot, what: str, work: Awaitabl
     try:
         text = reply(await work, session.berth.lane_key.resp)
     except ProxyError as failed:
+        session.context.sampler.failures += 1
         text = failed.line
     except Exception:
+        session.context.sampler.failures += 1
         log.exception("a command failed")
         text = error(f"a defect in the proxy: {what} failed; see its log")
     finally:

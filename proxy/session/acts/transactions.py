@@ -44,6 +44,10 @@ def whole(session: Conducted, data: bytes, pos: int) -> int:
     end = _EXEC.match(data, routes.end)
     if end is None:
         return 0
+    turn = session.context.turn
+    turn.asking += routes.asking
+    turn.writing += routes.writing
+    turn.others += count + 2 - routes.asking - routes.writing
     keys = _keys_written(session, data, begin.end(), end.start())
     session.forward(data[pos : end.end()], count + 2, keys=keys)
     session.client.last = end[0]

@@ -93,3 +93,21 @@ async def test_a_push_belongs_to_the_reply_behind_it(bench: Bench, session: Read
     bench.node(0).reply(b">1\r\n+debug\r\n")
 
     assert session.took == b">1\r\n+debug\r\n"
+
+
+async def test_errors_are_counted_and_redirections_are_not(bench: Bench, session: Reader) -> None:
+    session.run(bench, get(A), set_(B, b"x"), get(A))
+    await later(0)
+    bench.node(0).reply(b"-WRONGTYPE no string\r\n$1\r\nv\r\n")
+    bench.node(1).reply(b"-OOM no room\r\n")
+    assert session.took == b"-WRONGTYPE no string\r\n-OOM no room\r\n$1\r\nv\r\n"
+    assert session.turn.errors == 2
+
+    session.run(bench, get(A))
+    await later(0)
+    bench.node(0).reply(bench.asks(A, 1))
+    await later(0)
+    bench.node(1).reply(b"+OK\r\n$1\r\nv\r\n")
+
+    assert session.took == b"$1\r\nv\r\n"
+    assert session.turn.errors == 2

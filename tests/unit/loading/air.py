@@ -162,6 +162,10 @@ class OneLoader:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
+        self.seen: list[tuple[str, str, float]] = []
+
+    def told(self, loader: str, result: str, seconds: float) -> None:
+        self.seen.append((loader, result, seconds))
 
     def match(self, key: bytes) -> Loader | None:
         return self._loader if key.startswith(b"k") else None
@@ -186,12 +190,13 @@ class Air:
         self.waiters = WaitingRoom(max_waiters, "loads and leases", CacheBusy)
         row = LoaderSettings(name="x", match=Pattern.parse("k{id}"), demo=True, **settings)
         self.loader = Loader(row, self.source)
+        self.loaders = OneLoader(self.loader)
         tracked = cast(TrackedLane, self.scope)
         scripts = self.scripts = LeaseScripts(tracked, self.tasks.start, self)
         self.flights = Flights(
             tracked,
             scripts,
-            cast(Loaders, OneLoader(self.loader)),
+            cast(Loaders, self.loaders),
             start=self.tasks.start,
             clock=lambda: self.now,
             counts=self,

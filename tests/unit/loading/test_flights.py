@@ -986,3 +986,36 @@ async def test_a_key_has_the_grace_of_its_loader() -> None:
     async with air(grace=2.5) as here:
         assert here.flights.grace_ms(KEY) == 2500
         assert here.flights.grace_ms(b"other") == 0
+
+
+# --- What is told of loads
+
+
+@pytest.mark.parametrize(
+    ("loaded", "result"),
+    [
+        (Loaded(b"v"), "success"),
+        (Loaded(None), "not_found"),
+        (Loaded(b"v", not_modified=True), "not_modified"),
+    ],
+)
+async def test_what_came_of_a_load_is_told_with_its_time(loaded: Loaded, result: str) -> None:
+    async with air() as here:
+        await here.loading()
+        here.now += 0.25
+        here.source.loads[0].set_result(loaded)
+        await settle()
+        await here.server.answer("settle" if loaded.value is None else "fill", 1)
+
+        assert here.loaders.seen == [("x", result, 0.25)]
+
+
+async def test_a_load_that_fails_is_told_too() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        here.now += 0.5
+        here.source.loads[0].set_exception(SourceError("no database"))
+        await here.server.answer("settle", 1)
+        await failure(caller, LoadError)
+
+        assert here.loaders.seen == [("x", "error", 0.5)]

@@ -16,6 +16,7 @@ from nearhit.proxy.near.index import Entry, Index
 from nearhit.proxy.near.sketch import Sketch
 from nearhit.proxy.near.worth import START, Worth
 from nearhit.proxy.resp import _kernel_py as twin
+from nearhit.proxy.resp import routes
 from nearhit.proxy.resp.requests import encode
 
 try:
@@ -155,6 +156,37 @@ def test_scan_says_which_requests_are_reads(
 
     assert scan(names, data, 0, 4) == answer
     assert (names.reads, names.marks) == (reads, marks)
+
+
+GROUPS = {b"GET": routes.ASKING, b"SET": routes.WRITING}
+
+
+@pytest.mark.parametrize(
+    ("data", "asking", "writing"),
+    [
+        (b"", 0, 0),
+        (GET * 3, 3, 0),
+        (GET.lower() + SET.lower() * 2, 1, 2),
+        (b"*1\r\n$4\r\nPING\r\n" + GET, 1, 0),
+        (SET + MULTI + GET, 0, 1),
+        (GET + SET[:-1], 1, 0),
+        (SET * 9, 0, 4),
+    ],
+)
+def test_scan_counts_by_groups(kernel: Any, data: bytes, asking: int, writing: int) -> None:
+    names = kernel.RouteMap({**KINDS, b"PING": 1}, GROUPS)
+
+    names.scan(data, 0, 4)
+
+    assert (names.asking, names.writing) == (asking, writing)
+
+
+def test_a_name_has_the_group_that_was_given(kernel: Any) -> None:
+    names = kernel.RouteMap(KINDS, {**GROUPS, b"UNHEARD": 1})
+
+    found = [names.group(name) for name in (b"get", b"SET", b"MULTI", b"UNHEARD", b"A" * 33)]
+    assert found == [1, 2, 0, 0, 0]
+    assert kernel.RouteMap(KINDS).group(b"GET") == 0
 
 
 def test_one_scan_walks_at_most_as_many_as_it_can_mark(kernel: Any) -> None:

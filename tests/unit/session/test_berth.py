@@ -52,8 +52,8 @@ def nobody_lends(world: World) -> None:
 
 async def too_late(world: World, client: Client) -> bytes:
     """What the client is told when its time in the line is over."""
-    key, _ = world.lanes._line[client.session.berth.reports]
-    world.lanes._line[client.session.berth.reports] = key, 0.0
+    key, _ = world.lanes.line[client.session.berth.reports]
+    world.lanes.line[client.session.berth.reports] = key, 0.0
     world.lanes.tick()
     await world.settle()
     return client.took()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from nearhit.proxy.stats.counters import READS, ROWS, Stats
+from nearhit.proxy.stats.families import Families
 from nearhit.proxy.stats.shared import Board
 
 BY_NAME = {row.name: row for row in (*READS, *ROWS)}
@@ -55,3 +56,32 @@ def test_a_forked_process_writes_what_the_others_read() -> None:
     os.waitpid(child, 0)
 
     assert board.total(BY_NAME["hits"]) == 2
+
+
+def labelled(commands: float, lanes: float) -> Families:
+    families = Families()
+    families.read("commands", lambda: [(("read", "near"), [commands])])
+    families.read("lanes", lambda: [(("a:1", "shared"), [lanes])])
+    return families
+
+
+def test_what_has_labels_is_of_all_workers_too() -> None:
+    board = Board(2)
+    board.place(0).publish_series(labelled(3, 1))
+
+    series = board.place(1).series(labelled(4, 2))
+
+    assert series == {("commands", ("read", "near")): [7], ("lanes", ("a:1", "shared")): [3]}
+
+
+def test_a_worker_that_is_started_again_goes_on_with_what_is_counted_with_labels() -> None:
+    board = Board(1)
+    board.place(0).publish_series(labelled(3, 1))
+
+    place = board.place(0)
+    place.publish_series(labelled(1, 2))
+
+    assert place.series(labelled(1, 2)) == {
+        ("commands", ("read", "near")): [4],
+        ("lanes", ("a:1", "shared")): [2],
+    }

@@ -14,10 +14,13 @@ from nearhit.proxy.errors import (
     UpstreamRefused,
 )
 from nearhit.proxy.hot.lane import LaneState
+from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.upstream import connecting
+from nearhit.proxy.upstream.ask import AskSlot
 from nearhit.proxy.upstream.connecting import MOVES, Connecting
 from nearhit.proxy.upstream.lane_key import LaneKey, Use, User
 
+from tests.asking import OK
 from tests.fakes import FakeDial, Tasks, Upstream, settle
 
 
@@ -378,3 +381,54 @@ async def test_a_node_may_be_what_is_dialled(bench: Bench) -> None:
     probe = await bench.connect()
 
     assert probe.opened == 1
+
+
+# --- What is timed
+
+
+class Trips:
+    """How long the server takes, by a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.clock = 10.0
+        self.seen: list[float] = []
+
+    def gap(self) -> int:
+        return 2
+
+    def now(self) -> float:
+        return self.clock
+
+    def took(self, seconds: float) -> None:
+        self.seen.append(seconds)
+
+
+async def test_every_so_often_a_batch_is_timed_until_its_last_answer(bench: Bench) -> None:
+    probe, trips = await bench.connect(), Trips()
+    probe.done = probe.sent  # as Lane does
+    probe.time_by(trips)
+
+    for seconds in (1.0, 2.0, 3.0):
+        for _ in range(2):
+            probe.send(encode([b"PING"]), AskSlot(lambda reply: None))
+        await settle()
+        trips.clock += seconds
+        bench.wire.reply(OK)
+        bench.wire.reply(OK)
+
+    assert trips.seen == [2.0]
+
+
+async def test_a_connection_that_was_lost_is_not_timed(bench: Bench) -> None:
+    probe, trips = await bench.connect(), Trips()
+    probe.done = probe.sent  # as Lane does
+    probe.time_by(trips)
+    for _ in range(2):
+        probe.send(encode([b"PING"]), AskSlot(lambda reply: None))
+        await settle()
+    assert probe.timed_to
+
+    probe.waiting.clear()
+    await probe._connect()
+
+    assert not probe.timed_to

@@ -376,7 +376,7 @@ async def test_who_would_borrow_now_neither_joins_the_line_nor_leaves_it(bench: 
     await settle()
 
     assert waiting.lane is lane
-    assert not bench.lanes._line
+    assert not bench.lanes.line
 
 
 async def test_many_pauses_leave_one_timer(bench: Bench) -> None:
@@ -413,7 +413,7 @@ async def test_who_waited_too_long_is_refused_with_the_settings_name(bench: Benc
     bench.lanes.tick()
     assert not owner.refused
 
-    bench.lanes._line[owner] = LaneKey(), 0.0  # its time is over
+    bench.lanes.line[owner] = LaneKey(), 0.0  # its time is over
     bench.lanes.tick()
 
     (why,) = owner.refused

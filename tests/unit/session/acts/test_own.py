@@ -853,7 +853,7 @@ def known(
         ticket = space.reserve(key)
         assert ticket is not None
         assert space.fill(ticket, reply, -2 if reply is None else 60_000, 0.0)
-    turn = SimpleNamespace(clock=lambda: 1.0, hits=0)
+    turn = SimpleNamespace(clock=lambda: 1.0, hits=0, near_hits=0)
     session = SimpleNamespace(near=SimpleNamespace(space=space), context=SimpleNamespace(turn=turn))
     return own_acts._known_near(cast(Any, session), keys), space, turn
 
