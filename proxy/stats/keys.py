@@ -11,6 +11,7 @@ than NAME_MOST are passed over. Who may see which of them is for others to say."
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,7 @@ BIG: Final = 1024  # bytes; what is smaller is no big key
 SHOWN: Final = 128  # at most, of one process
 HOT, LARGE, PREFIX = "hotkeys", "bigkeys", "prefixes"
 VIEWS: Final = (HOT, LARGE, PREFIX)
+_PREFIX: Final = re.compile(rb"(?:[^:0-9]*:)*")
 
 
 @dataclass(slots=True)
@@ -89,13 +91,8 @@ def top(them: Iterable[Seen], view: str, most: int = SHOWN) -> list[Seen]:
 def prefix_of(key: bytes) -> bytes:
     """``user:`` of ``user:42:name``: up to the colon before the first part with a digit in it, or
     before the last part. Empty: it has none."""
-    parts = key.split(b":")
-    kept = 0
-    for part in parts[:-1]:
-        if any(48 <= byte <= 57 for byte in part):
-            break
-        kept += 1
-    return b"".join(part + b":" for part in parts[:kept])
+    found = _PREFIX.match(key)
+    return found[0] if found is not None else b""
 
 
 class Keys:
@@ -167,7 +164,7 @@ class Keys:
         found = of.get(place)
         if found is None:
             if len(of) >= MOST:
-                kept = top(of.values(), view, MOST // 2)
+                kept = sorted(of.values(), key=RANKS[view], reverse=True)[: MOST // 2]
                 of.clear()
                 of.update(((one.db, one.name), one) for one in kept)
             found = of[place] = Seen(db, name, key)
