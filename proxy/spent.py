@@ -3,7 +3,7 @@ is answered, with nothing in between that has to hand it on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def account() -> Spent:
 
 
 @contextmanager
-def loading(clock: Callable[[], float]) -> Iterator[None]:
+def loading(clock: Callable[[], float]) -> Generator[None]:
     """A load is waited for."""
     spent = _SPENT.get()
     if spent is None:

@@ -71,7 +71,7 @@ def told(words: Sequence[bytes], table: Table, ours: Mapping[bytes, CommandSpec]
     name = words[0].upper()
     shown, hidden = [_shortened(words[0])], len(words) - 1
     known, spec = table.commands.get(name), ours.get(name)
-    subcommands = known.subcommands if known is not None else frozenset()
+    subcommands = known.subcommands if known is not None else frozenset[bytes]()
     if spec is not None:
         subcommands = frozenset(sub.name.encode() for sub in spec.subcommands)
     if len(words) > 1 and words[1].upper() in {word.upper() for word in subcommands}:

@@ -19,12 +19,20 @@ from .slowlog import Slow, SlowLog, slowest
 
 QUANTILES: Final = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "p999_us": 0.999}
 ALL: Final = "all"  # tiers
+# Counts and the longest, by class and tier.
+Latencies = Mapping[str, tuple[list[int], float]]
 
 
 class Shelf(Protocol):
     """A worker's place on the board (stats/shared.py)."""
 
-    resets: int
+    @property
+    def resets(self) -> int:
+        """How often all have begun anew."""
+        ...
+
+    @resets.setter
+    def resets(self, count: int, /) -> None: ...
 
     def show(self, text: bytes) -> bool:
         """Have the others see it; False: it is too long."""
@@ -77,16 +85,19 @@ class Views:
 
     def latency(self) -> list[Mapping[str, Value]]:
         """A row for each class of commands and, behind it, for each tier that has answered some."""
-        texts = [_latencies(self._sampler), *(other["latency"] for other in self._others())]
+        others = (cast("Latencies", other["latency"]) for other in self._others())
+        texts: list[Latencies] = [_latencies(self._sampler), *others]
         rows: list[Mapping[str, Value]] = []
         for kind in Class:
             tiers: dict[str, Histogram] = {}
             for text in texts:
                 for tier in Tier:
-                    counts = text.get(f"{kind.value} {tier.value}")
-                    if counts is not None:
-                        for name in (ALL, tier.value):
-                            _merge(tiers.setdefault(name, Histogram()), *counts)
+                    found = text.get(f"{kind.value} {tier.value}")
+                    if found is None:
+                        continue
+                    counts, most = found
+                    for name in (ALL, tier.value):
+                        _merge(tiers.setdefault(name, Histogram()), counts, most)
             rows += (_quantiles(kind.value, name, one) for name, one in tiers.items())
         return rows
 
@@ -162,7 +173,7 @@ def _row(view: str, one: Seen) -> Mapping[str, Value]:
     }
 
 
-def _latencies(sampler: Sampler) -> dict[str, tuple[list[int], float]]:
+def _latencies(sampler: Sampler) -> Latencies:
     """What was seen since the reset, by class and tier: counts, and the longest."""
     return {
         f"{kind.value} {tier.value}": (one.since, one.most)
