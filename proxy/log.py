@@ -1,13 +1,16 @@
-"""Structured logs: one logfmt line for each event, on stderr, through stdlib logging.
+"""Structured logs: one line for each event, on stderr, through stdlib logging.
 
-    2026-11-22T18:18:23.123Z level=info event="lane lost" lane=3 error="connection reset"
+    text  2026-11-22T18:18:23.123Z level=info event="lane lost" lane=3 error="connection reset"
+    json  {"time": "2026-11-22T18:18:23.123Z", "level": "info", "event": "lane lost", ...}
 
 Call sites use ``event``; cli/ sets the handler up once with ``start``. Nobody formats lines by
 hand, and a URL goes through ``redacted`` before it is logged or shown."""
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -42,30 +45,52 @@ def event(log: logging.Logger, level: int, name: str, **fields: object) -> None:
         log.log(level, name, extra={_FIELDS: fields}, stacklevel=2)
 
 
-def start(level: str, **always: object) -> None:
+def start(level: str, form: str = "text", **always: object) -> None:
     """Send records of that level (``debug`` ... ``error``) and above to stderr, a line each, with
-    the fields that every line of this process has."""
+    the fields that every line of this process has. ``form``: one of FORMS."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Logfmt(always))
+    handler.setFormatter(FORMS[form](always))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-class Logfmt(logging.Formatter):
-    """Formats a record as one logfmt line: time, level, event, then its fields, and a traceback as
-    the field ``trace``."""
+class _Line(logging.Formatter):
+    """What both forms tell of a record: level, event, then its fields, and a traceback as the field
+    ``trace``."""
 
     def __init__(self, always: Mapping[str, object]) -> None:
         super().__init__()
         self._always = always
 
-    def format(self, record: logging.LogRecord) -> str:
+    def _time(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return f"{time.removesuffix('+00:00')}Z"
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         fields = {"level": record.levelname.lower(), "event": record.getMessage(), **self._always}
         fields |= getattr(record, _FIELDS, {})
         if record.exc_info:
             fields["trace"] = self.formatException(record.exc_info)
-        pairs = " ".join(f"{name}={_value(value)}" for name, value in fields.items())
-        return f"{time.removesuffix('+00:00')}Z {pairs}"
+        return fields
+
+
+class Logfmt(_Line):
+    """One logfmt line: the time, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self._fields(record).items()
+        pairs = " ".join(f"{name}={_value(value)}" for name, value in fields)
+        return f"{self._time(record)} {pairs}"
+
+
+class Json(_Line):
+    """One JSON object in ASCII: numbers and truths as such, nothing as null, all else as text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"time": self._time(record), **self._fields(record)}
+        return json.dumps({name: _plain(value) for name, value in fields.items()})
+
+
+FORMS: Mapping[str, type[_Line]] = {"text": Logfmt, "json": Json}
 
 
 def urls_in(text: str) -> list[str]:
@@ -94,6 +119,15 @@ def _hidden(option: re.Match[str]) -> str:
         return f"{begin}***" if name else begin
     shown = _HARMLESS.fullmatch(name) or _CAPTURE.fullmatch(value)
     return option[0] if shown else f"{begin}{name}=***"
+
+
+def _plain(value: object) -> object:
+    """A field's value as JSON has it; a float that JSON has not is a text."""
+    if isinstance(value, float):
+        return round(value, 3) if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, int):
+        return value
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _value(value: object) -> str:

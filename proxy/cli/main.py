@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _check(config, connect=connect)
     if command == "health":
         return _health(config)
-    log.start(config.log_level)
+    log.start(config.log_level, config.log_format)
     try:
         code = _serve(Settings(config, read))
     except StartError as error:
@@ -169,7 +169,8 @@ def _serve_by_workers(settings: Settings, notifier: Notifier, stack: contextlib.
     config = settings.config
 
     def work(index: int, doors: Doors[socket.socket], ready: Ready) -> int:
-        log.start(settings.config.log_level, worker=index)
+        config = settings.config
+        log.start(config.log_level, config.log_format, worker=index)
         return serve(url, doors, ready, board.place(index))
 
     board = Board(config.workers)

@@ -386,6 +386,23 @@ class Statistics(Counts, Protocol):
     async def reset(self) -> None: ...
 
 
+class Views(Protocol):
+    """What is told of this db beside the statistics (stats/views.py)."""
+
+    def seen(self, view: str) -> Sequence[tuple[bytes, Mapping[str, Value]]]:
+        """Of the client's db ``hotkeys``, ``bigkeys`` or ``prefixes``, the first one first: each
+        with the key that only who may read it may be told of it."""
+        ...
+
+    def slowest(self) -> Sequence[Mapping[str, Value]]:
+        """Commands that took long, the slowest first."""
+        ...
+
+    def latency(self) -> Sequence[Mapping[str, Value]]:
+        """Percentiles by class of command and by who answered."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to a command, and the world that it may use.
@@ -411,4 +428,5 @@ class Call:
     walks: Callable[[], Sequence[bytes]] = lambda: (b"0",)
     lock_servers: Sequence[Asking] = ()  # where locks are a vote; none: they are in the server
     refreshes: Refreshing | None = None  # None: no value is ever stale
+    views: Views | None = None  # STATS'; None: nothing was seen
     tenure: Tenure | None = None  # LOCK's: what is kept for the client; None: it does not stay

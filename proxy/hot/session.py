@@ -87,8 +87,11 @@ class SessionCore(Reader):
             self._parse(data, 0)
             return
         began, near = turn.begin(), turn.near_reads + turn.near_owns
+        asked = turn.asking + turn.writing + turn.others + turn.owns
         self._parse(data, 0)
-        self.time(began, turn.near_reads + turn.near_owns != near)
+        near = turn.near_reads + turn.near_owns - near
+        asked = turn.asking + turn.writing + turn.others + turn.owns - asked
+        self.time(began, near != 0, data, near + asked)
 
     def take_rest(self) -> bytes:
         """All that is unparsed."""
@@ -229,9 +232,9 @@ class SessionCore(Reader):
         """Read no more in this turn of the loop: others wait."""
         raise NotImplementedError
 
-    def time(self, began: float, near: bool) -> None:
-        """What has just been parsed is to be timed, from then on; ``near``: some of it was answered
-        near."""
+    def time(self, began: float, near: bool, data: bytes, count: int) -> None:
+        """What has just been parsed is to be timed, from then on, and sampled: some ``count``
+        requests. ``near``: some were answered near."""
         raise NotImplementedError
 
     def odd_received(self, data: bytes) -> None:

@@ -36,6 +36,7 @@ from ..errors import (
 from ..keys.ours import lease_key, tag_epoch_key
 from ..log import event
 from ..resp.replies import Value
+from ..spent import loading
 from ..upstream.tracked import TrackedLane, Watched
 from .flight import Ended, Flight, Landed, remembered
 from .lease_scripts import LeaseScripts, Start, Took, new_token
@@ -209,7 +210,8 @@ class Flights:
         waiter: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
         flight.waiters.add(waiter)
         try:
-            return await waiter
+            with loading(self._clock):
+                return await waiter
         finally:
             flight.waiters.discard(waiter)
 

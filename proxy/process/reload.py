@@ -39,6 +39,7 @@ LIVE: Final = frozenset(
         "maxmemory_clients",
         "near_cache",
         "near_ttl",
+        "slowlog",
         "timeout",
         "stale_if_down",
     }

@@ -31,6 +31,7 @@ from ..near.cache import NearCache
 from ..session.scopes import Scope
 from ..stats.counters import Stats
 from ..stats.fleet import Fleet, Statistics
+from ..stats.views import Views
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
 from ..upstream.tracked import TrackedLane
@@ -70,6 +71,7 @@ class ScopeMaker:
     ours: OurKeys
     running: Callable[[int], Iterable[Voidable]]  # what a write of a db ends: Scopes.running
     locks: LockMaker
+    views: Views
 
     def __call__(self, key: LaneKey) -> Scope:
         tracked = TrackedLane(self.lanes, key, self.near)
@@ -117,7 +119,8 @@ class ScopeMaker:
             locks=locks,
             lock_servers=self.locks.listed(tracked.key.db),
             jobs=OwnJobs(self.jobs, owner),
-            stats=Statistics(self.stats, self.fleet),
+            stats=Statistics(self.stats, self.fleet, self.views.reset),
+            views=self.views.of(tracked.key.db),
             ours=self.ours,
             now=time.monotonic,  # uvloop's time is of whole milliseconds
             sleep=asyncio.sleep,

@@ -38,7 +38,7 @@ from .status import Status
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
 from .warming import warming_of
-from .wiring import Told, http_of, wire
+from .wiring import Told, http_of, slow_watch_of, wire
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -100,6 +100,7 @@ class Server:
         )
         if place is not None:
             self._parts.jobs.join(place.jobs)
+            self._parts.views.join(place)
         self._warming = warming_of(self._parts, config.loaders, self._loop.time)
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary
@@ -150,6 +151,7 @@ class Server:
         self._primary.users += 1
         self._tasks.start(self._tick())
         self._tasks.start(self._rights.run())
+        self._tasks.start(slow_watch_of(self._parts, self._loop.time).run())
         if self._parts.master is not None:
             for run in self._parts.master.runs():
                 self._tasks.start(run)
@@ -277,6 +279,7 @@ class Server:
                 self._certificate.look()
             if self._protection.unknown and self._listeners:
                 parts.lanes.newcomers.look(self._learn_late)
+            parts.views.tick(self._loop.time())
             if self._place is not None:
                 self._place.publish(parts.stats)
                 self._place.publish_series(parts.families)
@@ -340,6 +343,7 @@ class Server:
         parts.rooms.limit(config.max_waiters)
         context.holding.seconds = config.hold_writes_on_failover
         logging.getLogger().setLevel(config.log_level.upper())
+        context.slow.take(config.slowlog)
         if near is not None:
             near.fresh_ms = parts.loaders.near_ms if timed else None
             near.stale_s = config.stale_if_down

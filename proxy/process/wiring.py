@@ -52,8 +52,11 @@ from ..settings.loaders import DEMO
 from ..stats.counters import Stats, info_section
 from ..stats.families import Families
 from ..stats.fleet import Fleet
+from ..stats.keys import Keys
 from ..stats.sampler import EVERY, Sampler
 from ..stats.shared import Place
+from ..stats.slowlog import SlowLog
+from ..stats.views import Views
 from ..table.table import Ours, snapshot
 from ..upstream.dial import ATTEMPTS, Dial, Retry
 from ..upstream.lane import Lane
@@ -66,6 +69,7 @@ from .clustered import cluster_lanes
 from .lock_maker import LockMaker
 from .lock_servers import LockServers
 from .scope_maker import Rooms, ScopeMaker, Start
+from .slow import SlowWatch
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -100,6 +104,7 @@ class Parts:
     lock_servers: LockServers | None  # where locks are a vote of several
     rooms: Rooms
     jobs: Jobs
+    views: Views
     http_hosts: Sequence[str]  # names that HTTP may be asked under
     # http_token, and who may read /metrics
     http_gate: tuple[str | None, str] = field(repr=False)
@@ -148,6 +153,8 @@ def wire(
     near.fresh_ms = loaders.near_ms if loaders.any_timed else None
     near.stale_s = config.stale_if_down
     rooms = Rooms(config.max_waiters)
+    keys, slow = Keys(), SlowLog(time.time, loop.time, config.slowlog)
+    views = Views(keys, slow, sampler)
     locks = LockMaker(
         lanes, config.lock_servers, (start, start_work), loop.time, stats, rooms.locks
     )
@@ -165,10 +172,12 @@ def wire(
         ours=OurKeys(config.stats_key.encode()),
         running=lambda db: scopes.running(db),
         locks=locks,
+        views=views,
     )
     scopes = Scopes(COMMANDS, make_scope, fleet.keep)
     context = _context(config, told, scopes, make_scope, loop)
     context.sampler = sampler
+    context.slow, context.keys = slow, keys
     context.turn.time_by(sampler.gap, sampler.clock)
     listens = [one.host for one in config.http if isinstance(one, Tcp)]
     hosts = (*config.http_hosts, *listens)
@@ -189,7 +198,20 @@ def wire(
     gate = (config.http_token, config.http_metrics)
     votes = locks.servers
     parts = Parts(
-        lanes, master, loaders, stats, fleet, scopes, context, votes, rooms, jobs, hosts, gate, demo
+        lanes,
+        master,
+        loaders,
+        stats,
+        fleet,
+        scopes,
+        context,
+        votes,
+        rooms,
+        jobs,
+        views,
+        hosts,
+        gate,
+        demo,
     )
     _show(parts, near, rooms, loop.time)
     gauges.read_tasks(stats, loop)
@@ -331,6 +353,16 @@ def _show(parts: Parts, near: NearCache, rooms: Rooms, clock: Callable[[], float
     gauges.read_process(
         stats, clients=context.clients, lanes=parts.lanes, scopes=parts.scopes, clock=clock
     )
+
+
+def slow_watch_of(parts: Parts, now: Callable[[], float]) -> SlowWatch:
+    """What watches the lanes for requests that take long."""
+    lanes = parts.lanes
+
+    def pools() -> Sequence[Lanes]:
+        return (lanes, *lanes.pools) if isinstance(lanes, ClusterLanes) else (lanes,)
+
+    return SlowWatch(pools, parts.context, now)
 
 
 def http_of(

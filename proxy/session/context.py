@@ -13,7 +13,9 @@ from ..near.cache import NearCache
 from ..resp.inline import Dialect
 from ..resp.kernel import RouteMap
 from ..resp.replies import patch_id
+from ..stats.keys import Keys
 from ..stats.sampler import Sampler
+from ..stats.slowlog import SlowLog
 from ..table.table import Table
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
@@ -55,6 +57,8 @@ class Context:
     offenders: Offenders = field(default_factory=Offenders)
     allowance: Allowance = field(default_factory=Allowance)
     sampler: Sampler = field(default_factory=Sampler)
+    slow: SlowLog = field(default_factory=SlowLog)
+    keys: Keys = field(default_factory=Keys)
 
     def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:
         """The maps of routes for clients with this key; ``near``: who read near."""

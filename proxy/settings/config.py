@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, fields, replace
 
 from .address import AddressMap, Listen, Upstream, same_place
 from .address import Kind as UpstreamKind
-from .costs import CostSettings
 from .entry import entry_mistakes
 from .file import SettingsFile
 from .headers import Elsewhere
 from .loaders import LoaderSettings, loaders_of
+from .logs import LogSettings
 from .rows import (
     ADDRESS_MAP,
     HOSTS,
@@ -66,7 +66,7 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(CostSettings):
+class Config(LogSettings):
     """The settings in force. A row is a flag, a variable NEARHIT_<NAME> and a key of the file at
     once. Durations are seconds, sizes bytes."""
 
@@ -263,7 +263,7 @@ class Config(CostSettings):
             yield from loader.describe()
 
 
-_ENTRY = [item.name for item in fields(CostSettings)]
+_ENTRY = [item.name for item in fields(LogSettings)]
 ROWS: Mapping[str, Row] = {  # where clients connect comes first
     item.name: item.metadata["row"]
     for item in sorted(fields(Config), key=lambda item: item.name in _ENTRY)

@@ -1,4 +1,4 @@
-"""Values with labels of all workers, in memory that they share (shared.py).
+"""Values with labels, and other texts, of all workers, in memory that they share (shared.py).
 
     a worker's: which half holds ── half 1 ── half 2: length, checksum, text
 
@@ -31,27 +31,28 @@ def unpacked(text: bytes) -> Series:
     return {(name, tuple(labels)): value for name, labels, value in rows if name in BY_NAME}
 
 
-class Blobs:
+class Texts:
     """One for each of so many workers. To be made before they are forked."""
 
     def __init__(self, workers: int) -> None:
         self._memory = memoryview(mmap.mmap(-1, workers * SIZE))
 
     def __repr__(self) -> str:
-        return f"<Blobs workers={len(self._memory) // SIZE}>"
+        return f"<{type(self).__name__} workers={len(self._memory) // SIZE}>"
 
-    def put(self, index: int, series: Series) -> None:
-        """Show them; such as find no place are not shown."""
-        memory, text = self._of(index), packed(series)
+    def write(self, index: int, text: bytes) -> bool:
+        """Show it; False: it finds no place, and what was shown still is."""
+        memory = self._of(index)
         if len(text) > HALF - _HEAD.size:
-            return
+            return False
         half = 2 if memory[0] == 1 else 1
         at = _HALVES[half]
         _HEAD.pack_into(memory, at, len(text), zlib.crc32(text))
         memory[at + _HEAD.size : at + _HEAD.size + len(text)] = text
         memory[0] = half
+        return True
 
-    def get(self, index: int) -> Series:
+    def read(self, index: int) -> bytes | None:
         memory = self._of(index)
         for _ in range(LOOKS):
             at = _HALVES[memory[0]]
@@ -60,8 +61,20 @@ class Blobs:
             size, check = _HEAD.unpack_from(memory, at)
             text = bytes(memory[at + _HEAD.size : at + min(_HEAD.size + size, HALF)])
             if zlib.crc32(text) == check:
-                return unpacked(text)
-        return {}
+                return text
+        return None
 
     def _of(self, index: int) -> memoryview:
         return self._memory[index * SIZE : (index + 1) * SIZE]
+
+
+class Blobs(Texts):
+    """Values with labels."""
+
+    def put(self, index: int, series: Series) -> None:
+        """Show them; such as find no place are not shown."""
+        self.write(index, packed(series))
+
+    def get(self, index: int) -> Series:
+        text = self.read(index)
+        return {} if text is None else unpacked(text)

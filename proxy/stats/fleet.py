@@ -222,9 +222,12 @@ class Fleet:
 class Statistics:
     """What commands see of it all (Statistics): this process's rows behind the fleet's numbers."""
 
-    def __init__(self, stats: Stats, fleet: Fleet) -> None:
+    def __init__(
+        self, stats: Stats, fleet: Fleet, begin_anew: Callable[[], None] = lambda: None
+    ) -> None:
         self._stats = stats
         self._fleet = fleet
+        self._begin_anew = begin_anew  # all else that a reset is of
 
     def add(self, name: str, count: int = 1) -> None:
         self._stats.add(name, count)
@@ -238,3 +241,4 @@ class Statistics:
     async def reset(self) -> None:
         await self._fleet.reset()
         self._stats.reset()
+        self._begin_anew()

@@ -100,6 +100,11 @@ class Histogram:
         return sum(self.counts)
 
     @property
+    def since(self) -> list[int]:
+        """The counts since the reset."""
+        return [now - before for now, before in zip(self.counts, self._before, strict=True)]
+
+    @property
     def recent(self) -> int:
         """How many since the reset."""
         return sum(self.counts) - sum(self._before)
@@ -110,7 +115,7 @@ class Histogram:
 
     def quantile(self, part: float) -> float | None:
         """Seconds that this part of all since the reset took at most; None: there were none."""
-        here = [now - before for now, before in zip(self.counts, self._before, strict=True)]
+        here = self.since
         rank, seen = part * sum(here), 0
         for bucket, count in enumerate(here):
             seen += count
@@ -175,6 +180,11 @@ class Sampler:
         # A linear congruential generator (Numerical Recipes): random's would do as well.
         self._state = (self._state * 1664525 + 1013904223) & 0xFFFFFFFF
         return max(1, self.every // 2 + (self._state >> 8) % (self.every + 1))
+
+    def pick(self, count: int) -> int:
+        """One of so many, from 0 on, by the same chance."""
+        self._state = (self._state * 1664525 + 1013904223) & 0xFFFFFFFF
+        return (self._state >> 8) % count
 
     def observe(self, kind: Class, tier: Tier, seconds: float) -> None:
         self.commands[kind, tier].observe(seconds)

@@ -12,7 +12,7 @@ import mmap
 from typing import Final
 
 from ..jobs.board import Board as JobBoard
-from .blobs import Blobs
+from .blobs import Blobs, Texts
 from .counters import READS, ROWS, Kind, Row, Stats
 from .families import Families, Series, merged, only_counted
 
@@ -29,6 +29,8 @@ class Board:
         self._workers = workers
         self.jobs = JobBoard(workers)
         self.blobs = Blobs(workers)
+        self.views = Texts(workers)
+        self.resets = memoryview(mmap.mmap(-1, 8)).cast("Q")  # how often they have begun anew
         # Each number is written and read whole: it is 8 bytes, and aligned.
         self._numbers = memoryview(mmap.mmap(-1, workers * len(_ROWS) * 8)).cast("d")
 
@@ -49,6 +51,10 @@ class Board:
         """Of all workers."""
         numbers = [self.get(index, row) for index in range(self._workers)]
         return max(numbers) if row.name in _LARGEST else sum(numbers)
+
+    def texts_but(self, index: int) -> list[bytes]:
+        texts = [self.views.read(at) for at in range(self._workers) if at != index]
+        return [text for text in texts if text is not None]
 
     def series(self) -> Series:
         """The same of what has labels."""
@@ -85,6 +91,23 @@ class Place:
         """What has labels of all workers."""
         self.publish_series(families)
         return self._board.series()
+
+    # What Views shows and reads here.
+
+    @property
+    def resets(self) -> int:
+        return self._board.resets[0]
+
+    @resets.setter
+    def resets(self, count: int) -> None:
+        self._board.resets[0] = count
+
+    def show(self, text: bytes) -> bool:
+        return self._board.views.write(self._index, text)
+
+    def others(self) -> list[bytes]:
+        """What the other workers show; one that has ended is among them until another is there."""
+        return self._board.texts_but(self._index)
 
     def reading(self, stats: Stats, row: Row) -> float:
         """The row of all workers: of this one as it is now, of the others as of the last second."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator
 
 import pytest
-from nearhit.proxy.log import Logfmt, event, redacted
+from nearhit.proxy.log import FORMS, Json, Logfmt, event, redacted, start
 
 log = logging.getLogger("nearhit.test")
 
@@ -97,6 +98,65 @@ def test_the_time_is_utc_to_the_millisecond_and_constant_fields_follow() -> None
     assert Logfmt({"worker": 2}).format(record) == (
         "2026-11-22T18:18:23.123Z level=info event=x worker=2"
     )
+
+
+def test_as_json_an_event_is_an_object_with_the_same_names() -> None:
+    record = logging.makeLogRecord({"msg": "x", "levelname": "INFO", "created": 1795371503.123})
+    record.nearhit_fields = {
+        "lane": 3,
+        "seconds": 0.12345,
+        "lent": False,
+        "db": None,
+        "key": 'two\n"words" \u2028',
+        "error": ConnectionResetError(104, "Connection reset"),
+        "never": float("inf"),
+        "odd": "\udc80",
+    }
+
+    line = Json({"worker": 2}).format(record)
+
+    assert "\n" not in line
+    assert line.isascii()
+    assert json.loads(line) == {
+        "time": "2026-11-22T18:18:23.123Z",
+        "level": "info",
+        "event": "x",
+        "worker": 2,
+        "lane": 3,
+        "seconds": 0.123,
+        "lent": False,
+        "db": None,
+        "key": 'two\n"words" \u2028',
+        "error": "[Errno 104] Connection reset",
+        "never": "inf",
+        "odd": "\\udc80",
+    }
+
+
+def test_as_json_a_traceback_is_a_field() -> None:
+    try:
+        raise ValueError("no")
+    except ValueError as error:
+        exc_info = type(error), error, error.__traceback__
+    record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "failed", (), exc_info)
+
+    assert json.loads(Json({}).format(record))["trace"].endswith("ValueError: no")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_lines_is_chosen_at_the_start(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        start("info", form, worker=3)
+        event(log, logging.INFO, "hello")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+    assert capsys.readouterr().err.startswith("{") == (form == "json")
 
 
 def test_a_whole_second_has_its_zeros() -> None:

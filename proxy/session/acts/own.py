@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Final, cast
 
@@ -28,9 +28,11 @@ from ...resp.replies import Value, bulk, error, null, parsed, reply
 from ...resp.requests import encode
 from ...resp.routes import Route
 from ...resp.strings import Known
+from ...spent import account
 from ...upstream.lane import Lane
 from ..conducted import Conducted
 from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
+from ..slow import own_noted
 from ..tenures import tenure_of
 from .timed import PTTL, TimedPlace, Told
 
@@ -159,7 +161,7 @@ def _hand_out(session: Conducted, place: TimedPlace, value: bytes, ttl_ms: int) 
         place.fill(value)
     else:
         work = refreshes.newest(place.key, string, ttl_ms)
-        berth.run(_answer(session, place, "GETORSET", work))
+        berth.run(_answer(session, place, (b"GETORSET", place.key), work))
 
 
 def _place(session: Conducted, place: TaskSlot | None = None) -> TaskSlot:
@@ -206,7 +208,7 @@ async def _answer_miss(
                 raise
             raise why from None  # no loader could make up for the server
 
-    await _answer(session, place, command.name.decode(), work())
+    await _answer(session, place, (command.name, key), work())
 
 
 def custom(session: Conducted, args: list[bytes]) -> bool:
@@ -257,7 +259,9 @@ def custom(session: Conducted, args: list[bytes]) -> bool:
     if size:
         berth.sending += size
         work = _sent(session, work, size)
-    berth.run(_answer(session, place, spec.name.decode(), work), spec.finishes)
+    # Who waits for others does so of its own will.
+    quick = not spec.waits(request)
+    berth.run(_answer(session, place, args, work, quick=quick), spec.finishes)
     return True
 
 
@@ -298,9 +302,18 @@ async def _held(session: Conducted, work: Awaitable[Value], why: int) -> Value:
         session.berth.let_go(why)
 
 
-async def _answer(session: Conducted, place: TaskSlot, what: str, work: Awaitable[Value]) -> None:
-    """Fill the place with what the work gives."""
+async def _answer(
+    session: Conducted,
+    place: TaskSlot,
+    words: Sequence[bytes],
+    work: Awaitable[Value],
+    *,
+    quick: bool = True,
+) -> None:
+    """Fill the place with what the work gives. ``quick``: it is told of where it is slow."""
     text = error("the proxy stops")
+    stopwatch, spent = session.context.turn.stopwatch, account()
+    began = stopwatch()
     try:
         text = reply(await work, session.berth.lane_key.resp)
     except ProxyError as failed:
@@ -309,9 +322,13 @@ async def _answer(session: Conducted, place: TaskSlot, what: str, work: Awaitabl
     except Exception:
         session.context.sampler.failures += 1
         log.exception("a command failed")
+        what = words[0].upper().decode()
         text = error(f"a defect in the proxy: {what} failed; see its log")
     finally:
         place.fill(text)
+        took = stopwatch() - began
+        if quick and took >= session.context.slow.slow:
+            own_noted(session, words, took, spent.load)
 
 
 def read_through(session: Conducted, args: list[bytes]) -> bool:
@@ -338,7 +355,7 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
         return True
     place = _place(session)
     read = _read_all(scopes.scope(berth.lane_key).call, loaders, args[1:])
-    berth.run(_answer(session, place, "MGET", read))
+    berth.run(_answer(session, place, args, read))
     return True
 
 

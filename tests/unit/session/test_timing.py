@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.resp.requests import encode
-from nearhit.proxy.session.timing import name_of
+from nearhit.proxy.session.timing import KEYS_MOST, name_of
+from nearhit.proxy.stats.keys import HOT, LARGE
 from nearhit.proxy.stats.sampler import Class, Sampler, Tier
 
 from tests.asking import OK
@@ -112,6 +113,68 @@ async def test_what_had_to_be_loaded_is_told_apart(
     assert seen(sampler) == {(Class.READ, Tier.LOAD): 0.25}
 
 
+async def test_of_what_is_sampled_the_key_is_noted_and_its_reply(
+    world: World, client: Client, sampler: Sampler
+) -> None:
+    client.send(b"GET", b"k")
+    wire = await world.upstream(0)
+    wire.reply(b"$2000\r\n", b"v" * 2000 + b"\r\n")
+    await world.settle()
+    client.send(b"HGET", b"k", b"f")
+    wire.reply(b"$-1\r\n")
+    await world.settle()
+
+    (one,) = world.context.keys.top(HOT)
+    assert (one.name, one.reads, one.hits, one.misses) == (b"k", 2, 1, 1)
+    assert one.size == 2009
+    assert [big.size for big in world.context.keys.top(LARGE)] == [2009]
+
+
+@pytest.mark.parametrize("reply", [b"-ERR no\r\n", b":0\r\n"])
+async def test_what_tells_nothing_of_a_value_is_neither_hit_nor_miss(
+    world: World, client: Client, sampler: Sampler, reply: bytes
+) -> None:
+    client.send(b"STRLEN", b"k")
+    wire = await world.upstream(0)
+    wire.reply(reply)
+    await world.settle()
+
+    assert world.context.keys.top(HOT)[0].found == (None, None)
+
+
+async def test_of_a_pipeline_one_request_stands_for_all(
+    world: World, client: Client, sampler: Sampler
+) -> None:
+    world.dial.answer = lambda words: OK
+    client.raw(b"".join(encode([b"GET", b"p:%d" % n]) for n in range(4)))
+    await world.settle()
+
+    (one,) = world.context.keys.top(HOT)
+    assert (one.reads, one.found) == (4, (None, None))
+    assert one.name.startswith(b"p:")
+
+
+async def test_the_keys_of_one_request_share_what_was_not_looked_at(
+    world: World, client: Client, sampler: Sampler
+) -> None:
+    world.dial.answer = lambda words: b"*0\r\n"
+    client.send(b"MGET", *(b"k%d" % n for n in range(2 * KEYS_MOST)))
+    await world.settle()
+
+    assert [one.reads for one in world.context.keys.top(HOT)] == [2.0] * KEYS_MOST
+
+
+async def test_writes_tell_of_sizes_alone(world: World, client: Client, sampler: Sampler) -> None:
+    world.dial.answer = lambda words: OK
+    client.send(b"SET", b"k", b"v" * 5000, b"EX", b"10")
+    client.send(b"HSET", b"h", b"f", b"v" * 5000)
+    client.send(b"PING")
+    await world.settle()
+
+    assert world.context.keys.top(HOT) == []
+    assert [(one.name, one.size) for one in world.context.keys.top(LARGE)] == [(b"k", 5000)]
+
+
 async def test_what_is_near_is_timed_and_counted_as_that(near_world: World) -> None:
     sampler = Sampler(1, clock=lambda: near_world.now)
     near_world.context.sampler = sampler
@@ -129,6 +192,9 @@ async def test_what_is_near_is_timed_and_counted_as_that(near_world: World) -> N
 
     assert client.took() == b"$1\r\nv\r\n"
     assert seen(sampler) == {(Class.READ, Tier.NEAR): 0.0}
+    (key,) = near_world.context.keys.top(HOT)
+    assert (key.name, key.found) == (b"k", (1, 0))
+    assert key.size == len(b"$1\r\nv\r\n")
     turn = near_world.context.turn
     assert (turn.near_reads, turn.near_hits, turn.near_nils) == (1, 1, 0)
 

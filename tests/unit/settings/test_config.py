@@ -71,6 +71,9 @@ def mistakes(
         ("log_level", "WARNING", "warning"),
         ("log_level", "log", "info"),
         ("log_level", "warn", "warning"),
+        ("log_format", "JSON", "json"),
+        ("slowlog", "off", 0.0),
+        ("slowlog", "250ms", 0.25),
         ("env", "production", "production"),
         ("workers", "1", 1),
         ("workers", " 64 ", 64),
@@ -137,6 +140,8 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("upstream", "unix://run/redis.sock"),
         ("config", ""),
         ("log_level", "loud"),
+        ("log_format", "xml"),
+        ("slowlog", "9ms"),
         ("env", "staging"),
         ("workers", "x"),
         ("workers", ""),
@@ -226,6 +231,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "upstream": "redis://there",
         "config": "nearhit.toml",
         "log_level": "error",
+        "log_format": "json",
         "near_reads": "all",
         "env": "production",
         "near_cache": "7mb",
@@ -584,6 +590,8 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["client_output_buffer", "=", "off", "#", "default"],
         ["max_multi", "=", "1gb", "#", "default"],
         ["max_subscriptions", "=", "100000", "#", "default"],
+        ["log_format", "=", "text", "#", "default"],
+        ["slowlog", "=", "100ms", "#", "default"],
     ]
 
 

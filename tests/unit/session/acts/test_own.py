@@ -219,6 +219,24 @@ async def test_a_value_that_is_missing_is_loaded(own: Own, client: Client, nil: 
     assert (own.world.context.turn.hits, own.world.context.turn.misses) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"), [(b"PASS", ["PASS ... (1 more argument)"]), (b"AWAIT", [])]
+)
+async def test_what_takes_long_is_told_of_unless_it_waits_for_others(
+    own: Own, client: Client, name: bytes, told: list[str]
+) -> None:
+    turn, slow = own.world.context.turn, own.world.context.slow
+    turn.stopwatch = lambda: own.world.now
+    slow.take(0.1)
+    client.send(name, b"secret")
+    await own.world.settle()
+    own.world.now += 0.25
+    own.gate.open.set()
+    await own.world.settle()
+
+    assert [one.command for one in slow.slowest] == told
+
+
 async def test_its_like_may_follow_unanswered_and_others_may_not(own: Own, client: Client) -> None:
     own.loads.values[b"1"] = b"a"
     client.raw(encode([b"GETORSET", b"1"]) + encode([b"GETORSET", b"2"]) + encode([b"PING"]))
