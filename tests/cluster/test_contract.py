@@ -35,6 +35,19 @@ backoff = "1ms"
 match = "page:{{id}}"
 url = "http://127.0.0.1:{port}/{{id}}"
 headers = {{ Authorization = "Bearer ${{PAGE_TOKEN}}" }}
+
+[loaders.patient]
+match = "patient:{{id}}"
+url = "http://127.0.0.1:{port}/{{id}}"
+ttl = "100s"
+grace = "50s"
+soft_timeout = "10s"
+
+[loaders.early]
+match = "early:{{id}}"
+call = "people:load"
+ttl = "1s"
+early = true
 """
 
 
@@ -114,6 +127,25 @@ def test_a_load_that_fails_leaves_what_is_stale(front: Front, client: Redis) -> 
 
     assert client.execute_command("MGETORSET", 2, *keys) == [b"one", b"two"]
     assert counted(front, "stale_served") >= stale + 4
+
+
+def test_softly_the_fresh_value_is_waited_for(front: Front, client: Redis) -> None:
+    keys = ("patient:1", "patient:2")
+    assert client.execute_command("MGETORSET", 2, *keys) == [b"one", b"two"]
+    front.origin.texts = {"/1": "new", "/2": "newer"}
+    assert client.execute_command("INVALIDATE", "SOFT", "KEYS", *keys) == 2
+
+    assert [client.execute_command("GETORSET", key) for key in keys] == [b"new", b"newer"]
+
+
+def test_what_is_read_often_is_refreshed_early(front: Front, client: Redis) -> None:
+    before = counted(front, "early_refreshes")
+
+    def refreshed() -> bool:
+        assert client.execute_command("GETORSET", "early:slow1") == b"user slow1"
+        return counted(front, "early_refreshes") > before
+
+    wait_for(refreshed, 20, "a refresh before the end")
 
 
 def test_tags_of_all_that_may_have_some(front: Front, client: Redis) -> None:
