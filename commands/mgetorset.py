@@ -93,7 +93,8 @@ async def run(call: Call) -> Value:
 
 
 async def _read(call: Call, keys: list[bytes], near: Known | None) -> Strings:
-    """What the server has; nothing where it is away, and loaders answer all of them alone."""
+    """What the server has; nothing where it is away, or one node of a cluster, and loaders make up
+    for it: what the others have their loads will see."""
     values: Sequence[bytes | None] = [None] * len(keys)
     timed = call.refreshes is not None and any(map(call.refreshes.timed, keys))
     if not all(map(call.loads.alone, keys)):
@@ -103,7 +104,7 @@ async def _read(call: Call, keys: list[bytes], near: Known | None) -> Strings:
                 return Strings.of(told, len(keys), near)
             values = await strings(call, keys)
         except ProxyError as why:
-            if not (is_away(why) and all(map(call.loads.alone, keys))):
+            if not (is_away(why) and all(map(call.loads.fails_open, keys))):
                 raise
     return Strings.of(reply(values, 3), len(keys), near)
 

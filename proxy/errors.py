@@ -61,9 +61,16 @@ class UpstreamLost(ProxyError):
         )
 
 
+_AWAY: Final = (
+    b"-UPSTREAM no connection to the server: ",
+    b"-UPSTREAM connection to the server lost ",
+)
+
+
 def is_away(why: ProxyError) -> bool:
-    """Whether it says that there is no server to answer, not what one has answered."""
-    return isinstance(why, (UpstreamDown, UpstreamLost))
+    """Whether it says that there is no server to answer, not what one has answered. A reply that is
+    made of several nodes' tells it in the line alone."""
+    return isinstance(why, (UpstreamDown, UpstreamLost)) or why.line.startswith(_AWAY)
 
 
 class UpstreamNotReady(ProxyError):

@@ -73,7 +73,7 @@ class CommandSpec:
     complexity: str
     parse: Callable[[Sequence[bytes]], object]
     run: Callable[[Call], Awaitable[Value]]
-    # A read of the server whose reply, unless it is nil, is this command's reply too.
+    # A read of one key, its second word, whose reply is this command's too, unless it is nil.
     probe: Callable[[object], tuple[bytes, ...] | None] = _no_probe
     # The request with what stands in the near cache, which the function given tells of keys; None:
     # nothing of them.
@@ -198,7 +198,12 @@ class Loads(Protocol):
         ...
 
     def alone(self, key: bytes) -> bool:
-        """Whether ``load`` answers the key without the server, which is away."""
+        """Whether ``load`` answers the key without the server, which is known to be away."""
+        ...
+
+    def fails_open(self, key: bytes) -> bool:
+        """Whether ``load`` answers the key if it finds that the server, or of a cluster the node
+        that has the key, is away."""
         ...
 
     async def warm(

@@ -144,8 +144,10 @@ class Flights:
 
     def alone(self, key: bytes) -> bool:
         """Whether the key is answered without the server, which is away."""
-        if not self.tracked.away:
-            return False
+        return self.tracked.away and self.fails_open(key)
+
+    def fails_open(self, key: bytes) -> bool:
+        """Whether its loader makes up for a server that is away."""
         loader = self._loaders.match(key)
         return loader is not None and loader.settings.fail_open
 

@@ -29,6 +29,7 @@ from ..errors import (
     UpstreamDown,
     UpstreamLost,
     UpstreamRefused,
+    is_away,
 )
 from ..hot.answers import Turn
 from ..jobs.jobs import Jobs
@@ -411,10 +412,17 @@ def http_of(
     async def get(name: bytes) -> bytes | None:
         admit()
         call = parts.scopes.scope(key).call
-        if call.refreshes is not None and call.refreshes.timed(name):
-            value: Value = (await strings(call, [name]))[0]
-        else:
-            value = await call.upstream.ask(b"GET", name)
+        if call.loads.alone(name):
+            return None
+        try:
+            if call.refreshes is not None and call.refreshes.timed(name):
+                value: Value = (await strings(call, [name]))[0]
+            else:
+                value = await call.upstream.ask(b"GET", name)
+        except ProxyError as why:
+            if not is_away(why):
+                raise
+            return None  # GETORSET, which is asked next, gives its loader's value or this error
         if value is not None:
             parts.stats.add("hits")  # a miss is counted where it is loaded
         return cast("bytes | None", value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..custom.spec import Call, CommandSpec
-from ..errors import BadInput, WrongArity, shown
+from ..errors import BadInput, NoLoader, ProxyError, WrongArity, is_away, shown
 from ..loading.flights import Flights
 from ..loading.leases import Leases
 from ..loading.writes import Voidable
@@ -77,13 +77,26 @@ class Scopes:
 
     async def probe_and_run(self, spec: CommandSpec, request: object, key: LaneKey) -> Value:
         probe = spec.probe(request)
-        if probe is not None:
-            call = self.scope(key).call
-            value = await call.upstream.ask(*probe)
-            call.stats.read(hit=value is not None)
-            if value is not None:
-                return value
-        return await self.run(spec, request, key)
+        if probe is None:
+            return await self.run(spec, request, key)
+        call, away = self.scope(key).call, None
+        if not call.loads.alone(probe[1]):
+            try:
+                value = await call.upstream.ask(*probe)
+            except ProxyError as why:
+                if not is_away(why):
+                    raise
+                away = why  # a loader may do without the server
+            else:
+                call.stats.read(hit=value is not None)
+                if value is not None:
+                    return value
+        try:
+            return await self.run(spec, request, key)
+        except NoLoader:
+            if away is None:
+                raise
+            raise away from None
 
     def scope(self, key: LaneKey) -> Scope:
         """What the db and user of a session's key has."""

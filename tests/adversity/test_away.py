@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Process, nearhit, upstream, wait_for
+from tests.servers import Kind, Process, nearhit, upstream, wait_for
 
-from .conftest import KIND, url
+from .conftest import url
 from .links import Link, bulk, command, link
 
 pytestmark = pytest.mark.waits
@@ -52,13 +52,16 @@ class World:
         return int(found[1]) if found else 0
 
 
-@pytest.fixture(params=["development", "production"])
+KINDS: dict[str, Kind] = {"development": "redis", "production": "valkey"}
+
+
+@pytest.fixture(params=KINDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """In production it is dialled for ten seconds before commands fail at once."""
     path = tmp_path / "nearhit.toml"
     path.write_text(LOADERS)
     with ExitStack() as stack:
-        server = stack.enter_context(upstream(KIND))
+        server = stack.enter_context(upstream(KINDS[request.param]))
         env = {"NEARHIT_ENV": request.param}
         proxy = stack.enter_context(nearhit(url(server.port), "--config", str(path), env=env))
         yield World(server, proxy)

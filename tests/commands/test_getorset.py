@@ -592,9 +592,9 @@ def test_a_given_value_beats_a_load_that_runs(cache: Cache) -> None:
 
 @pytest.mark.parametrize("state", ["full", "a replica"])
 def test_a_server_that_takes_no_writes_leaves_the_answer_to_the_loader(
-    cache: Cache, state: str
+    cache: Cache, resp: int, state: str
 ) -> None:
-    with closing(cache.link()) as link:
+    with closing(cache.link(resp)) as link:
         if state == "full":
             cache.server.config_set("maxmemory", 1)
         else:

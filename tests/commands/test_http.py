@@ -65,11 +65,11 @@ class Ports:
         return body
 
 
-def proxy(stack: ExitStack, url: str, folder: str) -> tuple[Process, int]:
-    """A proxy and its HTTP port."""
+def proxy(stack: ExitStack, url: str, folder: str, **more: str) -> tuple[Process, int]:
+    """A proxy and its HTTP port; ``more`` goes into its environment."""
     http = free_port()
     flags = ("--http", f"{HOST}:{http}", "--config", f"{folder}/nearhit.toml")
-    return stack.enter_context(nearhit(url, *flags, env={"PYTHONPATH": folder})), http
+    return stack.enter_context(nearhit(url, *flags, env={"PYTHONPATH": folder, **more})), http
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,17 @@ def test_invalidate_by_key_and_by_pattern(ports: Ports, redis: Redis) -> None:
     assert ports.post("invalidate", pattern="b:*") == (200, {"removed": 2})
 
     assert redis.mget("a", "b:1", "b:2", "c") == [None, None, None, "1"]
+
+
+def test_invalidate_by_tag(ports: Ports, redis: Redis) -> None:
+    redis.set("c", "1")
+    for key in ("a", "b"):
+        redis.execute_command("GETORSET", key, "1", "TAG", "team")
+
+    assert ports.post("invalidate", tag="team") == (200, {"removed": 2})
+    assert ports.post("invalidate", tag="team") == (200, {"removed": 0})
+
+    assert redis.mget("a", "b", "c") == [None, None, "1"]
 
 
 def test_a_lock_is_held_once_and_released_by_its_token(ports: Ports, redis: Redis) -> None:
@@ -276,6 +287,30 @@ def test_without_an_upstream_it_is_healthy_and_not_ready(folder: str) -> None:
         assert ports.get("k")[0] == 503
         assert ports.ask("GET", "/api/cache/stats")[0] == 503
         assert ports.post("lock/acquire", resource="job")[0] == 503
+
+
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+def test_where_the_server_is_away_a_loader_answers(kind: Kind, folder: str) -> None:
+    """In production, where others wait ten seconds for it."""
+    with ExitStack() as stack:
+        server = stack.enter_context(upstream(kind))
+        url = f"redis://{HOST}:{server.port}"
+        process, http = proxy(stack, url, folder, NEARHIT_ENV="production")
+        ports = Ports(server.port, process.port, http)
+        assert ports.get("user:1")[1]["hit"] is False
+        server.kill()
+        wait_for(lambda: ports.ask("GET", "/readyz")[0] == 503, what="not ready")
+
+        for _ in range(2):  # nothing is stored
+            assert ports.get("user:1") == (
+                200,
+                {"key": "user:1", "value": "user 1", "hit": False},
+            )
+        assert ports.get("user:broken")[0] == 502
+        assert ports.post("mget", keys=["user:1"]) == (
+            200,
+            {"values": [{"key": "user:1", "value": "user 1"}]},
+        )
 
 
 def test_a_stop_does_not_wait_for_idle_http_connections(folder: str) -> None:

@@ -244,6 +244,21 @@ class Pair:
         fresh.replace(self.version)
 
 
+def test_a_lease_of_one_proxy_is_set_with_tags_by_way_of_the_other(pair: Pair, resp: int) -> None:
+    pair.direct.flushall()
+    with client_of(pair.ports[0], resp) as one, client_of(pair.ports[1], resp) as other:
+        for tag, stored in (("team", 0), ("red", 1)):
+            _, token = one.execute_command("LEASE", "GET", tag)
+            assert other.execute_command("INVALIDATE", "TAG", "team") == 0
+            words = ("LEASE", "SET", tag, token, "1", "EX", 60, "TAG", tag, "TAG", "all")
+
+            assert other.execute_command(*words) == stored
+
+        assert pair.direct.keys("lease:*") == [], "neither is held any more"
+        assert one.execute_command("INVALIDATE", "TAG", "all") == 1
+        assert other.get("red") is None
+
+
 @pytest.mark.parametrize("rounds", [60, pytest.param(1000, marks=pytest.mark.soak)])
 def test_whatever_comes_between_nothing_old_is_served(pair: Pair, rounds: int) -> None:
     """While others load, evict and set, a new version is published and its tag invalidated: from

@@ -23,6 +23,7 @@ from nearhit.proxy.errors import (
     UpstreamNotReady,
     UpstreamRefused,
     WrongArity,
+    is_away,
     one_line,
     shown,
 )
@@ -117,3 +118,12 @@ def test_fixed_lines_are_whole_lines() -> None:
     for line in (errors.MAX_CLIENTS, errors.NO_AUTH_COMMAND):
         assert line.startswith(b"-ERR ")
         assert line.endswith(b"\r\n")
+
+
+def test_a_server_is_away_by_the_kind_of_error_or_by_its_words() -> None:
+    """A reply that is made of several nodes' has words alone."""
+    for error in (UpstreamDown("refused"), UpstreamLost("reset")):
+        assert is_away(error)
+        assert is_away(ServerError(error.line))
+    assert not is_away(OddReply("MGET"))
+    assert not is_away(ServerError(b"-OOM no memory"))

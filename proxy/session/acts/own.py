@@ -361,10 +361,14 @@ def read_through(session: Conducted, args: list[bytes]) -> bool:
 
 async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value:
     """MGET; one load that fails fails it all, for its error has no other place to stand."""
-    alone = all(loaders.read_through(key) and call.loads.alone(key) for key in keys)
     values: list[bytes | None] = [None] * len(keys)
-    if not alone:
-        values = await strings(call, keys)
+    if not all(loaders.read_through(key) and call.loads.alone(key) for key in keys):
+        try:
+            values = await strings(call, keys)
+        except ProxyError as why:
+            through = all(loaders.read_through(key) and call.loads.fails_open(key) for key in keys)
+            if not (is_away(why) and through):
+                raise
     for value in values:
         call.stats.read(hit=value is not None)
     missing = [

@@ -47,7 +47,10 @@ class World:
         return reply([self.there.get(key) for key in words[1:]], 3)
 
     def alone(self, key: bytes) -> bool:
-        return key in self.loads and self.away
+        return self.fails_open(key) and self.away
+
+    def fails_open(self, key: bytes) -> bool:
+        return key in self.loads
 
     async def load(self, key: bytes) -> bytes | None:
         self.loaded.append(key)
@@ -145,6 +148,23 @@ async def test_a_server_that_is_lost_is_no_failure_of_a_load() -> None:
 
     with pytest.raises(UpstreamLost):
         await world.run(Request([b"a"], True))
+
+
+@pytest.mark.parametrize("keys", [[b"a"], [b"a", b"nobody's"]])
+async def test_where_a_node_is_away_loaders_make_up_for_it_if_all_keys_have_one(
+    keys: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World({}, {b"a": b"loaded"})
+
+    async def down(request: bytes) -> bytes:
+        raise ServerError(UpstreamLost("gone").line)
+
+    monkeypatch.setattr(world, "ask_raw", down)
+    if len(keys) == 1:
+        assert await world.run(Request(keys)) == [b"loaded"]
+    else:
+        with pytest.raises(ServerError, match="connection to the server lost"):
+            await world.run(Request(keys))
 
 
 async def test_an_answer_that_makes_no_sense_is_told() -> None:

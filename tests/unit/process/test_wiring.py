@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from nearhit.commands import COMMANDS
-from nearhit.proxy.errors import StartError, UpstreamDown, UpstreamRefused
+from nearhit.proxy.errors import ProxyError, ServerError, StartError, UpstreamDown, UpstreamRefused
 from nearhit.proxy.process.keeping import swaps_of
 from nearhit.proxy.process.wiring import Parts, Told, http_of, wire
 from nearhit.proxy.settings.address import Tcp
@@ -235,9 +235,12 @@ async def test_http_asks_in_the_db_of_the_upstreams_url(
     monkeypatch.setattr(api, "Http", Http)
     parts = process.wired(near_cache="off")
     asked: list[tuple[bytes, ...]] = []
+    failures = dict[tuple[bytes, ...], ProxyError]()
 
     async def ask(*words: bytes) -> bytes | None:
         asked.append(words)
+        if words in failures:
+            raise failures[words]
         return None if words == (b"GET", b"gone") else b"value"
 
     upstream = parts.scopes.scope(LaneKey(db=3)).tracked.upstream
@@ -252,6 +255,12 @@ async def test_http_asks_in_the_db_of_the_upstreams_url(
     assert asked == [(b"GET", b"k"), (b"GET", b"gone"), (b"PING",), (b"GET", b"k")]
     assert parts.stats.running("hits") == 2
     assert b"nearhit_hits_total 2" in handed.metrics()
+
+    failures[b"GET", b"away"] = UpstreamDown("refused")
+    failures[b"GET", b"list"] = ServerError(b"-WRONGTYPE no string")
+    assert await handed.get(b"away") is None, "its loader is asked next"
+    with pytest.raises(ServerError, match="WRONGTYPE"):
+        await handed.get(b"list")
 
     parts.lanes._doubts.take(True)
     with pytest.raises(UpstreamDown, match="says nothing"):

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 from nearhit.proxy.custom.spec import Call, CommandSpec
-from nearhit.proxy.errors import BadInput, WrongArity
+from nearhit.proxy.errors import (
+    BadInput,
+    NoLoader,
+    ProxyError,
+    ServerError,
+    UpstreamDown,
+    UpstreamLost,
+    WrongArity,
+)
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.session.scopes import IDLE_TICKS, Scope, Scopes
@@ -54,12 +62,18 @@ class Server:
 
     def __init__(self) -> None:
         self.value: Value = None
+        self.known_away = False
         self.asked: list[tuple[bytes, ...]] = []
         self.reads: list[bool] = []
 
     async def ask(self, *words: bytes) -> Value:
         self.asked.append(words)
+        if isinstance(self.value, ProxyError):
+            raise self.value
         return self.value
+
+    def alone(self, key: bytes) -> bool:
+        return self.known_away and key == b"k"
 
     def read(self, *, hit: bool) -> None:
         self.reads.append(hit)
@@ -67,6 +81,8 @@ class Server:
 
 async def echo(call: Call) -> Value:
     assert isinstance(call.request, bytes)
+    if call.request == b"nobody's":
+        raise NoLoader(b"k")
     return b"ran " + call.request
 
 
@@ -117,7 +133,7 @@ class Built:
             request=None,
             upstream=server,
             bulk=server,
-            loads=nothing,
+            loads=server,
             leases=nothing,
             writes=nothing,
             locks=nothing,
@@ -183,6 +199,36 @@ async def test_what_a_probe_finds_is_the_answer(built: Built, there: Value, answ
 
     assert built.server.asked == [(b"GET", b"k")]
     assert built.server.reads == [there is not None]
+
+
+@pytest.mark.parametrize("why", [UpstreamDown("refused"), UpstreamLost("reset")])
+async def test_a_probe_that_finds_no_server_leaves_it_to_the_command(
+    built: Built, why: ProxyError
+) -> None:
+    built.server.value = why
+
+    assert await built.scopes.ask([b"PROBED", b"x"], HERE) == b"ran x"
+
+    with pytest.raises(type(why)):  # no loader makes up for the server
+        await built.scopes.ask([b"PROBED", b"nobody's"], HERE)
+    assert built.server.reads == []
+
+
+async def test_where_the_server_is_known_to_be_away_no_probe_waits_for_it(built: Built) -> None:
+    built.server.known_away = True
+
+    assert await built.scopes.ask([b"PROBED", b"x"], HERE) == b"ran x"
+    with pytest.raises(NoLoader):
+        await built.scopes.ask([b"PROBED", b"nobody's"], HERE)
+
+    assert built.server.asked == []
+
+
+async def test_what_the_server_itself_says_to_a_probe_is_the_answer(built: Built) -> None:
+    built.server.value = ServerError(b"-WRONGTYPE no string")
+
+    with pytest.raises(ServerError, match="WRONGTYPE"):
+        await built.scopes.ask([b"PROBED", b"x"], HERE)
 
 
 def test_a_write_voids_the_loads_of_all_users_of_its_db(built: Built) -> None:

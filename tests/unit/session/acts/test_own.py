@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 from nearhit.proxy.custom.spec import Call, CommandSpec
-from nearhit.proxy.errors import LoadError, NoLoader, OddReply
+from nearhit.proxy.errors import LoadError, NoLoader, OddReply, UpstreamDown
 from nearhit.proxy.keys.ours import OurKeys
 from nearhit.proxy.near.cache import NearCache, Space
 from nearhit.proxy.near.worth import START
@@ -42,6 +42,9 @@ class Loads:
 
     def alone(self, key: bytes) -> bool:
         return self.away
+
+    def fails_open(self, key: bytes) -> bool:
+        return key.startswith(b"m:")
 
     async def load(self, key: bytes) -> bytes | None:
         self.asked.append(key)
@@ -833,6 +836,20 @@ async def test_one_load_that_fails_fails_the_mget(own: Own, client: Client) -> N
     await own.world.settle()
 
     assert client.took() == error.line
+
+
+@pytest.mark.parametrize(("keys", "loaded"), [((b"m:1",), True), ((b"m:1", b"k"), False)])
+async def test_where_a_node_is_away_loaders_make_up_for_an_mget_of_their_keys(
+    own: Own, client: Client, keys: tuple[bytes, ...], loaded: bool
+) -> None:
+    own.loads.values[b"m:1"] = b"a"
+    error = UpstreamDown("refused").line
+    client.send(b"MGET", *keys)
+    await own.world.settle()
+    tracked(own.world).reply(error)
+    await own.world.settle()
+
+    assert client.took() == (b"*1\r\n" + A if loaded else error)
 
 
 async def test_an_odd_reply_to_an_mget_with_loaders_keys_is_told(own: Own, client: Client) -> None:
