@@ -16,6 +16,7 @@ side."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,8 @@ from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.custom.tags import checked, close, drain, refuse, visit
 from ..proxy.custom.words import SYNTAX
 from ..proxy.errors import BadInput, ProxyError, WrongArity
-from ..proxy.keys.glob import closed, compile_glob
-from ..proxy.keys.ours import LEASE, LEASE_END, lease_key, lease_keys
+from ..proxy.keys.glob import compile_glob
+from ..proxy.keys.ours import lease_glob, lease_key, lease_keys, leased_key, leases_of
 from ..proxy.resp.kernel import pack_keys
 from ..proxy.resp.replies import Value, items, number
 from ..proxy.resp.requests import encode
@@ -117,7 +118,7 @@ async def _keys(call: Call, keys: Sequence[bytes]) -> int:
     removed = 0
     try:
         for batch in _batches(keys):
-            leases = pack_keys(b"DEL", list(batch), LEASE, LEASE_END)
+            leases = pack_keys(b"DEL", *leases_of(batch))
             (unlink,) = _removals(b"UNLINK", batch)
             _, gone = _integers(await call.bulk.many([leases, unlink]))
             call.stats.add("invalidated", gone)
@@ -177,16 +178,25 @@ async def _pattern(call: Call, glob: bytes, soft: bool) -> int:
         # Each ends where the next one begins.
         begins = call.walks()
         walks = [Walk(*ends) for ends in zip(begins, [*begins[1:], END], strict=True)]
-        leases = Removal(b"DEL", lease_key(closed(glob)), list)
+        leases = Removal(b"DEL", lease_glob(glob), lambda names: _leases(names, pattern))
         await _side_by_side([_sweep(call, walk, leases) for walk in walks])
         for walk in walks:
             walk.pace = walk.pace.removing()
         keys = Removal(b"UNLINK", glob, call.ours.left_by(glob), counted=True, soft=soft)
         removed = sum(await _side_by_side([_sweep(call, walk, keys) for walk in walks]))
     finally:
-        of_leases = compile_glob(lease_key(closed(glob)))
-        await call.writes.passed_matching(of_leases, pattern)
+        await call.writes.passed_matching(compile_glob(lease_glob(glob)), pattern)
     return removed
+
+
+def _leases(names: Sequence[bytes], pattern: re.Pattern[bytes]) -> list[bytes]:
+    """Those of keys that match."""
+    keys = map(leased_key, names)
+    return [
+        name
+        for name, key in zip(names, keys, strict=True)
+        if key is not None and pattern.match(key)
+    ]
 
 
 async def _side_by_side(sweeps: Sequence[Coroutine[None, None, int]]) -> list[int]:

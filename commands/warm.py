@@ -24,7 +24,7 @@ from ..proxy.custom.spec import Argument, Call, CommandSpec
 from ..proxy.custom.tags import checked
 from ..proxy.custom.words import EXPIRIES, MS_MAX, SYNTAX, TAG, TTL, Options, integer, milliseconds
 from ..proxy.errors import BadInput, NoLoader, ProxyError, WrongArity
-from ..proxy.keys.ours import LEASE, LEASE_END
+from ..proxy.keys.ours import leases_of
 from ..proxy.resp.kernel import pack_keys, pack_sets
 from ..proxy.resp.replies import Value
 from . import tagged
@@ -317,7 +317,7 @@ def _count(tally: Tally, keys: Sequence[bytes], replies: Sequence[Value]) -> Non
 def _piece(keys: list[bytes], values: list[bytes], endings: Endings) -> Sequence[bytes]:
     """The leases' DEL, then a SET for each pair."""
     sets = pack_sets(endings.head, keys, values, endings.some(len(keys)))
-    return [pack_keys(b"DEL", keys, LEASE, LEASE_END), sets]
+    return [pack_keys(b"DEL", *leases_of(keys)), sets]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ put what belongs to a key into the key's own slot."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from .glob import literal_prefix
+from .glob import closed, literal_prefix
 
 OWN: Final = b"nearhit:"  # stats_key, if nothing else is set, and what may come
 
@@ -23,14 +23,45 @@ TAG_EPOCH: Final = b"tagepoch:{"
 TAG_CLOSED: Final = b"tagclosed:{"
 
 
+# A key's own hash tag, by which its slot is found (Redis Cluster specification, "Hash tags").
+_HASH_TAG: Final = re.compile(rb"[^{]*\{([^}]+)\}")
+_TAGGED_LEASE: Final = re.compile(rb"([^}]+)\}:\{(.*)", re.S)
+
+
 def lease_key(key: bytes) -> bytes:
-    """Where the token of a running load stands, or the memory of how the last one ended."""
-    return LEASE + key + LEASE_END
+    """Where the token of a running load stands, or the memory of how the last one ended: of
+    ``user:1`` ``lease:{user:1}``, of ``cart:{7}``, whose slot is that of ``7``,
+    ``lease:{7}:{cart:{7}}``."""
+    tagged = _HASH_TAG.match(key)
+    return LEASE + (tagged[1] + b"}:{" if tagged else b"") + key + LEASE_END
 
 
-def lease_keys(keys: Iterable[bytes]) -> list[bytes]:
+def lease_keys(keys: Sequence[bytes]) -> list[bytes]:
     """``lease_key`` of each, in half the time: thousands go at once."""
+    if b"{" in b"".join(keys):
+        return list(map(lease_key, keys))
     return [b"lease:{%b}" % key for key in keys]
+
+
+def leases_of(keys: Sequence[bytes]) -> tuple[list[bytes], bytes, bytes]:
+    """The same for ``pack_keys``: names, and what stands before and behind each of them."""
+    if b"{" in b"".join(keys):
+        return list(map(lease_key, keys)), b"", b""
+    return list(keys), LEASE, LEASE_END
+
+
+def lease_glob(glob: bytes) -> bytes:
+    """What the leases of all keys that match a glob match, and few others: ``leased_key`` tells."""
+    return b"lease:*{" + closed(glob) + LEASE_END
+
+
+def leased_key(name: bytes) -> bytes | None:
+    """The key whose lease is called so; None: no lease is."""
+    if not (name.startswith(LEASE) and name.endswith(LEASE_END)):
+        return None
+    key = name[len(LEASE) : -len(LEASE_END)]
+    found = _TAGGED_LEASE.match(key)
+    return found[2] if found and lease_key(found[2]) == name else key
 
 
 def lock_key(resource: bytes) -> bytes:

@@ -138,6 +138,27 @@ def test_softly_the_fresh_value_is_waited_for(front: Front, client: Redis) -> No
     assert [client.execute_command("GETORSET", key) for key in keys] == [b"new", b"newer"]
 
 
+def test_what_is_asked_of_a_key_may_be_asked_of_one_with_a_hash_tag(
+    front: Front, client: Redis
+) -> None:
+    ask = client.execute_command
+    assert [ask("GETORSET", "cart:{7}", each, "EX", 60) for each in "vw"] == [b"v", b"v"]
+    _, token = ask("LEASE", "GET", "cart:{8}")
+    assert ask("LEASE", "SET", "cart:{8}", token, "8", "EX", 60) == 1
+    _, token = ask("LEASE", "GET", "cart:{9}")
+    loaded = ask("MGETORSET", 3, "user:{1}", "user:1", "user:{2}:x")
+    assert loaded == [b"user {1}", b"user 1", b"user {2}:x"]
+    assert client.get("read:{3}") == b"user {3}"
+    ask("WARM", "KEYS", "user:{1}", "user:{4}")
+    ask("WARM", "VALUES", "cart:{10}", "10", "cart:11", "11")
+    assert client.mget("user:{4}", "cart:{10}", "cart:11") == [b"user {4}", b"10", b"11"]
+
+    assert ask("INVALIDATE", "PATTERN", "cart:*") == 4
+    assert ask("INVALIDATE", "user:{1}", "user:1", "user:{2}:x", "user:{4}") == 4
+
+    assert ask("LEASE", "SET", "cart:{9}", token, "9") == 0, "it began before"
+
+
 def test_what_is_read_often_is_refreshed_early(front: Front, client: Redis) -> None:
     before = counted(front, "early_refreshes")
 

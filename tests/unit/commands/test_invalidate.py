@@ -532,7 +532,7 @@ async def test_pages_of_a_sweep_grow_while_they_come_quickly() -> None:
 
     leases, keys = (
         [int(entry[5]) for entry in desk.did(b"SCAN") if entry[3] == glob]
-        for glob in (b"lease:{*}", b"*")
+        for glob in (b"lease:*{*}", b"*")
     )
     assert leases[0] == Pace.FIRST
     assert keys[0] == Pace.LEAST  # the way is known by then
