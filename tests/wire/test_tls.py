@@ -285,12 +285,12 @@ def test_it_says_where_and_ends_on_sigterm_with_clients(server: Process, files: 
     assert f", rediss://{HOST}:{proxy.tls_port} -> " in said
 
 
-def test_ping_asks_over_tls_where_there_is_nothing_else(
+def test_health_asks_over_tls_where_there_is_nothing_else(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    flags = ["--listen", "off", "--tls-listen", f"{HOST}:{proxy.tls_port}"]
+    flags = ["--listen", "off", "--http", "off", "--tls-listen", f"{HOST}:{proxy.tls_port}"]
 
-    code = main(["ping", *flags, "--tls-cert", f"{proxy.files}/cert.pem"])
+    code = main(["health", *flags, "--tls-cert", f"{proxy.files}/cert.pem"])
 
     assert (code, capsys.readouterr().err) == (0, "")
