@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from nearhit.proxy.hot.answers import Turn
 from nearhit.proxy.resp.requests import encode
@@ -175,7 +177,9 @@ async def test_writes_tell_of_sizes_alone(world: World, client: Client, sampler:
     assert [(one.name, one.size) for one in world.context.keys.top(LARGE)] == [(b"k", 5000)]
 
 
-async def test_what_is_near_is_timed_and_counted_as_that(near_world: World) -> None:
+async def test_what_is_near_is_timed_and_counted_as_that(
+    near_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sampler = Sampler(1, clock=lambda: near_world.now)
     near_world.context.sampler = sampler
     near_world.context.turn.time_by(sampler.gap, sampler.clock)
@@ -186,11 +190,19 @@ async def test_what_is_near_is_timed_and_counted_as_that(near_world: World) -> N
     ticket = space.reserve(b"k")
     assert ticket is not None
     space.fill(ticket, b"$1\r\nv\r\n", -1, near_world.now)
+    read = near_world.context.keys.read
+
+    def slowly(*args: Any) -> None:
+        near_world.now += 0.25
+        read(*args)
+
+    monkeypatch.setattr(near_world.context.keys, "read", slowly)
 
     client.send(b"GET", b"k")
     await near_world.settle()
 
     assert client.took() == b"$1\r\nv\r\n"
+    # What is noted of the key takes no part of it.
     assert seen(sampler) == {(Class.READ, Tier.NEAR): 0.0}
     (key,) = near_world.context.keys.top(HOT)
     assert (key.name, key.found) == (b"k", (1, 0))
