@@ -38,9 +38,8 @@ def lease_key(key: bytes) -> bytes:
 
 def lease_keys(keys: Sequence[bytes]) -> list[bytes]:
     """``lease_key`` of each, in half the time: thousands go at once."""
-    if b"{" in b"".join(keys):
-        return list(map(lease_key, keys))
-    return [b"lease:{%b}" % key for key in keys]
+    names, head, _ = leases_of(keys)
+    return [b"lease:{%b}" % name for name in names] if head else names
 
 
 def leases_of(keys: Sequence[bytes]) -> tuple[list[bytes], bytes, bytes]:

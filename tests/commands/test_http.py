@@ -27,17 +27,7 @@ from tests.servers import (
     wait_for,
 )
 
-LOADER = """
-[loaders.users]
-match = "user:{id}"
-call = "users:load"
-"""
-USERS = """
-async def load(id):
-    if id == "broken":
-        raise ValueError("no database")
-    return None if id == "nobody" else "user " + id
-"""
+from .users import LOADER, USERS
 
 
 @dataclass

@@ -16,17 +16,8 @@ from redis import Redis, ResponseError
 
 from tests.servers import HOST, any_kind, free_port, nearhit, upstream, wait_for
 
-LOADER = """
-[loaders.users]
-match = "user:{id}"
-call = "users:load"
-"""
-USERS = """
-async def load(id):
-    if id == "broken":
-        raise ValueError("no database")
-    return None if id == "nobody" else "user " + id
-"""
+from .users import LOADER, USERS
+
 CLIENTS = 6
 
 Series = dict[tuple[str, ...], float]
