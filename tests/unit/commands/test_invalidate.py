@@ -524,6 +524,17 @@ def test_a_pace_says_what_it_is() -> None:
     assert repr(looked()) == "<Pace count=200 way=0.10ms>"
 
 
+async def test_of_what_is_called_like_leases_those_of_keys_that_match_go() -> None:
+    gone = [b"ab", b"lease:{ab}", b"a{b}", b"lease:{b}:{a{b}}"]
+    # One that is a client's own, and the lease of a key that does not match.
+    others = [b"lease:xab{ab}", b"lease:{ab}:{x{ab}}", b"x{ab}"]
+    desk = Desk(*gone, *others)
+
+    assert await desk.run(invalidate, b"INVALIDATE", b"PATTERN", b"a*") == 2
+
+    assert set(desk.shelf.held) == set(others)
+
+
 async def test_pages_of_a_sweep_grow_while_they_come_quickly() -> None:
     desk = Desk(*(b"%04d" % number for number in range(300)))
     desk.shelf.page = 10
