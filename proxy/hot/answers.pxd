@@ -15,6 +15,8 @@ cdef class RunSlot:
     cdef public bint flat
     cdef public list parts
     cdef public RunSlot following
+    @cython.final
+    cdef void _begin(self, Answers session, Py_ssize_t want) noexcept
     @cython.locals(session=Answers)
     cpdef feed(self, bytes chunk)
 

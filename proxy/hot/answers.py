@@ -61,6 +61,10 @@ class RunSlot:
     """Replies to one run of a session's requests, handed on as they come."""
 
     def __init__(self, session: Answers, want: int) -> None:
+        self._begin(session, want)
+
+    def _begin(self, session: Answers, want: int) -> None:
+        """What __init__ does, for one that is made without: that costs 0.1 us of every request."""
         self.session = session
         self.want = want
         self.count = want

@@ -10,7 +10,7 @@ from nearhit.proxy.cluster.gated import LOADS_MAX
 from nearhit.proxy.cluster.plans import Anywhere, Everywhere, One, Said, Spread, Unplaced
 from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN, WHOLE_MAX
 from nearhit.proxy.errors import UpstreamDown, UpstreamLost
-from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, FillSlot
+from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, new_fill_slot
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.kernel import hash_slot
 from nearhit.proxy.resp.requests import encode
@@ -298,7 +298,8 @@ async def test_a_fill_that_was_redirected_is_not_kept(bench: Bench) -> None:
     assert ticket is not None
     fill = Fill(space, ticket, 0.0)
     fill.want, fill.ttl_ms = 0, -1
-    slot = FillSlot(None, fill, True)  # type: ignore[arg-type]  # nobody is told in this test
+    slot = new_fill_slot(None, fill, True)  # type: ignore[arg-type]  # nobody is told in this test
+    slot.want = 1
     bench.front.send(get(A), slot)
     await later(0)
     bench.node(0).reply(bench.asks(A, 1))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from nearhit.proxy.errors import UpstreamLost
+from nearhit.proxy.hot.answers import RunSlot
 from nearhit.proxy.hot.fills import (
     NOT_TRACKED,
     Fill,
     FillSlot,
     WriteSlot,
     forget,
+    new_fill_slot,
     new_write_slot,
 )
 from nearhit.proxy.near.cache import NearCache, Space
@@ -45,7 +47,7 @@ def told(fill: Fill, *replies: bytes) -> None:
 
 
 def placed(queue: Queue, fill: Fill, flat: bool = False) -> FillSlot:
-    slot = FillSlot(queue, fill, flat)
+    slot = new_fill_slot(queue, fill, flat)
     queue.push_slot(slot)
     return slot
 
@@ -265,7 +267,7 @@ def test_a_write_forgets_its_keys_again_before_its_client_hears_of_it(
     cache: NearCache, space: Space
 ) -> None:
     queue = Queue()
-    slot = WriteSlot(queue, 1, cache, [b"k"], False)
+    slot = new_write_slot(queue, 1, cache, [b"k"], False)
     queue.push_slot(slot)
     kept(space)
     kept(space, b"other")
@@ -276,19 +278,20 @@ def test_a_write_forgets_its_keys_again_before_its_client_hears_of_it(
     assert queue.took() == OK
 
 
-@pytest.mark.parametrize("muted", [False, True])
-def test_a_new_write_slot_is_as_one_that_is_called_for(cache: NearCache, muted: bool) -> None:
-    given = (Queue(), 3, cache, [b"k"], muted)
-    names = [*RUN_FIELDS, "cache", "keys", "muted"]
+def test_a_new_write_slot_is_as_any_slot_of_so_many(cache: NearCache) -> None:
+    queue = Queue()
 
-    one, other = WriteSlot(*given), new_write_slot(*given)
+    any_slot, slot = RunSlot(queue, 3), new_write_slot(queue, 3, cache, [b"k"], True)
 
-    assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
+    assert [getattr(slot, name) for name in RUN_FIELDS] == [
+        getattr(any_slot, name) for name in RUN_FIELDS
+    ]
+    assert (slot.cache, slot.keys, slot.muted) == (cache, [b"k"], True)
 
 
 def test_a_muted_write_forgets_all_the_same(cache: NearCache, space: Space) -> None:
     queue = Queue()
-    slot = WriteSlot(queue, 1, cache, [b"k"], True)
+    slot = new_write_slot(queue, 1, cache, [b"k"], True)
     queue.push_slot(slot)
     kept(space)
 
@@ -306,7 +309,7 @@ def test_a_write_that_reads_is_counted_once(
     cache: NearCache, reply: bytes, counted: tuple[int, int]
 ) -> None:
     queue = Queue()
-    slot = WriteSlot(queue, 1, cache, [b"k"], False)
+    slot = new_write_slot(queue, 1, cache, [b"k"], False)
     slot.reads = 1
     queue.push_slot(slot)
 
