@@ -302,11 +302,12 @@ def _nodes(reading: Reading) -> RenderableType:
     """Those that are away first."""
     nodes = sorted(reading.proxy["nodes"], key=lambda node: node["down"] is None)
     table = _table("server", "state", "slots", "tells", "shared", "pinned", "warm", "in flight")
+    table.columns[0].no_wrap = False
     table.columns[1].justify = "left"
     for node in nodes[:NODES_MOST]:
         lanes, tracked, queue = node["lanes"], node["tracked_lanes"], node["lane_queue"]
         away = node["down"] is not None
-        state = "away" if away else "up" if sum(lanes.values()) else "not connected"
+        state = "away" if away else "up" if sum(lanes.values()) else "unused"
         role = "" if node["role"] == "server" else f" {node['role']}"
         tells = "yes" if tracked.get("on") else "no" if tracked.get("off") else NONE
         table.add_row(

@@ -268,6 +268,7 @@ function hot(list) {
   rows(at("hot-keys"), (list ?? []).map(({ key, reads, hits, misses, bytes: size }) => {
     const name = make("th");
     name.append(make("code", key));
+    name.title = key; // long ones are cut
     const found = hits === null ? null : hits / Math.max(1, hits + misses);
     return [name, `~${count(reads)}`, part(found), size === null ? "–" : bytes(size)];
   }));

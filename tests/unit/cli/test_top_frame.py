@@ -195,8 +195,17 @@ def test_of_many_servers_those_that_are_away_come_first() -> None:
 
     lines = text[text.index("server ") :].splitlines()[1:]
     assert lines[0].split()[:5] == ["10.0.0.13:1", "replica", "away", "16,384", "no"]
-    assert "not connected" in lines[1]
+    assert "unused" in lines[1]
     assert row(text, "and 2 more")
+
+
+def test_a_long_name_of_a_server_takes_no_place_from_its_numbers() -> None:
+    nodes = [{**NODE, "address": "mymaster at some.where.example:6379"}]
+
+    text = frame(view(told(READING, nodes=nodes)))
+
+    assert row(text, "server").rstrip().endswith("in flight")
+    assert row(text, "some.where.example:6379")
 
 
 def test_jobs_that_run_come_first_and_the_last_ones_are_shown() -> None:
