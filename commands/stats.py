@@ -1,6 +1,7 @@
 """STATS: how the cache does. Hits and misses are the fleet's, the rest is this proxy's own.
 
-STATS | STATS HOTKEYS [n] | BIGKEYS [n] | PREFIXES [n] | SLOWLOG [n] | LATENCY | RESET | HELP
+STATS | STATS HOTKEYS [n] | BIGKEYS [n] | PREFIXES [n] | SLOWLOG [n] | LATENCY | PROXY |
+RESET | HELP
 
 The server's ACL decides: who may not ask INFO may not see them, who may not CONFIG RESETSTAT may
 not reset them, and who may not SLOWLOG GET sees no commands of others. Of keys each user is told of
@@ -15,12 +16,12 @@ from typing import Final
 
 from ..lua import script
 from ..proxy.custom.spec import Argument, Call, CommandSpec, Subcommand
+from ..proxy.custom.visible import visible
 from ..proxy.custom.words import integer, subcommand
 from ..proxy.errors import BadInput, ServerError, WrongArity
 from ..proxy.resp.replies import Value
 
 MAY: Final = script("may")
-MAY_READ: Final = script("may_read")
 SHOWN: Final = 16  # where nobody says how many
 MOST: Final = 128
 
@@ -32,6 +33,7 @@ class What(Enum):
     PREFIXES = auto()
     SLOWLOG = auto()
     LATENCY = auto()
+    PROXY = auto()
     RESET = auto()
     HELP = auto()
 
@@ -58,6 +60,8 @@ HELP: Final = (
     "    Return the slowest commands, with where their time went.",
     "LATENCY",
     "    Return percentiles by class of command and by who answered.",
+    "PROXY",
+    "    Return this proxy as it is now, of all its workers: counters, servers, connections.",
     "RESET",
     "    Start hits and misses, this proxy's own counters and all of the above from zero.",
     "HELP",
@@ -96,9 +100,9 @@ async def run(call: Call) -> Value:
     if request.what is What.SLOWLOG:
         await _judge(call, b"SLOWLOG", b"GET")
         return call.views.slowest()[: request.count]
-    found = call.views.seen(request.what.name.lower())
-    allowed = await _readable(call, [key for key, _ in found])
-    rows = [row for (_, row), may in zip(found, allowed, strict=True) if may]
+    if request.what is What.PROXY:
+        return call.views.proxy()
+    rows = await visible(call, call.views.seen(request.what.name.lower()))
     return rows[: request.count]
 
 
@@ -115,21 +119,6 @@ async def _judge(call: Call, *words: bytes) -> None:
         except ServerError as refused:
             if refused.line.startswith(b"-NOPERM"):
                 raise
-
-
-async def _readable(call: Call, keys: Sequence[bytes]) -> Sequence[bool]:
-    """Which of the keys this user may read."""
-    if not keys:
-        return ()
-    may = await call.upstream.run(MAY_READ, (), keys)
-    if isinstance(may, list | tuple):
-        return [one == 1 for one in may]
-    # Redis 6.2 knows no keys that are only read: who may do anything with one may do this.
-    return [not isinstance(one, ServerError) for one in await call.bulk.many(_exist(keys))]
-
-
-def _exist(keys: Sequence[bytes]) -> list[bytes]:
-    return [b"*2\r\n$6\r\nEXISTS\r\n$%d\r\n%b\r\n" % (len(key), key) for key in keys]
 
 
 _COUNT: Final = (Argument("count", "integer", flags=("optional",)),)
@@ -149,6 +138,7 @@ SPEC: Final = CommandSpec(
         Subcommand("PREFIXES", "Returns the prefixes that are read most.", -2, arguments=_COUNT),
         Subcommand("SLOWLOG", "Returns the slowest commands.", -2, arguments=_COUNT),
         Subcommand("LATENCY", "Returns percentiles by class of command.", arity=2),
+        Subcommand("PROXY", "Returns what this proxy is and has now.", arity=2),
         Subcommand("RESET", "Starts the statistics from zero.", arity=2),
         Subcommand("HELP", "Returns helpful text about the subcommands.", arity=2),
     ),

@@ -250,8 +250,8 @@ class ExitCode(IntEnum):
     )
     UNREACHABLE = (
         6,
-        "`warm`, `invalidate`, `check --upstream`, `check --connect`: the proxy, its upstream or a "
-        "server of the settings could not be reached, or was lost",
+        "`warm`, `invalidate`, `top --once`, `check --upstream`, `check --connect`: the proxy, its "
+        "upstream or a server of the settings could not be reached, or was lost",
     )
 
 
@@ -270,11 +270,15 @@ def one_line(text: str) -> str:
     return " ".join(text.split()) or "no reason given"
 
 
+def printable(word: bytes) -> str:
+    """A word of others as text that moves no cursor: what is not printable is escaped."""
+    text = word.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def shown(word: bytes) -> str:
     """A client's word in an error: quoted, printable, and not too long."""
-    text = word[:128].decode("utf-8", "backslashreplace")
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return f"'{text}{'...' if len(word) > 128 else ''}'"
+    return f"'{printable(word[:128])}{'...' if len(word) > 128 else ''}'"
 
 
 DENIED: Final = (

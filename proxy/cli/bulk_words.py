@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from typing import Final
 
 from ..errors import ExitCode
 from ..settings.config import VERSION
-from ..settings.rows import UPSTREAM, Kind, duration, whole
-from .terminal import Parser, exit_codes
+from ..settings.rows import UPSTREAM, duration, whole
+from .terminal import Parser, exit_codes, parsed
 
 DEFAULT: Final = "redis://127.0.0.1:6380"
 _CODES: Final = (
@@ -103,14 +102,14 @@ def _add_place(words: Parser) -> None:
     place.add_argument(
         "--proxy",
         metavar="URL",
-        type=_of(UPSTREAM),
+        type=parsed(UPSTREAM),
         default=DEFAULT,
         help=f"A Nearhit that runs. Default: {DEFAULT}.",
     )
     place.add_argument(
         "--upstream",
         metavar="URL",
-        type=_of(UPSTREAM),
+        type=parsed(UPSTREAM),
         help="Start a Nearhit in front of this server, for as long as it takes.",
     )
     words.add_argument(
@@ -133,27 +132,14 @@ def _add_loading(words: Parser) -> None:
     words.add_argument(
         "--ttl",
         metavar="TIME",
-        type=_of(duration("1ms", "8760h")),
+        type=parsed(duration("1ms", "8760h")),
         help="How long the values are kept, give or take a tenth. Default: as the loader says.",
     )
     words.add_argument(
         "--concurrency",
         metavar="N",
-        type=_of(whole(1, 1024)),
+        type=parsed(whole(1, 1024)),
         default=8,
         help="Loads at once. Default: 8.",
     )
     words.add_argument("--refresh", action="store_true", help="Load also what is there already.")
-
-
-def _of(kind: Kind[object]) -> Callable[[str], object]:
-    """The parser of a kind of setting, in the form that argparse wants."""
-
-    def parse(text: str) -> object:
-        try:
-            return kind.parse(text)
-        except ValueError as error:
-            reason = f": {error}" if str(error) else ""
-            raise argparse.ArgumentTypeError(f"{text} is not {kind.wants}{reason}") from None
-
-    return parse

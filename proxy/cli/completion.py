@@ -13,6 +13,7 @@ from typing import Final, Protocol, cast
 from ..errors import ExitCode
 from .bulk_words import parser as bulk_parser
 from .terminal import Parser, complain, say
+from .top import parser as top_parser
 
 SHELLS: Final = ("bash", "zsh", "fish")
 MISSING: Final = "completion wants shtab: pip install 'nearhit[cli]'"
@@ -62,10 +63,9 @@ def _whole(
     add_flags(whole)
     parsers = whole.add_subparsers()
     for name, about in commands.items():
-        bulk = [bulk_parser(name)] if name in ("warm", "invalidate") else []
-        one = parsers.add_parser(
-            name, help=" ".join(about.split()), parents=bulk, add_help=not bulk
-        )
+        own = [top_parser()] if name == "top" else []
+        own += [bulk_parser(name)] if name in ("warm", "invalidate") else []
+        one = parsers.add_parser(name, help=" ".join(about.split()), parents=own, add_help=not own)
         if name in ("serve", "check", "health"):
             add_flags(one)
         elif name == "completion":

@@ -3,7 +3,7 @@
 Owns the order of starting and stopping (sockets first, so that a port in use is found at once; then
 an upstream of our own, if none is named; then the server) and the ready line. Decides nothing about
 clients: that is process/server.py. The help is made from the rows of settings/config.py. ``warm``
-and ``invalidate`` are in bulk.py."""
+and ``invalidate`` are in bulk.py, ``top`` is in top.py."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "print the settings in force and where each comes from, or every mistake; what\n"
     "              --upstream URL is for a proxy; with --connect, whether all servers answer",
     "health": "whether the proxy of these settings is well, and its server: exit code 0, or 1",
+    "top": "watch a proxy that runs: rates, latencies, hot keys, servers: nearhit top --help",
     "warm": "fill keys before anybody asks for them: nearhit warm --help",
     "invalidate": "remove keys, and stop loads of them: nearhit invalidate --help",
     "completion": "a script by which a shell completes all this: nearhit completion bash",
@@ -70,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .bulk import run
 
         return run(words[0], words[1:])
+    if words and words[0] == "top":
+        from .top import run as watch
+
+        return watch(words[1:])
     if words and words[0] == "completion":
         from .completion import run as complete
 
@@ -341,6 +346,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="nearhit",
         usage="nearhit [serve | check | health] [flags]\n"
         "       nearhit warm | invalidate [flags] [key ...]\n"
+        "       nearhit top [URL]\n"
         "       nearhit completion bash | zsh | fish",
         description="A transparent, coherent caching proxy for Redis and Valkey.\n\n"
         + "".join(f"  {name:<12}{about}\n" for name, about in COMMANDS.items())

@@ -49,7 +49,7 @@ class Link:
             url,
             protocol=3,
             decode_responses=False,
-            socket_connect_timeout=_CONNECT_TIMEOUT,
+            socket_connect_timeout=min(_CONNECT_TIMEOUT, patience or _CONNECT_TIMEOUT),
             socket_timeout=patience,
             retry=Retry(NoBackoff(), 0),
         )
@@ -69,16 +69,16 @@ class Link:
         """Errors of redis-py under our names."""
         try:
             yield
-        except AuthenticationError as error:
-            raise StartError(
-                f"{self._name} refused us: {one_line(str(error))}", ExitCode.REFUSED
-            ) from None
-        except ResponseError as error:
-            raise self._answered(one_line(str(error))) from None
         except (RedisError, OSError) as error:
-            raise StartError(
-                f"{self._name}: {one_line(str(error))}", ExitCode.UNREACHABLE
-            ) from None
+            raise self._named(error) from None
+
+    def _named(self, error: Exception) -> Exception:
+        why = one_line(str(error))
+        if isinstance(error, AuthenticationError):
+            return StartError(f"{self._name} refused us: {why}", ExitCode.REFUSED)
+        if isinstance(error, ResponseError):
+            return self._answered(why)
+        return StartError(f"{self._name}: {why}", ExitCode.UNREACHABLE)
 
     def must(self, *words: bytes) -> object:
         """The answer to a request whose refusal ends the work: StartError for every failure."""
@@ -89,15 +89,21 @@ class Link:
 
     def many(self, requests: Sequence[Sequence[bytes]]) -> list[object]:
         """The answers to requests that are sent in one piece. Refused: the first error."""
+        replies = self.each(requests)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def each(self, requests: Sequence[Sequence[bytes]]) -> list[object]:
+        """The same with errors in their places: Refused, or StartError where ``ask`` would raise
+        one. StartError: there was no answer."""
         pipeline = self._redis.pipeline(transaction=False)  # pyright: ignore[reportUnknownMemberType]
         for words in requests:
             pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
         with self._errors():
             replies = cast("list[object]", pipeline.execute(raise_on_error=False))
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-        return replies
+        return [self._named(one) if isinstance(one, Exception) else one for one in replies]
 
     def scan(self, pattern: bytes) -> Iterator[bytes]:
         """The keys that match. StartError for every failure."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from .. import log
 from ..errors import ExitCode
+from ..settings.rows import Kind
 
 
 def say(*lines: str) -> None:
@@ -39,3 +41,16 @@ class Parser(argparse.ArgumentParser):
         words = map(log.redacted, message.split(" "))
         complain(f"{' '.join(words)}; {self.prog} --help tells the flags")
         raise SystemExit(ExitCode.BAD_SETTINGS)
+
+
+def parsed(kind: Kind[object]) -> Callable[[str], object]:
+    """What reads a word as settings of this kind are read, in the form that argparse wants."""
+
+    def parse(text: str) -> object:
+        try:
+            return kind.parse(text)
+        except ValueError as error:
+            reason = f": {error}" if str(error) else ""
+            raise argparse.ArgumentTypeError(f"{text} is not {kind.wants}{reason}") from None
+
+    return parse

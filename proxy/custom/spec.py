@@ -407,6 +407,10 @@ class Views(Protocol):
         """Percentiles by class of command and by who answered."""
         ...
 
+    def proxy(self) -> Mapping[str, Value]:
+        """The proxy now, of all its workers."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

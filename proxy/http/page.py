@@ -35,7 +35,7 @@ HEADERS: Final = {
 class Shown(Protocol):
     """What there is to show."""
 
-    def show(self) -> Mapping[str, Value]: ...
+    def show(self) -> Awaitable[Mapping[str, Value]]: ...
 
     def key(self, key: bytes) -> Awaitable[Mapping[str, Value]]: ...
 
@@ -62,7 +62,8 @@ class Page:
         return web.Response(text=text, content_type=kind, charset="utf-8", headers=HEADERS)
 
     async def _status(self, request: web.Request) -> web.Response:
-        return answer(200, {name: plain(value) for name, value in self._shown.show().items()})
+        found = await self._shown.show()
+        return answer(200, {name: plain(value) for name, value in found.items()})
 
     async def _key(self, request: web.Request) -> web.Response:
         name, _, word = request.rel_url.raw_query_string.partition("=")

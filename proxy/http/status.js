@@ -260,6 +260,20 @@ function nodes(list) {
   }));
 }
 
+function hot(list) {
+  const none = list === null ? "Who may see which key is the server's to say, and it says nothing now." : "None was seen.";
+  at("hot").hidden = !list?.length;
+  at("no-hot").hidden = !at("hot").hidden;
+  set("no-hot", none);
+  rows(at("hot-keys"), (list ?? []).map(({ key, reads, hits, misses, bytes: size }) => {
+    const name = make("th");
+    name.append(make("code", key));
+    name.title = key; // long ones are cut
+    const found = hits === null ? null : hits / Math.max(1, hits + misses);
+    return [name, `~${count(reads)}`, part(found), size === null ? "–" : bytes(size)];
+  }));
+}
+
 function loads(stats) {
   facts(at("loads"), [
     ["loads", count(stats.loads)],
@@ -310,6 +324,7 @@ function show(status) {
   plots.ratio.show(history.at, [history.hit_ratio, foundNear(history)]);
   latencies(status.latencies);
   near(status);
+  hot(status.hot_keys);
   nodes(status.nodes);
   loads(stats);
   jobs(status.jobs);

@@ -32,6 +32,7 @@ from .inspection import Finding, inspect
 from .keeping import rights_of
 from .listen import Doors
 from .preface import ITSELF, Origin
+from .present import Present
 from .protection import Protection
 from .reload import resize
 from .status import Status
@@ -101,6 +102,7 @@ class Server:
         if place is not None:
             self._parts.jobs.join(place.jobs)
             self._parts.views.join(place)
+        self._parts.views.proxy = Present(self._parts, place).show
         self._warming = warming_of(self._parts, config.loaders, self._loop.time)
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary

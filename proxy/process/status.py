@@ -1,34 +1,35 @@
 """What the status page shows, as values: this moment, the last minutes, the servers, a key.
 
-    GET /api/status              show()   the rows of STATS of all workers since they began, rates
-                                          of the last minutes, latencies, servers, the near cache
+    GET /api/status              show()   all that present.py has, rates of the last minutes,
+                                          latencies, hot keys, jobs
     GET /api/status/key?key=K    key(K)   its value (shortened), TTL, loader, tags, lease
 
-``show`` asks no server, so that it tells also while one is away. A key's are asked on the lane of
-the upstream's URL, as its user, and count as no reads. Decides nothing; http/page.py asks."""
+The server is asked on the lane of the upstream's URL, as its user, and nothing counts as a read:
+for a key, and for ``show`` only which of the hot keys that user may read. It tells all else also
+while the server is away. Decides nothing; http/page.py asks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
-from ..cluster.lanes import ClusterLanes
 from ..custom.spec import Asking
+from ..custom.visible import visible
 from ..errors import NOAUTH, ProxyError, ServerError
 from ..jobs.board import Owner, Record
 from ..keys.ours import lease_key
 from ..loading.lease_scripts import TOKEN
-from ..resp.kernel import BUILD
 from ..resp.replies import Value
-from ..settings.config import VERSION
-from ..stats.counters import Reading, hit_ratio
-from ..stats.families import Series
 from ..stats.history import SUMS, History, Sample, durations_of
+from ..stats.keys import HOT
 from ..stats.shared import Place
-from .labels import pools_of
+from .present import Present
 from .wiring import Parts
 
 VALUE_MOST: Final = 512  # bytes of a value that are shown
+HOT_MOST: Final = 10
+SAY_S: Final = 0.5  # for the server to say which of them may be seen
 # What says how large a value of each type is.
 SIZES: Final = {
     "string": b"STRLEN",
@@ -38,8 +39,6 @@ SIZES: Final = {
     "hash": b"HLEN",
     "stream": b"XLEN",
 }
-# The families of stats/families.py that servers have, each with another label.
-BY_NODE: Final = ("lanes", "tracked_lanes", "lane_queue")
 
 
 class Status:
@@ -47,7 +46,8 @@ class Status:
 
     def __init__(self, parts: Parts, place: Place | None, clock: Callable[[], float]) -> None:
         self._parts = parts
-        self._place = place
+        self._present = Present(parts, place)
+        self._key = parts.lanes.primary_key
         self._clock = clock
         self._history = History()
         self.tick()
@@ -57,37 +57,37 @@ class Status:
 
     def tick(self) -> None:
         """Once a second."""
-        rows = self._rows()
+        rows = self._present.rows()
         sums = {name: float(rows[name]) for name in SUMS}
-        self._history.take(Sample(self._clock(), sums, durations_of(self._series())))
-
-    def _rows(self) -> Mapping[str, Reading]:
-        stats = self._parts.stats
-        return stats.totals() if self._place is None else self._place.totals(stats)
-
-    def _series(self) -> Series:
-        families = self._parts.families
-        return families.series() if self._place is None else self._place.series(families)
+        self._history.take(Sample(self._clock(), sums, durations_of(self._present.series())))
 
     # --- The proxy ----------------------------------------------------------------------------
 
-    def show(self) -> Mapping[str, Value]:
+    async def show(self) -> Mapping[str, Value]:
         """ServerError: NOAUTH."""
         self._admit()
-        rows, near, lanes = dict(self._rows()), self._parts.context.near, self._parts.lanes
-        rows["tracking"] = "on" if rows["tracking"] in ("on", 1) else "off"
-        ratio = hit_ratio(int(rows["hits"]), int(rows["misses"]))
         return {
-            "version": VERSION,
-            "build": BUILD,
-            "stats": {"hit_ratio": ratio, **rows},
+            **self._present.show(),
             "history": self._history.columns(self._clock()),
             "latencies": self._history.latencies(),
-            "near_budget": None if near is None else near.budget,
-            "down": _words(lanes.down),
-            "nodes": self._nodes(self._series()),
-            "jobs": [_job(one) for one in self._parts.jobs.all(Owner(lanes.primary_key.db))],
+            "hot_keys": await self._hot_keys(),
+            "jobs": [_job(one) for one in self._parts.jobs.all(Owner(self._key.db))],
         }
+
+    async def _hot_keys(self) -> Value:
+        """Those that the user of the upstream's URL may read, as the server says now; None: it does
+        not say."""
+        found = self._parts.views.seen(HOT, self._key.db)
+        if not found:
+            return []
+        if self._parts.lanes.down is not None:
+            return None
+        try:
+            async with asyncio.timeout(SAY_S):
+                rows = await visible(self._parts.scopes.scope(self._key).call, found)
+        except (ProxyError, TimeoutError):
+            return None
+        return rows[:HOT_MOST]
 
     def _admit(self) -> None:
         """ServerError where the server wants a login and the upstream's URL has none."""
@@ -95,33 +95,12 @@ class Status:
         if lanes.locked(lanes.newcomer_key):
             raise ServerError(NOAUTH)
 
-    def _nodes(self, series: Series) -> Sequence[Value]:
-        """Each server that is known: its part in the cluster, and the connections to it."""
-        lanes = self._parts.lanes
-        found: dict[str, dict[str, Value]] = {}
-        if isinstance(lanes, ClusterLanes):
-            for (primary, replicas), slots in zip(lanes.shards, lanes.slots, strict=True):
-                found[primary] = {"role": "primary", "slots": slots}
-                found |= {one: {"role": "replica", "slots": None} for one in replicas}
-        down = {pool.dial.address: _words(pool.down) for pool in pools_of(lanes)}
-        for address in down:
-            found.setdefault(address, {"role": "server", "slots": None})
-        return [
-            {
-                "address": address,
-                **node,
-                "down": down.get(address),
-                **{name: _of_node(series, name, address) for name in BY_NODE},
-            }
-            for address, node in found.items()
-        ]
-
     # --- A key --------------------------------------------------------------------------------
 
     async def key(self, key: bytes) -> Mapping[str, Value]:
         """ProxyError: the server is away, or its user may not look."""
         self._admit()
-        server = self._parts.scopes.scope(self._parts.lanes.primary_key).tracked.upstream
+        server = self._parts.scopes.scope(self._key).tracked.upstream
         kind = _name(await server.ask(b"TYPE", key))
         size = await server.ask(SIZES[kind], key) if kind in SIZES else None
         value = None
@@ -152,14 +131,6 @@ def _job(record: Record) -> Mapping[str, Value]:
     return {"id": record.id, "command": record.command, **map}
 
 
-def _of_node(series: Series, name: str, address: str) -> Mapping[str, Value]:
-    return {
-        labels[1]: int(numbers[0])
-        for (family, labels), numbers in series.items()
-        if family == name and labels[0] == address
-    }
-
-
 async def _lease(server: Asking, key: bytes) -> Value:
     """Who loads the key, or how the last load ended, as take.lua has it; never the token."""
     name = lease_key(key)
@@ -172,7 +143,3 @@ async def _lease(server: Asking, key: bytes) -> Value:
     if stands.startswith(b"n"):
         return {"state": "not found", "ms": ends_ms}
     return {"state": "failed", "ms": ends_ms}
-
-
-def _words(error: ProxyError | None) -> str | None:
-    return None if error is None else str(error)

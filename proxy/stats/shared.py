@@ -26,7 +26,7 @@ class Board:
     """Numbers of so many workers. To be made before they are forked."""
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self.workers = workers
         self.jobs = JobBoard(workers)
         self.blobs = Blobs(workers)
         self.views = Texts(workers)
@@ -35,7 +35,7 @@ class Board:
         self._numbers = memoryview(mmap.mmap(-1, workers * len(_ROWS) * 8)).cast("d")
 
     def __repr__(self) -> str:
-        return f"<Board workers={self._workers}>"
+        return f"<Board workers={self.workers}>"
 
     def place(self, index: int) -> Place:
         """What the worker with this index writes to; a later one goes on with its counters."""
@@ -49,16 +49,16 @@ class Board:
 
     def total(self, row: Row) -> float:
         """Of all workers."""
-        numbers = [self.get(index, row) for index in range(self._workers)]
+        numbers = [self.get(index, row) for index in range(self.workers)]
         return max(numbers) if row.name in _LARGEST else sum(numbers)
 
     def texts_but(self, index: int) -> list[bytes]:
-        texts = [self.views.read(at) for at in range(self._workers) if at != index]
+        texts = [self.views.read(at) for at in range(self.workers) if at != index]
         return [text for text in texts if text is not None]
 
     def series(self) -> Series:
         """The same of what has labels."""
-        return merged(self.blobs.get(index) for index in range(self._workers))
+        return merged(self.blobs.get(index) for index in range(self.workers))
 
 
 class Place:
@@ -75,6 +75,10 @@ class Place:
 
     def __repr__(self) -> str:
         return f"<Place {self._index} of {self._board!r}>"
+
+    @property
+    def workers(self) -> int:
+        return self._board.workers
 
     def publish(self, stats: Stats) -> None:
         """Show the others what this worker has."""

@@ -1,4 +1,5 @@
-"""What STATS tells beside its rows: keys, slow commands, latencies. Of all workers, by any of them.
+"""What STATS tells beside its rows: keys, slow commands, latencies, and the proxy as it is now. Of
+all workers, by any of them.
 
     Keys, SlowLog, Sampler ─▶ once a second ─▶ the worker's text on the board ─▶ read by all
     reset: a number on the board goes up; each forgets when it sees it, and what others have shown
@@ -9,7 +10,7 @@ Knows no client: who may see what is commands/stats.py's to ask."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 from ..resp.replies import Value
@@ -51,6 +52,7 @@ class Views:
     ) -> None:
         self._keys, self._slow, self._sampler, self._shelf = keys, slow, sampler, shelf
         self._resets = shelf.resets if shelf is not None else 0
+        self.proxy: Callable[[], Mapping[str, Value]] = dict  # process/present.py, once it is made
 
     def __repr__(self) -> str:
         return f"<Views {self._keys!r} {self._slow!r}>"
@@ -160,6 +162,9 @@ class OwnViews:
 
     def latency(self) -> Sequence[Mapping[str, Value]]:
         return self._views.latency()
+
+    def proxy(self) -> Mapping[str, Value]:
+        return self._views.proxy()
 
 
 def _row(view: str, one: Seen) -> Mapping[str, Value]:

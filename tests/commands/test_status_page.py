@@ -17,6 +17,8 @@ from tests.browser import CHROMIUM, tab
 from tests.servers import HOST, any_kind, free_port, nearhit, upstream, wait_for
 
 TOKEN = "0123456789abcdef"
+# All keys but those of others.
+PAGE_MAY = "~user:* ~plain ~lease:* ~tag* ~*nearhit* &* +@all"
 LOADER = """
 [loaders.users]
 match = "user:{id}"
@@ -41,6 +43,19 @@ class Proxy:
         status, body = self.ask("/api/status")
         assert status == 200
         return body
+
+    def read(self, *keys: str) -> None:
+        """Until they are among the hot keys: one read in 512 is looked at."""
+
+        def seen() -> bool:
+            for _ in range(1000):
+                for key in keys:
+                    boss.get(key)
+            found = boss.execute_command("STATS", "HOTKEYS", 128)
+            return {row[b"key"].decode() for row in found} >= set(keys)
+
+        with Redis(host=HOST, port=self.port, username="boss", password="pw", protocol=3) as boss:
+            wait_for(seen, seconds=30.0)
 
     @contextmanager
     def load(self) -> Iterator[None]:
@@ -73,9 +88,12 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     http = free_port()
     with ExitStack() as stack:
         server = stack.enter_context(upstream(any_kind()))
+        with Redis(host=HOST, port=server.port) as boss:
+            for user in ("page " + PAGE_MAY, "boss ~* &* +@all"):
+                boss.execute_command("ACL", "SETUSER", *user.split(), "on", ">pw")
         process = stack.enter_context(
             nearhit(
-                f"redis://{HOST}:{server.port}",
+                f"redis://page:pw@{HOST}:{server.port}",
                 *("--http", f"{HOST}:{http}", "--config", f"{folder}/nearhit.toml"),
                 *("--http-token", TOKEN),
             )
@@ -86,6 +104,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def busy(proxy: Proxy) -> Iterator[Proxy]:
     with proxy.load():
+        proxy.read("plain", "secret")
         yield proxy
 
 
@@ -123,6 +142,17 @@ def test_the_numbers_are_those_of_stats_and_of_the_last_seconds(busy: Proxy) -> 
         assert first[name.encode()] <= shown[name] <= second[name.encode()]
 
 
+def test_hot_keys_are_told_of_but_for_those_that_the_proxys_user_may_not_read(
+    proxy: Proxy,
+) -> None:
+    proxy.read("plain", "secret")
+
+    keys = {row["key"]: row for row in proxy.status()["hot_keys"]}
+
+    assert keys["plain"]["reads"] > 0
+    assert "secret" not in keys
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 async def test_a_browser_shows_it(width: int, dark: bool, busy: Proxy, tmp_path: Path) -> None:
@@ -137,6 +167,8 @@ async def test_a_browser_shows_it(width: int, dark: bool, busy: Proxy, tmp_path:
         await page.become(f"{text.format('tile-ratio')}.endsWith('%')")
         await page.become("document.querySelectorAll('#nodes tr').length === 1")
         assert await page.value(text.format("state")) == "serving"
+        await page.become(f"{text.format('hot-keys')}.includes('plain')")
+        assert "secret" not in await page.value("document.body.textContent")
         # The plots have lines, and the arrow keys go through them.
         await page.become(
             "document.querySelector('#plot-throughput path.one').getTotalLength() > 1"

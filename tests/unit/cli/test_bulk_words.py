@@ -62,4 +62,6 @@ def test_the_help_has_examples_and_exit_codes(
 
     said = capsys.readouterr().out
     assert f"\n  nearhit {command} --pattern 'user:" in said
-    assert "\n  6  warm, invalidate, check --upstream, check --connect: the proxy" in said
+    assert (
+        "\n  6  warm, invalidate, top --once, check --upstream, check --connect: the proxy" in said
+    )

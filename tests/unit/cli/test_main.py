@@ -158,14 +158,14 @@ def test_help_tells_every_flag_variable_default_and_exit_code() -> None:
     assert "nearhit invalidate --help" in done.stdout
 
 
-@pytest.mark.parametrize("word", ["top", "serv", "-", "Warm"])
+@pytest.mark.parametrize("word", ["tip", "serv", "-", "Warm"])
 def test_a_command_that_is_not_there_is_told_with_those_that_are(word: str) -> None:
     done = nearhit(word)
 
     assert (done.returncode, done.stdout) == (2, "")
     if word != "-":
         assert (
-            "; the commands are serve, check, health, warm, invalidate, completion, help; "
+            "; the commands are serve, check, health, top, warm, invalidate, completion, help; "
             in done.stderr
         )
     assert ("did you mean serve?" in done.stderr) is (word == "serv")

@@ -38,6 +38,9 @@ class Counts:
     def latency(self) -> Sequence[Mapping[str, Value]]:
         return [{"class": "read"}]
 
+    def proxy(self) -> Mapping[str, Value]:
+        return {"version": "1"}
+
 
 class Server:
     """What STATS asks the server: whether INFO, CONFIG RESETSTAT and SLOWLOG GET are permitted, and
@@ -159,6 +162,7 @@ async def test_help_is_lines_of_text_in_the_form_of_redis() -> None:
         ([b"RESET", b"x"], "wrong number of arguments for 'stats|reset' command"),
         ([b"help", b"x"], "wrong number of arguments for 'stats|help' command"),
         ([b"LATENCY", b"1"], "wrong number of arguments for 'stats|latency' command"),
+        ([b"PROXY", b"1"], "wrong number of arguments for 'stats|proxy' command"),
         ([b"hotkeys", b"1", b"2"], "wrong number of arguments for 'stats|hotkeys' command"),
         ([b"HOTKEYS", b"x"], "value is not an integer or out of range"),
         ([b"SLOWLOG", b"0"], "count should be from 1 to 128"),
@@ -212,7 +216,11 @@ async def test_latency_is_told() -> None:
     assert await run(Counts(), b"STATS", b"LATENCY") == [{"class": "read"}]
 
 
-@pytest.mark.parametrize("what", ["HOTKEYS", "SLOWLOG", "LATENCY"])
+async def test_the_proxy_is_told_as_it_is_now() -> None:
+    assert await run(Counts(), b"STATS", b"proxy") == {"version": "1"}
+
+
+@pytest.mark.parametrize("what", ["HOTKEYS", "SLOWLOG", "LATENCY", "PROXY"])
 async def test_who_may_not_ask_info_sees_none_of_it(what: str) -> None:
     with pytest.raises(ServerError, match=r"^NOPERM info"):
         await run(Counts(), b"STATS", what.encode(), server=Server(info=False))

@@ -26,7 +26,7 @@ class Shown:
     def __repr__(self) -> str:
         return "<Shown>"
 
-    def show(self) -> Mapping[str, Value]:
+    async def show(self) -> Mapping[str, Value]:
         return {"down": None, "history": {"at": [-1.0]}}
 
     async def key(self, key: bytes) -> Mapping[str, Value]:

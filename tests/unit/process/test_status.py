@@ -2,95 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from nearhit.proxy.cluster.lanes import ClusterLanes
-from nearhit.proxy.errors import ProxyError, ServerError
+from nearhit.proxy.errors import ProxyError, ServerError, UpstreamLost
 from nearhit.proxy.jobs.board import Owner, Record
 from nearhit.proxy.process import status as module
-from nearhit.proxy.process.status import VALUE_MOST, Status
-from nearhit.proxy.stats.counters import Stats
-from nearhit.proxy.stats.families import Families
-from nearhit.proxy.stats.shared import Board
-from nearhit.proxy.upstream.lane_key import LaneKey
+from nearhit.proxy.process.status import HOT_MOST, VALUE_MOST, Status
 
-KEY = b"user:1"
+from .showing import KEY, World
 
 
-class Server:
-    """Answers by the words it is asked."""
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[bytes, ...], object] = {
-            (b"TYPE", KEY): "string",
-            (b"STRLEN", KEY): 2000,
-            (b"GETRANGE", KEY, b"0", b"%d" % (VALUE_MOST - 1)): b"value",
-            (b"PTTL", KEY): 1500,
-            (b"GET", b"lease:{user:1}"): None,
-        }
-
-    async def ask(self, *words: bytes) -> object:
-        return self.answers[words]
+async def shown(status: Status) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", await status.show())
 
 
-class Pool:
-    def __init__(self, address: str, down: ProxyError | None = None) -> None:
-        self.dial = SimpleNamespace(address=address)
-        self.down = down
-        self.primary_key = SimpleNamespace(db=3)
-        self.newcomer_key = object()
-        self.is_locked = False
-
-    def locked(self, key: object) -> bool:
-        return self.is_locked
-
-
-class Cluster(ClusterLanes):
-    def __init__(self) -> None:
-        self.down = None
-        self.primary_key = LaneKey()
-        self.newcomers = cast("Any", SimpleNamespace(barred=False, era=0))
-
-    shards = cast("Any", [("a:1", ["b:1"])])
-    slots = cast("Any", [16384])
-    pools = cast("Any", [Pool("a:1"), Pool("c:1", ProxyError(b"-UPSTREAM gone"))])
-
-
-class World:
-    """Parts of a proxy, and time in the test's hands."""
-
-    def __init__(self, lanes: object | None = None) -> None:
-        self.now = 100.0
-        self.server = Server()
-        self.pool = Pool("127.0.0.1:6379")
-        self.stats, self.families = Stats(), Families()
-        self.jobs: list[Record] = []
-        self.loader: Any = None
-        self.near: Any = SimpleNamespace(budget=1000)
-        scope = SimpleNamespace(tracked=SimpleNamespace(upstream=self.server))
-        self.parts: Any = SimpleNamespace(
-            stats=self.stats,
-            families=self.families,
-            context=SimpleNamespace(near=self.near),
-            lanes=self.pool if lanes is None else lanes,
-            jobs=SimpleNamespace(all=self._jobs),
-            scopes=SimpleNamespace(scope=lambda key: scope),
-            loaders=SimpleNamespace(match=lambda key: self.loader),
-        )
-
-    def _jobs(self, owner: Owner) -> Sequence[Record]:
-        return [one for one in self.jobs if one.owner == owner]
-
-    def status(self, board: Board | None = None) -> Status:
-        place = None if board is None else board.place(0)
-        return Status(self.parts, place, lambda: self.now)
-
-
-def shown(status: Status) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", status.show())
+def status_of(world: World) -> Status:
+    return Status(world.parts, None, lambda: world.now)
 
 
 @pytest.fixture
@@ -98,8 +28,8 @@ def world() -> World:
     return World()
 
 
-def test_it_shows_rates_and_sums(world: World) -> None:
-    status = world.status()
+async def test_it_shows_rates_and_sums(world: World) -> None:
+    status = status_of(world)
     world.stats.add("commands", 40)
     world.stats.add("hits", 3)
     world.stats.add("misses", 1)
@@ -107,7 +37,7 @@ def test_it_shows_rates_and_sums(world: World) -> None:
     status.tick()
     world.now += 0.5
 
-    found = shown(status)
+    found = await shown(status)
 
     assert found["stats"]["hit_ratio"] == 0.75
     assert found["stats"]["commands"] == 40
@@ -118,64 +48,41 @@ def test_it_shows_rates_and_sums(world: World) -> None:
     assert repr(status) == "<Status <History 2 samples>>"
 
 
-def test_numbers_are_those_of_all_workers(world: World) -> None:
-    board, other, others = Board(2), Stats(), Families()
-    other.add("commands", 5)
-    other.gauge("tracking", lambda: "on")
-    others.read("lanes", lambda: [(("127.0.0.1:6379", "shared"), [2])])
-    world.families.read("lanes", lambda: [(("127.0.0.1:6379", "shared"), [1])])
-    place = board.place(1)
-    place.publish(other)
-    place.publish_series(others)
-    world.stats.add("commands", 7)
+async def test_hot_keys_are_those_that_the_upstreams_user_may_read(world: World) -> None:
+    assert (await shown(status_of(world)))["hot_keys"] == []
 
-    found = shown(world.status(board))
+    world.hot = [(b"k%d" % n, {"key": b"k%d" % n, "reads": 100 - n}) for n in range(30)]
+    world.server.hidden = [b"k0"]
+    found = (await shown(status_of(world)))["hot_keys"]
 
-    assert found["stats"]["commands"] == 12
-    assert found["stats"]["tracking"] == "on"
-    (node,) = found["nodes"]
-    assert node["lanes"] == {"shared": 3}
+    assert found == [row for _, row in world.hot[1 : HOT_MOST + 1]]
 
 
-def test_one_server_is_shown_with_why_it_is_down(world: World) -> None:
+@pytest.mark.parametrize("why", [UpstreamLost("it is gone"), TimeoutError()])
+async def test_while_the_server_does_not_say_who_may_see_them_no_key_is_told(
+    why: Exception, world: World
+) -> None:
+    world.hot = [(b"k", {"key": b"k"})]
+    world.server.silence = why
+
+    assert (await shown(status_of(world)))["hot_keys"] is None
+
+
+async def test_a_server_that_is_down_is_not_asked_for_it(world: World) -> None:
+    world.hot = [(b"k", {"key": b"k"})]
     world.pool.down = ProxyError(b"-UPSTREAM gone")
 
-    found = shown(world.status())
-
-    assert found["down"] == "UPSTREAM gone"
-    assert found["nodes"] == [
-        {
-            "address": "127.0.0.1:6379",
-            "role": "server",
-            "slots": None,
-            "down": "UPSTREAM gone",
-            "lanes": {},
-            "tracked_lanes": {},
-            "lane_queue": {},
-        }
-    ]
+    assert (await shown(status_of(world)))["hot_keys"] is None
 
 
-def test_a_cluster_is_shown_by_its_nodes() -> None:
-    world = World(Cluster())
-
-    found = shown(world.status())["nodes"]
-
-    assert [(one["address"], one["role"], one["slots"], one["down"]) for one in found] == [
-        ("a:1", "primary", 16384, None),
-        ("b:1", "replica", None, None),
-        ("c:1", "server", None, "UPSTREAM gone"),
-    ]
-
-
-def test_jobs_are_those_of_the_upstreams_user_without_each_failure(world: World) -> None:
+async def test_jobs_are_those_of_the_upstreams_user_without_each_failure(world: World) -> None:
     result = {"loaded": 2, "errors": [b"k: no"]}
     world.jobs = [
         Record("1", Owner(3), "WARM", "running", 5, result),
         Record("2", Owner(3, b"ann"), "WARM", "running", 5, result),
     ]
 
-    (job,) = shown(world.status())["jobs"]
+    (job,) = (await shown(status_of(world)))["jobs"]
 
     assert job == {
         "id": "1",
@@ -188,11 +95,11 @@ def test_jobs_are_those_of_the_upstreams_user_without_each_failure(world: World)
 
 
 async def test_who_would_have_to_log_in_sees_nothing(world: World) -> None:
-    status = world.status()
+    status = status_of(world)
     world.pool.is_locked = True
 
     with pytest.raises(ServerError, match="NOAUTH"):
-        status.show()
+        await status.show()
     with pytest.raises(ServerError, match="NOAUTH"):
         await status.key(KEY)
 
@@ -200,7 +107,7 @@ async def test_who_would_have_to_log_in_sees_nothing(world: World) -> None:
 async def test_a_string_is_shown_shortened(world: World) -> None:
     world.loader = SimpleNamespace(name="users", kind="url", tags=lambda key: [b"t"])
 
-    assert await world.status().key(KEY) == {
+    assert await status_of(world).key(KEY) == {
         "type": "string",
         "size": 2000,
         "value": b"value",
@@ -220,10 +127,10 @@ async def test_of_another_type_only_the_size_is_shown(
     world.near = world.parts.context.near = None
     world.server.answers |= {(b"TYPE", KEY): kind, (b"HLEN", KEY): 4}
 
-    status = world.status()
+    status = status_of(world)
     found = await status.key(KEY)
 
-    assert shown(status)["near_budget"] is None
+    assert (await shown(status))["near_budget"] is None
     assert (found["size"], found["value"], found["loader"], found["tags"]) == (size, None, None, [])
 
 
@@ -237,7 +144,7 @@ async def test_a_lease_is_shown_and_never_its_token(
     lease = b"lease:{user:1}"
     world.server.answers |= {(b"GET", lease): stands, (b"PTTL", lease): 70}
 
-    found = await world.status().key(KEY)
+    found = await status_of(world).key(KEY)
 
     assert found["lease"] == {"state": state, "ms": 70}
 
