@@ -10,6 +10,7 @@ minutes of sums and the last reading. top_reading.py asks, top_frame.py draws. N
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -103,8 +104,9 @@ def run(words: Sequence[str]) -> int:
         return ExitCode.BAD_SETTINGS
     from rich.console import Console
 
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # names of keys are whatever they are
+    out: object = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="replace")  # names of keys are whatever they are
     link = Link(options.url, redacted(options.url), PATIENCE_S)
     with heard((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), _Once()):
         try:

@@ -83,7 +83,7 @@ def _jobs(proxy: Asked, ids: Sequence[Sequence[object]]) -> list[Mapping[str, An
     ]
     told = proxy.each(asked) if asked else []
     return [
-        {"command": command.decode(), **cast("Mapping[str, Any]", text_of(one))}
+        {"command": command.decode(), **cast("Mapping[str, Any]", text_of(cast("object", one)))}
         for (command, _, _), one in zip(asked, told, strict=True)
         if isinstance(one, Mapping)
     ]
