@@ -169,8 +169,8 @@ class RouteMap:
     ) -> int:
         self.end, self.told = pos, None
         self.asked, self.gaps, self.doubts = None, [], []
-        words, end = words_at(data, pos) or ([b""], pos)
-        name, *keys = words
+        words, end = words_at(data, pos) or ([], pos)
+        name, *keys = words or [b""]
         if not 0 < len(keys) <= MANY_MAX or self.get(name) != NEAR_MANY:
             return 0
         nil, missing = b"$-1\r\n" if flat else b"_\r\n", list[bytes]()
