@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.settings.address import Upstream
-from nearhit.proxy.upstream.tls import context_of, server_name
+from nearhit.proxy.upstream.tls import context_of, server_name, tls_of
 
 from tests.certificates import openssl, self_signed
 
@@ -145,3 +146,28 @@ def test_the_name_of_a_server_is_its_host_unless_it_is_set() -> None:
     assert server_name(upstream, "10.0.0.1") == "10.0.0.1"
     named = replace(upstream, options={"tls_server_name": "redis.example"})
     assert server_name(named, "10.0.0.1") == "redis.example"
+
+
+# --- New files
+
+
+def test_what_a_url_or_the_settings_name_is_read_again(files: Path, tmp_path: Path) -> None:
+    assert tls_of(Upstream.parse("redis://h")) is None
+    for name in ("cert.pem", "key.pem"):
+        shutil.copy(files / name, tmp_path)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    by_url = Upstream.parse(f"rediss://h/?ssl_certfile={cert}&ssl_keyfile={key}")
+    settings = {"tls_client_cert": f"{cert}", "tls_client_key": f"{key}"}
+    by_settings = replace(Upstream.parse("rediss://h"), options=settings)
+    authorities = replace(Upstream.parse("rediss://h"), options={"tls_ca": f"{cert}"})
+    every = [tls_of(one) for one in (by_url, by_settings, authorities)]
+    before = [one and one.context for one in every]
+
+    shutil.copy(files / "stranger.pem", cert)
+    shutil.copy(files / "other.pem", key)
+
+    for one, context in zip(every, before, strict=True):
+        assert one is not None
+        one.look()
+        one.look()
+        assert one.context is not context
