@@ -379,8 +379,8 @@ class Cutter:
             self.skip, self._state = value + 2, _AT_BULK
             return True
         self._state = _AT_TYPE
-        if self._kind == 0x7C:
-            self._pending += 2 * value
+        if self._kind == 0x7C:  # before a reply, and none itself
+            self._pending += 0 if negative else 2 * value
             return True
         self._pending -= 1
         self.nulls += negative and self._kind == 0x24

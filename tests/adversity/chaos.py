@@ -126,7 +126,9 @@ def children(pid: int) -> list[int]:
 @contextlib.contextmanager
 def scene() -> Generator[Chaos]:
     with contextlib.ExitStack() as stack:
-        kept = ("--appendonly", "yes", "--appendfsync", "always")
+        # Rewritten often: it is read at each start, which has 15 s for it.
+        small = ("--auto-aof-rewrite-percentage", "100", "--auto-aof-rewrite-min-size", "4mb")
+        kept = ("--appendonly", "yes", "--appendfsync", "always", *small)
         server = stack.enter_context(upstream(any_kind(), *kept))
         relays = [stack.enter_context(fault(server.port)) for _ in range(2)]
         proxies = [
