@@ -26,6 +26,7 @@ from ..settings.config import Config
 from ..settings.trusted import Trusted
 from ..stats.shared import Place
 from ..upstream.lane import Lane
+from ..upstream.tls import keep_blocks
 from ..upstream.tls_files import renew
 from .certificate import Certificate
 from .entrance import HTTP_AT_TLS, Entrance, prefaced
@@ -105,6 +106,8 @@ class Server:
         votes = self._parts.lock_servers
         servers = (self._parts.lanes.dial.tls, *(() if votes is None else votes.tls))
         self._tls = [files for files in (self._certificate, *servers) if files is not None]
+        if self._tls:
+            keep_blocks()
         self._warming = warming_of(self._parts, config.loaders, self._loop.time)
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary

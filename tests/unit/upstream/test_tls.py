@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import ssl
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,3 +174,31 @@ def test_what_a_url_or_the_settings_name_is_read_again(files: Path, tmp_path: Pa
         one.look()
         one.look()
         assert one.context is not context
+
+
+# --- Memory
+
+# The blocks that are mapped while TLS reads: as uvloop does, into 256 KB which are then cut.
+MAPPED = """
+import ctypes, sys
+from nearhit.proxy.upstream.tls import keep_blocks
+libc = ctypes.CDLL(None)
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd",
+        "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+libc.mallinfo2.restype = Info
+keep_blocks()
+before = libc.mallinfo2().hblks
+block = b" " * (256 << 10)
+print(libc.mallinfo2().hblks - before)
+"""
+
+
+def test_what_tls_is_read_into_is_not_got_from_the_system_each_time() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("no glibc")
+
+    done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("0\n", "")
