@@ -2,7 +2,7 @@
 
 Each lane gets a Connection in memory, as if a server had accepted it; as long as no node has told
 what the cluster is like there is none to be had, and the lane tries again by its retry rule.
-``moves`` counts the failovers of all shards."""
+``moves`` counts the failovers of all shards, and ``tls`` is that of all nodes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..settings.address import Upstream
 from ..upstream.dial import Dial, Retry
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
+from ..upstream.tls_files import TlsFiles
 from .acts import Table
 from .cluster import Cluster
 from .connection import Connection
@@ -37,8 +38,9 @@ class VirtualDial(Dial):
         cluster: Cluster,
         shared: Callable[[LaneKey], Lane],
         plan: Callable[[Sequence[bytes]], Plan],
+        tls: TlsFiles | None = None,
     ) -> None:
-        super().__init__(upstream, retry)
+        super().__init__(upstream, retry, tls=tls)
         self.cluster = cluster
         self.shared = shared
         self.plan = plan

@@ -37,7 +37,8 @@ class ClusterLanes(Lanes):
     ) -> None:
         self._cluster = cluster
         self._routes = routes
-        virtual = VirtualDial(dial.upstream, dial.retry, cluster, self.shared, planner.plan)
+        upstream, retry, tls = dial.upstream, dial.retry, dial.tls
+        virtual = VirtualDial(upstream, retry, cluster, self.shared, planner.plan, tls)
         self._planner = Unblocking(planner, cluster, virtual.open_)
         super().__init__(virtual, *args, **more)
 

@@ -1,39 +1,28 @@
-"""The certificate that clients are shown, and the authorities that theirs are checked by: read from
-files, and read again when these change.
+"""The certificate that clients are shown, and the authorities that theirs are checked by.
 
-    look(), once a second ─▶ changed? ─▶ at rest since the last look? ─▶ read ─▶ in force
-                                                                          └─▶ log why not, once
-    renew(), at SIGHUP ─────────────────────────────────────────────────▶ read ─▶ in force
-                                                                          └─▶ StartError
-
-Who has a connection keeps it; handshakes that begin later see what is in force then. Files that
-cannot be used change nothing. Owns no connection: entrance.py has them. server.py calls both."""
+Says which files they are in and how they are read; when, that is upstream/tls_files.py. entrance.py
+takes ``context`` for each handshake."""
 
 from __future__ import annotations
 
-import logging
-import os
 import ssl
 from collections.abc import Mapping
 from typing import Final
 
 from ..errors import ExitCode, StartError
-from ..log import event
 from ..settings.entry import EntrySettings
 from ..upstream.tls import load_chain, unusable
-
-log = logging.getLogger(__name__)
+from ..upstream.tls_files import TlsFiles
 
 _ASKED: Final[Mapping[str, ssl.VerifyMode]] = {
     "off": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
     "required": ssl.CERT_REQUIRED,
 }
-# What tells one state of the files from another: of each its inode, size and time of change.
-_State = tuple[tuple[int, int, int] | None, ...]
+TOLD: Final = ("certificate renewed", "certificate unusable")
 
 
-class Certificate:
+class Certificate(TlsFiles):
     """StartError, when it is made: a file cannot be used."""
 
     def __init__(
@@ -41,8 +30,7 @@ class Certificate:
     ) -> None:
         self._cert, self._key, self._client_ca = cert, key, client_ca
         self._client_auth = client_auth
-        self._read = self._seen = self._state()
-        self.context = self._made()
+        super().__init__((cert, key, client_ca), self._made, TOLD)
 
     @classmethod
     def of(cls, config: EntrySettings) -> Certificate | None:
@@ -53,28 +41,6 @@ class Certificate:
 
     def __repr__(self) -> str:
         return f"<Certificate {self._cert} clients' {self._client_auth}>"
-
-    def look(self) -> None:
-        """Read the files if they have changed, and have not changed again since the last look: who
-        renews them writes one after the other."""
-        before, self._seen = self._seen, self._state()
-        if self._seen != before or self._seen == self._read:
-            return
-        self._read = self._seen
-        try:
-            self.context = self._made()
-        except StartError as error:
-            event(log, logging.ERROR, "certificate unusable", error=error, in_use="the former")
-        else:
-            event(log, logging.INFO, "certificate renewed", cert=self._cert)
-
-    def renew(self) -> None:
-        """Read the files now. StartError: one cannot be used, and nothing has changed."""
-        state = self._state()
-        self.context = self._made()
-        if state != self._read:
-            event(log, logging.INFO, "certificate renewed", cert=self._cert)
-        self._read = self._seen = state
 
     def _made(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -92,16 +58,3 @@ class Certificate:
                 )
         context.verify_mode = _ASKED[self._client_auth]
         return context
-
-    def _state(self) -> _State:
-        return tuple(map(_of_file, (self._cert, self._key, self._client_ca)))
-
-
-def _of_file(path: str | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -45,6 +45,8 @@ def cluster_lanes(
     for how long a request waits until a node can answer it; ``max_lag`` is how many a replica
     that is read may be late. ``bounds`` are those of Lanes."""
 
+    dial = Dial(upstream, retry)
+
     def of_a_node(lane: Lane) -> None:
         if not lane.lent:
             node_ready()
@@ -53,7 +55,7 @@ def cluster_lanes(
         path = None if port else upstream.path  # see Upstream.as_cluster
         return NodeLanes(
             lambda pool: cluster.refresh("a connection was lost", pool),
-            Dial(replace(upstream, host=host, port=port, path=path), retry),
+            Dial(replace(upstream, host=host, port=port, path=path), retry, tls=dial.tls),
             start,
             on_ready=of_a_node,
             timeout_s=timeout_s,
@@ -76,7 +78,7 @@ def cluster_lanes(
         Planner(commands, lambda: cluster.topology, valkey, cluster.refresh),
         # Of the table that ships with us: what else a server knows takes the planner's way.
         RouteMap(dict.fromkeys(one_key(snapshot().commands), int(Route.PLAIN))),
-        Dial(upstream, retry),
+        dial,
         start,
         on_ready=on_ready,
         timeout_s=timeout_s,

@@ -25,6 +25,7 @@ from ..upstream.dial import Dial, Retry
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey
 from ..upstream.lanes import Lanes
+from ..upstream.tls_files import TlsFiles
 from ..upstream.tracked import TrackedLane, Watched
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
@@ -162,6 +163,11 @@ class LockServers:
     def connected(self) -> int:
         """How many have a connection that stands."""
         return sum(len(pool) > 0 for pool in self._pools)
+
+    @property
+    def tls(self) -> list[TlsFiles]:
+        """Of those that speak it."""
+        return [pool.dial.tls for pool in self._pools if pool.dial.tls is not None]
 
     def locks(self, db: int) -> Locks:
         """The locks of a db, whoever asks."""

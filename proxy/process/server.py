@@ -26,6 +26,8 @@ from ..settings.config import Config
 from ..settings.trusted import Trusted
 from ..stats.shared import Place
 from ..upstream.lane import Lane
+from ..upstream.tls import keep_blocks
+from ..upstream.tls_files import renew
 from .certificate import Certificate
 from .entrance import HTTP_AT_TLS, Entrance, prefaced
 from .inspection import Finding, inspect
@@ -103,6 +105,11 @@ class Server:
             self._parts.jobs.join(place.jobs)
             self._parts.views.join(place)
         self._parts.views.proxy = Present(self._parts, place).show
+        votes = self._parts.lock_servers
+        servers = (self._parts.lanes.dial.tls, *(() if votes is None else votes.tls))
+        self._tls = [files for files in (self._certificate, *servers) if files is not None]
+        if self._tls:
+            keep_blocks()
         self._warming = warming_of(self._parts, config.loaders, self._loop.time)
         self.clients = self._parts.context.clients
         self._primary = self._parts.primary
@@ -277,8 +284,8 @@ class Server:
             parts.fleet.tick()
             parts.jobs.tick()
             self._limits.tick(self._loop.time())
-            if self._certificate is not None:
-                self._certificate.look()
+            for files in self._tls:
+                files.look()
             if self._protection.unknown and self._listeners:
                 parts.lanes.newcomers.look(self._learn_late)
             parts.views.tick(self._loop.time())
@@ -321,9 +328,8 @@ class Server:
         context.allowance.subscriptions = config.max_subscriptions
 
     def renew(self) -> None:
-        """Read the files of TLS to clients anew. StartError: one cannot be used."""
-        if self._certificate is not None:
-            self._certificate.renew()
+        """Read all files of TLS anew. StartError: one cannot be used; nothing has changed then."""
+        renew(self._tls)
 
     def take(self, config: Config) -> None:
         """Have these settings from now on: those of reload.LIVE, and the loaders. StartError where

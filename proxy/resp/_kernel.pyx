@@ -821,8 +821,9 @@ cdef class Cutter:
                             self.skip = self.value + 2
                             self.state = AT_BULK
                             continue
-                    elif self.kind == c'|':
-                        self.pending += 2 * self.value
+                    elif self.kind == c'|':  # before a reply, and none itself
+                        if not self.negative:
+                            self.pending += 2 * self.value
                     else:
                         self.pending -= 1
                         if not self.negative:

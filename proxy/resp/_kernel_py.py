@@ -169,8 +169,8 @@ class RouteMap:
     ) -> int:
         self.end, self.told = pos, None
         self.asked, self.gaps, self.doubts = None, [], []
-        words, end = words_at(data, pos) or ([b""], pos)
-        name, *keys = words
+        words, end = words_at(data, pos) or ([], pos)
+        name, *keys = words or [b""]
         if not 0 < len(keys) <= MANY_MAX or self.get(name) != NEAR_MANY:
             return 0
         nil, missing = b"$-1\r\n" if flat else b"_\r\n", list[bytes]()
@@ -379,8 +379,8 @@ class Cutter:
             self.skip, self._state = value + 2, _AT_BULK
             return True
         self._state = _AT_TYPE
-        if self._kind == 0x7C:
-            self._pending += 2 * value
+        if self._kind == 0x7C:  # before a reply, and none itself
+            self._pending += 0 if negative else 2 * value
             return True
         self._pending -= 1
         self.nulls += negative and self._kind == 0x24

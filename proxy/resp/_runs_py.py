@@ -84,11 +84,10 @@ def _reply_end(text: bytes, at: int) -> int:
             return 0
         kind, head, at = text[at : at + 1], text[at + 1 : line], line + 1
         pending -= kind != b"|"
-        if kind in b"$*%~=!|>":
+        if kind in b"$*%~=!|>" and not head.startswith(b"-"):
             value = int(head)
-            if value >= 0:
-                if kind in b"$=!":
-                    at += value + 2
-                else:
-                    pending += 2 * value if kind in b"%|" else value
+            if kind in b"$=!":
+                at += value + 2
+            else:
+                pending += 2 * value if kind in b"%|" else value
     return at

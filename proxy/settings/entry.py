@@ -46,13 +46,18 @@ class EntrySettings:
     )
     tls_ca: str | None = optional(
         PATH,
-        "The authorities that sign for the server of a rediss:// URL, as PEM.",
+        "The authorities that sign for the server of a rediss:// URL, as PEM; read again when the "
+        "file changes.",
         unset="the system's",
     )
     tls_client_cert: str | None = optional(
-        PATH, "The certificate that the proxy shows to the server, as PEM."
+        PATH,
+        "The certificate that the proxy shows to the server, as PEM; read again when the file "
+        "changes.",
     )
-    tls_client_key: str | None = optional(PATH, "Its private key.", unset="in tls_client_cert")
+    tls_client_key: str | None = optional(
+        PATH, "Its private key; read again when the file changes.", unset="in tls_client_cert"
+    )
     tls_server_name: str | None = optional(
         HOST,
         "The name that the server's certificate must be for.",

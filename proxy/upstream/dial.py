@@ -15,7 +15,8 @@ from ..resp.kernel import RouteMap
 from ..settings.address import Tcp, Upstream
 from ..settings.config import retry_delay
 from .monitoring import Ledger
-from .tls import context_of, server_name
+from .tls import server_name, tls_of
+from .tls_files import TlsFiles
 
 DELAY_DOWN: Final = 2.0
 AGAIN_MAX: Final = 0.5
@@ -49,11 +50,16 @@ class Dial:
     """Where the upstream is and how its connections are opened. StartError, when it is made: its
     TLS files cannot be used.
 
+    ``tls``: what TLS needs, where others have it too; None: it is the dial's own, if there is any.
     ``on_cluster``: told that the server is a node of a cluster, and no connection to it is used;
     None: it may be one. ``reads``: what may be asked again where a connection has died."""
 
     def __init__(
-        self, upstream: Upstream, retry: Retry, on_cluster: Callable[[], None] | None = None
+        self,
+        upstream: Upstream,
+        retry: Retry,
+        on_cluster: Callable[[], None] | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.moves: int = 0  # how often another server became the master
         self.upstream = upstream
@@ -62,7 +68,7 @@ class Dial:
         self.reads: RouteMap | None = None
         self.ledger = Ledger()
         self._again = asyncio.Event()  # that ends the pauses of now
-        self._tls = context_of(upstream) if upstream.tls else None
+        self.tls = tls_of(upstream) if tls is None else tls
 
     @property
     def address(self) -> str:
@@ -105,7 +111,7 @@ class Dial:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await self._open(loop, protocol, place)
         except ConnectionAbortedError as error:
-            if self._tls is None or "handshake" not in str(error):
+            if self.tls is None or "handshake" not in str(error):
                 raise
             raise Mute(str(error)) from None
         except TimeoutError as error:
@@ -124,14 +130,14 @@ class Dial:
             return unix
         announced = Tcp(self.upstream.host, self.upstream.port) if place is None else place
         place = self.upstream.address_map.dialled(announced)
-        host = place.host
+        host, tls = place.host, self.tls
         tcp, _ = await loop.create_connection(
             protocol,
             host,
             place.port,
-            ssl=self._tls,
-            server_hostname=server_name(self.upstream, host) if self._tls else None,
-            ssl_handshake_timeout=CONNECT_TIMEOUT - 1 if self._tls else None,
+            ssl=None if tls is None else tls.context,
+            server_hostname=None if tls is None else server_name(self.upstream, host),
+            ssl_handshake_timeout=None if tls is None else CONNECT_TIMEOUT - 1,
         )
         keep_alive(tcp)
         return tcp

@@ -2,8 +2,9 @@
 them the settings tls_ca, tls_client_cert, tls_client_key, tls_server_name and tls_verify.
 
 Reads the files that they name, and says in one line which of them cannot be used and why. Opens no
-connection: dial.py does, with the context made here; loaders of other servers and ``nearhit check``
-only want to know whether it can be made."""
+connection: dial.py does, with the context made here, and made again when the files change
+(tls_files.py); loaders of other servers and ``nearhit check`` only want to know whether it can be
+made."""
 
 from __future__ import annotations
 
@@ -13,16 +14,30 @@ from typing import Final
 
 from ..errors import ExitCode, StartError
 from ..settings.address import CERT_REQS, Upstream, is_yes
+from .tls_files import TlsFiles
 
 _MODES: Final[Mapping[str, ssl.VerifyMode]] = dict(
     zip(CERT_REQS, (ssl.CERT_REQUIRED, ssl.CERT_OPTIONAL, ssl.CERT_NONE), strict=True)
 )
 
+# What names a file, and the file if there is one.
+_Named = tuple[str, str | None]
+_KEPT: Final = 1 << 20
+TOLD: Final = ("upstream TLS renewed", "upstream TLS unusable")
+
+
+def tls_of(upstream: Upstream) -> TlsFiles | None:
+    """What connections to it need; None: they have no TLS. StartError: a file cannot be used."""
+    if not upstream.tls:
+        return None
+    paths = (_authorities(upstream), *_certificate(upstream))
+    return TlsFiles([path for _, path in paths], lambda: context_of(upstream), TOLD)
+
 
 def context_of(upstream: Upstream) -> ssl.SSLContext:
     """The context for a ``rediss://`` URL. StartError: a file that it names cannot be used."""
     options = upstream.options
-    name, authorities = _either(options, "ssl_ca_certs", "tls_ca")
+    name, authorities = _authorities(upstream)
     try:
         context = ssl.create_default_context(cafile=authorities)
     except OSError as error:
@@ -34,7 +49,7 @@ def context_of(upstream: Upstream) -> ssl.SSLContext:
     check = is_yes(options.get("ssl_check_hostname", "true" if wanted == "full" else "false"))
     context.check_hostname = check and verify is not ssl.CERT_NONE
     context.verify_mode = verify
-    _prove_ourselves(context, upstream)
+    load_chain(context, *_certificate(upstream), options.get("ssl_password"))
     return context
 
 
@@ -43,25 +58,37 @@ def server_name(upstream: Upstream, host: str) -> str:
     return upstream.options.get("tls_server_name", host)
 
 
-def _either(options: Mapping[str, str], option: str, setting: str) -> tuple[str, str | None]:
-    """The name and the text of what is given: the URL's option, else the setting."""
+def _either(options: Mapping[str, str], option: str, setting: str) -> _Named:
+    """What is given: the URL's option, else the setting."""
     name = setting if option not in options and setting in options else option
     return name, options.get(name)
 
 
-def _prove_ourselves(context: ssl.SSLContext, upstream: Upstream) -> None:
+def _authorities(upstream: Upstream) -> _Named:
+    return _either(upstream.options, "ssl_ca_certs", "tls_ca")
+
+
+def _certificate(upstream: Upstream) -> tuple[_Named, _Named]:
+    """The one that we show, and its key."""
     options = upstream.options
     cert_name, certificate = _either(options, "ssl_certfile", "tls_client_cert")
     # Of one pair: a key of the settings does not belong to a certificate of the URL.
     key_name = "tls_client_key" if cert_name == "tls_client_cert" else "ssl_keyfile"
-    key = options.get(key_name)
-    load_chain(context, (cert_name, certificate), (key_name, key), options.get("ssl_password"))
+    return (cert_name, certificate), (key_name, options.get(key_name))
+
+
+def keep_blocks() -> None:
+    """Have the blocks kept that TLS is read into, rather than got from the system for each read:
+    uvloop reads into an object of 256 KB and then cuts it to what has come, which glibc does with
+    mmap, mremap and munmap until a larger one has been freed whole. That was 1.0 of 2.4 us for a
+    request (tests.bench --tls, P=16, near cache off)."""
+    bytes(_KEPT)
 
 
 def load_chain(
     context: ssl.SSLContext,
-    cert: tuple[str, str | None],
-    key: tuple[str, str | None],
+    cert: _Named,
+    key: _Named,
     secret: str | None,
 ) -> None:
     """Have the context show a certificate, if there is one; both files come with the names of what

@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Chaos:
     def __init__(self, server: Process, proxies: list[Process], relays: list[Fault]) -> None:
         self.server, self.proxies, self.relays = server, proxies, relays
         self.recoveries: list[tuple[float, str]] = []
+        self.faults = deque[str](maxlen=8)  # the last ones, by the clock of the logs
 
     def workers(self) -> list[int]:
         """Of both proxies, as they are now."""
@@ -52,8 +54,10 @@ class Chaos:
                 ("links dead", self.links_dead),
             ]
         )
+        begin = time.time()
         async with end(rng):
             await asyncio.sleep(rng.uniform(0.1, 1.5))
+        self.faults.append(f"{begin:.3f}..{time.time():.3f} {name}")
         since = time.monotonic()
         self.recoveries.append((await club.recovered(since, limit), name))
         await asyncio.sleep(rng.uniform(0, 0.3))
@@ -126,7 +130,9 @@ def children(pid: int) -> list[int]:
 @contextlib.contextmanager
 def scene() -> Generator[Chaos]:
     with contextlib.ExitStack() as stack:
-        kept = ("--appendonly", "yes", "--appendfsync", "always")
+        # Rewritten often: it is read at each start, which has 15 s for it.
+        small = ("--auto-aof-rewrite-percentage", "100", "--auto-aof-rewrite-min-size", "4mb")
+        kept = ("--appendonly", "yes", "--appendfsync", "always", *small)
         server = stack.enter_context(upstream(any_kind(), *kept))
         relays = [stack.enter_context(fault(server.port)) for _ in range(2)]
         proxies = [
@@ -166,8 +172,9 @@ def main() -> int:
         club = asyncio.run(run(chaos, seconds=seconds, clients=clients, seed=seed, limit=10))
         sys.stdout.write(report(chaos, club) + "\n" + "".join(f"{one}\n" for one in club.wrong))
         if club.wrong:
+            sys.stdout.write(f"{time.time():.3f} now, {'; '.join(chaos.faults)}\n")
             for one in (chaos.server, *chaos.proxies):
-                sys.stdout.write(one.log.read_text()[-4000:])
+                sys.stdout.write(one.log.read_text()[-100_000:])
     return bool(club.wrong)
 
 

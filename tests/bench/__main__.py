@@ -88,12 +88,14 @@ def measure(target: Target, upstream: Target, case: Case, requests: int) -> Row:
 def measure_case(case: Case, all_: Sequence[Target], options: argparse.Namespace) -> list[Row]:
     """One median row per target. The first, short run of each sizes the others and warms it up."""
     upstream = all_[0]
+    least = case.past_handshakes if any(target.tls for target in all_) else 0
     requests = {
         target.name: options.requests
         or load.requests_for(
             case,
             options.seconds,
             load.run(target.host, target.port, case, case.at_least, target.tls).throughput,
+            least,
         )
         for target in all_
     }

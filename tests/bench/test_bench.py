@@ -54,6 +54,13 @@ def test_a_run_is_as_long_as_asked_but_never_only_connecting() -> None:
     assert load.requests_for(Case("get", 500, 100, 64), 2, 10) == 200_000
 
 
+@pytest.mark.parametrize(("pipeline", "least"), [(1, 200_000), (16, 1_000_000)])
+def test_a_run_with_tls_measures_more_than_its_handshakes(pipeline: int, least: int) -> None:
+    case = Case("get", 50, pipeline, 64)
+
+    assert load.requests_for(case, 1, 100_000, case.past_handshakes) == least
+
+
 def test_cpu_is_read_past_a_name_with_blanks_and_parentheses() -> None:
     stat = "42 (a) b (c) S 7 1 1 0 -1 4194560 1582 0 10 0 30 20 99 99 20 0 5 0 204705"
 

@@ -1,15 +1,18 @@
-"""The ACL decides behind the near cache as in front of it: users by commands, each cell compared
-with what the server itself says to that user, also when a right is taken away behind our back."""
+"""The ACL decides behind the near cache as in front of it: users by reads, by each form of each
+command of our own, and by HTTP; each cell compared with what the server itself says to that user,
+also when a right is taken away behind our back."""
 
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import count
 from typing import NamedTuple
 
 import pytest
+from nearhit.commands import COMMANDS
+from nearhit.commands.jobs import WORDS
 
 from tests.clusters import cluster, key_in
 from tests.servers import HOST, Kind, free_port, nearhit, server_binary, upstream, wait_for
@@ -31,43 +34,108 @@ USERS = {
     "no-tags": "~k ~new ~lease:* +@all",
     "nothing": "",
 }
-# Each command of our own, its keys, and what it does with them as a script. (LOCK's and LEASE's
-# shortest way: what a request is refused by first.)
-OWN = {
-    ("GETORSET", "new", "v"): ("new lease:{new}", "GET new, SET new v, DEL lease:{new}"),
-    ("GETORSET", "new", "v", "TAG", "t"): (
-        "new lease:{new} tag:{t} tagepoch:{t}",
-        "GET tagepoch:{t}, GET new, SET lease:{new} t, ZADD tag:{t} 1 new, SET new v",
-    ),
-    ("INVALIDATE", "TAG", "t"): (
-        "tag:{t} tagepoch:{t} tagclosed:{t}",
-        "ZCARD tag:{t}, SET tagepoch:{t} 1, SMEMBERS tagclosed:{t}",
-    ),
-    ("INVALIDATE", "SOFT", "TAG", "t"): ("tagepoch:{t}", "GET tagepoch:{t}, SET tagepoch:{t} 1"),
-    ("LEASE", "SET", "new", "t", "v", "TAG", "t"): (
-        "tag:{t} tagepoch:{t}",
-        "ZADD tag:{t} 1 new, GET tagepoch:{t}",
-    ),
-    ("LEASE", "GET", "new"): ("new lease:{new}", "GET new, SET lease:{new} t"),
-    ("LEASE", "SET", "new", "t", "v"): ("new lease:{new}", "GET lease:{new}"),
-    ("LEASE", "CANCEL", "new", "t"): ("new lease:{new}", "GET lease:{new}"),
-    ("LOCK", "ACQUIRE", "r", "TOKEN", "t"): ("lock:{r}", "SET lock:{r} t"),
-    ("LOCK", "EXTEND", "r", "t", "PX", "5000"): ("lock:{r}", "GET lock:{r}"),
-    ("LOCK", "INFO", "r"): ("lock:{r}", "GET lock:{r}, PTTL lock:{r}"),
-    ("LOCK", "RELEASE", "r", "t"): ("lock:{r}", "GET lock:{r}"),
-}
-PLAIN = {
-    ("GETORSET", "k"): ("GET", "k"),
-    ("INVALIDATE", "new"): ("UNLINK", "new"),
-    ("STATS",): ("INFO", "nearhit"),
-}
 
 
-def script(keys: str, calls: str) -> tuple[str, ...]:
+def script(keys: str, calls: str = "") -> tuple[str, ...]:
     """EVAL of these calls."""
-    each = ("','".join(call.split()) for call in calls.split(", "))
-    text = " ".join(f"redis.call('{words}')" for words in each)
+    each = ("','".join(call.split()) for call in calls.split(", ") if call)
+    text = " ".join(f"redis.call('{words}')" for words in each) or "return 1"
     return ("EVAL", text, str(len(keys.split())), *keys.split())
+
+
+Words = tuple[str, ...]
+INFO: Words = ("INFO", "nearhit")
+SCAN: Words = ("SCAN", "0")
+UNLINK: Words = ("UNLINK", "gone")
+NO_LEASE: Words = ("DEL", "lease:{gone}")
+TAGS = "tag:{t} tagepoch:{t}"
+LOCKS = "lock:{r}"
+# Each command of our own in each of its forms, and what the server must let who asks do for it.
+# (LOCK's and LEASE's shortest way: what a request is refused by first.)
+OWN: dict[Words, Sequence[Words]] = {
+    ("GETORSET", "k"): [("GET", "k")],
+    ("GETORSET", "new", "v"): [script("new lease:{new}", "GET new, SET new v, DEL lease:{new}")],
+    ("GETORSET", "new", "v", "TAG", "t"): [
+        script(
+            "new lease:{new} tag:{t} tagepoch:{t}",
+            "GET tagepoch:{t}, GET new, SET lease:{new} t, ZADD tag:{t} 1 new, SET new v",
+        )
+    ],
+    ("MGETORSET", "2", "k", "none"): [("MGET", "k", "none")],
+    ("MGETORSET", "1", "new", "PARTIAL"): [("MGET", "new")],
+    ("INVALIDATE", "gone"): [NO_LEASE, UNLINK],
+    ("INVALIDATE", "KEYS", "gone"): [NO_LEASE, UNLINK],
+    ("INVALIDATE", "SOFT", "KEYS", "gone"): [NO_LEASE, UNLINK],
+    ("INVALIDATE", "PATTERN", "gone*"): [SCAN, UNLINK],
+    ("INVALIDATE", "SOFT", "PATTERN", "gone*"): [SCAN, NO_LEASE, UNLINK],
+    ("INVALIDATE", "TAG", "t"): [
+        script(
+            "tag:{t} tagepoch:{t} tagclosed:{t}",
+            "ZCARD tag:{t}, SET tagepoch:{t} 1, SMEMBERS tagclosed:{t}",
+        )
+    ],
+    ("INVALIDATE", "SOFT", "TAG", "t"): [
+        script("tagepoch:{t}", "GET tagepoch:{t}, SET tagepoch:{t} 1")
+    ],
+    # What a job may not do is told by its STATUS.
+    ("INVALIDATE", "ASYNC", "PATTERN", "gone*"): [SCAN],
+    ("INVALIDATE", "ASYNC", "TAG", "t"): [script(TAGS)],
+    ("INVALIDATE", "STATUS", "x"): [],
+    ("INVALIDATE", "CANCEL", "x"): [],
+    ("INVALIDATE", "JOBS"): [],
+    ("WARM", "VALUES", "new", "v"): [("SET", "new", "v")],
+    ("WARM", "REFRESH", "VALUES", "new", "v"): [("SET", "new", "v")],
+    ("WARM", "TAG", "t", "VALUES", "new", "v"): [
+        script("new lease:{new} tag:{t} tagepoch:{t}", "ZADD tag:{t} 1 new, SET new v")
+    ],
+    ("WARM", "KEYS", "k"): [script("k")],  # has no loader, which who may write it is told
+    ("WARM", "ASYNC", "VALUES", "new", "v"): [],
+    ("WARM", "STATUS", "x"): [],
+    ("WARM", "CANCEL", "x"): [],
+    ("WARM", "JOBS"): [],
+    ("LEASE", "GET", "new"): [script("new lease:{new}", "GET new, SET lease:{new} t")],
+    ("LEASE", "SET", "new", "t", "v"): [script("new lease:{new}", "GET lease:{new}")],
+    ("LEASE", "SET", "new", "t", "v", "TAG", "t"): [
+        script(TAGS, "ZADD tag:{t} 1 new, GET tagepoch:{t}")
+    ],
+    ("LEASE", "CANCEL", "new", "t"): [script("new lease:{new}", "GET lease:{new}")],
+    ("LEASE", "HELP"): [],
+    ("LOCK", "ACQUIRE", "r", "TOKEN", "t"): [script(LOCKS, "SET lock:{r} t")],
+    ("LOCK", "ACQUIRE", "r", "TOKEN", "t", "RENEW"): [script(LOCKS, "SET lock:{r} t")],
+    ("LOCK", "ACQUIRE", "r", "TOKEN", "t", "PX", "50", "REPLICAS", "1"): [
+        script(LOCKS, "SET lock:{r} t"),
+        ("WAIT", "0", "0"),
+    ],
+    ("LOCK", "EXTEND", "r", "t", "PX", "5000"): [script(LOCKS, "GET lock:{r}")],
+    ("LOCK", "INFO", "r"): [script(LOCKS, "GET lock:{r}, PTTL lock:{r}")],
+    ("LOCK", "RELEASE", "r", "t"): [script(LOCKS, "GET lock:{r}")],
+    ("LOCK", "LIST"): [SCAN],
+    ("LOCK", "HELP"): [],
+    ("STATS",): [INFO],
+    ("STATS", "HOTKEYS"): [INFO],
+    ("STATS", "BIGKEYS"): [INFO],
+    ("STATS", "PREFIXES"): [INFO],
+    ("STATS", "LATENCY"): [INFO],
+    ("STATS", "SLOWLOG"): [INFO, ("SLOWLOG", "GET")],
+    ("STATS", "RESET"): [("CONFIG", "RESETSTAT")],
+    ("STATS", "HELP"): [],
+}
+HELD = ("new", "lease:{new}", "tag:{t}", "tagepoch:{t}", "lock:{r}")
+
+
+def fresh(boss: Link) -> None:
+    """As each cell of the matrix finds it."""
+    boss.ask("DEL", *HELD)
+    boss.ask("SET", "gone", "v")
+
+
+def refused(asked: Link, boss: Link, every: Sequence[Words]) -> bool:
+    """Whether the server refuses one of these to who asks."""
+    answers: list[bytes] = []
+    for words in every:
+        fresh(boss)
+        answers.append(asked.ask(*words))
+    return any(answer.startswith(b"-") for answer in answers)
 
 
 class User(NamedTuple):
@@ -150,14 +218,53 @@ def test_commands_of_our_own_are_refused_where_their_plain_ones_are(
 ) -> None:
     _, direct, proxied = both(USERS[user])
 
-    for words, plain in {**PLAIN, **{own: script(*how) for own, how in OWN.items()}}.items():
-        boss.ask("DEL", "new", "lease:{new}", "tag:{t}", "tagepoch:{t}")
-        wanted = direct.ask(*plain).startswith(b"-")
-        boss.ask("DEL", "new", "lease:{new}", "tag:{t}", "tagepoch:{t}")
+    for words, plain in OWN.items():
+        wanted = refused(direct, boss, plain)
+        fresh(boss)
         said = proxied.ask(*words)
-        assert said.startswith(b"-NOPERM") is wanted, (words, said)
+        assert (b"NOPERM" in said) is wanted, (words, said)
+        if words[:2] == ("LOCK", "ACQUIRE"):
+            proxied.ask("LOCK", "RELEASE", "r", "t")
 
 
+def test_each_form_of_our_own_commands_is_in_the_matrix() -> None:
+    forms = {
+        (spec.name.decode(), word.name)
+        for spec in COMMANDS
+        for word in spec.subcommands
+        if spec.subcommands
+    }
+    forms |= {("WARM", word.decode()) for word in WORDS} | {
+        ("INVALIDATE", b.decode()) for b in WORDS
+    }
+
+    assert {spec.name.decode() for spec in COMMANDS} == {words[0] for words in OWN}
+    assert forms <= {words[:2] for words in OWN}
+
+
+def test_commands_of_our_own_are_refused_once_the_right_is_lost(
+    both: Callable[[str], User], boss: Link
+) -> None:
+    user, _, proxied = both("~* +@all")
+    for words in OWN:
+        fresh(boss)
+        assert b"NOPERM" not in proxied.ask(*words), words
+        if words[:2] == ("LOCK", "ACQUIRE"):
+            proxied.ask("LOCK", "RELEASE", "r", "t")
+
+    boss.ask("ACL", "SETUSER", user, "-@all")
+
+    for words, plain in OWN.items():
+        wait_for(lambda: b"NOPERM" in proxied.ask(*words) or not plain, 3, f"{words}")  # noqa: B023
+
+
+# Reads, and what they are without the near cache and loaders.
+LOOKS = {
+    ("GET", "k"): ("GET", "k"),
+    ("MGET", "k", "l"): ("MGET", "k", "l"),
+    ("GETORSET", "k"): ("GET", "k"),
+    ("MGETORSET", "2", "k", "l"): ("MGET", "k", "l"),
+}
 CHANGES = ["-get", "-mget", "-@all", "resetkeys", "resetkeys ~a:*", "off", "resetpass"]
 
 
@@ -174,8 +281,7 @@ def test_what_a_user_lost_he_loses_near(
             assert admin.ask("ACL", "SETUSER", user.name, *change.split()) == OK
 
         for _, user in users:
-            for words in (("GET", "k"), ("MGET", "k", "l"), ("GETORSET", "k")):
-                plain = ("GET", "k") if words[0] == "GETORSET" else words
+            for words, plain in LOOKS.items():
                 wanted = user.direct.ask(*plain)
                 if through:
                     assert user.proxied.ask(*words) == wanted
@@ -211,20 +317,54 @@ def _hits(link: Link) -> int:
     return int(link.ask("INFO", "nearhit").split(b"near_hits:")[1].split(b"\r\n")[0])
 
 
+# Of HTTP, what it is given, and what that is on the wire.
+WEB: dict[tuple[str, str], Words] = {
+    ("/api/cache/k", ""): ("GETORSET", "k"),
+    ("/api/cache/mget", '{"keys": ["k", "none"]}'): ("MGETORSET", "2", "k", "none"),
+    ("/api/cache/invalidate", '{"key": "gone"}'): ("INVALIDATE", "gone"),
+    ("/api/cache/invalidate", '{"key": "gone", "soft": true}'): (
+        *("INVALIDATE", "SOFT", "KEYS"),
+        "gone",
+    ),
+    ("/api/cache/invalidate", '{"pattern": "gone*"}'): ("INVALIDATE", "PATTERN", "gone*"),
+    ("/api/cache/invalidate", '{"tag": "t"}'): ("INVALIDATE", "TAG", "t"),
+    ("/api/cache/invalidate", '{"pattern": "gone*", "async": true}'): (
+        *("INVALIDATE", "ASYNC", "PATTERN"),
+        "gone*",
+    ),
+    ("/api/cache/warm", '{"keys": ["k"]}'): ("WARM", "KEYS", "k"),
+    ("/api/cache/stats", ""): ("STATS",),
+    ("/api/cache/lock/acquire", '{"resource": "r"}'): ("LOCK", "ACQUIRE", "r", "TOKEN", "t"),
+}
+
+
 @pytest.mark.parametrize("user", USERS)
 def test_http_may_what_the_user_of_the_url_may(ports: Ports, boss: Link, user: str) -> None:
     boss.ask("ACL", "SETUSER", "web", "reset", "on", ">pw", *USERS[user].split())
-    with closing(Link(ports.server)) as direct:
-        direct.ask("AUTH", "web", "pw")
-        wanted = direct.ask("GET", "k").startswith(b"$")
     try:
-        for _ in range(ROUNDS):
-            asked = http.client.HTTPConnection(HOST, ports.web, timeout=4)
-            with closing(asked):
-                asked.request("GET", "/api/cache/k")
-                assert asked.getresponse().status == (200 if wanted else 403)
+        with closing(Link(ports.server)) as direct:
+            direct.ask("AUTH", "web", "pw")
+            for (path, given), words in WEB.items():
+                # The counts of all proxies are kept as the URL's user.
+                counts = [("HMGET", "nearhit:stats", "hits")] if words == ("STATS",) else []
+                wanted = refused(direct, boss, [*OWN[words], *counts])
+                for _ in range(ROUNDS if words[0] == "GETORSET" else 1):
+                    fresh(boss)
+                    status, said = web(ports.web, path, given)
+                    no = status == 403 or (words[0] == "WARM" and '"NOPERM' in said)
+                    assert no is wanted, (path, given, said)
     finally:
         boss.ask("ACL", "SETUSER", "web", "reset", "on", ">pw", "~*", "+@all")
+
+
+def web(port: int, path: str, given: str) -> tuple[int, str]:
+    """GET, or POST where something is given: the status, and the body."""
+    asked = http.client.HTTPConnection(HOST, port, timeout=4)
+    with closing(asked):
+        head = {"Content-Type": "application/json"} if given else {}
+        asked.request("POST" if given else "GET", path, given or None, head)
+        answer = asked.getresponse()
+        return answer.status, answer.read().decode()
 
 
 NARROW = {

@@ -4,36 +4,55 @@ and with hiredis in what it reads.
 On demand, with coverage (libFuzzer's arguments; ``pip install atheris``) or by a plain random
 driver:
 
-    python -m tests.fuzz.decoders client -max_total_time=1800
+    python -m tests.fuzz.decoders client -max_total_time=1800 CORPUS
     python -m tests.fuzz.decoders upstream --random 300
 
-A disagreement is an AssertionError, and its bytes become a row of test_decoders.py. atheris sees no
-coverage in compiled code; that of the twin guides it, which takes the same ways."""
+CORPUS is a folder of cases, new or kept from the last time; the seeds are put there. A disagreement
+is an AssertionError, and its bytes become a row of test_decoders.py. atheris sees no coverage in
+compiled code; that of the twin guides it, which takes the same ways."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import random
 import re
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import hiredis
 from nearhit.proxy.errors import ProtocolError
+from nearhit.proxy.near.index import Entry, Index
+from nearhit.proxy.near.sketch import Sketch
+from nearhit.proxy.resp import _hashes_py, _heads_py, _packing_py, _runs_py, _words_py, inline
 from nearhit.proxy.resp import _kernel as compiled
 from nearhit.proxy.resp import _kernel_py as pure
+from nearhit.proxy.resp import requests as words_of
 from nearhit.proxy.resp.inline import Dialect
 from nearhit.proxy.resp.requests import Request, parse_request
+from nearhit.proxy.resp.routes import ASKING, WRITING, Route
 
-KINDS: Final = {b"GET": 1, b"SET": 2, b"MULTI": 3}
+# What guides the fuzzer: the twins of what is compiled, and what both use.
+GUIDES: Final = (pure, _hashes_py, _heads_py, _packing_py, _runs_py, _words_py, inline, words_of)
+FAR: Final = {
+    b"GET": Route.READ, b"SET": Route.PLAIN, b"MULTI": Route.MULTI, b"PING": Route.PLAIN,
+    b"MGET": Route.FAR_ANY, b"HGET": Route.TELL,
+}  # fmt: skip
+NEAR: Final = {**FAR, b"GET": Route.NEAR, b"MGET": Route.NEAR_MANY}
+GROUPS: Final = {b"GET": ASKING, b"SET": WRITING}
 SEEDS: Final = {
     "client": [
         b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
         b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$-1\r\n*0\r\n*1\r\n$5\r\nMULTI\r\n",
         b"SET k \"a\\x00b\" 'c'\r\nPING\n*-1\r\n*1\r\n$04\r\nPING\r\n",
         b"*2147483647\r\n$536870912\r\n",
+        b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$3\r\nGET\r\n$1\r\nx\r\n",
+        b"*4\r\n$4\r\nMGET\r\n$1\r\nk\r\n$1\r\nx\r\n$1\r\nn\r\n",
     ],
     "upstream": [
         b"+OK\r\n:1\r\n$-1\r\n$5\r\nhello\r\n*2\r\n+a\r\n$1\r\nb\r\n-ERR no\r\n*-1\r\n*0\r\n",
@@ -79,6 +98,64 @@ def _cut_alike(data: bytes, want: int, pushes: bool, requests: bool = False) -> 
     assert one == other, (data, one, other)
 
 
+# --- What the scanners say of requests --------------------------------------------------------
+
+
+def _scanned(kernel: Any, data: bytes) -> object:
+    routes = kernel.RouteMap(FAR, GROUPS)
+    found = routes.scan(data, 0, 100), routes.end, routes.last, routes.route
+    counts = routes.reads, routes.marks, routes.tells, routes.asking, routes.writing
+    owners = array("h", [0, 1]) * 8192
+    if not found[0]:
+        return found, counts
+    run = kernel.spread(routes, data[: routes.end], owners, found[0])
+    return found, counts, run, routes.hash_slot(data, 0), routes.end
+
+
+def _keyed(kernel: Any, data: bytes) -> object:
+    routes = kernel.RouteMap(FAR)
+    key = routes.key(data, 0)
+    return key, (key is not None and (routes.end, routes.words, routes.route))
+
+
+def _shelf() -> tuple[Index, Sketch]:
+    """What a near cache has: a value, a nil, and one that is too old."""
+    index, sketch = Index(7), Sketch(1 << 10)
+    for key, reply, deadline in (
+        (b"k", b"$1\r\nv\r\n", 9.0),
+        (b"n", None, 9.0),
+        (b"", b"+\r\n", 1.0),
+    ):
+        entry = Entry.__new__(Entry)
+        entry.key, entry.mixed = key, hash(key) ^ index.salt
+        entry.reply, entry.deadline, entry.freq = reply, deadline, 0
+        index.put(entry)
+    return index, sketch
+
+
+def _found(routes: Any, count: int) -> object:
+    if not count or routes.told is None:  # else nobody looks at the rest
+        return count, routes.end
+    found = count, routes.end, routes.told, routes.nils, routes.asked or None
+    return *found, routes.gaps, routes.doubts, routes.sampled
+
+
+def _near(kernel: Any, data: bytes) -> object:
+    routes = kernel.RouteMap(NEAR)
+    shelf = _shelf()
+    return [
+        (_found(routes, routes.near(data, 0, 100, *shelf, 5.0, flat, mixed)))
+        for flat in (False, True)
+        for mixed in (False, True)
+    ]
+
+
+def _many(kernel: Any, data: bytes) -> object:
+    routes = kernel.RouteMap(NEAR)
+    shelf = _shelf()
+    return [_found(routes, routes.many(data, 0, *shelf, 5.0, flat)) for flat in (False, True)]
+
+
 # --- The two sides ----------------------------------------------------------------------------
 
 
@@ -86,12 +163,9 @@ def client(data: bytes) -> None:
     """Bytes from a client: what is scanned, split and streamed."""
     if not data:
         return
-    scans: list[object] = []
-    for kernel in (compiled, pure):
-        routes: Any = kernel.RouteMap(KINDS)
-        found = routes.scan(data, 0, 100)
-        scans.append((found, routes.end, routes.last, routes.route, routes.reads, routes.words))
-    assert scans[0] == scans[1], (data, scans)
+    for said in (_scanned, _keyed, _near, _many):
+        one, other = said(compiled, data), said(pure, data)
+        assert one == other, (data, one, other)
     _cut_alike(data, 1, False, requests=True)
     words, at = compiled.split(data, 0)
     assert (words, at) == pure.split(data, 0), data
@@ -118,6 +192,12 @@ def upstream(data: bytes) -> None:
     for want in (1, 100):
         for pushes in (False, True):
             _cut_alike(data, want, pushes)
+    cutter = compiled.Cutter()
+    cutter.cut(data, 0, 1 << 30, True)
+    if count := cutter.done:  # of replies, which are put together again where they came in pieces
+        text = data[: compiled.Cutter().cut(data, 0, count, True)]
+        for kernel in (compiled, pure):
+            assert kernel.weave(bytes(count), [text]) == text, (data, kernel)
     # hiredis reads no attributes, and takes the memory for as many elements as it is told of.
     if b"|" in data or re.search(rb"[*%~>][+]?[0-9]{5}", data):
         return
@@ -129,12 +209,10 @@ def upstream(data: bytes) -> None:
             whole += 1
     except (hiredis.ProtocolError, TypeError):  # a map's key that no dict takes
         return
-    cutter = compiled.Cutter()
-    cutter.cut(data, 0, 1 << 30, True)
     # Its line may end with \n alone, and what can never be a reply breaks it before the line ends.
-    assert cutter.done == whole or data.count(b"\n") != data.count(b"\r\n"), (
+    assert count == whole or data.count(b"\n") != data.count(b"\r\n"), (
         data,
-        cutter.done,
+        count,
         whole,
     )
 
@@ -177,10 +255,23 @@ def main(argv: list[str]) -> None:
         sys.stdout.write(f"{side}: {tried} cases, no disagreement\n")
         return
     atheris: Any = importlib.import_module("atheris")  # installed by who fuzzes
-
-    atheris.instrument_func(pure.Cutter.cut)
-    atheris.Setup([argv[0], *rest], atheris.instrument_func(TARGETS[side]))
+    for module in GUIDES:
+        for function in functions(module):
+            atheris.instrument_func(function)
+    for folder in rest[-1:]:
+        if not folder.startswith("-"):
+            for number, seed in enumerate(SEEDS[side]):
+                (Path(folder) / f"seed{number}").write_bytes(seed)
+    atheris.Setup([argv[0], *rest], TARGETS[side])
     atheris.Fuzz()
+
+
+def functions(module: ModuleType) -> Iterator[FunctionType]:
+    """Of the module and of its classes, which it defines itself."""
+    for owner in (module, *(found for _, found in inspect.getmembers(module, inspect.isclass))):
+        for _, found in inspect.getmembers(owner, inspect.isfunction):
+            if found.__module__ == module.__name__ and isinstance(found, FunctionType):
+                yield found
 
 
 if __name__ == "__main__":

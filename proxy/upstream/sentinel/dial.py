@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from ...settings.address import Tcp, Upstream
 from ..dial import Dial, Retry
+from ..tls_files import TlsFiles
 from .answers import Naming
 from .watch import Watch
 
@@ -21,8 +22,10 @@ from .watch import Watch
 class MasterDial(Dial):
     """``moves`` counts how often the master became another."""
 
-    def __init__(self, upstream: Upstream, retry: Retry, watch: Watch) -> None:
-        super().__init__(upstream, retry)
+    def __init__(
+        self, upstream: Upstream, retry: Retry, watch: Watch, tls: TlsFiles | None = None
+    ) -> None:
+        super().__init__(upstream, retry, tls=tls)
         self.watch = watch
         self._clocks: set[asyncio.Timeout] = set()  # of connections on their way
         watch.moved.append(self._take_move)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...settings.address import Upstream
 from ..dial import Retry
-from ..tls import context_of
+from ..tls import tls_of
 from .dial import MasterDial
 from .listening import EARS, Listening
 from .sentinels import Sentinels
@@ -21,10 +21,11 @@ class Master:
     cannot be used."""
 
     def __init__(self, upstream: Upstream, retry: Retry) -> None:
-        self.sentinels = Sentinels(upstream, context_of(upstream) if upstream.tls else None)
+        tls = tls_of(upstream)
+        self.sentinels = Sentinels(upstream, tls)
         self.watch = Watch(self.sentinels, asyncio.get_running_loop().time)
         self.listening = Listening(self.sentinels, self.watch.told, self.watch.look_soon)
-        self.dial = MasterDial(upstream, retry, self.watch)
+        self.dial = MasterDial(upstream, retry, self.watch, tls)
 
     def __repr__(self) -> str:
         return f"<Master {self.found}>"

@@ -10,13 +10,13 @@ nothing (answers.py) and keeps no time (watch.py)."""
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import hiredis
 
 from ...settings.address import Tcp, Upstream
+from ..tls_files import TlsFiles
 from .answers import Naming, naming_of, others_of
 from .link import Link, SentinelError, Told
 
@@ -36,9 +36,7 @@ def login_of(upstream: Upstream) -> Sequence[bytes]:
 
 
 class Sentinels:
-    def __init__(
-        self, upstream: Upstream, tls: ssl.SSLContext | None, make: MakeLink = Link
-    ) -> None:
+    def __init__(self, upstream: Upstream, tls: TlsFiles | None, make: MakeLink = Link) -> None:
         self.name = upstream.master
         self.known: list[Tcp] = list(upstream.seeds)
         self._seeds = upstream.seeds
@@ -63,7 +61,8 @@ class Sentinels:
         """A new connection, logged in. OSError: there is none."""
         link = self._make(self._map.dialled(address), told)
         try:
-            await link.open(self._tls, self._login)
+            tls = None if self._tls is None else self._tls.context
+            await link.open(tls, self._login)
         except BaseException:
             link.close()
             raise

@@ -11,6 +11,7 @@ import pytest
 from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.process.certificate import Certificate
 from nearhit.proxy.settings.config import load
+from nearhit.proxy.upstream.tls_files import renew
 
 from tests.certificates import openssl, self_signed
 
@@ -115,14 +116,14 @@ def test_they_are_taken_at_once_where_that_is_asked_for(
     shown = certificate(files)
     first = shown.context
     with caplog.at_level(logging.INFO):
-        shown.renew()
+        renew([shown])
         assert caplog.records == []
         shutil.copy(files / "new.pem", files / "cert.pem")
         with pytest.raises(StartError, match="tls_key: cannot use"):
-            shown.renew()
+            renew([shown])
         second = shown.context
         shutil.copy(files / "new-key.pem", files / "key.pem")
-        shown.renew()
+        renew([shown])
 
     assert [one.getMessage() for one in caplog.records] == ["certificate renewed"]
     assert len({id(one) for one in (first, second, shown.context)}) == 3

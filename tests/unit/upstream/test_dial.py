@@ -12,6 +12,8 @@ import pytest
 from nearhit.proxy.errors import StartError
 from nearhit.proxy.settings.address import AddressMap, Upstream
 from nearhit.proxy.upstream.dial import ATTEMPTS, DELAY_DOWN, Dial, Retry, keep_alive
+from nearhit.proxy.upstream.tls import tls_of
+from nearhit.proxy.upstream.tls_files import renew
 
 
 def dial(url: str) -> Dial:
@@ -19,9 +21,9 @@ def dial(url: str) -> Dial:
 
 
 def tls(options: str) -> ssl.SSLContext:
-    context = dial(f"rediss://h/?{options}")._tls
-    assert context is not None
-    return context
+    files = dial(f"rediss://h/?{options}").tls
+    assert files is not None
+    return files.context
 
 
 # --- The retry rule
@@ -69,9 +71,9 @@ def test_no_secret_is_shown() -> None:
 
 
 def test_only_rediss_is_encrypted() -> None:
-    assert dial("redis://h")._tls is None
-    assert dial("unix:///s")._tls is None
-    assert dial("rediss://h")._tls is not None
+    assert dial("redis://h").tls is None
+    assert dial("unix:///s").tls is None
+    assert dial("rediss://h").tls is not None
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
+        self.contexts: list[object] = []
 
     async def create_unix_connection(
         self, protocol: object, path: str
@@ -128,6 +131,7 @@ class Loop:
         ssl_handshake_timeout: float | None,
     ) -> tuple[asyncio.BaseTransport, None]:
         self.asked.append((host, port, ssl is not None, server_hostname))
+        self.contexts.append(ssl)
         return asyncio.Transport(), None
 
 
@@ -145,6 +149,21 @@ async def test_a_connection_is_opened_as_the_url_says(url: str, asked: tuple[obj
     await dial(url).open(loop, asyncio.Protocol)  # type: ignore[arg-type]  # as much as is asked
 
     assert loop.asked == [asked]
+
+
+async def test_what_tls_needs_is_taken_anew_for_each_connection() -> None:
+    loop, files = Loop(), tls_of(Upstream.parse("rediss://h"))
+    assert files is not None
+    first = files.context
+    two = [Dial(Upstream.parse(f"rediss://{host}"), Retry(3), tls=files) for host in "ab"]
+
+    await two[0].open(loop, asyncio.Protocol)  # type: ignore[arg-type]  # as above
+    renew([files])
+    await two[0].open(loop, asyncio.Protocol)  # type: ignore[arg-type]  # as above
+    await two[1].open(loop, asyncio.Protocol)  # type: ignore[arg-type]  # as above
+
+    assert loop.contexts[0] is first
+    assert loop.contexts[1] is loop.contexts[2] is files.context is not first
 
 
 async def test_an_announced_address_is_dialled_where_the_map_says() -> None:

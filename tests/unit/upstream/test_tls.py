@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import shutil
 import ssl
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from nearhit.proxy.errors import ExitCode, StartError
 from nearhit.proxy.settings.address import Upstream
-from nearhit.proxy.upstream.tls import context_of, server_name
+from nearhit.proxy.upstream.tls import context_of, server_name, tls_of
 
 from tests.certificates import openssl, self_signed
 
@@ -145,3 +149,56 @@ def test_the_name_of_a_server_is_its_host_unless_it_is_set() -> None:
     assert server_name(upstream, "10.0.0.1") == "10.0.0.1"
     named = replace(upstream, options={"tls_server_name": "redis.example"})
     assert server_name(named, "10.0.0.1") == "redis.example"
+
+
+# --- New files
+
+
+def test_what_a_url_or_the_settings_name_is_read_again(files: Path, tmp_path: Path) -> None:
+    assert tls_of(Upstream.parse("redis://h")) is None
+    for name in ("cert.pem", "key.pem"):
+        shutil.copy(files / name, tmp_path)
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    by_url = Upstream.parse(f"rediss://h/?ssl_certfile={cert}&ssl_keyfile={key}")
+    settings = {"tls_client_cert": f"{cert}", "tls_client_key": f"{key}"}
+    by_settings = replace(Upstream.parse("rediss://h"), options=settings)
+    authorities = replace(Upstream.parse("rediss://h"), options={"tls_ca": f"{cert}"})
+    every = [tls_of(one) for one in (by_url, by_settings, authorities)]
+    before = [one and one.context for one in every]
+
+    shutil.copy(files / "stranger.pem", cert)
+    shutil.copy(files / "other.pem", key)
+
+    for one, context in zip(every, before, strict=True):
+        assert one is not None
+        one.look()
+        one.look()
+        assert one.context is not context
+
+
+# --- Memory
+
+# The blocks that are mapped while TLS reads: as uvloop does, into 256 KB which are then cut.
+MAPPED = """
+import ctypes, sys
+from nearhit.proxy.upstream.tls import keep_blocks
+libc = ctypes.CDLL(None)
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd",
+        "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+libc.mallinfo2.restype = Info
+keep_blocks()
+before = libc.mallinfo2().hblks
+block = b" " * (256 << 10)
+print(libc.mallinfo2().hblks - before)
+"""
+
+
+def test_what_tls_is_read_into_is_not_got_from_the_system_each_time() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("no glibc")
+
+    done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("0\n", "")
