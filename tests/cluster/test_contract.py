@@ -17,6 +17,7 @@ import pytest
 from redis import Redis
 
 from tests.clusters import Cluster
+from tests.refusals import WORDS, refusing
 from tests.servers import HOST, free_port, nearhit, wait_for
 
 from ..commands.behind import SLOW, client_of, ended, status
@@ -43,17 +44,31 @@ ttl = "100s"
 grace = "50s"
 soft_timeout = "10s"
 
+[loaders.stuck]
+match = "stuck:{{id}}"
+call = "people:load"
+timeout = "200ms"
+grace = "50s"
+backoff = "1ms"
+
 [loaders.early]
 match = "early:{{id}}"
 call = "people:load"
 ttl = "1s"
 early = true
 """
+DAWN = """
+[loaders.dawn]
+match = "dawn:{id}"
+demo = true
+warm = "dawn:{1..40}"
+"""
 
 
 @dataclass
 class Front:
     cluster: Cluster
+    loads: Path  # a line for each call of people.py's loaders
     origin: Origin
     port: int
     http: int
@@ -64,9 +79,12 @@ class Front:
             answer = link.getresponse()
             return answer.status, json.loads(answer.read())
 
-    def set_memory(self, most: int) -> None:
+    def refusing(self, why: str) -> ExitStack:
+        """All primaries do."""
+        stack = ExitStack()
         for node in self.cluster.nodes[:3]:
-            node.ask("CONFIG", "SET", "maxmemory", str(most))
+            stack.enter_context(refusing(why, node.ask))
+        return stack
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +97,7 @@ def kept(engine: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             file.write(MORE.format(port=pages.port))
         flags += ["--http", f"{HOST}:{http}"]
         proxy = nearhit(engine.url, *flags, env={**env, "PAGE_TOKEN": "t0ken"})
-        yield Front(engine, pages, stack.enter_context(proxy).port, http)
+        yield Front(engine, folder / "loads", pages, stack.enter_context(proxy).port, http)
     engine.reset()
 
 
@@ -127,6 +145,50 @@ def test_a_load_that_fails_leaves_what_is_stale(front: Front, client: Redis) -> 
 
     assert client.execute_command("MGETORSET", 2, *keys) == [b"one", b"two"]
     assert counted(front, "stale_served") >= stale + 4
+
+
+def test_a_load_that_hangs_leaves_what_is_stale(front: Front, client: Redis) -> None:
+    client.set("stuck:hang", "old", px=30_000)
+    before = counted(front, "refresh_failures")
+
+    for read in (("GETORSET", "stuck:hang"), ("MGETORSET", 1, "stuck:hang")):
+        assert client.execute_command(*read) in (b"old", [b"old"])
+    wait_for(lambda: counted(front, "refresh_failures") > before, 10, "its end")
+
+    assert client.execute_command("GETORSET", "stuck:hang") == b"old"
+    client.delete("stuck:hang")
+    with pytest.raises(Exception, match="no answer in 200 ms"):
+        client.execute_command("GETORSET", "stuck:hang")
+
+
+def test_keys_of_all_nodes_are_posted_as_one_list(front: Front, client: Redis) -> None:
+    front.loads.write_text("")
+    keys = [f"posted:{number}" for number in range(60)]
+    client.set(keys[7], "there")
+
+    found = client.execute_command("MGETORSET", 61, *keys, "posted:nobody")
+
+    wanted = [f'{{"key":"{key}"}}'.encode() for key in keys]
+    assert found == [*wanted[:7], b"there", *wanted[8:], None]
+    assert client.mget(keys) == found[:-1]
+    assert front.loads.read_text().splitlines() == ["posted 60"]
+
+
+def test_what_a_loader_warms_is_filled_at_the_start(
+    front: Front, client: Redis, tmp_path: Path
+) -> None:
+    file, keys = tmp_path / "nearhit.toml", [f"dawn:{number}" for number in range(1, 41)]
+    file.write_text(DAWN)
+    with (
+        nearhit(front.cluster.url, "--config", str(file)) as proxy,
+        client_of(proxy.port, client.connection_pool.connection_kwargs["protocol"]) as other,
+    ):
+        wait_for(lambda: other.execute_command("WARM", "JOBS"), 10, "its job")
+        (id,) = other.execute_command("WARM", "JOBS")
+        found = ended(other, "WARM", id)
+        assert [found[name] for name in (b"state", b"loaded")] == [b"done", 40]
+
+    assert client.mget(keys) == [f"demo value of {key}".encode() for key in keys]
 
 
 def test_softly_the_fresh_value_is_waited_for(front: Front, client: Redis) -> None:
@@ -235,22 +297,22 @@ def test_locks_are_listed_and_end_at_maxhold(front: Front, client: Redis) -> Non
     wait_for(lambda: not client.exists("lock:{held}"), 5, "its end")
 
 
-def test_without_memory_loaders_answer(front: Front, client: Redis) -> None:
+@pytest.mark.parametrize("why", WORDS)
+def test_where_nothing_can_be_written_loaders_answer(front: Front, client: Redis, why: str) -> None:
     before = counted(front, "unstored")
-    front.set_memory(1)
-    try:
+    with front.refusing(why):
         assert client.execute_command("GETORSET", "user:1") == b"user 1"
         assert client.get("read:2") == b"user 2"
-        found = client.execute_command("MGETORSET", 2, "user:3", "many:4")
-        assert found == [b"user 3", b"user 4"]
-        assert front.ask("GET", "user:5")[0] == 200
-        with pytest.raises(Exception, match="command not allowed when used memory"):
-            client.execute_command("GETORSET", "strict:1")
-    finally:
-        front.set_memory(0)
+        found = client.execute_command("MGETORSET", 3, "user:3", "many:4", "tagged:5")
+        assert found == [b"user 3", b"user 4", b"user 5"]
+        assert front.ask("GET", "user:6")[0] == 200
+        for words in (("GETORSET", "strict:1"), ("SET", "k", "v")):
+            with pytest.raises(Exception, match=WORDS[why].partition(" ")[2] or why):
+                client.execute_command(*words)
 
-    assert counted(front, "unstored") == before + 5
-    assert client.exists("user:1", "read:2", "user:3", "many:4", "user:5") == 0
+    assert counted(front, "unstored") == before + 6
+    keys = ("user:1", "read:2", "user:3", "many:4", "tagged:5", "user:6", "strict:1", "k")
+    assert client.exists(*keys) == 0
 
 
 def test_http_reads_many_and_takes_tags_along(front: Front, client: Redis) -> None:
