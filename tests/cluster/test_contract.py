@@ -79,6 +79,9 @@ class Front:
             answer = link.getresponse()
             return answer.status, json.loads(answer.read())
 
+    def stored(self, glob: str) -> set[bytes]:
+        return {key for node in self.cluster.nodes[:3] for key in node.ask("KEYS", glob)}  # type: ignore[union-attr,misc]
+
     def refusing(self, why: str) -> ExitStack:
         """All primaries do."""
         stack = ExitStack()
@@ -133,6 +136,20 @@ def test_mgetorset_fails_as_one_or_in_part(front: Front, client: Redis) -> None:
     assert counted(front, "partial_failures") == before + 1
 
 
+def test_keys_of_all_nodes_are_read_and_loaded_at_once(front: Front, client: Redis) -> None:
+    front.loads.write_text("")
+    keys = [f"many:{number}" for number in range(60)]
+    client.set(keys[7], "there")
+
+    found = client.execute_command("MGETORSET", 61, *keys, "many:nobody")
+
+    wanted = [f"user {number}".encode() for number in range(60)]
+    assert found == [*wanted[:7], b"there", *wanted[8:], None]
+    assert {*keys} == {key.decode() for key in front.stored("many:*")}
+    calls = front.loads.read_text().splitlines()
+    assert sum(int(line.removeprefix("many ")) for line in calls) == 60
+
+
 def test_a_load_that_fails_leaves_what_is_stale(front: Front, client: Redis) -> None:
     keys = ("moody:1", "moody:2")
     assert client.execute_command("MGETORSET", 2, *keys) == [b"one", b"two"]
@@ -161,17 +178,20 @@ def test_a_load_that_hangs_leaves_what_is_stale(front: Front, client: Redis) -> 
         client.execute_command("GETORSET", "stuck:hang")
 
 
-def test_keys_of_all_nodes_are_posted_as_one_list(front: Front, client: Redis) -> None:
+def test_keys_of_all_nodes_are_posted_in_lists(front: Front, client: Redis) -> None:
     front.loads.write_text("")
     keys = [f"posted:{number}" for number in range(60)]
     client.set(keys[7], "there")
 
     found = client.execute_command("MGETORSET", 61, *keys, "posted:nobody")
 
-    wanted = [f'{{"key":"{key}"}}'.encode() for key in keys]
-    assert found == [*wanted[:7], b"there", *wanted[8:], None]
-    assert client.mget(keys) == found[:-1]
-    assert front.loads.read_text().splitlines() == ["posted 60"]
+    assert found[7] == b"there"
+    assert found.pop() is None
+    for key, value in zip(keys, found, strict=True):  # one that is alone is got as a page
+        assert value in (f'{{"key":"{key}"}}'.encode(), b"page/" + key[7:].encode(), b"there")
+    assert client.mget(keys) == found
+    sizes = [int(one[7:]) for one in front.loads.read_text().splitlines() if one[:6] == "posted"]
+    assert max(sizes) > 1
 
 
 def test_what_a_loader_warms_is_filled_at_the_start(
@@ -279,6 +299,23 @@ def test_jobs_are_told_and_ended(front: Front, client: Redis) -> None:
     assert client.keys("user:slow*") == []
     listed = front.ask("GET", "jobs")[1]["jobs"]
     assert {"WARM", "INVALIDATE"} <= {job["command"] for job in listed}
+
+
+def test_keys_of_all_nodes_are_filled_and_removed_behind(front: Front, client: Redis) -> None:
+    pairs = {f"page:{number}": "v" for number in range(300)}
+    words = [word for pair in pairs.items() for word in pair]
+
+    id: Any = client.execute_command("WARM", "ASYNC", "VALUES", *words)
+    assert ended(client, "WARM", id)[b"loaded"] == 300
+    assert client.mget(*pairs) == [b"v"] * 300
+    for number in range(3):
+        client.execute_command("GETORSET", f"team:{number}", "v", "TAG", "team")
+
+    for words, removed in ((["PATTERN", "page:*"], 300), (["TAG", "team"], 3)):
+        id = client.execute_command("INVALIDATE", "ASYNC", *words)
+        assert ended(client, "INVALIDATE", id)[b"removed"] == removed
+    assert client.mget(*pairs) == [None] * 300
+    assert front.stored("*") == {b"tagepoch:{team}"}
 
 
 def test_locks_are_listed_and_end_at_maxhold(front: Front, client: Redis) -> None:
