@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from redis import Redis
 
 from tests.clusters import Cluster
+from tests.refusals import WORDS, refusing
 from tests.servers import HOST, free_port, nearhit, wait_for
 
 from ..commands.behind import SLOW, client_of, ended, status
@@ -43,17 +45,35 @@ ttl = "100s"
 grace = "50s"
 soft_timeout = "10s"
 
+[loaders.stuck]
+match = "stuck:{{id}}"
+call = "people:load"
+timeout = "200ms"
+grace = "50s"
+backoff = "1ms"
+
+[loaders.made]
+match = "made:{{id}}"
+demo = true
+
 [loaders.early]
 match = "early:{{id}}"
 call = "people:load"
 ttl = "1s"
 early = true
 """
+DAWN = """
+[loaders.dawn]
+match = "dawn:{id}"
+demo = true
+warm = "dawn:{1..40}"
+"""
 
 
 @dataclass
 class Front:
     cluster: Cluster
+    loads: Path  # a line for each call of people.py's loaders
     origin: Origin
     port: int
     http: int
@@ -64,9 +84,17 @@ class Front:
             answer = link.getresponse()
             return answer.status, json.loads(answer.read())
 
-    def set_memory(self, most: int) -> None:
-        for node in self.cluster.nodes[:3]:
-            node.ask("CONFIG", "SET", "maxmemory", str(most))
+    def stored(self, glob: str) -> set[bytes]:
+        return {key for node in self.cluster.nodes[:3] for key in node.ask("KEYS", glob)}  # type: ignore[union-attr,misc]
+
+    @contextmanager
+    def refusing(self, why: str) -> Iterator[None]:
+        """All primaries do."""
+        with ExitStack() as stack:
+            for node in self.cluster.nodes:
+                if node.is_primary:
+                    stack.enter_context(refusing(why, partial(node.ask, seconds=15)))
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +107,7 @@ def kept(engine: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             file.write(MORE.format(port=pages.port))
         flags += ["--http", f"{HOST}:{http}"]
         proxy = nearhit(engine.url, *flags, env={**env, "PAGE_TOKEN": "t0ken"})
-        yield Front(engine, pages, stack.enter_context(proxy).port, http)
+        yield Front(engine, folder / "loads", pages, stack.enter_context(proxy).port, http)
     engine.reset()
 
 
@@ -96,6 +124,10 @@ def front(kept: Front) -> Front:
 def client(front: Front, request: pytest.FixtureRequest) -> Iterator[Redis]:
     with client_of(front.port, request.param) as client:
         yield client
+
+
+def protocol(client: Redis) -> int:
+    return int(client.connection_pool.connection_kwargs["protocol"])
 
 
 def counted(front: Front, name: str) -> int:
@@ -115,6 +147,20 @@ def test_mgetorset_fails_as_one_or_in_part(front: Front, client: Redis) -> None:
     assert counted(front, "partial_failures") == before + 1
 
 
+def test_keys_of_all_nodes_are_read_and_loaded_at_once(front: Front, client: Redis) -> None:
+    front.loads.write_text("")
+    keys = [f"many:{number}" for number in range(60)]
+    client.set(keys[7], "there")
+
+    found = client.execute_command("MGETORSET", 61, *keys, "many:nobody")
+
+    wanted = [f"user {number}".encode() for number in range(60)]
+    assert found == [*wanted[:7], b"there", *wanted[8:], None]
+    assert {*keys} == {key.decode() for key in front.stored("many:*")}
+    calls = front.loads.read_text().splitlines()
+    assert sum(int(line.removeprefix("many ")) for line in calls) == 60
+
+
 def test_a_load_that_fails_leaves_what_is_stale(front: Front, client: Redis) -> None:
     keys = ("moody:1", "moody:2")
     assert client.execute_command("MGETORSET", 2, *keys) == [b"one", b"two"]
@@ -127,6 +173,53 @@ def test_a_load_that_fails_leaves_what_is_stale(front: Front, client: Redis) -> 
 
     assert client.execute_command("MGETORSET", 2, *keys) == [b"one", b"two"]
     assert counted(front, "stale_served") >= stale + 4
+
+
+def test_a_load_that_hangs_leaves_what_is_stale(front: Front, client: Redis) -> None:
+    client.set("stuck:hang", "old", px=30_000)
+    before = counted(front, "refresh_failures")
+
+    for read in (("GETORSET", "stuck:hang"), ("MGETORSET", 1, "stuck:hang")):
+        assert client.execute_command(*read) in (b"old", [b"old"])
+    wait_for(lambda: counted(front, "refresh_failures") > before, 10, "its end")
+
+    assert client.execute_command("GETORSET", "stuck:hang") == b"old"
+    client.delete("stuck:hang")
+    with pytest.raises(Exception, match="no answer in 200 ms"):
+        client.execute_command("GETORSET", "stuck:hang")
+
+
+def test_keys_of_all_nodes_are_posted_in_lists(front: Front, client: Redis) -> None:
+    front.loads.write_text("")
+    keys = [f"posted:{number}" for number in range(60)]
+    client.set(keys[7], "there")
+
+    found = client.execute_command("MGETORSET", 61, *keys, "posted:nobody")
+
+    assert found[7] == b"there"
+    assert found.pop() is None
+    for key, value in zip(keys, found, strict=True):  # one that is alone is got as a page
+        assert value in (f'{{"key":"{key}"}}'.encode(), b"page/" + key[7:].encode(), b"there")
+    assert client.mget(keys) == found
+    sizes = [int(one[7:]) for one in front.loads.read_text().splitlines() if one[:6] == "posted"]
+    assert max(sizes) > 1
+
+
+def test_what_a_loader_warms_is_filled_at_the_start(
+    front: Front, client: Redis, tmp_path: Path
+) -> None:
+    file, keys = tmp_path / "nearhit.toml", [f"dawn:{number}" for number in range(1, 41)]
+    file.write_text(DAWN)
+    with (
+        nearhit(front.cluster.url, "--config", str(file)) as proxy,
+        client_of(proxy.port, protocol(client)) as other,
+    ):
+        wait_for(lambda: other.execute_command("WARM", "JOBS"), 10, "its job")
+        (id,) = other.execute_command("WARM", "JOBS")
+        found = ended(other, "WARM", id)
+        assert [found[name] for name in (b"state", b"loaded")] == [b"done", 40]
+
+    assert client.mget(keys) == [f"demo value of {key}".encode() for key in keys]
 
 
 def test_softly_the_fresh_value_is_waited_for(front: Front, client: Redis) -> None:
@@ -199,6 +292,26 @@ def test_soft_keeps_what_has_a_grace(client: Redis, words: str) -> None:
     assert client.mget("soft:1", "user:1") == [b"user 1", None]
 
 
+def test_warm_fills_what_is_missing_and_tells_how_it_went(front: Front, client: Redis) -> None:
+    def warm(*words: str | int) -> list[Any]:
+        found = client.execute_command("WARM", *words)
+        told = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        names = (b"requested", b"loaded", b"skipped", b"not_found", b"failed", b"errors")
+        return [told[name] for name in names]
+
+    client.set("user:2", "there")
+    broken = [[b"absent", b"NOLOADER no loader matches 'absent'"]]
+    assert warm("user:1", "user:2", "user:nobody", "absent") == [4, 1, 1, 1, 1, broken]
+    assert client.mget("user:1", "user:2") == [b"user 1", b"there"]
+    keys = [f"user:{number}" for number in range(2, 12)]
+    words = ("PX", 50_000, "LOADER", "made", "CONCURRENCY", 4, "REFRESH", "KEYS", *keys)
+    assert warm(*words) == [10, 10, 0, 0, 0, []]
+    assert client.mget(keys) == [f"demo value of {key}".encode() for key in keys]
+    assert 44_000 < client.pttl("user:2") <= 55_000
+    assert warm("EX", 50, "VALUES", "user:1", "no", "a", "1", "KEYS", "2") == [3, 2, 1, 0, 0, []]
+    assert client.mget("user:1", "a", "KEYS") == [b"user 1", b"1", b"2"]
+
+
 def test_jobs_are_told_and_ended(front: Front, client: Redis) -> None:
     words = ("WARM", "ASYNC", "CONCURRENCY", "1", "KEYS", *SLOW)
     id: Any = client.execute_command(*words)
@@ -219,6 +332,23 @@ def test_jobs_are_told_and_ended(front: Front, client: Redis) -> None:
     assert {"WARM", "INVALIDATE"} <= {job["command"] for job in listed}
 
 
+def test_keys_of_all_nodes_are_filled_and_removed_behind(front: Front, client: Redis) -> None:
+    pairs = {f"page:{number}": "v" for number in range(300)}
+    words = [word for pair in pairs.items() for word in pair]
+
+    id: Any = client.execute_command("WARM", "ASYNC", "VALUES", *words)
+    assert ended(client, "WARM", id)[b"loaded"] == 300
+    assert client.mget(*pairs) == [b"v"] * 300
+    for number in range(3):
+        client.execute_command("GETORSET", f"team:{number}", "v", "TAG", "team")
+
+    for words, removed in ((["PATTERN", "page:*"], 300), (["TAG", "team"], 3)):
+        id = client.execute_command("INVALIDATE", "ASYNC", *words)
+        assert ended(client, "INVALIDATE", id)[b"removed"] == removed
+    assert client.mget(*pairs) == [None] * 300
+    assert front.stored("*") == {b"tagepoch:{team}"}
+
+
 def test_locks_are_listed_and_end_at_maxhold(front: Front, client: Redis) -> None:
     for name in ("mail:1", "mail:2"):
         client.execute_command("LOCK", "ACQUIRE", name, "PX", 60_000)
@@ -235,22 +365,22 @@ def test_locks_are_listed_and_end_at_maxhold(front: Front, client: Redis) -> Non
     wait_for(lambda: not client.exists("lock:{held}"), 5, "its end")
 
 
-def test_without_memory_loaders_answer(front: Front, client: Redis) -> None:
+@pytest.mark.parametrize("why", WORDS)
+def test_where_nothing_can_be_written_loaders_answer(front: Front, client: Redis, why: str) -> None:
     before = counted(front, "unstored")
-    front.set_memory(1)
-    try:
+    with front.refusing(why):
         assert client.execute_command("GETORSET", "user:1") == b"user 1"
         assert client.get("read:2") == b"user 2"
-        found = client.execute_command("MGETORSET", 2, "user:3", "many:4")
-        assert found == [b"user 3", b"user 4"]
-        assert front.ask("GET", "user:5")[0] == 200
-        with pytest.raises(Exception, match="command not allowed when used memory"):
-            client.execute_command("GETORSET", "strict:1")
-    finally:
-        front.set_memory(0)
+        found = client.execute_command("MGETORSET", 3, "user:3", "many:4", "tagged:5")
+        assert found == [b"user 3", b"user 4", b"user 5"]
+        assert front.ask("GET", "user:6")[0] == 200
+        for words in (("GETORSET", "strict:1"), ("SET", "k", "v")):
+            with pytest.raises(Exception, match=WORDS[why].partition(" ")[2] or why):
+                client.execute_command(*words)
 
-    assert counted(front, "unstored") == before + 5
-    assert client.exists("user:1", "read:2", "user:3", "many:4", "user:5") == 0
+    assert counted(front, "unstored") == before + 6
+    keys = ("user:1", "read:2", "user:3", "many:4", "tagged:5", "user:6", "strict:1", "k")
+    assert client.exists(*keys) == 0
 
 
 def test_http_reads_many_and_takes_tags_along(front: Front, client: Redis) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import HOST, Kind, wait_for
+from tests.servers import Kind, wait_for
 from tests.wire.link import command
 
 from .people import BIG, Cache
@@ -315,31 +315,6 @@ def test_an_empty_number_and_one_with_blanks_are_none(cache: Cache) -> None:
     assert cache.server.keys() == []
 
 
-def test_a_server_without_memory_has_loaders_answer_but_for_those_that_fail_closed(
-    cache: Cache, resp: int
-) -> None:
-    def unstored() -> int:
-        return int(told.ask("STATS").split(b"unstored\r\n:", 1)[1].split(b"\r\n", 1)[0])
-
-    with closing(cache.link(resp)) as link, closing(cache.link(3)) as told:
-        before = unstored()
-        cache.server.config_set("maxmemory", 1)
-        try:
-            answers = [link.ask("GETORSET", "user:1"), link.ask("GET", "read:2")]
-            many = link.ask("MGETORSET", 2, "user:3", "many:4")
-            strict = link.ask("GETORSET", "strict:1")
-        finally:
-            cache.server.config_set("maxmemory", 0)
-        counted = unstored() - before
-
-    assert answers == [bulk("user 1"), bulk("user 2")]
-    assert many == b"*2\r\n" + bulk("user 3") + bulk("user 4")
-    assert strict == b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
-    assert counted == 4
-    assert cache.loads("1") == 1
-    assert cache.server.keys() == []
-
-
 def test_a_server_without_memory_says_so_and_the_lease_stands(cache: Cache) -> None:
     with closing(cache.link()) as link:
         link.ask("LEASE", "GET", "k")
@@ -588,24 +563,3 @@ def test_a_given_value_beats_a_load_that_runs(cache: Cache) -> None:
         link.read(1)
 
     assert cache.server.get("user:slow1") == b"given"
-
-
-@pytest.mark.parametrize("state", ["full", "a replica"])
-def test_a_server_that_takes_no_writes_leaves_the_answer_to_the_loader(
-    cache: Cache, resp: int, state: str
-) -> None:
-    with closing(cache.link(resp)) as link:
-        if state == "full":
-            cache.server.config_set("maxmemory", 1)
-        else:
-            cache.server.replicaof(HOST, 1)
-        try:
-            assert link.ask("GETORSET", "user:7") == b"$6\r\nuser 7\r\n"
-            assert link.ask("GET", "read:7") == b"$6\r\nuser 7\r\n"
-            assert link.ask("GETORSET", "user:broken").startswith(b"-LOADERR loader 'users': ")
-        finally:
-            cache.server.config_set("maxmemory", 0)
-            cache.server.replicaof("NO", "ONE")
-
-    assert cache.loads("7") == 2
-    assert not cache.server.exists("user:7", "read:7")

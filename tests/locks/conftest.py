@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.servers import HOST, Kind, Process, nearhit, server_binary, upstream, wait_for
+from tests.wire.link import Link
 
 KINDS = [
     pytest.param(kind, marks=pytest.mark.skipif(server_binary(kind) is None, reason=f"no {kind}"))
@@ -63,6 +64,12 @@ class Fleet:
         info(watching, resource)
 
 
+@pytest.fixture(params=[2, 3], ids=["resp2", "resp3"])
+def resp(request: pytest.FixtureRequest) -> int:
+    """The protocol that a test's clients speak."""
+    return int(request.param)
+
+
 def acquire(client: Redis, resource: str, *words: object) -> Any:
     return client.execute_command("LOCK", "ACQUIRE", resource, *words)
 
@@ -89,6 +96,23 @@ def scripts_run(direct: Redis) -> int:
     """How often the server was asked to run one: an attempt, a release, a look."""
     stats = direct.info("commandstats")
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval"))
+
+
+def loss_told(link: Link, resp: int) -> None:
+    """That it has lost the lock r."""
+    if resp == 3:
+        (push,) = link.read(1, 10)
+        assert push.startswith(b">3\r\n$9\r\nlock-lost\r\n$1\r\nr\r\n:")
+        return
+    said = b""
+
+    def lost() -> bool:
+        nonlocal said
+        said = link.ask("LOCK", "INFO", "r")
+        return said.startswith(b"-")
+
+    wait_for(lost, 10, "the loss")
+    assert said == b"-LOCKLOST the lock 'r' is not yours any more; this command was not done\r\n"
 
 
 def _fleet(kind: Kind, *options: str) -> Iterator[Callable[[], Fleet]]:

@@ -13,7 +13,7 @@ from redis import Redis
 from tests.servers import HOST, any_kind, nearhit, upstream, wait_for
 from tests.wire.link import Link
 
-from .conftest import Fleet
+from .conftest import Fleet, loss_told
 
 
 def holding(port: int, resp: int, ms: int, *words: str, at: str = "r") -> Link:
@@ -24,51 +24,36 @@ def holding(port: int, resp: int, ms: int, *words: str, at: str = "r") -> Link:
     return link
 
 
-@pytest.mark.parametrize("words", [(), ("TOKEN", "t")], ids=["its token", "a named one"])
+@pytest.mark.parametrize(
+    ("resp", "words"), [(2, ()), (3, ("TOKEN", "t"))], ids=["its token", "a named one"]
+)
 def test_a_lock_is_kept_while_its_client_stays_and_freed_as_it_goes(
-    fleet: Fleet, words: tuple[str, ...]
+    fleet: Fleet, resp: int, words: tuple[str, ...]
 ) -> None:
     direct = fleet.direct()
-    link = holding(fleet.proxies[0].port, 2, 900, *words)
+    link = holding(fleet.proxies[0].port, resp, 900, *words)
     token = direct.get("lock:{r}")
 
     ends = time.monotonic() + 2
     while time.monotonic() < ends:
         assert direct.get("lock:{r}") == token
         time.sleep(0.05)
-    waiter = fleet.waiting("r", proxy=1)
+    link.ask("LOCK", "ACQUIRE", "long", "PX", "60000", *words, "RENEW")
+    waiter = fleet.waiting("long", proxy=1)
+
     link.close()
 
-    began = time.monotonic()
-    assert waiter.result(5)
-    assert time.monotonic() - began < 0.6, "not by its time"
+    assert waiter.result(10), "not by its time"
 
 
-@pytest.mark.parametrize("resp", [2, 3])
 def test_who_loses_a_lock_is_told(fleet: Fleet, resp: int) -> None:
     link = holding(fleet.proxies[0].port, resp, 300)
     fleet.direct().delete("lock:{r}")
 
-    _told(link, resp)
+    loss_told(link, resp)
 
     assert link.ask("LOCK", "INFO", "r").startswith(b"*8" if resp == 2 else b"%4")
     link.close()
-
-
-def _told(link: Link, resp: int) -> None:
-    if resp == 3:
-        (push,) = link.read(1, 10)
-        assert push.startswith(b">3\r\n$9\r\nlock-lost\r\n$1\r\nr\r\n:")
-        return
-    said = b""
-
-    def lost() -> bool:
-        nonlocal said
-        said = link.ask("LOCK", "INFO", "r")
-        return said.startswith(b"-")
-
-    wait_for(lost, 10, "the loss")
-    assert said == b"-LOCKLOST the lock 'r' is not yours any more; this command was not done\r\n"
 
 
 def test_a_client_that_blocks_is_told_at_once(fleet: Fleet) -> None:
@@ -76,26 +61,24 @@ def test_a_client_that_blocks_is_told_at_once(fleet: Fleet) -> None:
     link.send(b"BLPOP nothing 0\r\n")
     fleet.direct().delete("lock:{r}")
 
-    _told(link, 3)
+    loss_told(link, 3)
 
     fleet.direct().rpush("nothing", "something")
     assert link.read(1, 5) == [b"*2\r\n$7\r\nnothing\r\n$9\r\nsomething\r\n"]
     link.close()
 
 
-@pytest.mark.parametrize("resp", [2, 3])
 def test_maxhold_ends_the_renewals(fleet: Fleet, resp: int) -> None:
     link = holding(fleet.proxies[0].port, resp, 300, "MAXHOLD", "900")
 
     began = time.monotonic()
-    _told(link, resp)
+    loss_told(link, resp)
 
     assert 0.7 < time.monotonic() - began < 5
     wait_for(lambda: not fleet.direct().exists("lock:{r}"), 5, "its end")
     link.close()
 
 
-@pytest.mark.parametrize("resp", [2, 3])
 def test_a_proxy_that_was_stopped_for_longer_than_the_lock_says_lost_and_never_extends(
     fleet: Fleet, resp: int
 ) -> None:
@@ -110,7 +93,7 @@ def test_a_proxy_that_was_stopped_for_longer_than_the_lock_says_lost_and_never_e
     finally:
         proxy.signal(signal.SIGCONT)
 
-    _told(link, resp)
+    loss_told(link, resp)
 
     assert direct.get("lock:{r}") == token
     assert direct.pttl("lock:{r}") <= 60_000
@@ -147,7 +130,7 @@ def test_a_lock_that_outlived_the_stop_of_its_proxy_is_not_extended_but_given_ba
     finally:
         proxy.signal(signal.SIGCONT)
 
-    _told(link, 3)
+    loss_told(link, 3)
 
     wait_for(lambda: not direct.exists("lock:{r}"), 5, "the giving back")
     link.close()
