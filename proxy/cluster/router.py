@@ -193,7 +193,10 @@ class Router(FillsMany):
         if slot in self.gates:
             part.caching = part.caching or self._caching
             self._caching = False
-            self._wait(part)
+            if self.is_away(slot) and self.forgoes(part):
+                self._fail(part, NotServed(_NOT_SERVED))
+            else:
+                self._wait(part)
             return
         if self._closed is not None:
             self._fail(part, self._closed)

@@ -460,6 +460,24 @@ async def test_who_can_do_without_waits_no_longer_than_a_moment(
     assert not waits.filled
 
 
+async def test_who_can_do_without_does_not_wait_behind_others(bench: Bench) -> None:
+    waits = bench.send(get(A))
+    await later(0)
+    took(bench, 0)
+    bench.node(0).reply(b"-CLUSTERDOWN x\r\n")
+    lost: list[Reply] = []
+    with forgoing(True):
+        bench.send(get(A), slot=AskSlot(lost.append))
+    assert not lost
+    bench.owners[hash_slot(A)] = -1
+    bench.node(0).reply(b"*0\r\n")
+    await later(0.1)
+
+    [why] = lost
+    assert isinstance(why, NotServed)
+    assert not waits.filled
+
+
 async def test_of_a_run_of_reads_those_alone_are_lost_that_nobody_answers(bench: Bench) -> None:
     bench.owners[hash_slot(A)] = -1
     bench.does_without = lambda slot, keys: True  # type: ignore[method-assign]
