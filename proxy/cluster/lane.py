@@ -102,7 +102,9 @@ class ClusterLane(Lane):
         return self._ours.owing > 0
 
     def is_away(self, key: bytes) -> bool:
-        return super().is_away(key) or self._ours.is_away(hash_slot(key))
+        if self.state is not LaneState.READY:  # there is no map to go by
+            return super().is_away(key)
+        return self._ours.is_away(hash_slot(key))
 
     def forgoes(self, slot: Slot) -> bool:
         """Whether who asked for a part of ours can do without any of its requests."""

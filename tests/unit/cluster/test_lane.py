@@ -141,6 +141,7 @@ async def test_all_lanes_are_those_of_the_map_before_anybody_acts_on_it(town: To
 async def test_who_can_do_without_does_not_wait_for_a_node_that_is_lost(town: Town) -> None:
     lane = town.lane(TRACKED)
     listener = lane.listener = Listener()
+    assert not lane.is_away(A)  # there is no map yet
     await town.become(1, 2)
     assert not lane.is_away(A)
     town.dials[1].refuse = 1_000_000
@@ -160,3 +161,5 @@ async def test_who_can_do_without_does_not_wait_for_a_node_that_is_lost(town: To
     assert not lane.is_away(C)
     assert not waits.filled
     assert listener.heard == ["dropped"]
+    lane.close()
+    assert not lane.is_away(A)
