@@ -16,6 +16,7 @@ from ..proxy.custom.spec import Argument, Call, CommandSpec, Counts
 from ..proxy.custom.strings import strings
 from ..proxy.custom.words import SYNTAX, integer
 from ..proxy.errors import BadInput, NoLoader, ProxyError, is_away, shown
+from ..proxy.forgoing import forgoing
 from ..proxy.resp.kernel import pack_keys
 from ..proxy.resp.replies import Value, reply
 from ..proxy.resp.strings import Known, Strings
@@ -98,13 +99,15 @@ async def _read(call: Call, keys: list[bytes], near: Known | None) -> Strings:
     values: Sequence[bytes | None] = [None] * len(keys)
     timed = call.refreshes is not None and any(map(call.refreshes.timed, keys))
     if not all(map(call.loads.alone, keys)):
+        fails_open = all(map(call.loads.fails_open, keys))
         try:
-            if not timed:
-                told = await call.upstream.ask_raw(pack_keys(b"MGET", keys, b"", b""))
-                return Strings.of(told, len(keys), near)
-            values = await strings(call, keys)
+            with forgoing(fails_open):
+                if not timed:
+                    told = await call.upstream.ask_raw(pack_keys(b"MGET", keys, b"", b""))
+                    return Strings.of(told, len(keys), near)
+                values = await strings(call, keys)
         except ProxyError as why:
-            if not (is_away(why) and all(map(call.loads.fails_open, keys))):
+            if not (is_away(why) and fails_open):
                 raise
     return Strings.of(reply(values, 3), len(keys), near)
 

@@ -61,16 +61,26 @@ class UpstreamLost(ProxyError):
         )
 
 
+class NotServed(ProxyError):
+    """No node of the cluster answers for a slot, and who asked can do without. The line is the last
+    that was heard of it: CLUSTERDOWN, or what a node says that cannot answer now."""
+
+    def __init__(self, line: bytes) -> None:
+        super().__init__(line.rstrip(b"\r\n"))
+
+
 _AWAY: Final = (
     b"-UPSTREAM no connection to the server: ",
     b"-UPSTREAM connection to the server lost ",
+    b"-CLUSTERDOWN ",
 )
 
 
 def is_away(why: ProxyError) -> bool:
     """Whether it says that there is no server to answer, not what one has answered. A reply that is
-    made of several nodes' tells it in the line alone."""
-    return isinstance(why, (UpstreamDown, UpstreamLost)) or why.line.startswith(_AWAY)
+    made of several nodes' tells it in the line alone; of a cluster any node may say that nobody
+    answers."""
+    return isinstance(why, (UpstreamDown, UpstreamLost, NotServed)) or why.line.startswith(_AWAY)
 
 
 class UpstreamNotReady(ProxyError):

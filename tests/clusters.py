@@ -115,6 +115,12 @@ class Member(Process):
         role: Any = self.ask("ROLE")
         return bool(role[0] == b"slave" and role[3] == b"connected")
 
+    @property
+    def offset(self) -> int:
+        """How far its copy of the replication stream goes."""
+        role: Any = self.ask("ROLE")
+        return int(role[1 if role[0] == b"master" else 4])
+
     def wait_until_linked(self) -> Member:
         wait_for(lambda: self.linked, PATIENCE, f"replica {self.port} is linked")
         return self

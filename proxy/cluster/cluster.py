@@ -32,6 +32,8 @@ from .watch import QUESTION, Address, Watch
 LEAVE_S: Final = 5.0
 # Seconds in which nodes may disagree still on a slot that has moved.
 LATELY_S: Final = 5.0
+# For how long a slot counts as refused behind the last reply that refused it.
+REFUSED_S: Final = 1.0
 
 Start = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -86,6 +88,7 @@ class Cluster:
         self._pools: dict[Address, Lanes] = {}
         self._leaving: dict[Address, float] = {}  # and when they are closed
         self._moved: dict[int, float] = {}  # slots, and until when that is lately
+        self._refused: dict[int, float] = {}  # slots, and until when they count as refused
         self._primaries: list[Lanes] = []
         self._loop = asyncio.get_running_loop()
         self.readers = Replicas(read_from, self.pool, self._loop.time, max_lag=max_lag, zone=zone)
@@ -172,6 +175,16 @@ class Cluster:
         """Whether the slot has come to its owner some seconds ago."""
         return slot in self._moved
 
+    def refused(self, slot: int) -> None:
+        """Nobody has answered for the slot, though it was asked for again and again."""
+        self._refused[slot] = self._loop.time() + REFUSED_S
+
+    def is_refused(self, slot: int) -> bool:
+        """Whether it is known that no node answers for the slot, be it there or not."""
+        if self.owners[slot] == UNCOVERED or self.watch.down:
+            return True
+        return self._refused.get(slot, 0.0) > self._loop.time()
+
     def lane_at(self, host: str, port: int, key: LaneKey) -> Lane | None:
         """The lane of a key to a node; None: the map has no such node."""
         node = self.topology.find(host, port) if self.topology is not None else None
@@ -218,6 +231,8 @@ class Cluster:
             self._pools.pop(address).close()
         if self._moved:
             self._moved = {slot: ends for slot, ends in self._moved.items() if ends > now}
+        if self._refused:
+            self._refused = {slot: ends for slot, ends in self._refused.items() if ends > now}
         for pool in self._pools.values():
             pool.tick()
 
@@ -265,6 +280,12 @@ class NodesOfKey:
 
     def moved_lately(self, slot: int) -> bool:
         return self._cluster.moved_lately(slot)
+
+    def refused(self, slot: int) -> None:
+        self._cluster.refused(slot)
+
+    def is_refused(self, slot: int) -> bool:
+        return self._cluster.is_refused(slot)
 
     def lane_at(self, host: str, port: int) -> Lane | None:
         return self._cluster.lane_at(host, port, self._key)

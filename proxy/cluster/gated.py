@@ -28,11 +28,16 @@ from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .canary import Canaries
 from .gates import DRAIN_GONE, DRAIN_MAX, DRAIN_SILENT, LATER_S, Gate
-from .pieces import client_of, give
+from .pieces import client_of, give, requests_of
 from .plans import Plan, Spread
-from .redirects import LATER, Redirect
+from .redirects import LATER, Kind, Redirect
 from .scripts import Scripts
 
+# Hops of one request: under atomic migration source and target disagree for a moment.
+HOPS_MAX: Final = 8
+# Seconds after which who can do without is told that nobody answers: a failover that somebody has
+# commanded is over sooner.
+FORGO_S: Final = 1.0
 # How often a script is loaded for one request: somebody may flush them meanwhile, or forbid it.
 LOADS_MAX: Final = 3
 # Where the nodes do not agree for as long as anybody waits.
@@ -49,6 +54,7 @@ class Front(Protocol):
     def lane_writable(self, lane: Lane | None) -> None: ...
     def freshen(self) -> None: ...
     def is_silent(self, lane: Lane) -> bool: ...
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool: ...
 
 
 class Nodes(Protocol):
@@ -83,6 +89,13 @@ class Nodes(Protocol):
 
     def moved_lately(self, slot: int) -> bool:
         """Whether the slot had another owner some seconds ago."""
+        ...
+
+    def refused(self, slot: int) -> None:
+        """Nobody answers for the slot, though it was asked for again and again."""
+
+    def is_refused(self, slot: int) -> bool:
+        """Whether it is known that no node answers for the slot."""
         ...
 
     def lane_at(self, host: str, port: int) -> Lane | None:
@@ -191,6 +204,33 @@ class Gated(RouterCore):
             part.hash_slot = self.routes.hash_slot(part.data, 0)
         return part.hash_slot
 
+    # --- Requests that nobody answers -------------------------------------------------------------
+
+    def _counts(self, part: Part, redirected: Redirect) -> bool:
+        """Count a further try; whether there may be one."""
+        now, later = self._loop.time(), redirected.kind is Kind.LATER
+        part.tries += 1
+        part.until = part.until or now + self.nodes.patience
+        part.hops = 0 if later else part.hops + 1
+        if later and part.hash_slot >= 0:
+            if now - (part.until - self.nodes.patience) >= min(FORGO_S, self.nodes.patience):
+                self.nodes.refused(part.hash_slot)
+            if self.is_away(part.hash_slot) and self.forgoes(part):
+                return False
+        return now <= part.until and part.hops <= HOPS_MAX
+
+    def is_away(self, slot: int) -> bool:
+        """Whether it is known that nobody answers for a slot now."""
+        if self.nodes.is_refused(slot):
+            return True
+        lane = cast(Lane, self.lanes[self._whose[slot]])
+        return lane.failing and lane.state is not LaneState.READY
+
+    def forgoes(self, part: Part) -> bool:
+        """Whether who asked can do without it, or without a request of it."""
+        words = (split(request, 0)[0] or () for request in requests_of(part))
+        return any(self._front.does_without(part.place, one[1:2]) for one in words)
+
     # --- Requests that are several ----------------------------------------------------------------
 
     def gathered(self, whole: Part, reply: bytes) -> None:
@@ -284,10 +324,6 @@ class Gated(RouterCore):
 
     def _child(self, request: bytes, place: Slot, weave: Weave) -> Part:
         """A request as the next part of its place."""
-        raise NotImplementedError
-
-    def _counts(self, part: Part, redirected: Redirect) -> bool:
-        """Count a further try; whether there may be one."""
         raise NotImplementedError
 
     def _send(self, part: Part, lane: LaneCore) -> None:

@@ -11,13 +11,15 @@ tells of changes: ``tracking``. Owns no socket, and no request either: router.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from ..errors import ProxyError, UpstreamDown
 from ..hot.answers import Slot
 from ..hot.lane import LaneCore, LaneState
-from ..resp.kernel import RouteMap
+from ..hot.parts import Part
+from ..resp.kernel import RouteMap, hash_slot
 from ..upstream.ask import Done, Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
@@ -50,7 +52,13 @@ class Ear:
         self._front.ears_changed()
 
     def failing(self, why: ProxyError) -> None:
-        """The other nodes go on, and who waits for this one waits."""
+        """The other nodes go on, and who waits for this one waits, but for who can do without."""
+        for slot in self.lane.offline.let_go(self._front.forgoes):
+            slot.fail(why, False)
+
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool:
+        listener = self._front.listener
+        return listener is not None and listener.does_without(slot, keys)
 
     def dropped(self) -> None:
         self._front.canaries.forget()
@@ -92,6 +100,18 @@ class ClusterLane(Lane):
     @property
     def owes(self) -> bool:
         return self._ours.owing > 0
+
+    def is_away(self, key: bytes) -> bool:
+        if self.state is not LaneState.READY:  # there is no map to go by
+            return super().is_away(key)
+        return self._ours.is_away(hash_slot(key))
+
+    def forgoes(self, slot: Slot) -> bool:
+        """Whether who asked for a part of ours can do without any of its requests."""
+        return isinstance(slot, Part) and self._ours.forgoes(slot)
+
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool:
+        return self.listener is not None and self.listener.does_without(slot, keys)
 
     @property
     def can_track(self) -> bool:

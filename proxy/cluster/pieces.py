@@ -23,13 +23,15 @@ class Gatherer(Protocol):
 
 
 class PieceSlot(AskSlot):
-    """The place of one of several requests. ``session``: whose they are."""
+    """The place of one of several requests that stand for that of ``whole``. ``session``: whose
+    they are."""
 
     __slots__ = ("session",)
 
-    def __init__(self, done: Done, session: object) -> None:
+    def __init__(self, done: Done, whole: Slot) -> None:
         super().__init__(done)
-        self.session = session
+        self.session = client_of(whole)
+        self.forgoes = isinstance(whole, AskSlot) and whole.forgoes
 
 
 def client_of(place: Slot) -> object:
@@ -60,7 +62,7 @@ class Gathering:
             if not self._left:
                 self._gatherer.gathered(self._whole, self._merge(self._replies))
 
-        place = PieceSlot(done, client_of(self._whole.place))
+        place = PieceSlot(done, self._whole.place)
         return Part(self._router, place, request, 1)
 
 

@@ -18,10 +18,11 @@ from array import array
 from collections.abc import Sequence
 from typing import Final, cast
 
-from ..errors import ProxyError, UpstreamDown, UpstreamRefused
+from ..errors import NotServed, ProxyError, UpstreamDown, UpstreamRefused
 from ..hot.answers import RunSlot, Slot
 from ..hot.fills import CACHING, NOT_TRACKED, FillSlot
 from ..hot.lane import LaneCore, LaneState
+from ..hot.own import GetOrSetRun
 from ..hot.parts import Part, Weave
 from ..hot.router import REFUSED
 from ..resp.kernel import RouteMap, hash_slot, split
@@ -37,9 +38,7 @@ from .redirects import AGAIN, LATER, Kind, Redirect, in_its_words, redirect
 from .topology import SLOTS, UNCOVERED
 from .transaction import MULTI, Block, block
 
-# Hops of one request: under atomic migration source and target disagree for a moment.
-HOPS_MAX: Final = 8
-# Of these, how many with all keys at once; then one by one.
+# Of a request's hops, how many with all keys at once; then one by one.
 WHOLE_MAX: Final = 6
 ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 # Part.hash_slot of what asks one node, which nobody else can answer for.
@@ -194,7 +193,10 @@ class Router(FillsMany):
         if slot in self.gates:
             part.caching = part.caching or self._caching
             self._caching = False
-            self._wait(part)
+            if self.is_away(slot) and self.forgoes(part):
+                self._fail(part, NotServed(_NOT_SERVED))
+            else:
+                self._wait(part)
             return
         if self._closed is not None:
             self._fail(part, self._closed)
@@ -317,7 +319,7 @@ class Router(FillsMany):
             weave.failed = True
             place.fail(why, False)
             part.finish(why.line)
-        elif isinstance(place, RunSlot):
+        elif isinstance(place, (RunSlot, GetOrSetRun)):
             part.finish(why.line)
         else:
             if not weave.failed:
@@ -419,7 +421,10 @@ class Router(FillsMany):
             self.nodes.refresh(reply[:20].decode("latin-1").strip())
         if not self._counts(part, redirected):
             self._leave(part)
-            give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
+            if kind is Kind.LATER and self.forgoes(part):
+                self._fail(part, NotServed(reply))
+            else:
+                give(part, TRYAGAIN if reply.startswith(_HIDDEN) else reply)
         elif part.hops > WHOLE_MAX and reply.startswith(_TRYAGAIN):
             self._cut_by_key(part)
         gate.pause(pause_of(kind, part.hops))
@@ -436,14 +441,6 @@ class Router(FillsMany):
         for piece in pieces:
             piece.hash_slot, piece.until = part.hash_slot, part.until
         self._replace(part, pieces)
-
-    def _counts(self, part: Part, redirected: Redirect) -> bool:
-        """Count a further try; whether there may be one."""
-        now = self._loop.time()
-        part.tries += 1
-        part.until = part.until or now + self.nodes.patience
-        part.hops = 0 if redirected.kind is Kind.LATER else part.hops + 1
-        return now <= part.until and part.hops <= HOPS_MAX
 
     def _host(self, redirected: Redirect, was: LaneCore | None) -> str:
         return redirected.host or (cast(Lane, was).host if was is not None else "")

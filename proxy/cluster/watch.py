@@ -56,11 +56,13 @@ class View:
     address: Address
     topology: Topology
     epoch: int
+    down: bool  # it answers for no slot at all
 
 
 class Watch:
     """``topology`` is the map in force, None until a seed has answered. ``trouble``: why the last
-    round brought nothing, in words for people; empty when it did."""
+    round brought nothing, in words for people; empty when it did. ``down``: all who were asked in
+    it say that the cluster is down, and answer for no slot."""
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class Watch:
         assert seeds
         self.topology: Topology | None = None
         self.trouble = ""
+        self.down = False
         self._seeds = tuple(seeds)
         self._ask = ask
         self._changed = changed
@@ -150,6 +153,7 @@ class Watch:
         views = await self._views()
         if not views:
             return False
+        self.down = all(view.down for view in views)
         if self.topology is None:
             # One seed is enough to begin with; it may be the one that knows least.
             self._take(views[0])
@@ -204,7 +208,7 @@ class Watch:
             for answer in (slots, info):
                 if isinstance(answer, ProxyError):
                     raise answer
-            view = View(address, parse_slots(slots, host), _epoch(info))
+            view = View(address, parse_slots(slots, host), _epoch(info), _down(info))
         except (ProxyError, OSError, ValueError) as error:
             self._doubtful[address] = self._now() + DOUBT
             if not self.trouble and self.topology is None:
@@ -283,9 +287,17 @@ def _gainers(current: Topology, other: Topology) -> set[Address]:
     return {(node.host, node.port) for node in nodes}
 
 
-def _epoch(info: Value) -> int:
+def _text(info: Value) -> bytes:
     text = info.encode() if isinstance(info, str) else info
-    found = _EPOCH.search(text) if isinstance(text, bytes) else None
+    return text if isinstance(text, bytes) else b""
+
+
+def _down(info: Value) -> bool:
+    return b"cluster_state:fail" in _text(info)
+
+
+def _epoch(info: Value) -> int:
+    found = _EPOCH.search(_text(info))
     if found is None:
         raise ValueError("CLUSTER INFO has no cluster_current_epoch")
     return int(found[1])

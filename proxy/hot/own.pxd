@@ -44,7 +44,7 @@ cdef class GetOrSetRun:
     cdef Py_ssize_t _told
     cdef bytes _held
     cdef bint _inside
-    @cython.locals(seen=CCutter, cutter=CCutter, turn=Turn, begin=Py_ssize_t, start=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(seen=CCutter, cutter=CCutter, turn=Turn, begin=Py_ssize_t, start=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, rare=bint)
     cpdef feed(self, bytes chunk)
     @cython.locals(
         place=RunSlot, session=Answers, behind=RunSlot, rest=Py_ssize_t, task=TaskSlot, last=RunSlot, muted=bint

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..errors import ProxyError
+from ..errors import ProxyError, ServerError, is_away
 from ..resp.kernel import Cutter
 from .answers import Answers, MutedSlot, RunSlot
 from .fills import Fill
@@ -159,8 +159,9 @@ class GetOrSetRun:
     def feed(self, chunk: bytes) -> None:
         seen, turn = self.lane.cutter, self.place.session.turn
         cutter = self._cutter
-        if cutter is None and not seen.nulls and not (self.want and seen.inside):
-            turn.hits += seen.bulks  # no nil, and whole: as nearly always
+        rare = seen.nulls or seen.errors or (self.want and seen.inside)
+        if cutter is None and not rare:
+            turn.hits += seen.bulks  # no nil, no error, and whole: as nearly always
             self._told += seen.done
             self.place.want = self.want
             self.place.feed(chunk)
@@ -180,6 +181,9 @@ class GetOrSetRun:
             if cutter.nulls:
                 turn.misses += 1
                 self._miss(chunk[begin:start], None)
+                begin = at
+            elif cutter.errors and (why := _away(chunk[start:at])) is not None:
+                self._miss(chunk[begin:start], why)
                 begin = at
             else:
                 turn.hits += cutter.bulks
@@ -227,6 +231,12 @@ class GetOrSetRun:
         self.want = 0
         while self._told < len(self.keys):
             self._miss(b"", why)
+
+
+def _away(reply: bytes) -> ProxyError | None:
+    """An error that is as good as no answer: of a cluster, the node that has the key is away."""
+    why = ServerError(reply)
+    return why if is_away(why) else None
 
 
 def run_of(

@@ -24,15 +24,8 @@ from typing import Final, cast
 from ..bounds import WaitingRoom
 from ..custom.spec import Counts, Expiry
 from ..custom.tags import FILLED_WITHIN_MS, GRAIN_MS, attach, checked, epochs
-from ..errors import (
-    BadInput,
-    CacheBusy,
-    LoadError,
-    LoadTimeout,
-    NoLoader,
-    ProxyError,
-    is_away,
-)
+from ..errors import BadInput, CacheBusy, LoadError, LoadTimeout, NoLoader, ProxyError, is_away
+from ..forgoing import forgoing
 from ..keys.ours import lease_key, tag_epoch_key
 from ..log import event
 from ..resp.replies import Value
@@ -144,7 +137,7 @@ class Flights:
 
     def alone(self, key: bytes) -> bool:
         """Whether the key is answered without the server, which is away."""
-        return self.tracked.away and self.fails_open(key)
+        return self.tracked.is_away(key) and self.fails_open(key)
 
     def fails_open(self, key: bytes) -> bool:
         """Whether its loader makes up for a server that is away."""
@@ -220,7 +213,8 @@ class Flights:
     async def _fly(self, flight: Flight) -> None:
         landed: Landed | ProxyError = CacheBusy("the proxy stops")
         try:
-            landed = await self._carry(flight)
+            with forgoing(flight.loader.settings.fail_open and not flight.warm):
+                landed = await self._carry(flight)
         except ProxyError as error:
             landed = error
         except Exception:
@@ -274,7 +268,7 @@ class Flights:
         """(how it ended, 0), or (None, milliseconds that another's lease lasts)."""
         settings = flight.loader.settings
         alone = settings.fail_open and not flight.warm
-        if alone and self.tracked.away:
+        if alone and self.tracked.is_away(flight.key):
             return await self._load_only(flight), 0
         token = new_token()
         watch.clear()
@@ -304,7 +298,12 @@ class Flights:
             return Landed(None, "not_found"), 0
         if took is Took.FAILED:
             raise remembered(cast(bytes, rest), flight.loader.name)
-        return await self._load(flight, token, cast(bytes, rest)), 0
+        try:
+            return await self._load(flight, token, cast(bytes, rest)), 0
+        except ProxyError as lost:
+            if not alone or not is_away(lost):
+                raise
+            return await self._load_only(flight), 0
 
     async def _load(self, flight: Flight, token: bytes, digest: bytes) -> Landed:
         """Run the loader under our lease, and settle the lease whatever comes of it."""
@@ -431,12 +430,17 @@ class Flights:
             self._start(self._scripts.take_back_fill(flight.key, token, value))
             if _no_writes(error) and not flight.loader.settings.fail_open:
                 raise
-            self._counts.add("unstored" if _no_writes(error) else "fills_refused")
+            self._counts.add("unstored" if _stores_nothing(error) else "fills_refused")
 
 
 def _no_writes(error: ProxyError) -> bool:
     """Whether the server stores nothing now, whatever it is."""
     return error.line.startswith(NO_WRITES)
+
+
+def _stores_nothing(error: ProxyError) -> bool:
+    """Whether that is so, or there is no server."""
+    return _no_writes(error) or (is_away(error) and not error.outcome_unknown)
 
 
 def jittered(ms: int) -> int:

@@ -86,6 +86,7 @@ class ScopeMaker:
             room=self.rooms.loads,
         )
         tracked.alone = flights.alone
+        tracked.fails_open = flights.fails_open
         leases = Leases(
             tracked,
             scripts,

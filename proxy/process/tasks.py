@@ -11,6 +11,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from ..forgoing import forgoing
+
 log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,8 @@ class Tasks:
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run the coroutine as a task of this group."""
         # The event loop itself keeps only weak references to tasks.
-        task = self._loop.create_task(work)
+        with forgoing(False):  # of who starts it that may be true, and a connection outlives him
+            task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task

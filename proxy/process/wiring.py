@@ -31,6 +31,7 @@ from ..errors import (
     UpstreamRefused,
     is_away,
 )
+from ..forgoing import forgoing
 from ..hot.answers import Turn
 from ..jobs.jobs import Jobs
 from ..keys.ours import OurKeys
@@ -416,9 +417,11 @@ def http_of(
             return None
         try:
             if call.refreshes is not None and call.refreshes.timed(name):
-                value: Value = (await strings(call, [name]))[0]
+                with forgoing(call.loads.fails_open(name)):
+                    value: Value = (await strings(call, [name]))[0]
             else:
-                value = await call.upstream.ask(b"GET", name)
+                with forgoing(call.loads.fails_open(name)):
+                    value = await call.upstream.ask(b"GET", name)
         except ProxyError as why:
             if not is_away(why):
                 raise

@@ -11,6 +11,7 @@ from typing import Final
 
 from ..custom.spec import Call, CommandSpec
 from ..errors import BadInput, NoLoader, ProxyError, WrongArity, is_away, shown
+from ..forgoing import forgoing
 from ..loading.flights import Flights
 from ..loading.leases import Leases
 from ..loading.writes import Voidable
@@ -82,7 +83,8 @@ class Scopes:
         call, away = self.scope(key).call, None
         if not call.loads.alone(probe[1]):
             try:
-                value = await call.upstream.ask(*probe)
+                with forgoing(call.loads.fails_open(probe[1])):
+                    value = await call.upstream.ask(*probe)
             except ProxyError as why:
                 if not is_away(why):
                     raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import ProxyError
+from ..forgoing import forgoes
 
 # All the replies as one piece, or why they will not all come.
 Reply = bytes | ProxyError
@@ -16,12 +17,13 @@ Done = Callable[[Reply], None]
 
 class AskSlot:
     """Waits for ``want`` replies, then calls ``done`` once: with all of them, or with the error
-    when they do not all come."""
+    when they do not all come. ``forgoes``: who asked can do without (forgoing.py)."""
 
-    __slots__ = ("done", "parts", "want")
+    __slots__ = ("done", "forgoes", "parts", "want")
 
     def __init__(self, done: Done, want: int = 1) -> None:
         self.want = want
+        self.forgoes = forgoes()
         self.done = done
         self.parts: list[bytes] = []
 

@@ -126,6 +126,11 @@ class Connecting(LaneCore):
         """Whether the server tells of changes here, as far as is known."""
         return self.tracking or self.state is not LaneState.READY
 
+    def is_away(self, key: bytes) -> bool:
+        """Whether the server that has the key is known not to be there: it cannot be connected
+        to."""
+        return self.failing and self.state is not LaneState.READY
+
     def _become(self, state: LaneState) -> None:
         assert state in MOVES[self.state], f"{self.state.name} -> {state.name}"
         self.state = state

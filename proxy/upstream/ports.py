@@ -10,6 +10,7 @@ runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from ..errors import ProxyError, UpstreamRefused
@@ -58,6 +59,10 @@ class Listener(Protocol):
 
     def failing(self, why: ProxyError) -> None:
         """An attempt to connect has failed; others follow."""
+
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool:
+        """Whether it is a read of these keys that can be answered without the server."""
+        ...
 
 
 class Home(Protocol[LaneT]):

@@ -24,7 +24,7 @@ from ..hot.lane import LaneState
 from ..hot.own import GetOrSetRun, GetOrSetSlot
 from ..log import event
 from ..near.cache import NearCache, Space
-from .ask import drop
+from .ask import AskSlot, drop
 from .asker import Asker
 from .lane import Lane
 from .lane_key import LaneKey, Use
@@ -109,6 +109,7 @@ class TrackedLane:
         self.near = near
         self._space: Space | None = None
         self.alone: Callable[[bytes], bool] = _never  # whether a key needs no server that is away
+        self.fails_open: Callable[[bytes], bool] = _never  # and where it is not known to be
         self.crowded = False  # others read from all the spaces that there may be
         self.narrow = False  # a key that the user may GET he may not be allowed to MGET
         self._heard = -1  # reads of the lane at the last tick
@@ -138,11 +139,9 @@ class TrackedLane:
         """Whether the server tells us of changes now. If not, only a lost connection fires."""
         return self._lane is not None and self._lane.tracking
 
-    @property
-    def away(self) -> bool:
-        """Whether the server is known not to be there: it cannot be connected to."""
-        lane = self._lane
-        return lane is not None and lane.failing and lane.state is not LaneState.READY
+    def is_away(self, key: bytes) -> bool:
+        """Whether the server is known not to be there, of a cluster whoever has the key."""
+        return self._lane is not None and self._lane.is_away(key)
 
     def watch(self, *keys: bytes) -> Watched:
         """Watch these keys from now on. Ask behind it: the server remembers what is read."""
@@ -250,6 +249,14 @@ class TrackedLane:
         if isinstance(slot, GetOrSetRun):
             return all(map(self.alone, slot.keys))
         return isinstance(slot, GetOrSetSlot) and bool(slot.command) and self.alone(slot.key)
+
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool:
+        if isinstance(slot, AskSlot):
+            return slot.forgoes
+        reads = isinstance(slot, GetOrSetRun) or (
+            isinstance(slot, GetOrSetSlot) and bool(slot.command)
+        )
+        return reads and all(map(self.fails_open, keys))
 
     def _keeps(self) -> bool:
         """Whether what is near may be told while the server is away. Not of a cluster: the others

@@ -14,7 +14,8 @@ import pytest
 from tests import clusters
 from tests.clusters import SLOTS, Cluster, key_in, slot_of
 from tests.servers import HOST, Process, free_port, nearhit, wait_for
-from tests.wire.link import Link
+from tests.wire.frames import children, payload
+from tests.wire.link import Link, command
 
 pytestmark = pytest.mark.waits
 FIRST, SECOND = key_in(0), key_in(16000)
@@ -71,6 +72,57 @@ def test_a_shard_that_is_down_costs_its_own_slots_alone(partial: Cluster, tmp_pa
         wait_for(lambda: link.ask("GET", FIRST, seconds=15) == b"$-1\r\n", 20, "it is back")
         link.close()
         other.close()
+
+
+@pytest.mark.parametrize("whole", ["no", "yes"])
+def test_loaders_answer_for_slots_that_the_cluster_has_given_up(
+    single: Cluster, tmp_path: Path, whole: str
+) -> None:
+    """``whole``: then it answers for no slot any more. Who has no loader waits in vain first."""
+    config = tmp_path / "nearhit.toml"
+    config.write_text(LOADERS)
+    http, node = free_port(), single.nodes[0]
+    flags = ("--upstream-timeout", "6s", "--config", str(config), "--http", f"{HOST}:{http}")
+    lost, there = b"made:1", b"made:2"
+    values = [b"demo value of " + key for key in (lost, there)]
+    first, second = (b"$%d\r\n%b\r\n" % (len(value), value) for value in values)
+    node.ask("CONFIG", "SET", "cluster-require-full-coverage", whole)
+    with nearhit(single.url, *flags) as proxy:
+        link, plain, strict = (Link(proxy.port) for _ in range(3))
+        assert link.ask("GETORSET", there) == second
+        node.ask("CLUSTER", "DELSLOTS", slot_of(lost), slot_of(b"strict:1"))
+        plain.send(command("GET", b"plain{%b}" % lost))
+        strict.send(command("GETORSET", b"strict:1"))
+
+        for words in (("GETORSET", lost), ("GET", lost)):
+            assert link.ask(*words, seconds=3) == first
+        for words in (("MGETORSET", 2, lost, there), ("MGET", lost, there)):
+            assert link.ask(*words, seconds=3) == b"*2\r\n" + first + second
+        link.send(b"".join(command("GETORSET", key) for key in (there, lost, there)))
+        assert link.read(3, 3) == [second, first, second]
+        assert over_http(http, lost) == (200, values[0].decode())
+        refused = (
+            b"-CLUSTERDOWN Hash slot not served\r\n",
+            b"-CLUSTERDOWN The cluster is down\r\n",
+        )
+        assert plain.read(1, 10)[0] in refused
+        assert strict.read(1, 10)[0] in refused
+
+        node.ask("CLUSTER", "ADDSLOTS", slot_of(lost), slot_of(b"strict:1"))
+        wait_for(lambda: stored(link, lost, first) == b":1\r\n", 10, "it is stored again")
+        assert int(stats(link)[b"unstored"]) >= 6
+        for each in (link, plain, strict):
+            each.close()
+
+
+def stats(link: Link) -> dict[bytes, bytes]:
+    _, words = children(link.ask("STATS"))
+    return dict(zip(map(payload, words[::2]), map(payload, words[1::2]), strict=True))
+
+
+def stored(link: Link, key: bytes, reply: bytes) -> bytes:
+    assert link.ask("GETORSET", key) == reply
+    return link.ask("EXISTS", key, seconds=10)
 
 
 def of_node(name: bytes, node: int) -> bytes:

@@ -17,6 +17,7 @@ from typing import Final, cast
 from ...custom.spec import Call, CommandSpec, LoaderKeys
 from ...custom.strings import strings
 from ...errors import IN_MULTI, NOAUTH, BadInput, NoLoader, ProxyError, is_away
+from ...forgoing import forgoing
 from ...hot.answers import Answers
 from ...hot.fills import FILL, Fill
 from ...hot.lane import LaneState
@@ -363,10 +364,11 @@ async def _read_all(call: Call, loaders: LoaderKeys, keys: list[bytes]) -> Value
     """MGET; one load that fails fails it all, for its error has no other place to stand."""
     values: list[bytes | None] = [None] * len(keys)
     if not all(loaders.read_through(key) and call.loads.alone(key) for key in keys):
+        through = all(loaders.read_through(key) and call.loads.fails_open(key) for key in keys)
         try:
-            values = await strings(call, keys)
+            with forgoing(through):
+                values = await strings(call, keys)
         except ProxyError as why:
-            through = all(loaders.read_through(key) and call.loads.fails_open(key) for key in keys)
             if not (is_away(why) and through):
                 raise
     for value in values:

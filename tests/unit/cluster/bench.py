@@ -11,13 +11,14 @@ from nearhit.proxy.cluster.canary import Canaries
 from nearhit.proxy.cluster.plans import Anywhere, One, Plan, Spread
 from nearhit.proxy.cluster.router import Router
 from nearhit.proxy.cluster.scripts import Scripts
-from nearhit.proxy.cluster.topology import SLOTS
+from nearhit.proxy.cluster.topology import SLOTS, UNCOVERED
 from nearhit.proxy.errors import ProxyError
 from nearhit.proxy.hot.answers import Answers, RunSlot, Slot, Turn
 from nearhit.proxy.hot.lane import LaneCore, LaneState
 from nearhit.proxy.resp.kernel import RouteMap, hash_slot
 from nearhit.proxy.resp.requests import encode
 from nearhit.proxy.resp.routes import Route
+from nearhit.proxy.upstream.ask import AskSlot
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
 
@@ -48,6 +49,7 @@ class Bench:
         self.left: list[int] = []
         self.lately = set[int]()
         self.silent = False
+        self.refusing = set[int]()
         self.canaries = Canaries(self.left.append)
         self.plans: dict[bytes, Plan] = {}
         self.home = FakeHome()
@@ -79,6 +81,15 @@ class Bench:
         tray = Tray(len(requests))
         self.front.send(b"".join(requests), slot or tray)
         return tray
+
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool:
+        return isinstance(slot, AskSlot) and slot.forgoes
+
+    def refused(self, slot: int) -> None:
+        self.refusing.add(slot)
+
+    def is_refused(self, slot: int) -> bool:
+        return self.owners[slot] == UNCOVERED or slot in self.refusing
 
     def moved_lately(self, slot: int) -> bool:
         return slot in self.lately

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from nearhit.proxy.cluster.cluster import LEAVE_S, Cluster
@@ -11,11 +11,13 @@ from nearhit.proxy.cluster.lane import ClusterLane
 from nearhit.proxy.cluster.lanes import ClusterLanes, NodeLanes
 from nearhit.proxy.cluster.planner import Planner
 from nearhit.proxy.cluster.table import one_key
-from nearhit.proxy.cluster.topology import Topology, parse_slots
+from nearhit.proxy.cluster.topology import UNCOVERED, Topology, parse_slots
+from nearhit.proxy.hot.answers import Slot
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.resp.kernel import RouteMap, hash_slot
 from nearhit.proxy.resp.replies import Value
 from nearhit.proxy.resp.routes import Route
+from nearhit.proxy.upstream.ask import AskSlot
 from nearhit.proxy.upstream.lane_key import LaneKey, Use
 from nearhit.proxy.upstream.lanes import Lanes
 
@@ -49,6 +51,9 @@ class Listener:
 
     def dropped(self) -> None:
         self.heard.append("dropped")
+
+    def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool:
+        return isinstance(slot, AskSlot) and slot.forgoes
 
 
 class Town:
@@ -243,3 +248,24 @@ async def test_closing_fails_what_waits_and_nothing_twice(town: Town) -> None:
 
     assert tray.filled == 1
     assert not lane.owes
+
+
+async def test_a_slot_that_was_refused_counts_as_that_for_a_while(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.become(1, 2)
+    cluster = town.cluster
+    assert not cluster.is_refused(7)
+    cluster.refused(7)
+    cluster.tick()
+    assert cluster.is_refused(7)
+    assert not cluster.is_refused(8)
+    monkeypatch.setattr("nearhit.proxy.cluster.cluster.REFUSED_S", 0.0)
+    cluster.refused(7)
+    cluster.tick()
+    assert not cluster.is_refused(7)
+    cluster.watch.down = True
+    assert cluster.is_refused(8)
+    cluster.watch.down = False
+    cluster.owners[8] = UNCOVERED
+    assert cluster.is_refused(8)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from nearhit.proxy.errors import NotServed, is_away
+from nearhit.proxy.forgoing import forgoing
+from nearhit.proxy.upstream.ask import AskSlot, Reply
 from nearhit.proxy.upstream.lane import Lane
 from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.fakes import Tray, settle
-from tests.unit.cluster.bench import A, get
+from tests.unit.cluster.bench import A, C, get
 from tests.unit.cluster.test_cluster import TRACKED, Listener, Town
 
 
@@ -132,3 +136,30 @@ async def test_all_lanes_are_those_of_the_map_before_anybody_acts_on_it(town: To
 
     assert seen
     assert {*seen} == {3}
+
+
+async def test_who_can_do_without_does_not_wait_for_a_node_that_is_lost(town: Town) -> None:
+    lane = town.lane(TRACKED)
+    listener = lane.listener = Listener()
+    assert not lane.is_away(A)  # there is no map yet
+    await town.become(1, 2)
+    assert not lane.is_away(A)
+    town.dials[1].refuse = 1_000_000
+    town.node(1).lose()
+    lost: list[Reply] = []
+    waits = Tray(1)
+    with forgoing(True):
+        lane.send(get(A), AskSlot(lost.append))
+    lane.send(get(A), waits)
+    while not lost:
+        await asyncio.sleep(0)
+
+    [why] = lost
+    assert isinstance(why, NotServed)
+    assert is_away(why)
+    assert lane.is_away(A)
+    assert not lane.is_away(C)
+    assert not waits.filled
+    assert listener.heard == ["dropped"]
+    lane.close()
+    assert not lane.is_away(A)

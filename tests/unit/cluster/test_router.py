@@ -6,18 +6,22 @@ from collections.abc import AsyncIterator
 from hashlib import sha1
 
 import pytest
-from nearhit.proxy.cluster.gated import LOADS_MAX
+from nearhit.proxy.cluster.gated import HOPS_MAX, LOADS_MAX
 from nearhit.proxy.cluster.plans import Anywhere, Everywhere, One, Said, Spread, Unplaced
-from nearhit.proxy.cluster.router import HOPS_MAX, TRYAGAIN, WHOLE_MAX
-from nearhit.proxy.errors import UpstreamDown, UpstreamLost
+from nearhit.proxy.cluster.router import TRYAGAIN, WHOLE_MAX
+from nearhit.proxy.errors import NotServed, UpstreamDown, UpstreamLost
+from nearhit.proxy.forgoing import forgoing
 from nearhit.proxy.hot.fills import FILL, NOT_TRACKED, Fill, new_fill_slot
+from nearhit.proxy.hot.own import run_of
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.resp.kernel import hash_slot
 from nearhit.proxy.resp.requests import encode
+from nearhit.proxy.upstream.ask import AskSlot, Reply
 
 from tests.clusters import key_in
 from tests.fakes import Tray
 from tests.unit.cluster.bench import A, B, Bench, C, Reader, get, later, set_, took
+from tests.unit.hot.test_own import Asker
 
 OK = b"+OK\r\n"
 ASKING = encode([b"ASKING"])
@@ -420,6 +424,74 @@ async def test_an_uncovered_slot_is_waited_for_and_then_given_up() -> None:
     assert tray.got.startswith(b"-CLUSTERDOWN")
     assert bench.refreshed
     await bench.close()
+
+
+async def test_who_can_do_without_is_told_at_once_of_a_slot_that_nobody_has(bench: Bench) -> None:
+    bench.owners[hash_slot(A)] = -1
+    lost: list[Reply] = []
+    with forgoing(True):
+        bench.send(get(A), slot=AskSlot(lost.append))
+    waits = bench.send(get(A))
+    await later(0)
+
+    [why] = lost
+    assert isinstance(why, NotServed)
+    assert why.line == b"-CLUSTERDOWN Hash slot not served\r\n"
+    assert not waits.filled
+
+
+@pytest.mark.parametrize("says", [b"-CLUSTERDOWN The cluster is down\r\n", b"-LOADING soon\r\n"])
+async def test_who_can_do_without_waits_no_longer_than_a_moment(
+    bench: Bench, says: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearhit.proxy.cluster.gated.FORGO_S", 0.2)
+    lost: list[Reply] = []
+    with forgoing(True):
+        bench.send(get(A), slot=AskSlot(lost.append))
+    waits = bench.send(get(A))
+    while not lost:
+        data = took(bench, 0)
+        bench.node(0).reply(*[says] * data.count(get(A)), *[b"*0\r\n"] * data.count(MARK))
+        await later(0.01)
+
+    [why] = lost
+    assert isinstance(why, NotServed)
+    assert why.line == says
+    assert bench.refusing == {hash_slot(A)}
+    assert not waits.filled
+
+
+async def test_who_can_do_without_does_not_wait_behind_others(bench: Bench) -> None:
+    waits = bench.send(get(A))
+    await later(0)
+    took(bench, 0)
+    bench.node(0).reply(b"-CLUSTERDOWN x\r\n")
+    lost: list[Reply] = []
+    with forgoing(True):
+        bench.send(get(A), slot=AskSlot(lost.append))
+    assert not lost
+    bench.owners[hash_slot(A)] = -1
+    bench.node(0).reply(b"*0\r\n")
+    await later(0.1)
+
+    [why] = lost
+    assert isinstance(why, NotServed)
+    assert not waits.filled
+
+
+async def test_of_a_run_of_reads_those_alone_are_lost_that_nobody_answers(bench: Bench) -> None:
+    bench.owners[hash_slot(A)] = -1
+    bench.does_without = lambda slot, keys: True  # type: ignore[method-assign]
+    reader, asker = Reader(), Asker()
+    run = run_of(reader, bench.front, [A, B], False, asker)
+    reader.push_slot(run.place)
+    bench.front.send(get(A) + get(B), run)
+    await later(0)
+    bench.node(1).reply(b"$1\r\nv\r\n")
+    await later(0)
+
+    assert asker.lost_keys == [A]
+    assert reader.took == b"-CLUSTERDOWN Hash slot not served\r\n$1\r\nv\r\n"
 
 
 async def test_the_server_says_where_the_keys_are_that_only_it_can_tell(bench: Bench) -> None:

@@ -49,6 +49,7 @@ class Cluster:
         self.every(THIRDS, 6)
         for seed in SEEDS:
             self.says[seed] = (THIRDS, 6)
+        self.failed: set[int] = set()  # who says that the cluster is down
         self.asked: list[tuple[float, Address]] = []
         self.told: list[tuple[Topology | None, Topology]] = []
         self.defect: Exception | None = None  # raised when told
@@ -75,7 +76,9 @@ class Cluster:
         if isinstance(answer, Exception):
             raise answer
         assert answer is not None
-        return answer[0], b"cluster_state:ok\r\ncluster_current_epoch:%d\r\n" % answer[1]
+        state = b"fail" if port in self.failed else b"ok"
+        info = b"cluster_state:%b\r\ncluster_current_epoch:%d\r\n" % (state, answer[1])
+        return answer[0], info
 
     def tell(self, old: Topology | None, new: Topology) -> None:
         if self.defect is not None:
@@ -570,3 +573,18 @@ async def test_a_defect_of_who_is_told_is_logged_and_told_again(cluster: Cluster
         True
     ]
     assert cluster.told == [(topology(THIRDS), topology(FAILED_OVER))]
+
+
+@clustered
+async def test_it_is_down_when_all_say_so(cluster: Cluster) -> None:
+    cluster.every(THIRDS, 1)
+    await cluster.known()
+    cluster.failed = {PORTS[0]}
+    await asyncio.sleep(3)
+    assert not cluster.watch.down
+    cluster.failed = {*PORTS}
+    await asyncio.sleep(1.5)
+    assert cluster.watch.down
+    cluster.failed = set()
+    await asyncio.sleep(1.5)
+    assert not cluster.watch.down

@@ -311,3 +311,16 @@ def test_behind_what_is_loaded_the_rest_of_a_slice_is_lost() -> None:
     asked.asker.places[0].fill(b"+1\r\n")
 
     assert asked.end() == b"+1\r\n" + WHY.line * 2 + b"+behind\r\n"
+
+
+DOWN = b"-CLUSTERDOWN Hash slot not served\r\n"
+
+
+def test_of_a_slice_what_no_node_answers_for_is_lost_in_its_place() -> None:
+    asked = Sliced(b"a", b"b", b"c", b"d")
+
+    asked.feed(VALUE + DOWN + b"_\r\n" + VALUE)
+    assert (asked.asker.lost_keys, asked.asker.missed_keys) == ([b"b"], [b"c"])
+    asked.asker.places[0].fill(b"+3\r\n")
+
+    assert asked.end() == VALUE + DOWN + b"+3\r\n" + VALUE + b"+behind\r\n"

@@ -114,6 +114,9 @@ class FakeScope:
         self.near: NearCache | None = None
         self.forgotten: list[bytes] = []
 
+    def is_away(self, key: bytes) -> bool:
+        return self.away
+
     def watch(self, *keys: bytes) -> Watched:
         return Watched(self.watches, keys)
 

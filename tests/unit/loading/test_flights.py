@@ -13,6 +13,7 @@ from nearhit.proxy.errors import (
     LoadError,
     LoadTimeout,
     NoLoader,
+    NotServed,
     ProxyError,
     ServerError,
     UpstreamDown,
@@ -929,14 +930,41 @@ async def test_other_tags_leave_the_load_joinable() -> None:
         assert here.counts["loads"] == 1
 
 
-async def test_an_epoch_that_cannot_be_read_ends_the_load_and_gives_the_lease_up() -> None:
+@pytest.mark.parametrize("why", [UpstreamLost("s"), ServerError(b"-NOPERM\r\n")])
+async def test_an_epoch_that_cannot_be_read_ends_the_load_and_gives_the_lease_up(
+    why: ProxyError,
+) -> None:
+    async with air(**TAGGED, fail_open=not isinstance(why, UpstreamLost)) as here:
+        caller = here.load()
+        await here.server.answer("take", LEASED)
+        (await here.server.next("tag_read")).lose(why)
+        await here.server.answer("settle", 1)
+
+        await failure(caller, type(why))
+
+
+async def test_where_the_server_goes_away_under_a_lease_the_loader_answers_alone() -> None:
     async with air(**TAGGED) as here:
         caller = here.load()
         await here.server.answer("take", LEASED)
-        (await here.server.next("tag_read")).lose(UpstreamLost("s"))
+        (await here.server.next("tag_read")).lose(UpstreamDown("s"))
         await here.server.answer("settle", 1)
+        await here.loaded(b"v")
 
-        await failure(caller, UpstreamLost)
+        assert await caller == b"v"
+        assert (here.counts["unstored"], here.counts["loads"]) == (1, 1)
+
+
+async def test_a_fill_that_no_node_takes_is_counted_as_unstored() -> None:
+    async with air() as here:
+        caller = await here.loading()
+        await here.loaded(b"v")
+        (await here.server.next("fill")).lose(NotServed(b"-CLUSTERDOWN x\r\n"))
+        await here.server.answer("settle", 1)
+        await here.server.answer("undo", 0)
+
+        assert await caller == b"v"
+        assert (here.counts["unstored"], here.counts["fills_refused"]) == (1, 0)
 
 
 async def test_what_cannot_be_attached_is_not_stored_and_costs_nobody_its_value() -> None:

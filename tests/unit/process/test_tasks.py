@@ -7,6 +7,7 @@ import gc
 import logging
 
 import pytest
+from nearhit.proxy.forgoing import forgoes, forgoing
 from nearhit.proxy.process.tasks import Tasks
 
 from tests.fakes import settle
@@ -107,3 +108,16 @@ async def test_what_does_not_end_in_that_time_is_cancelled_too() -> None:
 
     assert late[0].cancelled()
     assert repr(tasks) == "<Tasks running=0>"
+
+
+async def test_a_task_can_do_without_nothing_that_its_starter_can() -> None:
+    tasks, told = made(), list[bool]()
+
+    async def work() -> None:
+        told.append(forgoes())
+
+    with forgoing(True):
+        tasks.start(work())
+    await settle()
+
+    assert told == [False]

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from nearhit.lua import Script
 from nearhit.proxy.errors import ProxyError, UpstreamLost
+from nearhit.proxy.forgoing import forgoing
 from nearhit.proxy.hot.answers import Answers
 from nearhit.proxy.hot.fills import Fill
 from nearhit.proxy.hot.lane import LaneState
 from nearhit.proxy.hot.own import GetOrSetSlot, TaskSlot, run_of
 from nearhit.proxy.near.cache import IDLE_TICKS as SPACES_IDLE
 from nearhit.proxy.near.cache import SPACES_MAX, NearCache, Space
+from nearhit.proxy.upstream.ask import AskSlot, drop
 from nearhit.proxy.upstream.lane_key import LaneKey
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched, invalidated
 
@@ -349,10 +351,10 @@ async def test_what_is_kept_may_outlast_the_connection_and_goes_with_the_next() 
         assert space.entries.get(b"a") is not None
         assert not space.tickets  # what is on its way may be older
         assert now + 30 <= space.until < now + 40
-        assert here.scope.away
+        assert here.scope.is_away(b"a")
         here.world.dial.refuse = 0
         await here.upstream(1)
-        assert not here.scope.away
+        assert not here.scope.is_away(b"a")
         assert (space.until, space.entries.get(b"a")) == (0.0, None)
         assert near.flushes["lost"] == 1
 
@@ -685,3 +687,23 @@ async def test_what_was_written_here_is_forgotten_at_once() -> None:
 async def test_without_a_near_cache_there_is_nothing_to_forget() -> None:
     async with stage() as here:
         here.scope.forget(b"a")
+
+
+async def test_what_can_be_done_without_is_of_keys_that_fail_open() -> None:
+    async with stage() as here:
+        here.scope.fails_open = lambda key: key.startswith(b"k")
+        queue = Queue()
+        run = run_of(queue, here.scope.lane(), [b"k1", b"x"], False, Reads())
+        place = TaskSlot(queue, False)
+        with_command = GetOrSetSlot(place, None, lambda slot: None, None, b"k4", "x")
+        plain = GetOrSetSlot(place, None, lambda slot: None, None, b"k4", None)
+        with forgoing(True):
+            forgone = AskSlot(drop)
+
+        does_without = here.scope.does_without
+        assert does_without(run, [b"k1"])
+        assert not does_without(run, [b"k1", b"x"])
+        assert does_without(with_command, [b"k4"])
+        assert not does_without(plain, [b"k4"])
+        assert does_without(forgone, [b"x"])
+        assert not does_without(AskSlot(drop), [b"k1"])
