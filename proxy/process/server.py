@@ -390,6 +390,7 @@ class Server:
         if self._facts.version:  # else the upstream has never said a word
             await self._parts.fleet.finish()
         await self._parts.loaders.close()
+        await self._parts.context.traces.close()
         self._parts.lanes.close()
         if self._parts.lock_servers is not None:
             self._parts.lock_servers.close()
