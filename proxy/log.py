@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+WORD_MOST = 64  # bytes of a client's word that are shown
 _FIELDS = "nearhit_fields"
 _PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _ESCAPES = re.compile(r"[\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -43,6 +44,13 @@ def event(log: logging.Logger, level: int, name: str, **fields: object) -> None:
     """Log one event with its fields in this order: ``event(log, INFO, "lane lost", lane=3)``."""
     if log.isEnabledFor(level):
         log.log(level, name, extra={_FIELDS: fields}, stacklevel=2)
+
+
+def shortened(word: bytes) -> str:
+    """A client's word, a key say, as it may be told of."""
+    more = len(word) - WORD_MOST
+    text = word[:WORD_MOST].decode("utf-8", "backslashreplace")
+    return f"{text}... ({more} more bytes)" if more > 0 else text
 
 
 def start(level: str, form: str = "text", **always: object) -> None:

@@ -29,6 +29,7 @@ def mistakes_in(config: Config) -> list[str]:
         *_in_upstream(config),
         *_in_lock_servers(config),
         *_in_loaders(config),
+        *_in_traces(config),
     ]
 
 
@@ -158,3 +159,12 @@ def _in_loaders(config: Config) -> Iterator[str]:
     from ..loading.loaders import mistakes_of
 
     yield from mistakes_of(config.loaders)
+
+
+def _in_traces(config: Config) -> Iterator[str]:
+    from ..process.traced import maker_of
+
+    try:
+        maker_of(config.traces)
+    except StartError as error:
+        yield f"{config.given['traces'].place}: {error}"

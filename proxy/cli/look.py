@@ -62,6 +62,7 @@ async def _look(config: Config, url: str, lines: list[str]) -> None:
 async def started(config: Config, url: str) -> AsyncGenerator[Server]:
     """A proxy without clients, once the server has answered or is known to be away. UpstreamDown
     where neither is so in time; StartError."""
+    config = replace(config, traces="off")  # nobody would read them
     server = Server(config, url)
     try:
         async with asyncio.timeout(LOOK_S):

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from ..errors import BadInput, CacheBusy, ProxyError
 from ..log import event
 from ..resp.replies import Value
+from ..spans import OFF, Traces
 from .board import RUNNING, SLOTS, Board, Owner, Place, Record
 
 log = logging.getLogger(__name__)
@@ -90,10 +91,13 @@ class Job:
 class Jobs:
     """All of a process. ``start`` runs tasks that the end of the process cancels."""
 
-    def __init__(self, start: Start, clock: Callable[[], float], counts: Counts) -> None:
+    def __init__(
+        self, start: Start, clock: Callable[[], float], counts: Counts, traces: Traces = OFF
+    ) -> None:
         self._start = start
         self._clock = clock
         self._counts = counts
+        self._traces = traces
         self._place: Place = Board().place(0)
         self._slots = set(range(SLOTS))
         self._jobs: dict[str, Job] = {}  # in the order of their beginning
@@ -173,7 +177,8 @@ class Jobs:
 
     async def _run(self, job: Job, work: Work) -> None:
         try:
-            await work()
+            with self._traces.job(job.command, job.id, job.owner.db):
+                await work()
         except ProxyError as error:
             job.error = error
         except Exception:

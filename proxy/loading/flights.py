@@ -102,6 +102,7 @@ class Flights:
                 flight = self._launch(Flight(key, loader))
             else:
                 self._counts.add("coalesced")
+                self._loaders.traces.joined()
             landed = await self._landing(flight)
             if landed.how == "skipped" and landed.value is None:
                 # It was to leave a value alone, and has not asked what that is.
@@ -312,7 +313,8 @@ class Flights:
             self._counts.add(flight.counted)
         try:
             known = await epochs(self.tracked.upstream, flight.tags)
-            loaded = await self._loaded(loader, flight.key, digest)
+            load = self._loaded(loader, flight.key, digest)
+            loaded = await self._loaders.traced(loader, flight.key, load)
         except (LoadError, LoadTimeout) as failure:
             self._counts.add("refresh_failures", int(flight.behind is not None))
             await self._remember(flight, token, digest, failure)
@@ -343,7 +345,8 @@ class Flights:
     async def _load_only(self, flight: Flight) -> Landed:
         """The server takes no writes now, be it a replica, full or away: the loader's value is for
         those who wait here, and nothing is stored."""
-        loaded = await self._loaded(flight.loader, flight.key)
+        load = self._loaded(flight.loader, flight.key)
+        loaded = await self._loaders.traced(flight.loader, flight.key, load)
         self._counts.add("unstored")
         return Landed(loaded.value, "not_found" if loaded.value is None else "loaded")
 

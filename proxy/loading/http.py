@@ -4,7 +4,10 @@ aiohttp takes 0.2 s of a start and 12 MB: it is imported where a loader needs it
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
+
+from ..spans import OFF
 
 if TYPE_CHECKING:
     import aiohttp
@@ -15,7 +18,8 @@ AGENT: Final = "nearhit"
 class Http:
     """The one session of this process, opened by the first load."""
 
-    def __init__(self) -> None:
+    def __init__(self, traced: Callable[[], Mapping[str, str]] = OFF.headers) -> None:
+        self.traced = traced  # headers by which a server finds the span of the load that asks it
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:

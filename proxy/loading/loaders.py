@@ -9,12 +9,14 @@ asks here (flights.py) waits at the loader's gate and gives each load its time l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, cast
 
 from ..errors import ExitCode, LoadError, LoadTimeout, StartError
+from ..settings.address import Upstream
 from ..settings.loaders import DEMO, LoaderSettings
+from ..spans import OFF, Traces
 from .batch import Batches, Outcomes, Start
 from .call import CallSource, imported
 from .complaint import Complaint
@@ -60,6 +62,14 @@ class Loader:
         one = self.settings
         kinds = {"url": one.url or one.batch_url, "call": one.call, "redis": one.redis}
         return next((kind for kind, source in kinds.items() if source is not None), "demo")
+
+    @property
+    def address(self) -> str:
+        """Of the server that it asks, as spans have it; empty: it asks none."""
+        one = self.settings
+        if (url := one.url or one.batch_url) is not None:
+            return url.host
+        return "" if one.redis is None else Upstream.parse(one.redis).address
 
     def tags(self, key: bytes) -> list[bytes]:
         """What the key belongs to, each once."""
@@ -132,11 +142,18 @@ class Loaders:
     """All loaders of this process. StartError, when it is made: a function that a loader calls is
     not there, or a file that its URL names."""
 
-    def __init__(self, settings: Sequence[LoaderSettings], *, demo: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Sequence[LoaderSettings],
+        *,
+        demo: bool = False,
+        traces: Traces = OFF,
+    ) -> None:
         self._demo = demo
+        self.traces = traces
         # Told of each load: of which loader, what came of it, and its seconds.
         self.told: Callable[[str, str, float], None] = _nobody
-        self._http = Http()
+        self._http = Http(traces.headers)
         self._replaced: list[Loader] = []  # and not closed yet
         self._by_name: dict[str, Loader] = {}
         self.replace(settings)
@@ -199,6 +216,13 @@ class Loaders:
         # Of those that match the most literal one loads, and it may be another one.
         found = self._timed.find(key)
         return found if found is not None and self.match(key) is found else None
+
+    async def traced(self, loader: Loader, key: bytes, load: Awaitable[Loaded]) -> Loaded:
+        """What a load of the key brings, which traces are told of. What it raises."""
+        with self.traces.load(loader.name, loader.kind, loader.address, key) as span:
+            loaded = await load
+            span.tell("nearhit.load.result", loaded.result)
+            return loaded
 
     async def close_replaced(self) -> None:
         """Close those that ``replace`` has put aside, once nobody loads by them any more."""

@@ -48,6 +48,7 @@ class UrlSource:
         self._ttl_ms = ttl_ms
         self._honour = honour_cache_control
         self._headers = headers
+        self._names = {name.lower() for name in headers}
         self._validators = Validators() if conditional else None
 
     def __repr__(self) -> str:
@@ -106,16 +107,22 @@ class UrlSource:
         """The session is everybody's: Loaders closes it."""
 
     async def _post(self, url: UrlTemplate, body: bytes) -> object:
-        question = Question(url.fill({}), url.host, self._headers, {}, body)
+        question = Question(url.fill({}), url.host, self._own(), {}, body)
         async with answer_to(self._http.session, question) as answer:
             if answer.response.status != 200:
                 raise SourceError(f"HTTP {answer.response.status} from {url.host}")
             return json.loads(await self._body(answer.response))
 
     async def _get(self, key: bytes, url: str) -> Loaded:
-        question = Question(url, self._url.host, self._headers, {})
+        question = Question(url, self._url.host, self._own(), {})
         async with answer_to(self._http.session, question) as answer:
             return await self._value_in(key, answer)
+
+    def _own(self) -> Mapping[str, str]:
+        """The loader's headers, and those of the trace, which are for the URL's origin as well:
+        whoever else it redirects to is none of the trace's. The loader's own win, in any case."""
+        traced = self._http.traced().items()
+        return {**{name: text for name, text in traced if name not in self._names}, **self._headers}
 
     def _validator(self, key: bytes, known: bytes) -> Validator | None:
         """What to ask with whether the value still holds; None: it did not come from here, or
@@ -127,7 +134,7 @@ class UrlSource:
     ) -> Loaded | None:
         """The known value where a 304 says that it still holds, or a newer one. None: what the 304
         is about is not known, so the value has to be asked for whole."""
-        question = Question(url, self._url.host, self._headers, validator.headers)
+        question = Question(url, self._url.host, self._own(), validator.headers)
         async with answer_to(self._http.session, question) as answer:
             response = answer.response
             if response.status != 304 or answer.moved:

@@ -11,8 +11,10 @@ from typing import Final
 
 from ..errors import ExitCode, StartError
 from ..settings.entry import EntrySettings
+from ..upstream.lanes import Lanes
 from ..upstream.tls import load_chain, unusable
 from ..upstream.tls_files import TlsFiles
+from .lock_servers import LockServers
 
 _ASKED: Final[Mapping[str, ssl.VerifyMode]] = {
     "off": ssl.CERT_NONE,
@@ -58,3 +60,9 @@ class Certificate(TlsFiles):
                 )
         context.verify_mode = _ASKED[self._client_auth]
         return context
+
+
+def all_files(ours: Certificate | None, lanes: Lanes, votes: LockServers | None) -> list[TlsFiles]:
+    """What is read again when it changes: for clients, and for the servers of each kind."""
+    servers = (lanes.dial.tls, *(() if votes is None else votes.tls))
+    return [files for files in (ours, *servers) if files is not None]

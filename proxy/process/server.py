@@ -28,7 +28,7 @@ from ..stats.shared import Place
 from ..upstream.lane import Lane
 from ..upstream.tls import keep_blocks
 from ..upstream.tls_files import renew
-from .certificate import Certificate
+from .certificate import Certificate, all_files
 from .entrance import HTTP_AT_TLS, Entrance, prefaced
 from .inspection import Finding, inspect
 from .keeping import rights_of
@@ -105,9 +105,7 @@ class Server:
             self._parts.jobs.join(place.jobs)
             self._parts.views.join(place)
         self._parts.views.proxy = Present(self._parts, place).show
-        votes = self._parts.lock_servers
-        servers = (self._parts.lanes.dial.tls, *(() if votes is None else votes.tls))
-        self._tls = [files for files in (self._certificate, *servers) if files is not None]
+        self._tls = all_files(self._certificate, self._parts.lanes, self._parts.lock_servers)
         if self._tls:
             keep_blocks()
         self._warming = warming_of(self._parts, config.loaders, self._loop.time)
@@ -398,6 +396,7 @@ class Server:
         if self._facts.version:  # else the upstream has never said a word
             await self._parts.fleet.finish()
         await self._parts.loaders.close()
+        await self._parts.context.traces.close()
         self._parts.lanes.close()
         if self._parts.lock_servers is not None:
             self._parts.lock_servers.close()

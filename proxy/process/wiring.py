@@ -47,6 +47,7 @@ from ..session.context import Context
 from ..session.holding import Holding
 from ..session.scopes import Scopes
 from ..session.session import Session
+from ..session.spanned import command_span
 from ..settings.address import Kind as UpstreamKind
 from ..settings.address import Tcp, Upstream
 from ..settings.config import VERSION, Config
@@ -72,6 +73,7 @@ from .lock_maker import LockMaker
 from .lock_servers import LockServers
 from .scope_maker import Rooms, ScopeMaker, Start
 from .slow import SlowWatch
+from .traced import traces_of
 
 if TYPE_CHECKING:
     from ..http.api import Http
@@ -141,14 +143,14 @@ def wire(
     """All parts. ``start`` runs lanes, ``start_work`` runs commands of our own and their loads;
     ``as_cluster``: the upstream's one server is known to be a node of a cluster.
     StartError: a function that a loader calls is not there."""
-    address = config.behind(upstream)
-    if as_cluster:
-        address = address.as_cluster
+    behind = config.behind(upstream)
+    address = behind.as_cluster if as_cluster else behind
     master = _master(address)
     # The loop's own clock stands still while it runs what has come.
     sampler = Sampler(EVERY, clock=time.perf_counter)
     lanes = _lanes(config, address, master, start, told, lambda: context, sampler)
-    loaders = Loaders(config.loaders, demo=config.env == "development")
+    traces = traces_of(config, address.address)
+    loaders = Loaders(config.loaders, demo=config.env == "development", traces=traces)
     stats = Stats()
     fleet = _fleet(config, lanes, stats)
     near = NearCache(config.near_cache, ttl_max=config.near_ttl)
@@ -160,7 +162,7 @@ def wire(
     locks = LockMaker(
         lanes, config.lock_servers, (start, start_work), loop.time, stats, rooms.locks
     )
-    jobs = Jobs(start_work, loop.time, stats)
+    jobs = Jobs(start_work, loop.time, stats, traces)
     make_scope = ScopeMaker(
         lanes=lanes,
         loaders=loaders,
@@ -179,7 +181,7 @@ def wire(
     scopes = Scopes(COMMANDS, make_scope, fleet.keep)
     context = _context(config, told, scopes, make_scope, loop)
     context.sampler = sampler
-    context.slow, context.keys = slow, keys
+    context.slow, context.keys, context.traces = slow, keys, traces
     context.turn.time_by(sampler.gap, sampler.clock)
     listens = [one.host for one in config.http if isinstance(one, Tcp)]
     hosts = (*config.http_hosts, *listens)
@@ -408,7 +410,8 @@ def http_of(
 
     async def run(words: Sequence[bytes]) -> Value:
         admit()
-        return await parts.scopes.ask(words, key)
+        with command_span(parts.context, words, key.db):
+            return await parts.scopes.ask(words, key)
 
     async def get(name: bytes) -> bytes | None:
         admit()
@@ -416,11 +419,10 @@ def http_of(
         if call.loads.alone(name):
             return None
         try:
-            if call.refreshes is not None and call.refreshes.timed(name):
-                with forgoing(call.loads.fails_open(name)):
+            with forgoing(call.loads.fails_open(name)):
+                if call.refreshes is not None and call.refreshes.timed(name):
                     value: Value = (await strings(call, [name]))[0]
-            else:
-                with forgoing(call.loads.fails_open(name)):
+                else:
                     value = await call.upstream.ask(b"GET", name)
         except ProxyError as why:
             if not is_away(why):

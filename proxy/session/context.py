@@ -13,6 +13,7 @@ from ..near.cache import NearCache
 from ..resp.inline import Dialect
 from ..resp.kernel import RouteMap
 from ..resp.replies import patch_id
+from ..spans import OFF, Traces
 from ..stats.keys import Keys
 from ..stats.sampler import Sampler
 from ..stats.slowlog import SlowLog
@@ -59,6 +60,7 @@ class Context:
     sampler: Sampler = field(default_factory=Sampler)
     slow: SlowLog = field(default_factory=SlowLog)
     keys: Keys = field(default_factory=Keys)
+    traces: Traces = OFF
 
     def maps(self, key: LaneKey, *, near: bool) -> list[RouteMap]:
         """The maps of routes for clients with this key; ``near``: who read near."""

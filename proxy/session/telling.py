@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..custom.spec import CommandSpec
+from ..log import shortened
 from ..resp.kernel import Cutter, split
 from ..table.table import Table
 
-WORD_MOST: Final = 64  # bytes of a word, that is shown
 KEYS_MOST: Final = 8
 WORDS_MOST: Final = 64  # of a request of which only the beginning is there
 
@@ -69,22 +69,16 @@ def told(words: Sequence[bytes], table: Table, ours: Mapping[bytes, CommandSpec]
         return "?"
     keys = keys_at(words, table, ours)
     name = words[0].upper()
-    shown, hidden = [_shortened(words[0])], len(words) - 1
+    shown, hidden = [shortened(words[0])], len(words) - 1
     known, spec = table.commands.get(name), ours.get(name)
     subcommands = known.subcommands if known is not None else frozenset[bytes]()
     if spec is not None:
         subcommands = frozenset(sub.name.encode() for sub in spec.subcommands)
     if len(words) > 1 and words[1].upper() in {word.upper() for word in subcommands}:
-        shown.append(_shortened(words[1]))
+        shown.append(shortened(words[1]))
         hidden -= 1
-    shown += [_shortened(words[at]) for at in keys[:KEYS_MOST]]
+    shown += [shortened(words[at]) for at in keys[:KEYS_MOST]]
     hidden -= len(keys[:KEYS_MOST])
     if hidden > 0:
         shown.append(f"... ({hidden} more argument{'s' * (hidden != 1)})")
     return " ".join(shown)
-
-
-def _shortened(word: bytes) -> str:
-    more = len(word) - WORD_MOST
-    text = word[:WORD_MOST].decode("utf-8", "backslashreplace")
-    return f"{text}... ({more} more bytes)" if more > 0 else text

@@ -197,6 +197,11 @@ class Upstream:
         )
 
     @property
+    def address(self) -> str:
+        """The server's, or of several the first one's."""
+        return self.path or f"{self.host}:{self.port}"
+
+    @property
     def as_cluster(self) -> Upstream:
         """The same, of which the one server is a node of a cluster."""
         # No node has port 0: that one stands for the socket file (process/clustered.py).

@@ -1,4 +1,4 @@
-"""The settings of what is told: logs, and commands that were slow.
+"""The settings of what is told: logs, commands that were slow, and traces.
 
 A part of ``Config`` (config.py), which has all other rows."""
 
@@ -23,4 +23,10 @@ class LogSettings(CostSettings):
         duration_or_off("10ms", "1h"),
         "100ms",
         "Commands that take longer are logged, and told of by STATS SLOWLOG; off: none.",
+    )
+    traces: str = row(
+        choice("off", "otlp"),
+        "off",
+        "Whether loads and the proxy's own commands are traced by OpenTelemetry: sent as OTLP over "
+        "HTTP, where the variables OTEL_* say (the extra otel).",
     )

@@ -72,7 +72,7 @@ class Dial:
 
     @property
     def address(self) -> str:
-        return self.upstream.path or f"{self.upstream.host}:{self.upstream.port}"
+        return self.upstream.address
 
     async def open(
         self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.Protocol]

@@ -34,6 +34,7 @@ from ...upstream.lane import Lane
 from ..conducted import Conducted
 from ..reasons import HOLD_BLOCKED, HOLD_GRANT, HOLD_SUBSCRIBED
 from ..slow import own_noted
+from ..spanned import command_span
 from ..tenures import tenure_of
 from .timed import PTTL, TimedPlace, Told
 
@@ -316,7 +317,8 @@ async def _answer(
     stopwatch, spent = session.context.turn.stopwatch, account()
     began = stopwatch()
     try:
-        text = reply(await work, session.berth.lane_key.resp)
+        with command_span(session.context, words, session.berth.lane_key.db):
+            text = reply(await work, session.berth.lane_key.resp)
     except ProxyError as failed:
         session.context.sampler.failures += 1
         text = failed.line

@@ -59,6 +59,17 @@ def test_functions_and_files_of_loaders_are_looked_at() -> None:
     assert "ssl_ca_certs: cannot use /nope.pem" in found[2]
 
 
+def test_traces_want_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mistakes({"traces": "otlp"}) == []
+
+    monkeypatch.delitem(sys.modules, "nearhit.proxy.stats.otlp")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    (line,) = mistakes({"traces": "otlp"})
+    assert line.startswith(
+        "--traces: traces = otlp needs OpenTelemetry: pip install 'nearhit[otel]'"
+    )
+
+
 @pytest.mark.parametrize("command", ["check", "serve"])
 def test_both_commands_tell_the_mistake_and_end_with_2(command: str, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -16,6 +16,7 @@ from nearhit.proxy.jobs.jobs import KEPT_MOST, KEPT_S, RUNNING_MOST, Jobs, OwnJo
 from nearhit.proxy.resp.replies import Value
 
 from tests.fakes import Tasks, settle
+from tests.seen import Seen
 from tests.shelf import FakeCounts
 
 OWNER = Owner(0, b"ann")
@@ -335,3 +336,18 @@ async def test_a_worker_takes_over_what_the_one_before_it_has_left() -> None:
     assert seen == {lost, done, wrong, *ids}
     await before.tasks.stop()
     await after.tasks.stop()
+
+
+async def test_a_job_is_a_span_and_its_error_is_that_of_the_span(worker: Worker) -> None:
+    seen = Seen()
+    worker.jobs = Jobs(worker.tasks.start, lambda: worker.now, worker.counts, seen.traces)
+    id, work = worker.begin(total=None)
+    work.error = ServerError(b"-OOM no room for s3cret\r\n")
+    work.done.set()
+    await settle()
+
+    span = seen.named("job WARM")
+    facts = span.attributes or {}
+    assert (facts["nearhit.job.id"], facts["error.type"]) == (id, "OOM")
+    assert "s3cret" not in span.to_json()
+    seen.close()

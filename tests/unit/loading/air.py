@@ -28,6 +28,7 @@ from nearhit.proxy.loading.source import Loaded
 from nearhit.proxy.loading.writes import Writes
 from nearhit.proxy.near.cache import NearCache
 from nearhit.proxy.settings.loaders import LoaderSettings
+from nearhit.proxy.spans import OFF, Traces
 from nearhit.proxy.upstream.tracked import TrackedLane, Watched
 
 from tests.fakes import Tasks, settle
@@ -163,8 +164,11 @@ class Source:
 class OneLoader:
     """loaders.Loaders with one loader, for keys that begin with k."""
 
+    traced = Loaders.traced
+
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
+        self.traces: Traces = OFF
         self.seen: list[tuple[str, str, float]] = []
 
     def told(self, loader: str, result: str, seconds: float) -> None:

@@ -24,6 +24,7 @@ from nearhit.proxy.loading.flights import JITTER, jittered
 from nearhit.proxy.loading.source import Loaded, SourceError
 
 from tests.fakes import settle
+from tests.seen import Seen
 from tests.unit.loading.air import (
     HELD,
     KEY,
@@ -1047,3 +1048,45 @@ async def test_a_load_that_fails_is_told_too() -> None:
         await failure(caller, LoadError)
 
         assert here.loaders.seen == [("x", "error", 0.5)]
+
+
+# --- Traces -----------------------------------------------------------------------------------
+
+
+async def test_a_load_is_a_span_with_what_came_of_it_and_who_joins_says_so() -> None:
+    seen = Seen()
+    async with air() as here:
+        here.loaders.traces = seen.traces
+
+        async def asks() -> object:
+            with seen.traces.command("GETORSET", "GETORSET k1", 0):
+                return await here.flights.load(KEY)
+
+        first = here.call(asks())
+        await here.server.answer("take", LEASED)
+        second = here.call(asks())
+        await settle()
+        await here.loaded(b"v")
+        await here.server.answer("fill", 1)
+        assert (await first, await second) == (b"v", b"v")
+
+    load, *commands = seen.spans()
+    assert (load.name, (load.attributes or {})["nearhit.load.result"]) == ("load x", "success")
+    joined = [(one.attributes or {}).get("nearhit.coalesced", False) for one in commands]
+    assert sorted(joined) == [False, True]
+    assert load.parent is not None
+    assert load.parent.span_id == commands[joined.index(False)].context.span_id
+    seen.close()
+
+
+async def test_a_load_that_takes_too_long_is_an_error_of_its_span() -> None:
+    seen = Seen()
+    async with air(timeout=0.01) as here:
+        here.loaders.traces = seen.traces
+        caller = await here.loading()
+        await asyncio.wait(here.source.loads)
+        await here.server.answer("settle", 1)
+        await failure(caller, LoadTimeout)
+
+    assert (seen.named("load x").attributes or {})["error.type"] == "LOADTIMEOUT"
+    seen.close()

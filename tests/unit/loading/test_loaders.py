@@ -315,3 +315,11 @@ async def test_a_loader_says_what_it_loads_from_and_no_more() -> None:
     loaders = Loaders([demo("made", "a:{x}"), url("asked", "b:{x}")])
 
     assert {one.name: one.kind for one in loaders} == {"made": "demo", "asked": "url"}
+
+
+async def test_a_loader_says_which_server_it_asks_and_no_word_of_a_secret() -> None:
+    old = LoaderSettings(name="old", match=Pattern.parse("c:{x}"), redis="redis://me:pw@h:1/2")
+    loaders = Loaders([demo("made", "a:{x}"), url("asked", "b:{x}"), old])
+
+    addresses = {one.name: one.address for one in loaders}
+    assert addresses == {"made": "", "asked": "127.0.0.1:1", "old": "h:1"}

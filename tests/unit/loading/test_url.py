@@ -18,6 +18,7 @@ from nearhit.proxy.loading.validators import digest_of
 
 from tests.servers import free_port
 
+TRACE = "traceparent"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -322,6 +323,20 @@ async def test_a_loaders_headers_go_with_each_request(origin: Origin) -> None:
     assert [one["User-Agent"] for one in origin.headers] == ["mine"] * 2
     assert origin.headers[1]["Content-Type"] == "application/json"
     assert "s3cret" not in repr(source)
+
+
+async def test_a_trace_goes_with_each_request_where_the_loader_has_none_of_its_own(
+    origin: Origin,
+) -> None:
+    origin.http.traced = lambda: {"traceparent": "00-1-2-01"}
+
+    await origin.source().load(b"user:1", {"id": b"1"})
+    await origin.source(headers={"Traceparent": "mine"}).load(b"user:1", {"id": b"1"})
+
+    asked = [
+        value for one in origin.headers for name, value in one.items() if name.lower() == TRACE
+    ]
+    assert asked == ["00-1-2-01", "mine"]
 
 
 async def test_a_failure_says_nothing_of_the_headers(origin: Origin) -> None:

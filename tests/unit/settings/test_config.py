@@ -73,6 +73,7 @@ def mistakes(
         ("log_level", "warn", "warning"),
         ("log_format", "JSON", "json"),
         ("slowlog", "off", 0.0),
+        ("traces", "OTLP", "otlp"),
         ("slowlog", "250ms", 0.25),
         ("env", "production", "production"),
         ("workers", "1", 1),
@@ -142,6 +143,7 @@ def test_a_value_is_read_from_text(name: str, text: str, value: object) -> None:
         ("log_level", "loud"),
         ("log_format", "xml"),
         ("slowlog", "9ms"),
+        ("traces", "zipkin"),
         ("env", "staging"),
         ("workers", "x"),
         ("workers", ""),
@@ -232,6 +234,7 @@ def test_every_setting_has_a_flag_a_variable_and_a_key(name: str) -> None:
         "config": "nearhit.toml",
         "log_level": "error",
         "log_format": "json",
+        "traces": "otlp",
         "near_reads": "all",
         "env": "production",
         "near_cache": "7mb",
@@ -592,6 +595,7 @@ def test_describe_tells_each_setting_and_where_it_came_from() -> None:
         ["max_subscriptions", "=", "100000", "#", "default"],
         ["log_format", "=", "text", "#", "default"],
         ["slowlog", "=", "100ms", "#", "default"],
+        ["traces", "=", "off", "#", "default"],
     ]
 
 

@@ -12,6 +12,7 @@ def loaded(**flags: str) -> Config:
 
 def test_by_default_events_are_text_and_slow_is_a_tenth_of_a_second() -> None:
     assert (loaded().log_format, loaded().slowlog) == ("text", 0.1)
+    assert loaded().traces == "off"
 
 
 def test_both_may_be_chosen() -> None:
@@ -21,7 +22,9 @@ def test_both_may_be_chosen() -> None:
     assert loaded(slowlog="off").slowlog == 0.0
 
 
-@pytest.mark.parametrize(("name", "text"), [("log_format", "xml"), ("slowlog", "9ms")])
-def test_what_is_neither_is_a_mistake(name: str, text: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [("log_format", "xml"), ("slowlog", "9ms"), ("traces", "zipkin")]
+)
+def test_what_is_none_of_them_is_a_mistake(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name.replace("_", ".")):
         loaded(**{name: text})
