@@ -1,6 +1,6 @@
-"""How a whole run is spread: test files side by side on two workers, and what measures alone.
+"""How a whole run is spread: test files side by side on three workers, and what measures alone.
 
-``pytest`` without a path takes two workers (``-n 0``: none), each with ports and servers of its
+``pytest`` without a path takes three workers (``-n 0``: none), each with ports and servers of its
 own. Tests marked ``waits`` wait by deadlines: they run behind the others, beside their like. Those
 marked ``alone`` measure times, memory or CPU: they run last, one by one, on the one worker that is
 left. A run of named files or folders is not spread.
@@ -19,7 +19,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-WORKERS = 2
+# One more than the cores it is meant for: a good third of the time the tests wait.
+WORKERS = 3
 # Tests here share a cluster of six servers for each engine: all of one engine go to one worker.
 CLUSTERS = "tests/cluster/"
 # Where workers write the names of tests marked alone (names are all that xdist hands on), and where

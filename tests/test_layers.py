@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,10 @@ def imports(source: str, package: str) -> Iterator[tuple[str, bool]]:
                 yield sub if known else whole, True
 
 
-def imports_of(name: str) -> Iterator[tuple[str, bool]]:
+@cache
+def imports_of(name: str) -> tuple[tuple[str, bool], ...]:
     path = FILES[name]
-    yield from imports(path.read_text(), ".".join(path.relative_to(ROOT).parent.parts))
+    return tuple(imports(path.read_text(), ".".join(path.relative_to(ROOT).parent.parts)))
 
 
 def ours(name: str) -> set[str]:

@@ -40,6 +40,11 @@ def test_b():
 def test_c():
     note("c")
 """
+THIRD = """
+from test_first import note
+def test_d():
+    note("d")
+"""
 
 
 WAITS = """
@@ -94,17 +99,18 @@ def suite(tmp_path: Path) -> Suite:
     suite = Suite(tmp_path, "tests/conftest.py")
     suite.write("test_first.py", FIRST.format("True"))
     suite.write("test_second.py", SECOND)
+    suite.write("test_third.py", THIRD)
     return suite
 
 
-def test_a_whole_run_has_two_workers_and_runs_last_what_runs_alone(suite: Suite) -> None:
+def test_a_whole_run_has_three_workers_and_runs_last_what_runs_alone(suite: Suite) -> None:
     code, output = suite.run()
 
     assert code == 0, output
     ran = suite.ran()
-    assert sorted(name for name, _ in ran) == ["a", "alone", "b", "c"]
+    assert sorted(name for name, _ in ran) == ["a", "alone", "b", "c", "d"]
     assert ran[-1][0] == "alone"
-    assert {worker for _, worker in ran} == {"gw0", "gw1"}
+    assert {worker for _, worker in ran} == {"gw0", "gw1", "gw2"}
 
 
 def test_many_tests_that_run_alone_in_one_file_run_last_too(suite: Suite) -> None:
@@ -116,16 +122,17 @@ def test_many_tests_that_run_alone_in_one_file_run_last_too(suite: Suite) -> Non
     assert [name for name, _ in suite.ran()[-20:]] == ["alone"] * 20
 
 
-def test_what_waits_runs_behind_the_others_on_both_workers(suite: Suite) -> None:
+def test_what_waits_runs_behind_the_others_on_all_workers(suite: Suite) -> None:
     suite.write("test_a_waits.py", WAITS.format("w1"))
     suite.write("test_b_waits.py", WAITS.format("w2"))
+    suite.write("test_c_waits.py", WAITS.format("w3"))
 
     code, output = suite.run()
 
     assert code == 0, output
     ran = suite.ran()
     assert [name for name, _ in ran][-1] == "alone"
-    for worker in ("gw0", "gw1"):
+    for worker in ("gw0", "gw1", "gw2"):
         waits = [name.startswith("w") for name, by in ran[:-1] if by == worker]
         assert waits == sorted(waits)
         assert sum(waits) == 1
@@ -146,7 +153,7 @@ def test_what_shares_the_cluster_of_an_engine_runs_on_one_worker(suite: Suite) -
 
     assert code == 0, output
     ran = suite.ran()
-    assert len(ran) == 10
+    assert len(ran) == 11
     for engine in ("redis", "valkey"):
         assert len({worker for name, worker in ran if name == engine}) == 1
 
@@ -157,7 +164,7 @@ def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
     code, output = suite.run()
 
     assert code == 1
-    assert "1 failed, 3 passed" in output
+    assert "1 failed, 4 passed" in output
 
 
 def test_a_worker_that_dies_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
@@ -168,7 +175,7 @@ def test_a_worker_that_dies_of_what_runs_alone_fails_the_run(suite: Suite) -> No
     assert code == 1
     assert [name for name, _ in suite.ran()].count("alone") == 1
     assert "crashed while running 'tests/test_first.py::test_alone'" in output
-    assert "1 failed, 3 passed" in output
+    assert "1 failed, 4 passed" in output
 
 
 @pytest.mark.parametrize(
@@ -198,7 +205,7 @@ def test_a_list_of_the_tests_has_all_of_them(suite: Suite) -> None:
     code, output = suite.run("--co", "-q")
 
     assert code == 0, output
-    assert output.count("::test_") == 4
+    assert output.count("::test_") == 5
     assert "test_first.py::test_alone" in output
 
 
