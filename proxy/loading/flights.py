@@ -414,19 +414,14 @@ class Flights:
         left_ms = lease_ms - within_ms - int((self._clock() - began) * 1000) + GRAIN_MS
         server = self.tracked.upstream
         try:
-            keys, tags = [(flight.key, expiry)], flight.tags
-            if not await attach(server, keys, tags, known, within_ms):
+            key, tags = flight.key, flight.tags
+            if not await attach(server, [(key, expiry)], tags, known, within_ms):
                 self._counts.add("fills_refused")
-                await self._scripts.settle(flight.key, token, b"", 0, digest)
+                await self._scripts.settle(key, token, b"", 0, digest)
                 return
+            left_ms = left_ms if tags else 0
             await self._scripts.fill(
-                flight.key,
-                token,
-                value,
-                expiry,
-                digest,
-                lambda: flight.touched,
-                left_ms if tags else 0,
+                key, token, value, expiry, digest, lambda: flight.touched, left_ms
             )
         except ProxyError as error:
             event(log, logging.DEBUG, "fill failed", loader=flight.loader.name, error=error)
