@@ -42,6 +42,12 @@ call = "fresh:quick"
 ttl = "5s"
 early = true
 
+[loaders.rare]
+match = "rare:{id}"
+call = "fresh:quick"
+ttl = "150s"
+early = true
+
 [loaders.soft]
 match = "soft:{id}"
 call = "fresh:quick"
