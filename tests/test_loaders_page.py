@@ -15,7 +15,7 @@ from redis import Redis
 from tests import test_readme as pages
 from tests.servers import HOST, free_port, nearhit, wait_for
 
-PAGE = [fence for fence in pages.fences() if fence.page.name == pages.APART]
+PAGE = [fence for fence in pages.fences() if fence.page.name == "loaders.md"]
 SETTINGS = next(fence.text for fence in PAGE if fence.kind == "toml")
 MODULES = [fence.text for fence in PAGE if fence.kind == "python"]
 (SESSION,) = (fence for fence in PAGE if fence.kind == "console")
@@ -51,12 +51,14 @@ def test_the_shop_of_the_page_answers_as_shown(tmp_path: Path) -> None:
         env = {"PYTHONPATH": str(tmp_path), "SHOP_TOKEN": TOKEN}
         flags = ("--config", str(tmp_path / "nearhit.toml"))
         with nearhit(None, *flags, env=env) as proxy, Redis(HOST, proxy.port) as client:
+            wait_for(lambda: client.exists("stock:bern:tea", "stock:oslo:tea") == 2, 10, "warm")
             pages.answers_as_shown(SESSION, pages.Ports(proxy.port, 3000))
 
             assert client.execute_command("STATS")[b"not_modified"] == 2
             assert TOKEN not in proxy.log.read_text()
     asked = [line.split('"')[1:] for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted((words[0].split()[1], words[1].split()[0]) for words in asked) == [
+        ("/hours", "200"),
         ("/prices/coffee", "200"),
         ("/prices/coffee", "304"),
         ("/prices/gold", "404"),
