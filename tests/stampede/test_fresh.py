@@ -226,7 +226,7 @@ async def test_a_key_read_a_thousand_times_a_second_is_never_missed_and_a_rare_o
     seldom = sum(len(calls(fresh, key.partition(":")[2])) for key in rare)
     loads = await total(fresh, "loads") - before["loads"]
     early = await total(fresh, "early_refreshes") - before["early_refreshes"]
-    misses = await total(fresh, "misses") - before["misses"]
+    misses = (await total(fresh, "misses") - before["misses"]) // 2  # the fleet's, as both tell
     print(
         f"\n{seen.answers} reads, {often} loads, {early} of them early, {misses} misses; least "
         f"possible 60. Once a minute: {seldom} loads of {len(rare)} keys; least possible 122"
@@ -234,5 +234,6 @@ async def test_a_key_read_a_thousand_times_a_second_is_never_missed_and_a_rare_o
     assert seen.errors == []
     assert loads == often + seldom
     assert often - early == 1
+    assert misses <= 50 + seldom, "the readers' first ones, and those of the rare keys"
     assert often <= 1.7 * 60
     assert seldom == 2 * len(rare)
