@@ -17,9 +17,9 @@ from tests.servers import Process, upstream, wait_for
 from .behind import SLOW, client_of, ended, proxy, status
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with upstream("valkey") as process:
+@pytest.fixture(scope="module", params=["valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[Process]:
+    with upstream(request.param) as process:
         yield process
 
 
@@ -38,6 +38,7 @@ def test_the_end_of_the_process_ends_them_and_the_log_says_so(
         assert "level=error" not in here.log()
 
 
+@pytest.mark.parametrize("server", ["redis", "valkey"], indirect=True)
 def test_http_begins_shows_and_ends_them(server: Process, tmp_path: Path) -> None:
     with proxy(tmp_path, server) as here:
         code, begun = here.ask(

@@ -121,6 +121,18 @@ def test_a_tag_goes_behind(cache: Cache, resp: int) -> None:
         assert client.mget("k0", "k1", "k2") == [None] * 3
 
 
+@pytest.mark.parametrize("words", ["PATTERN *:1", "TAG mine"])
+def test_behind_too_they_become_stale(cache: Cache, resp: int, words: str) -> None:
+    with client_of(cache.proxy, resp) as client:
+        client.execute_command("WARM", "TAG", "mine", "KEYS", "soft:1", "user:1")
+
+        id: Any = client.execute_command("INVALIDATE", "ASYNC", "SOFT", *words.split())
+
+        assert ended(client, "INVALIDATE", id)[b"removed"] == 2
+        assert client.mget("soft:1", "user:1") == [b"user 1", None]
+        assert 40_000 < client.pttl("soft:1") <= 50_000
+
+
 def test_keys_are_removed_at_once_and_not_behind(cache: Cache) -> None:
     with client_of(cache.proxy) as client, pytest.raises(ResponseError, match="syntax error"):
         client.execute_command("INVALIDATE", "ASYNC", "KEYS", "a")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.servers import HOST, Process, free_port, nearhit, upstream
+from tests.servers import HOST, Process, any_kind, free_port, nearhit, upstream
 
 COUNTS = (b"requested", b"loaded", b"skipped", b"not_found", b"failed")
 CONFIG = """
@@ -33,10 +33,14 @@ def old() -> Iterator[Process]:
         yield process
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with upstream("valkey") as process:
+@pytest.fixture(scope="module", params=["redis", "valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[Process]:
+    with upstream(request.param) as process:
         yield process
+
+
+# To the process it is the same.
+OF_THE_PROCESS = pytest.mark.parametrize("server", [any_kind()], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +66,18 @@ def direct(server: Process, old: Process) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def client(proxy: Process) -> Iterator[redis.Redis]:
-    with redis.Redis(port=proxy.port, protocol=3) as client:
+def client(proxy: Process, resp: int) -> Iterator[redis.Redis]:
+    with redis.Redis(port=proxy.port, protocol=resp) as client:
         yield client
 
 
+def named(reply: Any) -> dict[bytes, Any]:
+    """WARM's map, in either protocol."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
 def counts(reply: Any) -> list[int]:
-    return [reply[name] for name in COUNTS]
+    return [named(reply)[name] for name in COUNTS]
 
 
 # --- The command
@@ -84,7 +93,7 @@ def test_missing_keys_are_loaded_and_the_others_left(
     reply: Any = client.execute_command("WARM", "user:1", "user:2", "user:3", "what")
 
     assert counts(reply) == [4, 1, 1, 1, 1]
-    assert reply[b"errors"] == [[b"what", b"NOLOADER no loader matches 'what'"]]
+    assert named(reply)[b"errors"] == [[b"what", b"NOLOADER no loader matches 'what'"]]
     assert direct.mget("user:1", "user:2", "user:3") == [b"Ada", b"Bob", None]
     assert 90 <= direct.ttl("user:1") <= 100  # as it is there
 
@@ -174,12 +183,12 @@ def test_a_value_takes_the_lease_from_whoever_computes(
     assert direct.get("v") == b"warm"
 
 
-def test_resp2_gets_the_map_flat(proxy: Process) -> None:
-    with redis.Redis(port=proxy.port, protocol=2) as client:
-        reply: Any = client.execute_command("WARM", "VALUES", "a", "1")
+def test_the_map_is_flat_in_resp2(client: redis.Redis, resp: int) -> None:
+    reply: Any = client.execute_command("WARM", "VALUES", "a", "1")
 
-    assert reply[:4] == [b"requested", 1, b"loaded", 1]
-    assert reply[-2:] == [b"errors", []]
+    assert isinstance(reply, list if resp == 2 else dict)
+    names = [*COUNTS, b"elapsed_ms", b"errors"]
+    assert list(named(reply)) == names
 
 
 # --- The process
@@ -192,6 +201,7 @@ def warm(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@OF_THE_PROCESS
 def test_a_file_of_keys_is_warmed_through_a_running_proxy(
     proxy: Process, direct: redis.Redis, tmp_path: Path
 ) -> None:
@@ -209,6 +219,7 @@ def test_a_file_of_keys_is_warmed_through_a_running_proxy(
     assert 44 <= direct.ttl("page:0") <= 55
 
 
+@OF_THE_PROCESS
 def test_without_a_proxy_one_is_started_for_it(
     server: Process, config: str, old: Process, direct: redis.Redis
 ) -> None:
@@ -227,6 +238,7 @@ def test_without_a_proxy_one_is_started_for_it(
     assert sorted(direct.keys("user:*")) == sorted(b"user:%d" % number for number in range(20))
 
 
+@OF_THE_PROCESS
 def test_keys_that_fail_are_named_and_the_exit_code_is_1(proxy: Process) -> None:
     done = warm("--proxy", f"redis://{HOST}:{proxy.port}", "page:1", "nobodys")
 
@@ -234,6 +246,7 @@ def test_keys_that_fail_are_named_and_the_exit_code_is_1(proxy: Process) -> None
     assert "nearhit:   'nobodys': NOLOADER no loader matches 'nobodys'\n" in done.stderr
 
 
+@OF_THE_PROCESS
 def test_a_proxy_that_is_not_there_is_exit_code_6() -> None:
     done = warm("--proxy", f"redis://{HOST}:{free_port()}", "a")
 
@@ -241,6 +254,7 @@ def test_a_proxy_that_is_not_there_is_exit_code_6() -> None:
     assert "Connection refused" in done.stderr
 
 
+@OF_THE_PROCESS
 def test_a_server_that_is_no_proxy_is_exit_code_6(server: Process) -> None:
     done = warm("--proxy", f"redis://{HOST}:{server.port}", "a")
 
@@ -248,6 +262,7 @@ def test_a_server_that_is_no_proxy_is_exit_code_6(server: Process) -> None:
     assert "is no Nearhit" in done.stderr
 
 
+@OF_THE_PROCESS
 def test_an_upstream_that_is_not_there_is_exit_code_6() -> None:
     done = warm("--upstream", f"redis://:secret@{HOST}:{free_port()}", "a")
 
@@ -255,6 +270,7 @@ def test_an_upstream_that_is_not_there_is_exit_code_6() -> None:
     assert "secret" not in done.stderr
 
 
+@OF_THE_PROCESS
 def test_an_upstream_that_refuses_us_is_exit_code_4() -> None:
     with upstream("valkey", "--requirepass", "right") as locked:
         done = warm("--upstream", f"redis://:wrong@{HOST}:{locked.port}", "a")

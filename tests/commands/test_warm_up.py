@@ -23,19 +23,22 @@ warm = "old:*"
 """
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Process]:
-    with upstream("valkey") as process:
+@pytest.fixture(scope="module", params=["valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[Process]:
+    with upstream(request.param) as process:
         yield process
 
 
-def test_keys_of_a_file_are_there_soon_after_the_start(server: Process, tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", ["redis", "valkey"], indirect=True)
+def test_keys_of_a_file_are_there_soon_after_the_start(
+    server: Process, tmp_path: Path, resp: int
+) -> None:
     file = tmp_path / "keys.txt"
     file.write_text("user:1\nuser:2\n\nuser:nobody\nuser:broken\n")
 
     with (
         proxy(tmp_path, server, users=f'warm = "{file}"') as here,
-        client_of(here.process.port, 3) as client,
+        client_of(here.process.port, resp) as client,
     ):
         wait_for(lambda: [job["state"] for job in here.jobs()] == ["done"])
         (id,) = client.execute_command("WARM", "JOBS")  # type: ignore[misc]
