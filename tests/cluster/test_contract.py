@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ timeout = "200ms"
 grace = "50s"
 backoff = "1ms"
 
+[loaders.made]
+match = "made:{{id}}"
+demo = true
+
 [loaders.early]
 match = "early:{{id}}"
 call = "people:load"
@@ -82,12 +87,14 @@ class Front:
     def stored(self, glob: str) -> set[bytes]:
         return {key for node in self.cluster.nodes[:3] for key in node.ask("KEYS", glob)}  # type: ignore[union-attr,misc]
 
-    def refusing(self, why: str) -> ExitStack:
+    @contextmanager
+    def refusing(self, why: str) -> Iterator[None]:
         """All primaries do."""
-        stack = ExitStack()
-        for node in self.cluster.nodes[:3]:
-            stack.enter_context(refusing(why, node.ask))
-        return stack
+        with ExitStack() as stack:
+            for node in self.cluster.nodes:
+                if node.is_primary:
+                    stack.enter_context(refusing(why, partial(node.ask, seconds=15)))
+            yield
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +124,10 @@ def front(kept: Front) -> Front:
 def client(front: Front, request: pytest.FixtureRequest) -> Iterator[Redis]:
     with client_of(front.port, request.param) as client:
         yield client
+
+
+def protocol(client: Redis) -> int:
+    return int(client.connection_pool.connection_kwargs["protocol"])
 
 
 def counted(front: Front, name: str) -> int:
@@ -201,7 +212,7 @@ def test_what_a_loader_warms_is_filled_at_the_start(
     file.write_text(DAWN)
     with (
         nearhit(front.cluster.url, "--config", str(file)) as proxy,
-        client_of(proxy.port, client.connection_pool.connection_kwargs["protocol"]) as other,
+        client_of(proxy.port, protocol(client)) as other,
     ):
         wait_for(lambda: other.execute_command("WARM", "JOBS"), 10, "its job")
         (id,) = other.execute_command("WARM", "JOBS")
@@ -279,6 +290,26 @@ def test_soft_keeps_what_has_a_grace(client: Redis, words: str) -> None:
 
     assert 40_000 < client.pttl("soft:1") <= 50_000
     assert client.mget("soft:1", "user:1") == [b"user 1", None]
+
+
+def test_warm_fills_what_is_missing_and_tells_how_it_went(front: Front, client: Redis) -> None:
+    def warm(*words: str | int) -> list[Any]:
+        found = client.execute_command("WARM", *words)
+        told = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
+        names = (b"requested", b"loaded", b"skipped", b"not_found", b"failed", b"errors")
+        return [told[name] for name in names]
+
+    client.set("user:2", "there")
+    broken = [[b"absent", b"NOLOADER no loader matches 'absent'"]]
+    assert warm("user:1", "user:2", "user:nobody", "absent") == [4, 1, 1, 1, 1, broken]
+    assert client.mget("user:1", "user:2") == [b"user 1", b"there"]
+    keys = [f"user:{number}" for number in range(2, 12)]
+    words = ("PX", 50_000, "LOADER", "made", "CONCURRENCY", 4, "REFRESH", "KEYS", *keys)
+    assert warm(*words) == [10, 10, 0, 0, 0, []]
+    assert client.mget(keys) == [f"demo value of {key}".encode() for key in keys]
+    assert 44_000 < client.pttl("user:2") <= 55_000
+    assert warm("EX", 50, "VALUES", "user:1", "no", "a", "1", "KEYS", "2") == [3, 2, 1, 0, 0, []]
+    assert client.mget("user:1", "a", "KEYS") == [b"user 1", b"1", b"2"]
 
 
 def test_jobs_are_told_and_ended(front: Front, client: Redis) -> None:

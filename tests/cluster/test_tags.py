@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from tests.clusters import Cluster, slot_of
-from tests.servers import nearhit
+from tests.servers import nearhit, wait_for
 from tests.wire.link import Link
 
 from ..commands.people import settings
@@ -91,6 +91,20 @@ def test_keys_of_all_nodes_become_stale(two: Two) -> None:
     for key in keys:
         assert 0 < int(two.links[0].ask("PTTL", key)[1:]) <= 50_000
     assert two.links[0].ask("INVALIDATE", "TAG", "soft") == b":20\r\n"
+
+
+def test_of_two_proxies_one_refreshes_what_is_stale(two: Two) -> None:
+    loads, go = two.version.with_suffix(""), two.version.with_suffix(".go")
+    loads.write_text("")
+    go.unlink(missing_ok=True)
+    two.links[0].ask("SET", "soft:held", "old", "PX", 30_000)
+
+    seen = [link.ask("GETORSET", "soft:held") for link in two.links * 3]
+    go.touch()
+    wait_for(lambda: two.links[0].ask("GET", "soft:held") == b"$9\r\nuser held\r\n", 5, "a load")
+
+    assert {*seen} == {b"$3\r\nold\r\n"}
+    assert loads.read_text().splitlines() == ["held"]
 
 
 @pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=pytest.mark.soak)])
