@@ -156,12 +156,15 @@ class Caller:
 
     lost: Final = ConnectionError("closed")
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, resp: int = 2) -> None:
         self._port = port
+        self._resp = resp
         self._parser = hiredis.Reader()
 
     async def __aenter__(self) -> Self:
         self._in, self._out = await asyncio.open_connection(HOST, self._port, limit=1 << 24)
+        if self._resp != 2:
+            await self.ask("HELLO", self._resp)
         return self
 
     async def __aexit__(
@@ -200,10 +203,10 @@ async def crowd(ports: Sequence[int], count: int, *words: bytes | str | int) -> 
 
 
 class Callers:
-    """Callers that are connected, and closed together."""
+    """Callers that are connected, and closed together: two of RESP2, two of RESP3, and so on."""
 
     def __init__(self, ports: Sequence[int]) -> None:
-        self._all = [Caller(port) for port in ports]
+        self._all = [Caller(port, 2 + at // 2 % 2) for at, port in enumerate(ports)]
 
     async def __aenter__(self) -> list[Caller]:
         for one in self._all:
