@@ -32,6 +32,7 @@ cdef class Worth:
     cdef Py_ssize_t _hits, _misses, _fills
     cdef long long _missed, _filled, _price
     cdef public Py_ssize_t reads
+    cdef Py_ssize_t _writes
     cdef Shadow _sampled, _recent
     @cython.locals(missed=cython.longlong, filled=cython.longlong, full=cython.longlong)
     cpdef look(self, Py_ssize_t hits, Py_ssize_t misses, Py_ssize_t fills, Py_ssize_t entries, Py_ssize_t room)
@@ -39,5 +40,4 @@ cdef class Worth:
     cdef _note(self, unsigned long long mixed, Py_ssize_t keys)
     @cython.locals(price=cython.longlong)
     cdef _ask(self, Shadow shadow, unsigned long long mixed, Py_ssize_t keys)
-    @cython.locals(shadow=Shadow)
     cpdef wrote(self, unsigned long long mixed)

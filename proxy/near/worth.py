@@ -27,8 +27,8 @@ PART_MAX = 64
 # Reads between two looks at the account.
 LOOK = 1024
 
-# Of the keys, one in so many is of the sample, by its hash; of all reads, one in so many is looked
-# at besides, for a hot set may be so small that none of its keys is in the sample.
+# Of the keys, one in so many is of the sample, by its hash; of all reads and of all writes, one in
+# so many is looked at besides, for a hot set may be so small that no key of it is in the sample.
 SAMPLE = 64
 RECENT = 256  # keys of those reads that are remembered
 ROOM_MIN, ROOM_MAX = 16, 65536
@@ -88,16 +88,19 @@ class Shadow:
             self.earned = 0
 
     def forget(self, mixed: int) -> None:
-        """It is being written: the next read of it is a miss that must be filled."""
+        """It is being written: the next read of it is a miss that must be filled, and stands, as
+        each read does, for SAMPLE such fills, of whatever keys."""
         keys = self.keys
         at = mixed & self.mask & ~1
         mark = mixed >> 20 & 0x7FFFFFFE | 0x80000000
         if keys[at] == mark | 1:
             keys[at] = mark
-            self.filled -= 1
         elif keys[at ^ 1] == mark | 1:
             keys[at ^ 1] = mark
-            self.filled -= 1
+        else:
+            return
+        self.filled -= 1
+        self.earned -= _FILL * (_SAMPLE - self.keys_each)
 
 
 class Worth:
@@ -112,6 +115,7 @@ class Worth:
         self._hits = self._misses = self._fills = 0  # at the last look
         self._missed = self._filled = 0  # what both have cost since the account was full
         self.reads = 0  # that were bypassed
+        self._writes = 0
         self._sampled: Shadow | None = None
         self._recent: Shadow | None = None
 
@@ -177,6 +181,9 @@ class Worth:
 
     def wrote(self, mixed: int) -> None:
         """While bypassed: a key with this hash is being written."""
-        for shadow in (self._sampled, self._recent):
-            if shadow is not None:
-                shadow.forget(mixed)
+        self._writes += 1
+        if self._sampled is None or self._recent is None:
+            return
+        self._sampled.forget(mixed)
+        if not self._writes & 63:
+            self._recent.forget(mixed)

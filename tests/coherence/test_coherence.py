@@ -385,9 +385,10 @@ async def test_a_swap_that_did_not_pass_is_noticed_within_a_second(stage: Stage)
         assert await direct.one("SET", "swapped", "old") == b"OK"
         assert await other.one("SET", "swapped", "new") == b"OK"
         before = (await near_hits(stage))["near"]
-        for _ in range(4):
-            assert await link.one("GET", "swapped") == b"old"
-        assert (await near_hits(stage))["near"] > before
+        async with asyncio.timeout(20):  # what was played before may have had it bypassed
+            while (await near_hits(stage))["near"] == before:
+                for _ in range(100):
+                    assert await link.one("GET", "swapped") == b"old"
         assert await direct.one("SWAPDB", 0, 1) == b"OK"
         swapped = time.monotonic()
 

@@ -3,34 +3,30 @@ near cache is bypassed and read again, to and fro every 50 ms, whatever it would
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 import time
 from typing import Any
 
+from nearhit.proxy.near.cache import NearCache
+from nearhit.proxy.process import wiring
 
-def every(kind: type) -> list[Any]:
-    """All objects of a class. The other thread stands still meanwhile: it may be about to make a
-    tuple, which CPython refuses to finish while anybody else refers to it (PySequence_Tuple)."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1000)
-    try:
-        return [one for one in gc.get_objects() if isinstance(one, kind)]
-    finally:
-        sys.setswitchinterval(before)
+caches: list[NearCache] = []
+
+
+def made(*given: Any, **named: Any) -> NearCache:
+    # Not found by gc.get_objects(): it refers to tuples that others are about to finish, which
+    # CPython refuses then ("bad argument to internal function").
+    caches.append(NearCache(*given, **named))
+    return caches[-1]
 
 
 def flap() -> None:
-    caches: list[Any] = []
     while True:
         time.sleep(0.05)
-        kind = getattr(sys.modules.get("nearhit.proxy.near.cache"), "NearCache", None)
-        if kind is not None and not caches:
-            caches = every(kind)
         for cache in caches:
             for space in list(cache.spaces.values()):
                 space.worth.pays = not space.worth.pays
 
 
+setattr(wiring, "NearCache", made)  # noqa: B010  (a class that is assigned to is no type)
 threading.Thread(target=flap, daemon=True).start()

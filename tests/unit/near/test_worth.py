@@ -190,6 +190,42 @@ def test_keys_that_are_written_between_their_reads_do_not_pay(worth: Any) -> Non
     assert not worth.pays
 
 
+def read_and_written_until_it_pays(worth: Any, keys: Any, written: float, most: int) -> int:
+    """How many requests it takes, of which such a share writes."""
+    rng = random.Random(2)
+    for requests in range(most):
+        if worth.pays:
+            return requests
+        mixed = mix(b"key:%d" % next(keys))
+        if rng.random() < written:
+            worth.wrote(mixed)
+        else:
+            worth.note(mixed)
+    return most
+
+
+# None of the few keys is of the sample, or one, or many are: what is read and written at random
+# must be looked at alike. At 10 %, of 100 requests some 80 are hits that save 160, and 10 are
+# filled again for 80.
+@pytest.mark.parametrize("count", [1, 3, 10, 100])
+@pytest.mark.parametrize("written", [0.01, 0.03, 0.1])
+def test_a_hot_set_that_is_written_now_and_then_pays_again_soon(
+    worth: Any, count: int, written: float
+) -> None:
+    bypass(worth)
+
+    assert read_and_written_until_it_pays(worth, evenly(count), written, 100_000) < 25_000
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 100])
+def test_a_set_that_is_written_more_often_than_it_is_read_never_pays(
+    worth: Any, count: int
+) -> None:
+    bypass(worth)
+
+    assert read_and_written_until_it_pays(worth, evenly(count), 0.6, 100_000) == 100_000
+
+
 def test_it_says_what_it_is(worth: Any) -> None:
     assert repr(worth) == f"<Worth pays credit={START}>"
 
