@@ -80,7 +80,7 @@ class History:
                 columns[name].append(round(count / seconds, 1))
             reads = gained["hits"] + gained["misses"]
             columns["hit_ratio"].append(round(gained["hits"] / reads, 4) if reads else None)
-            columns["at"].append(round(after.at - now, 1))
+            columns["at"].append(round(after.at - now, 3))
         return columns
 
     def latencies(self) -> dict[str, dict[str, float | None]]:
