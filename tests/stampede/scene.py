@@ -7,6 +7,7 @@ loader tags what it returns with the one it began under."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -171,6 +172,8 @@ class Caller:
         self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None
     ) -> None:
         self._out.close()
+        with contextlib.suppress(ConnectionError):
+            await self._out.wait_closed()  # until then it has not left
 
     def send(self, *words: bytes | str | int) -> None:
         self._out.write(command(*words))
