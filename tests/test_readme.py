@@ -27,6 +27,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 from nearhit.proxy import errors
+from nearhit.proxy.cli import top
 from nearhit.proxy.http.api import Api, app
 from nearhit.proxy.http.hosts import Hosts
 from nearhit.proxy.http.page import Shown
@@ -106,6 +107,7 @@ COMMANDS = [
     if line not in (*WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER)
 ]
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
+TOPS = [line for line in lines() if re.search(r"\bnearhit top\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
 CONSOLES = [fence for fence in fences() if fence.kind == "console"]
@@ -125,7 +127,7 @@ def test_every_fence_is_of_a_kind_that_is_tested() -> None:
     kinds = {"sh", "console", "toml", "python", "javascript", "text"}
     assert {fence.kind for fence in fences()} <= kinds
     tested = {START, TESTS, *COMMANDS, *WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER}
-    tested |= {*CHECKS, *BENCHES, *DOCKERS, *PINGS}
+    tested |= {*CHECKS, *TOPS, *BENCHES, *DOCKERS, *PINGS}
     assert set(lines()) == tested
 
 
@@ -240,6 +242,14 @@ def test_a_command_line_serves_a_cluster(line: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", OWN_CLUSTER)
 def test_a_command_line_starts_a_cluster(line: str, tmp_path: Path) -> None:
     serves_a_cluster(line, tmp_path, "embedded cluster of 3 (Valkey ")
+
+
+@pytest.mark.parametrize("line", TOPS)
+def test_a_command_line_of_top_is_understood(line: str) -> None:
+    # How top runs is tested in commands/test_top.py.
+    *_, words = re.split(r"\btop\b", line)
+
+    top.parser().parse_args(shlex.split(words, comments=True))
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -623,14 +633,16 @@ def test_every_event_is_explained() -> None:
 
 
 def logged() -> set[str]:
-    """The names of all events that the code logs."""
+    """The names of all events that the code logs, those of a module's ``TOLD`` included."""
     names: set[str] = set()
     for file in (*ROOT.glob("proxy/**/*.py"), *ROOT.glob("commands/*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TOLD":
+                names.update(ast.literal_eval(ast.unparse(node.value or node)))
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)
-            if called == "event":
+            if called == "event" and isinstance(node.args[2], ast.Constant):
                 names.add(ast.literal_eval(node.args[2]))
             elif called in ("log.error", "log.exception", "log.warning"):
                 names.add(ast.literal_eval(node.args[0]))
@@ -652,6 +664,7 @@ def our_errors() -> list[bytes]:
         "UpstreamNotReady",
         "UpstreamRefused",
         "ServerError",
+        "NotServed",
         "BadInput",
         "BadFilter",
         "WrongArity",

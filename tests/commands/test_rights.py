@@ -117,6 +117,7 @@ OWN: dict[Words, Sequence[Words]] = {
     ("STATS", "PREFIXES"): [INFO],
     ("STATS", "LATENCY"): [INFO],
     ("STATS", "SLOWLOG"): [INFO, ("SLOWLOG", "GET")],
+    ("STATS", "PROXY"): [INFO],
     ("STATS", "RESET"): [("CONFIG", "RESETSTAT")],
     ("STATS", "HELP"): [],
 }
