@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -57,10 +58,11 @@ def to_compile() -> dict[str, Path]:
 
 def extensions() -> list[Extension]:
     """``depends`` brings the backend and the headers into the sdist; -g0 leaves out what debuggers
-    read, five of six parts of a module's size."""
+    read, five of six parts of a module's size, and -O2 takes a quarter less time than the -O3 of
+    some Pythons."""
     depends = [SELF, *(path.as_posix() for path in found("*.pxd"))]
     return [
-        Extension(name, [path.as_posix()], depends=depends, extra_compile_args=["-g0"])
+        Extension(name, [path.as_posix()], depends=depends, extra_compile_args=["-g0", "-O2"])
         for name, path in to_compile().items()
     ]
 
@@ -97,14 +99,21 @@ class build_all_or_none(build_ext):
         from Cython.Build import cythonize  # may be missing: without build isolation
 
         lay_out_headers(folder)
+        self.check_extensions_list(self.extensions)
         # In place, so that tracebacks name proxy/near/cache.py; one by one, as Cython's processes
-        # are not worth it; C compilers then side by side.
-        for one in cythonize(  # type: ignore[no-untyped-call]  # Cython's is not typed
-            self.extensions, include_path=[str(folder)], build_dir=str(folder), force=True
-        ):
-            self.ext_map[one.name].sources = one.sources
-        self.parallel = os.cpu_count()
-        super().build_extensions()
+        # are not worth it, with C compilers at work behind it. The largest first: none is left to
+        # be waited for alone.
+        largest = sorted(self.extensions, key=lambda one: -Path(one.sources[0]).stat().st_size)
+        with ThreadPoolExecutor() as pool:
+            built = list[Future[None]]()
+            for one in largest:
+                [made] = cythonize(  # type: ignore[no-untyped-call]  # Cython's is not typed
+                    [one], include_path=[str(folder)], build_dir=str(folder), force=True
+                )
+                one.sources = made.sources
+                built.append(pool.submit(self.build_extension, one))
+            for each in built:
+                each.result()
 
     def _leave_none(self) -> None:
         """Of this build and, in an editable one, of those before: they would hide their sources."""
