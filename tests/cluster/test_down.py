@@ -82,7 +82,7 @@ def test_loaders_answer_for_slots_that_the_cluster_has_given_up(
     config = tmp_path / "nearhit.toml"
     config.write_text(LOADERS)
     http, node = free_port(), single.nodes[0]
-    flags = ("--upstream-timeout", "6s", "--config", str(config), "--http", f"{HOST}:{http}")
+    flags = ("--upstream-timeout", "4s", "--config", str(config), "--http", f"{HOST}:{http}")
     lost, there = b"made:1", b"made:2"
     values = [b"demo value of " + key for key in (lost, there)]
     first, second = (b"$%d\r\n%b\r\n" % (len(value), value) for value in values)
