@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.servers import HOST
+from tests.web import QuietHandler, serving
 
 
 @dataclass
@@ -55,7 +54,7 @@ def facts(span: Span) -> Mapping[str, str]:
     return {one.key: one.value.string_value for one in span.attributes}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     def do_POST(self) -> None:
         collector: Collector = self.server.collector  # type: ignore[attr-defined]
         collector.take(self.rfile.read(int(self.headers["Content-Length"])))
@@ -63,19 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @contextmanager
 def collector() -> Iterator[Collector]:
-    with ThreadingHTTPServer((HOST, 0), _Handler) as server:
-        found = Collector(server.server_address[1])
-        server.collector = found  # type: ignore[attr-defined]
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(_Handler) as server:
+        server.collector = found = Collector(server.server_address[1])  # type: ignore[attr-defined]
+        yield found

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
-from tests.servers import HOST
+from tests.web import QuietHandler, serving
 
 
 @dataclass
@@ -33,7 +31,7 @@ class Origin:
         return found
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     def do_GET(self) -> None:
         self._answer()
 
@@ -59,19 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @contextmanager
 def origin() -> Iterator[Origin]:
-    with ThreadingHTTPServer((HOST, 0), _Handler) as server:
-        found = Origin(server.server_address[1])
-        server.origin = found  # type: ignore[attr-defined]
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(_Handler) as server:
+        server.origin = found = Origin(server.server_address[1])  # type: ignore[attr-defined]
+        yield found

@@ -8,15 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Final
 
 import pytest
 from redis import Redis
 
 from tests.servers import HOST, Kind, nearhit, server_binary, upstream
+from tests.web import QuietHandler, serving
 from tests.wire.link import Link
 
 BIG: Final = 10 * 1024 * 1024
@@ -116,7 +115,7 @@ def load_many(id):
 """
 
 
-class Web(BaseHTTPRequestHandler):
+class Web(QuietHandler):
     def do_GET(self) -> None:
         folder: Path = self.server.folder  # type: ignore[attr-defined]
         with (folder / "loads").open("a") as log:
@@ -142,19 +141,12 @@ class Web(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @contextmanager
 def web(folder: Path) -> Iterator[int]:
-    with ThreadingHTTPServer((HOST, 0), Web) as server:
+    with serving(Web) as server:
         server.folder = folder  # type: ignore[attr-defined]
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         yield server.server_address[1]
-        server.shutdown()
-        thread.join()
 
 
 @dataclass
