@@ -73,27 +73,24 @@ class OtlpTraces(Traces):
 
     @contextmanager
     def command(self, name: str, text: str, db: int) -> Generator[Span]:
-        facts = {
-            "db.system.name": "redis",
-            "db.operation.name": name,
-            "db.namespace": str(db),
-            "db.query.text": text,
-            **self._server,
-        }
+        facts = {**self._operation(name, db), "db.query.text": text}
         with self._span(name, SpanKind.SERVER, facts) as span:
             yield span
 
     @contextmanager
     def job(self, command: str, id: str, db: int) -> Generator[Span]:
-        facts = {
-            "db.system.name": "redis",
-            "db.operation.name": command,
-            "db.namespace": str(db),
-            "nearhit.job.id": id,
-            **self._server,
-        }
+        facts = {**self._operation(command, db), "nearhit.job.id": id}
         with self._span(f"job {command}", SpanKind.INTERNAL, facts) as span:
             yield span
+
+    def _operation(self, name: str, db: int) -> dict[str, str | int]:
+        """What a command and a job are told of alike."""
+        return {
+            "db.system.name": "redis",
+            "db.operation.name": name,
+            "db.namespace": str(db),
+            **self._server,
+        }
 
     @contextmanager
     def load(self, loader: str, kind: str, address: str, key: bytes) -> Generator[Span]:
