@@ -94,7 +94,7 @@ async def run(chunks: list[bytes], wants: list[int], lent: bool, subscribed: boo
     assert not errors, errors
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(
     chunks=streams(),
     wants=st.lists(st.integers(1, 3), max_size=5),
@@ -107,7 +107,7 @@ def test_mutated_replies(
     asyncio.run(run(chunks, wants, lent, subscribed and lent))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     chunks=st.lists(st.binary(max_size=30), max_size=4),
     wants=st.lists(st.integers(1, 3), max_size=3),
@@ -142,7 +142,7 @@ async def shake(chunks: list[bytes]) -> None:
     assert not errors, errors
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(chunks=streams())
 def test_any_handshake(chunks: list[bytes]) -> None:
     asyncio.run(shake(chunks))

@@ -114,19 +114,19 @@ def no_defect_is_only_logged(caplog: pytest.LogCaptureFixture) -> object:
     assert not [record for record in caplog.records if record.exc_info]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(chunks=st.lists(pipelines(), min_size=1, max_size=3), ends=st.booleans())
 def test_mutated_pipelines_of_some_clients(chunks: list[list[bytes]], ends: bool) -> None:
     asyncio.run(run(chunks, ends))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(chunks=st.lists(st.binary(max_size=40), min_size=1, max_size=4))
 def test_any_bytes(chunks: list[bytes]) -> None:
     asyncio.run(run([chunks], ends=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(stream=st.lists(st.one_of(requests, inline), max_size=8).map(b"".join), data=st.data())
 def test_any_chunking_gives_the_same_commands(stream: bytes, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=8)))

@@ -90,7 +90,6 @@ def play(side: Side, resp: int, data: bytes, cuts: list[int], count: int) -> lis
 @settings(
     max_examples=250,
     derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -72,9 +72,7 @@ GLOBS = st.lists(LETTERS | SIGNS, max_size=10).map(b"".join)
 KEYS = st.lists(LETTERS | st.sampled_from([b"]", b"[", b"^", b"\\", b"-"]), min_size=1, max_size=6)
 
 
-@settings(
-    max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=600, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(glob=GLOBS, keys=st.sets(KEYS.map(b"".join), min_size=1, max_size=20))
 def test_a_glob_finds_what_the_server_finds(
     glob: bytes, keys: set[bytes], server: redis.Redis

@@ -511,7 +511,7 @@ class Model:
 
 
 @pytest.mark.parametrize("name", list(MODULES))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=st.lists(STEP, max_size=80))
 def test_nothing_old_is_ever_served_and_the_sums_are_right(name, steps) -> None:
     model = Model(MODULES[name])

@@ -503,7 +503,7 @@ streams = st.lists(st.one_of(fragments, st.binary(max_size=6)), max_size=12).map
 
 
 @needs_compiled
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(data=streams, pos=st.integers(0, 4), limit=st.integers(0, 4))
 def test_any_bytes_are_scanned_alike(data: bytes, pos: int, limit: int) -> None:
     assert compiled is not None
@@ -577,7 +577,7 @@ def hiredis_count(stream: bytes) -> int:
     return count
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(replies=st.lists(trees, max_size=5), data=st.data())
 def test_any_replies_in_any_chunks_end_at_the_same_places(
     replies: list[bytes], data: st.DataObject
@@ -593,7 +593,7 @@ def test_any_replies_in_any_chunks_end_at_the_same_places(
 
 
 @needs_compiled
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(parts=st.lists(st.tuples(attributes, trees), max_size=4), data=st.data())
 def test_replies_with_attributes_end_at_the_same_places(
     parts: list[tuple[bytes, bytes]], data: st.DataObject
@@ -613,7 +613,7 @@ pieces = st.one_of(
 
 
 @needs_compiled
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(parts=st.lists(pieces, max_size=6), data=st.data())
 def test_any_bytes_are_cut_alike(parts: list[bytes], data: st.DataObject) -> None:
     # Where one finds the bytes broken sooner than the other is of no account: the end is the same.
@@ -639,7 +639,7 @@ def mutated_requests(draw: st.DrawFn) -> bytes:
     return bytes(stream)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(stream=mutated_requests(), data=st.data())
 def test_what_is_cut_as_a_request_is_one_for_the_scanner_too(
     stream: bytes, data: st.DataObject

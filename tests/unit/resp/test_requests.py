@@ -239,7 +239,7 @@ fragments = st.sampled_from(
 streams = st.lists(st.one_of(fragments, st.binary(max_size=5)), max_size=12).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     data=streams,
     pos=st.integers(0, 3),
@@ -262,7 +262,7 @@ def test_any_bytes_are_a_request_a_part_of_one_or_a_protocol_error(
         assert answer.need > len(data) - pos
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     args=st.lists(st.binary(max_size=20), min_size=1, max_size=5),
     inline=st.booleans(),
