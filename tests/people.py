@@ -41,6 +41,7 @@ class Someone:
     subscriptions: tuple[int, int, int] = (0, 0, 0)
     ended: bool = False
     cut: str = ""
+    postponed: bool = False
 
     @property
     def user(self) -> bytes:

@@ -166,10 +166,10 @@ class Hello:
     login: tuple[bytes, bytes] | None
     name: bytes | None
 
-    @property
-    def without_name(self) -> list[bytes]:
-        """The request for a lane: names are the proxy's own, the lane's stays."""
-        return [b"HELLO", b"%d" % self.resp, *((b"AUTH", *self.login) if self.login else ())]
+    def without_name(self, command: bytes) -> list[bytes]:
+        """The request for a lane: names are the proxy's own, the lane's stays. ``command`` is HELLO
+        as its client writes it, which MONITOR shows."""
+        return [command, b"%d" % self.resp, *((b"AUTH", *self.login) if self.login else ())]
 
 
 def parse_hello(args: Sequence[bytes]) -> Hello | None:

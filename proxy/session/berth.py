@@ -13,24 +13,21 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
-from ..cluster.written import Written
 from ..errors import ProxyError
-from ..hot.answers import RunSlot
 from ..hot.lane import LaneCore
-from ..hot.near import NearReading
 from ..log import event
-from ..resp.kernel import RouteMap
 from ..resp.modes import Mode
 from ..upstream.ask import Reply
 from ..upstream.lane import Lane
 from ..upstream.lane_key import LaneKey, Use
-from .context import Context
-from .identity import Identity
+from .flags import flags_of, postponed
+from .moored import Moored
 from .reasons import (
-    FLAGS,
+    HOLD_BLOCKED,
     HOLD_MULTI,
+    HOLD_REPLICA,
     HOLD_SUBSCRIBED,
     HOLD_TUNNEL,
     HOLD_UPLOAD,
@@ -48,45 +45,6 @@ log = logging.getLogger(__name__)
 
 # Seconds after which a client looks again whether the near cache has room for its db and user.
 AGAIN: Final = 10.0
-
-
-class Moored(Protocol):
-    """The session that a berth is of: its state, and how it is told to wait, go on and end."""
-
-    context: Context
-    identity: Identity
-    near: NearReading
-    lane: LaneCore | None
-    mode: int
-    home: int
-    head: RunSlot | None
-    stalls: int
-    at_drain: bool
-    odd: bool
-    closed: bool
-    queued: int
-    queued_bytes: int
-    flat: bool
-    eof: bool
-    large: bool
-    window: int
-    owed: int
-    reply_bytes: int
-    wire: asyncio.Transport | None
-    written: Written | None
-
-    def grow_large(self) -> None: ...
-    def abort(self, why: str) -> None: ...
-    def become(self, mode: int) -> None: ...
-    def live_in(self, maps: list[RouteMap], home: int) -> None: ...
-    def write(self, data: bytes) -> None: ...
-    def stall(self, reason: int) -> object: ...
-    def resume(self, reason: int) -> None: ...
-    def take_rest(self) -> bytes: ...
-    def drained(self) -> None: ...
-    def close(self) -> None: ...
-    def stop_reading(self) -> None: ...
-    def start_reading(self) -> None: ...
 
 
 class Berth:
@@ -171,8 +129,13 @@ class Berth:
     @property
     def flags(self) -> str:
         """CLIENT LIST's flags."""
-        shown = "".join(flag for flag, bit in FLAGS.items() if self.holds & bit)
-        return shown + self._session.identity.marks or "N"
+        holds = self.holds | (HOLD_BLOCKED if self.postponed else 0)
+        return flags_of(holds) + self._session.identity.marks or "N"
+
+    @property
+    def postponed(self) -> bool:
+        """Whether the server keeps a write waiting for the end of CLIENT PAUSE."""
+        return not self.quiet and postponed(self._session)
 
     # --- Taking and leaving a lane --------------------------------------------------------------
 
@@ -388,7 +351,7 @@ class Berth:
         assert self.lane is not None
         self.lane.leave_tunnel()
         self.close_tunnel()
-        self.let_go(HOLD_TUNNEL)
+        self.let_go(HOLD_TUNNEL | HOLD_REPLICA)
         self._session.stalls &= ~STALL_REPLY
         self._session.drained()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .clients import Client
-from .reasons import HOLD_BLOCKED, HOLD_TRACKING, HOLD_WATCH
+from .reasons import HOLD_BLOCKED, HOLD_REPLICA, HOLD_TRACKING, HOLD_WATCH
 
 _SECTION: Final = re.compile(rb"(?:\A|(?<=\r\n))# Clients\r\n(?:[^#\r\n][^\r\n]*\r\n)*")
 _ROW: Final = re.compile(rb"(?<=\n)(\w+):(\d+)(?=\r\n)")
@@ -23,6 +23,9 @@ def counts(clients: Iterable[Client]) -> Mapping[bytes, int]:
     holding = [client for client in here if client.berth.holds]
     held = [client.berth.holds for client in holding]
     blocked = [client for client in holding if client.berth.holds & HOLD_BLOCKED]
+    postponed = sum(
+        client.berth.postponed for client in here if not client.berth.holds & HOLD_BLOCKED
+    )
     # Commands of our own are blocked without a request at the server, and all end by themselves.
     waits = [client.identity.waits for client in blocked if client.berth.blocking]
     timed = len(blocked) - sum(not wait.timed for wait in waits)
@@ -37,9 +40,11 @@ def counts(clients: Iterable[Client]) -> Mapping[bytes, int]:
         if client.berth.holds & HOLD_WATCH
         for key in client.transaction.watched
     }
+    # A server counts them apart, as connected_slaves.
+    replicas = sum(bool(holds & HOLD_REPLICA) for holds in held)
     return {
-        b"connected_clients": len(here),
-        b"blocked_clients": len(blocked),
+        b"connected_clients": len(here) - replicas,
+        b"blocked_clients": len(blocked) + postponed,
         b"tracking_clients": sum(bool(holds & HOLD_TRACKING) for holds in held),
         b"pubsub_clients": sum(any(client.berth.subscriptions) for client in holding),
         b"watching_clients": sum(bool(holds & HOLD_WATCH) for holds in held),

@@ -12,15 +12,16 @@ from typing import Final
 from ..errors import BadFilter
 from ..resp.requests import integer_of
 from .clients import Client, Test
+from .reasons import HOLD_REPLICA
 
-# Whether a client of the type is subscribed; None: a link between servers, which a proxy has not.
+# The types by their names; of MASTER, whom the server itself follows, a proxy has no client.
 _TYPES: Final = {
-    b"NORMAL": False,
-    b"PUBSUB": True,
-    b"MASTER": None,
-    b"PRIMARY": None,
-    b"REPLICA": None,
-    b"SLAVE": None,
+    b"NORMAL": "normal",
+    b"PUBSUB": "pubsub",
+    b"MASTER": "master",
+    b"PRIMARY": "master",
+    b"REPLICA": "replica",
+    b"SLAVE": "replica",
 }
 
 
@@ -93,8 +94,14 @@ def _since(option: bytes, value: bytes, by: Client) -> Test:
 def _type(value: bytes) -> Test:
     if value.upper() not in _TYPES:
         raise BadFilter(f"Unknown client type '{_text(value)}'")
-    subscribed = _TYPES[value.upper()]
-    return lambda client: subscribed is not None and any(client.berth.subscriptions) is subscribed
+    wanted = _TYPES[value.upper()]
+    return lambda client: _type_of(client) == wanted
+
+
+def _type_of(client: Client) -> str:
+    if client.berth.holds & HOLD_REPLICA:
+        return "replica"
+    return "pubsub" if any(client.berth.subscriptions) else "normal"
 
 
 def _ip(value: bytes) -> Test:

@@ -33,16 +33,9 @@ HOLD_UPLOAD: Final = 64
 HOLD_TUNNEL: Final = 128
 HOLD_REDIRECTED: Final = 256  # another's invalidations come here
 HOLD_MONITOR: Final = 512
+HOLD_REPLICA: Final = 2048  # a tunnel, of SYNC or PSYNC
 HOLD_GRANT: Final = 1024  # what it asked for would be nobody's if it went
 # With one of these gone the client must learn that its state is gone: its connection ends.
 HOLDS_STATE: Final = ~(HOLD_BLOCKED | HOLD_GRANT)
 # For a client with one of these the future has something: its end must be seen, and ends it.
 HOLDS_WAITING: Final = HOLD_BLOCKED | HOLD_SUBSCRIBED | HOLD_TUNNEL | HOLD_MONITOR
-# CLIENT LIST's flags.
-FLAGS: Final = {
-    "x": HOLD_MULTI,
-    "b": HOLD_BLOCKED,
-    "P": HOLD_SUBSCRIBED,
-    "t": HOLD_TRACKING,
-    "O": HOLD_TUNNEL | HOLD_MONITOR,
-}

@@ -124,3 +124,20 @@ def test_monitor_shows_what_other_clients_send(twins: Twins, resp: int) -> None:
                 assert frames, f"{side.name}: RESET did not end MONITOR"
                 frame = frames[0]
             assert monitor.ask("PING") == b"+PONG\r\n"
+
+
+def test_monitor_shows_hello_as_it_was_written(twins: Twins) -> None:
+    for side in twins.sides:
+        with ExitStack() as stack:
+            monitor, other = (stack.enter_context(closing(Link(side.port))) for _ in range(2))
+            assert monitor.ask("MONITOR") == b"+OK\r\n"
+            other.ask("heLLo", 2, "AUTH", "default", "secret")
+
+            seen = b""
+            while b"heLLo" not in seen:
+                frames = monitor.read(1)
+                assert frames, f"{side.name}: MONITOR showed nothing of it"
+                seen = frames[0]
+
+            shape = rb'.* "heLLo" "2" "AUTH" "\(redacted\)" "\(redacted\)"\r\n'
+            assert re.fullmatch(shape, seen), (side.name, seen)

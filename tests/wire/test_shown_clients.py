@@ -187,6 +187,34 @@ def test_the_flag_of_monitor_goes_with_reset(watcher: Link, one: Link) -> None:
     wait_for(lambda: seen(watcher, own)["flags"] == "N", what="no flag")
 
 
+@pytest.mark.parametrize("said", ["SET k v", "PFCOUNT k", "PUBLISH a b", "EVAL return(1) 0"])
+def test_whom_a_pause_holds_up_is_blocked(watcher: Link, one: Link, said: str) -> None:
+    own = number(one)
+    watcher.ask("CLIENT", "PAUSE", 60_000, "WRITE")
+    try:
+        one.send(command(*said.split()))
+        wait_for(lambda: seen(watcher, own)["flags"] == "b", what="the flag of who is blocked")
+        assert b"\r\nblocked_clients:1\r\n" in watcher.ask("INFO", "clients")
+    finally:
+        watcher.ask("CLIENT", "UNPAUSE")
+    assert one.read(1)
+    assert seen(watcher, own)["flags"] == "N"
+
+
+def test_a_replica_is_one_in_the_list_and_ends_by_its_type(watcher: Link, one: Link) -> None:
+    own = str(number(one))
+    one.send(command("SYNC"))
+    wait_for(lambda: seen(watcher, int(own))["flags"] == "S", what="the flag of a replica")
+
+    of_types = {
+        name: own in [client["id"] for client in shown(watcher, "TYPE", name)]
+        for name in ("normal", "pubsub", "replica", "slave")
+    }
+    assert of_types == {"normal": False, "pubsub": False, "replica": True, "slave": True}
+    assert watcher.ask("CLIENT", "KILL", "TYPE", "replica") == b":1\r\n"
+    assert one.rest() is not None
+
+
 def test_totals_count_what_went_in_and_out(watcher: Link, one: Link) -> None:
     own = number(one)
     him = seen(watcher, own)

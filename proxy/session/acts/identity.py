@@ -79,7 +79,7 @@ def hello(session: Conducted, args: list[bytes]) -> bool:
         session.berth.rekey(session.berth.lane_key.with_resp(wanted.resp).with_user(user))
         return session.context.hello(reply, session.client.identity.id)
 
-    ask(session, wanted.without_name, seen, lane)
+    ask(session, wanted.without_name(args[0]), seen, lane)
     return True
 
 

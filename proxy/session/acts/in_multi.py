@@ -68,7 +68,7 @@ def _hello(session: Conducted, args: list[bytes]) -> Queued:
         session.berth.rekey(key.with_user(User(*wanted.login)) if wanted.login else key)
         return session.context.hello(reply, session.client.identity.id)
 
-    return wanted.without_name, patch
+    return wanted.without_name(args[0]), patch
 
 
 def _auth(session: Conducted, args: list[bytes]) -> Queued:

@@ -9,7 +9,7 @@ from ...resp.requests import encode, is_name
 from ...upstream.monitoring import Monitoring
 from ...upstream.subscriptions import Channels
 from ..conducted import Conducted
-from ..reasons import HOLD_MONITOR, HOLD_MULTI, HOLD_STICKY, STALL_END
+from ..reasons import HOLD_MONITOR, HOLD_MULTI, HOLD_REPLICA, HOLD_STICKY, STALL_END
 from .plain import ask, ending, forgetting, forward
 
 # CLIENT LIST's flags for what CLIENT NO-EVICT and NO-TOUCH switch.
@@ -53,6 +53,8 @@ def tunnel(session: Conducted, args: list[bytes]) -> bool:
     # Of REPLCONF some forms are not answered at all; inside MULTI all are.
     answered = args[0].upper() != b"REPLCONF" or bool(session.berth.holds & HOLD_MULTI)
     session.send(encode(args), TunnelSlot())
+    if args[0].upper() in (b"SYNC", b"PSYNC"):
+        session.berth.hold(HOLD_REPLICA)
     session.berth.enter_tunnel(opening=answered, leases=session.transaction.leases)
     return True
 

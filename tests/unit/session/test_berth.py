@@ -11,11 +11,11 @@ from nearhit.proxy.resp.modes import Mode
 from nearhit.proxy.session.berth import AGAIN, Berth
 from nearhit.proxy.session.reasons import (
     HOLD_BLOCKED,
+    HOLD_MONITOR,
     HOLD_MULTI,
     HOLD_STICKY,
     HOLD_SUBSCRIBED,
     HOLD_TRACKING,
-    HOLD_TUNNEL,
     STALL_DRAIN,
     STALL_LANE,
 )
@@ -327,7 +327,7 @@ async def test_flags_are_those_of_client_list(world: World, client: Client) -> N
     berth = berth_of(client)
     assert berth.flags == "N"
 
-    berth.holds = HOLD_MULTI | HOLD_BLOCKED | HOLD_SUBSCRIBED | HOLD_TRACKING | HOLD_TUNNEL
+    berth.holds = HOLD_MULTI | HOLD_BLOCKED | HOLD_SUBSCRIBED | HOLD_TRACKING | HOLD_MONITOR
     client.session.identity.marks = "e"
 
     assert berth.flags == "xbPtOe"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from nearhit.proxy.session.client_counts import counts, with_counts
-from nearhit.proxy.session.reasons import HOLD_BLOCKED, HOLD_TRACKING, HOLD_WATCH
+from nearhit.proxy.session.reasons import (
+    HOLD_BLOCKED,
+    HOLD_REPLICA,
+    HOLD_TRACKING,
+    HOLD_TUNNEL,
+    HOLD_WATCH,
+)
 from nearhit.proxy.session.transaction import Transaction
 from nearhit.proxy.session.waiting import Waiting
 from nearhit.proxy.upstream.lane_key import LaneKey
@@ -24,6 +30,7 @@ def test_each_number_is_of_our_clients() -> None:
         Someone(holds=HOLD_WATCH, transaction=Transaction(watched={b"k"})),
         Someone(holds=HOLD_BLOCKED, cut="CLIENT KILL"),
         Someone(waits=Waiting(b"", (b"long over",))),
+        Someone(holds=HOLD_TUNNEL | HOLD_REPLICA),  # connected_slaves has it
     ]
 
     assert counts(people) == {

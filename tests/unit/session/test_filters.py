@@ -6,6 +6,7 @@ import pytest
 from nearhit.proxy.errors import BadFilter
 from nearhit.proxy.session.clients import Clients
 from nearhit.proxy.session.filters import filters, ids_end
+from nearhit.proxy.session.reasons import HOLD_REPLICA, HOLD_SUBSCRIBED, HOLD_TUNNEL
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
 from tests.people import Someone
@@ -144,6 +145,24 @@ def test_the_newer_filters_choose_as_those_of_valkey(
     tests = filters(words.encode().split(), me, skip_me=False)
 
     assert [one.id for one in crowd if all(test(one) for test in tests)] == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [("normal", [1]), ("pubsub", [2]), ("replica", [3]), ("SLAVE", [3]), ("master", [])],
+)
+def test_each_client_is_of_one_type(name: str, ids: list[int]) -> None:
+    people: Clients = Clients(10, lambda: None)
+    for one in (
+        Someone(holds=HOLD_TUNNEL),
+        Someone(holds=HOLD_SUBSCRIBED, subscriptions=(0, 1, 0)),
+        Someone(holds=HOLD_TUNNEL | HOLD_REPLICA),
+    ):
+        assert people.join(one)
+
+    (test,) = filters([b"TYPE", name.encode()], Someone(), skip_me=False)
+
+    assert [one.id for one in people if test(one)] == ids
 
 
 @pytest.mark.parametrize("option", [b"NAME", b"LIB-NAME", b"LIB-VER"])

@@ -29,12 +29,3 @@ def test_each_hold_is_one_bit_of_its_own() -> None:
 def test_state_is_every_hold_but_a_wait_for_an_answer() -> None:
     for name, hold in bits("HOLD_").items():
         assert bool(hold & reasons.HOLDS_STATE) is (name not in ("HOLD_BLOCKED", "HOLD_GRANT"))
-
-
-def test_each_hold_has_one_flag_at_most() -> None:
-    shown = [
-        [f for f, mask in reasons.FLAGS.items() if mask & hold] for hold in bits("HOLD_").values()
-    ]
-
-    assert all(len(flags) <= 1 for flags in shown)
-    assert {flag for flags in shown for flag in flags} == set(reasons.FLAGS)

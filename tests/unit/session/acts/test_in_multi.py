@@ -212,7 +212,7 @@ async def test_what_no_reply_tells_makes_a_tunnel(
 
     await asked(world, client, *words, reply=QUEUED)
 
-    assert client.session.berth.flags == "xO"
+    assert client.session.berth.flags == "x"
 
 
 async def test_what_is_refused_as_it_is_queued_makes_none(world: World, client: Client) -> None:

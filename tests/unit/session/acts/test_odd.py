@@ -192,7 +192,7 @@ async def test_sync_makes_a_tunnel_of_the_connection(world: World, client: Clien
 
     assert client.took() == b"$4\r\n\x00\x01\x02\x03 more"
     assert own.take() == b"bytes"
-    assert client.session.berth.flags == "O"
+    assert client.session.berth.flags == "S"
 
 
 async def test_a_tunnel_whose_lane_never_stands_ends_its_client(
