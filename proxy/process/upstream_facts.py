@@ -23,7 +23,7 @@ from ..errors import ProxyError, ServerError, is_mode_switch
 from ..log import event
 from ..resp.inline import Dialect
 from ..resp.replies import parsed
-from ..session.client_lines import fields_of
+from ..session.client_lines import fields_of, shows_query
 from ..session.context import Context
 from ..stats.fleet import Sending
 from ..table.table import Ours, Table, table_from_reply
@@ -193,3 +193,4 @@ class UpstreamFacts:
     def _take_fields(self, reply: Reply) -> None:
         if isinstance(reply, bytes):
             self._context.fields = fields_of(reply)
+            self._context.shows_query = shows_query(reply)

@@ -18,6 +18,7 @@ from .reasons import HOLD_WATCH
 _IDLE_BYTES: Final = 2048
 _PIECE: Final = 16 * 1024
 _WORD: Final = re.compile(rb"\$(\d+)\r\n")
+_ASKING: Final = re.compile(rb" qbuf=[1-9][^\n]* cmd=client\|(?:info|list) ")
 
 # Redis 7.0.15's own, until the upstream has shown its.
 FIELDS: Final = tuple(
@@ -32,6 +33,12 @@ def fields_of(reply: bytes) -> tuple[bytes, ...]:
         if row.startswith((b"id=", b"txt:id=")):
             return tuple(word.partition(b"=")[0] for word in row.removeprefix(b"txt:").split())
     return FIELDS
+
+
+def shows_query(reply: bytes) -> bool:
+    """Whether the server shows the request itself in the buffer of whoever asks for CLIENT LIST or
+    INFO, as Redis does, and one that tells nothing may; Valkey has read it out of there by then."""
+    return b"id=" not in reply or _ASKING.search(reply) is not None
 
 
 # The subcommands of a command by its name, both in upper case; None: there is no such command.
@@ -81,12 +88,15 @@ def line(
     fields: Sequence[bytes],
     known: Known,
     asking: bytes = b"",
+    *,
+    buffered: bool = True,
 ) -> bytes:
-    """One client. ``asking``: the request that it asks this with, if it is the one who asks."""
+    """One client. ``asking``: the request that it asks this with, if it is the one who asks;
+    ``buffered``: the server counts that as still in its buffer."""
     who, berth, traffic = client.identity, client.berth, client.traffic
     sub, psub, ssub = berth.subscriptions
     blocked = who.waits.begin if berth.blocking else b""
-    query = traffic.unread + len(asking)
+    query = traffic.unread + (len(asking) if buffered else 0)
     argv = argv_bytes(asking or blocked) if asking or blocked else 0
     gathered, pieces = traffic.gathered
     multi = max(client.queued_bytes, 0)

@@ -43,6 +43,7 @@ class Context:
     dialect: Dialect = Dialect.REDIS
     valkey: bool = False  # the upstream has said that it is one
     fields: tuple[bytes, ...] = ()  # of the upstream's CLIENT LIST lines
+    shows_query: bool = True  # there, of whoever asks for them, what it asks
     customs: Mapping[bytes, CommandSpec] = field(
         default_factory=dict[bytes, CommandSpec]
     )  # ours, by upper-case name

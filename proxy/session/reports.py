@@ -8,7 +8,7 @@ Made by Berth, which decides what lane a session has."""
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..errors import ProxyError
 from ..log import event
@@ -30,6 +30,9 @@ from .reasons import (
 from .tunnel import Tunnel
 
 log = logging.getLogger(__name__)
+
+# Of a client whose invalidations went to another one that has gone; the id is that one's lane's.
+_BROKEN: Final = b">2\r\n$21\r\ntracking-redir-broken\r\n:"
 
 
 class Told(Protocol):
@@ -77,6 +80,8 @@ class Reports:
     def lane_pushed(self, lane: Lane, frame: bytes) -> None:
         if isinstance(lane.framing, Monitoring):
             frame = lane.framing.shown(frame, self._session.context.turn.clock())
+        elif frame.startswith(_BROKEN):
+            frame = _BROKEN + b"%d\r\n" % self._session.identity.redirect
         if frame:
             self._session.write(frame)
 

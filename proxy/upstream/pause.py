@@ -35,5 +35,6 @@ class Pause:
         return now < max(self.writes_until, self.all_until)
 
     def writes(self, now: float) -> bool:
-        """Whether writes wait and all else is served."""
-        return now < self.writes_until and not now < self.all_until
+        """Whether writes wait and all else is served, or will be before they are: what is sent
+        while all is paused waits for both."""
+        return max(now, self.all_until) < self.writes_until

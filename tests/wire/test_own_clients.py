@@ -314,6 +314,21 @@ def test_where_the_target_has_gone_there_is_nobody_to_redirect_to(connect: Conne
     assert got == b"-ERR The client ID you want redirect to does not exist\r\n"
 
 
+def test_that_the_target_is_gone_is_told_by_the_id_that_was_given(connect: Connect) -> None:
+    reader, hearer, writer = connect(), connect(), connect()
+    target = id_of(hearer)
+    hearer.ask("SUBSCRIBE", "__redis__:invalidate")
+    reader.ask("HELLO", 3)
+    assert reader.ask("CLIENT", "TRACKING", "on", "REDIRECT", target) == b"+OK\r\n"
+    reader.ask("GET", "k")
+    hearer.ask("QUIT")
+    assert is_gone(hearer)
+
+    writer.ask("SET", "k", "v")
+
+    assert reader.read(1) == [b">2\r\n$21\r\ntracking-redir-broken\r\n:%d\r\n" % target]
+
+
 def test_the_redirection_is_told_by_the_id_that_was_given(connect: Connect) -> None:
     reader, hearer = connect(), connect()
     target = id_of(hearer)

@@ -91,7 +91,8 @@ def _info(session: Conducted, args: list[bytes]) -> Answer:
     known, asking = _known(session), _asking(session, args)
 
     def answer(reply: bytes) -> bytes:
-        text = line(session.client, session.context.turn.now, fields_of(reply), known, asking)
+        now, shown = session.context.turn.now, session.context.shows_query
+        text = line(session.client, now, fields_of(reply), known, asking, buffered=shown)
         return verbatim(text + b"\n", session.berth.lane_key.resp)
 
     return answer
@@ -125,9 +126,9 @@ def _list(session: Conducted, args: list[bytes]) -> Answer:
         except BadFilter as bad:
             return bad.line
         fields = session.context.fields or FIELDS
-        now, me = session.context.turn.now, session.client
+        now, me, shown = session.context.turn.now, session.client, session.context.shows_query
         lines = [
-            line(one, now, fields, known, asking if one is me else b"") + b"\n"
+            line(one, now, fields, known, asking if one is me else b"", buffered=shown) + b"\n"
             for one in session.context.clients
             if not one.cut and all(test(one) for test in tests)
         ]

@@ -12,8 +12,8 @@ from ..conducted import Conducted
 from ..reasons import HOLD_MONITOR, HOLD_MULTI, HOLD_REPLICA, HOLD_STICKY, STALL_END
 from .plain import ask, ending, forgetting, forward
 
-# CLIENT LIST's flags for what CLIENT NO-EVICT and NO-TOUCH switch.
-MARKS: Final = {b"NO-EVICT": "e", b"NO-TOUCH": "T"}
+# CLIENT LIST's flags for what these subcommands of CLIENT switch.
+MARKS: Final = {b"IMPORT-SOURCE": "I", b"NO-EVICT": "e", b"NO-TOUCH": "T"}
 
 
 def odd(session: Conducted, args: list[bytes]) -> bool:

@@ -161,6 +161,7 @@ async def test_the_answers_reach_the_context(world: World, asked: Asked) -> None
     reads = world.context.lanes.dial.reads
     assert reads is world.context.table.repeatable
     assert world.context.fields == (b"id", b"addr", b"x")
+    assert not world.context.shows_query
     assert asked.learnt == 1
     assert repr(asked.facts) == "<UpstreamFacts Valkey 9.0.1 near=True>"
 

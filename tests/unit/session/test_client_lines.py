@@ -10,6 +10,7 @@ from nearhit.proxy.session.client_lines import (
     fields_of,
     head_of,
     line,
+    shows_query,
     watched,
 )
 from nearhit.proxy.session.clients import Traffic
@@ -152,3 +153,17 @@ def test_watched_keys_are_counted_while_they_are_watched() -> None:
 def test_capabilities_are_empty_or_what_the_client_said() -> None:
     assert line(Someone(), 100.0, [b"capa"], KNOWN.get) == b"capa="
     assert line(Someone(capa="r"), 100.0, [b"capa"], KNOWN.get) == b"capa=r"
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        (b"$9\r\nid=1 qbuf=26 qbuf-free=0 events=r cmd=client|info user=default\n\r\n", True),
+        (b"=9\r\ntxt:id=1 qbuf=0 qbuf-free=0 events=r cmd=client|info user=default\n\r\n", False),
+        (b"-NOPERM no\r\n", True),
+    ],
+)
+def test_whether_who_asks_shows_its_request_is_the_servers_to_say(
+    reply: bytes, shown: bool
+) -> None:
+    assert shows_query(reply) is shown

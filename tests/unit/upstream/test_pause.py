@@ -21,12 +21,24 @@ def test_a_pause_of_writes_is_over_in_its_time() -> None:
 
 def test_a_pause_of_all_is_none_of_writes_alone() -> None:
     pause = Pause()
-    pause.begin(10.0, writes=True)
+    pause.begin(5.0, writes=True)
 
-    pause.begin(5.0, writes=False)
+    pause.begin(10.0, writes=False)
 
     assert (pause.any(4.0), pause.writes(4.0)) == (True, False)
+    assert (pause.any(6.0), pause.writes(6.0)) == (True, False)
+
+
+def test_a_write_that_outlasts_a_pause_of_all_waits_apart_from_the_beginning() -> None:
+    """On a shared lane it would hold up everybody once the rest is served again."""
+    pause = Pause()
+    pause.begin(5.0, writes=False)
+
+    pause.begin(10.0, writes=True)
+
+    assert (pause.any(4.0), pause.writes(4.0)) == (True, True)
     assert (pause.any(6.0), pause.writes(6.0)) == (True, True)
+    assert (pause.any(10.0), pause.writes(10.0)) == (False, False)
 
 
 def test_what_ends_first_is_told() -> None:
