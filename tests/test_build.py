@@ -91,9 +91,8 @@ def sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pip(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """-O0: what is compiled here is imported, no more."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    environ = {**os.environ, "CFLAGS": "-O0", "BUILD_NEARHIT": "", **environ}
+    environ = {**os.environ, "BUILD_NEARHIT": "", **environ}
     return subprocess.run(
         command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -130,10 +129,13 @@ def compiled(files: dict[str, str]) -> set[str]:
     return {name for name, file in files.items() if file.endswith(".so")}
 
 
-def failing_at(word: str, folder: Path) -> str:
-    """A compiler that fails where ``word`` is in its arguments."""
+def compiler(folder: Path, failing_at: str = "no such word") -> str:
+    """One that does not optimise, as what it makes is imported here and no more: the backend's -O2
+    comes behind CFLAGS. It fails where ``failing_at`` is in its arguments."""
     script = folder / "cc"
-    script.write_text(f'#!/bin/sh\ncase "$*" in *{word}*) exit 1;; esac\nexec {CC} "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *"{failing_at}"*) exit 1;; esac\nexec {CC} "$@" -O0\n'
+    )
     script.chmod(0o755)
     return str(script)
 
@@ -152,7 +154,9 @@ def test_the_wheel_of_the_sdist_is_compiled_and_holds_every_file(
     sdist: Path, tmp_path: Path
 ) -> None:
     # -g: as the Pythons of some systems have extensions compiled.
-    wheel, said = build(sdist, tmp_path, BUILD_NEARHIT="compiled", CFLAGS="-O0 -g")
+    wheel, said = build(
+        sdist, tmp_path, CC=compiler(tmp_path), BUILD_NEARHIT="compiled", CFLAGS="-g"
+    )
 
     files = installed(wheel, tmp_path / "installed")
 
@@ -201,7 +205,7 @@ def test_without_a_compiler_it_is_plain_python_and_says_so(sdist: Path, tmp_path
 def test_one_module_that_does_not_compile_leaves_none_compiled(tree: Path, tmp_path: Path) -> None:
     few = with_few_to_compile(tree, tmp_path)
 
-    wheel, said = build(few, tmp_path, CC=failing_at("cache.o", tmp_path))
+    wheel, said = build(few, tmp_path, CC=compiler(tmp_path, "cache.o"))
 
     assert len(said) == 1
     assert compiled(installed(wheel, tmp_path / "installed")) == set()
@@ -213,7 +217,7 @@ def test_a_header_that_cython_refuses_leaves_none_compiled(tree: Path, tmp_path:
     with (broken / "proxy/near/cache.pxd").open("a") as header:
         header.write("cdef nonsense of nonsense\n")
 
-    wheel, said = build(broken, tmp_path)
+    wheel, said = build(broken, tmp_path, CC=compiler(tmp_path))
 
     assert len(said) == 1
     assert compiled(installed(wheel, tmp_path / "installed")) == set()
