@@ -1,12 +1,12 @@
-"""How a whole run is spread: test files side by side on three workers, and what measures alone.
+"""How a whole run is spread: test files side by side on four workers, and what measures alone.
 
-``pytest`` without a path takes three workers (``-n 0``: none), each with ports and servers of its
+``pytest`` without a path takes four workers (``-n 0``: none), each with ports and servers of its
 own. Tests marked ``waits`` wait by deadlines: they run behind the others, beside their like. Those
 marked ``alone`` measure times, memory or CPU: they run last, one by one, on the one worker that is
 left. A run of named files or folders is not spread.
 
 Tests start hundreds of Nearhits: what the first one compiles of its modules the others find. So
-it is with the tests: after a fresh clone each worker compiles a third of them."""
+it is with the tests: after a fresh clone each worker compiles its share of them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from xdist.workermanage import WorkerController
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
-# One more than the cores it is meant for: a good third of the time the tests wait.
-WORKERS = 3
+# Twice the cores it is meant for: two have clusters for a long time, which mostly wait.
+WORKERS = 4
 # Tests here share a cluster of six servers for each engine: all of one engine go to one worker.
 CLUSTERS = "tests/cluster/"
 # Where workers write the names of tests marked alone (names are all that xdist hands on), and where
@@ -117,10 +117,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Path(config.workerinput["alone"]).write_text("\0".join(names))
 
 
-def _turn(item: pytest.Item) -> tuple[bool, bool, int]:
-    """The longest files are in tests/ itself: begun late, they would keep one worker waiting."""
+def _turn(item: pytest.Item) -> tuple[bool, bool, bool, int]:
+    """What takes longest comes first, clusters and the files of tests/ itself: begun late, it would
+    keep one worker waiting."""
     alone, waits = item.get_closest_marker("alone"), item.get_closest_marker("waits")
-    return alone is not None, waits is not None, len(item.path.parts)
+    elsewhere = not item.nodeid.startswith(CLUSTERS)
+    return alone is not None, waits is not None, elsewhere, len(item.path.parts)
 
 
 @pytest.hookimpl(optionalhook=True)
