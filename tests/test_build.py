@@ -151,6 +151,7 @@ def with_few_to_compile(tree: Path, folder: Path) -> Path:
     return few
 
 
+@pytest.mark.timeout(300)  # half a minute of work for one core
 @needs_compiler
 def test_the_wheel_of_the_sdist_is_compiled_and_holds_every_file(
     sdist: Path, tmp_path: Path
