@@ -54,6 +54,8 @@ from test_first import note
 def test_waits():
     note("{0}")
 """
+# Each worker takes half a second to start.
+TWO = ("-n", "2")
 MANY = """
 @pytest.fixture(params=range(20), autouse=True)
 def number(request):
@@ -118,7 +120,7 @@ def test_a_whole_run_has_four_workers_and_runs_last_what_runs_alone(suite: Suite
 def test_many_tests_that_run_alone_in_one_file_run_last_too(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("True").replace("@", MANY + "@"))
 
-    code, output = suite.run()
+    code, output = suite.run(*TWO)
 
     assert code == 0, output
     assert [name for name, _ in suite.ran()[-20:]] == ["alone"] * 20
@@ -164,7 +166,7 @@ def test_what_shares_the_cluster_of_an_engine_runs_first_on_one_worker(suite: Su
 def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("False"))
 
-    code, output = suite.run()
+    code, output = suite.run(*TWO)
 
     assert code == 1
     assert "1 failed, 4 passed" in output
@@ -173,7 +175,7 @@ def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
 def test_a_worker_that_dies_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("os._exit(3)"))
 
-    code, output = suite.run()
+    code, output = suite.run(*TWO)
 
     assert code == 1
     assert [name for name, _ in suite.ran()].count("alone") == 1
@@ -185,10 +187,10 @@ def test_a_worker_that_dies_of_what_runs_alone_fails_the_run(suite: Suite) -> No
     ("chosen", "names"),
     [("alone", ["alone"]), ("test_b", ["b"]), ("alone or test_c", ["c", "alone"])],
 )
-def test_tests_are_chosen_by_name_in_a_whole_run(
+def test_tests_are_chosen_by_name_in_a_run_that_is_spread(
     chosen: str, names: list[str], suite: Suite
 ) -> None:
-    code, output = suite.run("-k", chosen)
+    code, output = suite.run(*TWO, "-k", chosen)
 
     assert code == 0, output
     assert [name for name, _ in suite.ran()] == names
