@@ -15,10 +15,11 @@ from tests.servers import HOST, wait_for
 
 from .conftest import Fleet, acquire, info, release, scripts_run, waiters
 
+pytestmark = pytest.mark.alone
+
 Leave = Callable[[socket.socket], None]
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("proxy", [0, 1], ids=["the same proxy", "another proxy"])
 def test_a_release_wakes_a_waiter_within_50_ms_and_nobody_polls(fleet: Fleet, proxy: int) -> None:
     releaser, direct = fleet.client(1 - proxy), fleet.direct()
@@ -46,7 +47,6 @@ def test_a_release_wakes_a_waiter_within_50_ms_and_nobody_polls(fleet: Fleet, pr
     assert sorted(spans)[2] < 0.05, spans
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     "free",
     [
@@ -87,7 +87,6 @@ def test_waiters_of_all_proxies_get_it_one_after_another(fleet: Fleet) -> None:
     assert fences == sorted(set(fences))
 
 
-@pytest.mark.alone
 def test_a_wait_that_ran_out_is_answered_nil_on_time(fleet: Fleet) -> None:
     acquire(fleet.client(), "r")
     began = time.monotonic()
@@ -175,7 +174,6 @@ def scripts_done(direct: Redis) -> bool:
     )
 
 
-@pytest.mark.alone
 def test_a_thousand_waiters_are_served_in_order_for_one_attempt_each(fleet: Fleet) -> None:
     direct = fleet.direct()
     proxy = fleet.client()
