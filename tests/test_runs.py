@@ -54,6 +54,8 @@ from test_first import note
 def test_waits():
     note("{0}")
 """
+# Each worker takes half a second to start.
+TWO = ("-n", "2")
 MANY = """
 @pytest.fixture(params=range(20), autouse=True)
 def number(request):
@@ -103,20 +105,22 @@ def suite(tmp_path: Path) -> Suite:
     return suite
 
 
-def test_a_whole_run_has_three_workers_and_runs_last_what_runs_alone(suite: Suite) -> None:
+def test_a_whole_run_has_four_workers_and_runs_last_what_runs_alone(suite: Suite) -> None:
+    suite.write("test_fourth.py", THIRD.replace("test_d", "test_e").replace('"d"', '"e"'))
+
     code, output = suite.run()
 
     assert code == 0, output
     ran = suite.ran()
-    assert sorted(name for name, _ in ran) == ["a", "alone", "b", "c", "d"]
+    assert sorted(name for name, _ in ran) == ["a", "alone", "b", "c", "d", "e"]
     assert ran[-1][0] == "alone"
-    assert {worker for _, worker in ran} == {"gw0", "gw1", "gw2"}
+    assert {worker for _, worker in ran} == {"gw0", "gw1", "gw2", "gw3"}
 
 
 def test_many_tests_that_run_alone_in_one_file_run_last_too(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("True").replace("@", MANY + "@"))
 
-    code, output = suite.run()
+    code, output = suite.run(*TWO)
 
     assert code == 0, output
     assert [name for name, _ in suite.ran()[-20:]] == ["alone"] * 20
@@ -127,7 +131,7 @@ def test_what_waits_runs_behind_the_others_on_all_workers(suite: Suite) -> None:
     suite.write("test_b_waits.py", WAITS.format("w2"))
     suite.write("test_c_waits.py", WAITS.format("w3"))
 
-    code, output = suite.run()
+    code, output = suite.run("-n", "3")
 
     assert code == 0, output
     ran = suite.ran()
@@ -138,7 +142,7 @@ def test_what_waits_runs_behind_the_others_on_all_workers(suite: Suite) -> None:
         assert sum(waits) == 1
 
 
-def test_what_shares_the_cluster_of_an_engine_runs_on_one_worker(suite: Suite) -> None:
+def test_what_shares_the_cluster_of_an_engine_runs_first_on_one_worker(suite: Suite) -> None:
     folder = suite.folder / "tests" / "cluster"
     folder.mkdir()
     for number in range(3):
@@ -155,13 +159,14 @@ def test_what_shares_the_cluster_of_an_engine_runs_on_one_worker(suite: Suite) -
     ran = suite.ran()
     assert len(ran) == 11
     for engine in ("redis", "valkey"):
-        assert len({worker for name, worker in ran if name == engine}) == 1
+        (worker,) = {worker for name, worker in ran if name == engine}
+        assert [name for name, by in ran if by == worker][:3] == [engine] * 3
 
 
 def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("False"))
 
-    code, output = suite.run()
+    code, output = suite.run(*TWO)
 
     assert code == 1
     assert "1 failed, 4 passed" in output
@@ -170,7 +175,7 @@ def test_a_failure_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
 def test_a_worker_that_dies_of_what_runs_alone_fails_the_run(suite: Suite) -> None:
     suite.write("test_first.py", FIRST.format("os._exit(3)"))
 
-    code, output = suite.run()
+    code, output = suite.run(*TWO)
 
     assert code == 1
     assert [name for name, _ in suite.ran()].count("alone") == 1
@@ -182,10 +187,10 @@ def test_a_worker_that_dies_of_what_runs_alone_fails_the_run(suite: Suite) -> No
     ("chosen", "names"),
     [("alone", ["alone"]), ("test_b", ["b"]), ("alone or test_c", ["c", "alone"])],
 )
-def test_tests_are_chosen_by_name_in_a_whole_run(
+def test_tests_are_chosen_by_name_in_a_run_that_is_spread(
     chosen: str, names: list[str], suite: Suite
 ) -> None:
-    code, output = suite.run("-k", chosen)
+    code, output = suite.run(*TWO, "-k", chosen)
 
     assert code == 0, output
     assert [name for name, _ in suite.ran()] == names
