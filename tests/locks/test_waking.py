@@ -155,12 +155,14 @@ def test_what_is_granted_to_a_client_that_was_seen_to_leave_is_nobodys(
     release(client, "r", acquire(client, "r"))  # the server knows the scripts
     direct.execute_command("CLIENT", "PAUSE", 10_000, "WRITE")
     link = socket.create_connection((HOST, fleet.proxies[0].port), timeout=10)
-    link.sendall(f"{words}\r\n".encode())
-    wait_for(lambda: any("b" in one["flags"] for one in direct.client_list()), 5, "the attempt")
+    try:
+        link.sendall(f"{words}\r\n".encode())
+        wait_for(lambda: any("b" in one["flags"] for one in direct.client_list()), 5, "the attempt")
 
-    leave(link)
-    wait_for(lambda: len(client.client_list()) == 1, 5, "the client's end")
-    direct.execute_command("CLIENT", "UNPAUSE")
+        leave(link)
+        wait_for(lambda: len(client.client_list()) == 1, 5, "the client's end")
+    finally:
+        direct.execute_command("CLIENT", "UNPAUSE")
 
     wait_for(lambda: scripts_done(direct), 5, "the giving back")
     assert not direct.exists("lock:{r}", "lease:{k}")
