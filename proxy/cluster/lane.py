@@ -89,7 +89,7 @@ class ClusterLane(Lane):
         self._before: list[LaneCore] = []  # of the map before this one
         self._leaving: list[Lane] = []  # primaries of an older map that owed replies as it went
         self._ears: list[Ear] = []
-        self._heard: dict[Lane, int] = {}  # at the last tick
+        self._owed: dict[Lane, int] = {}  # reads of those that owed at the last tick
         self._silent: dict[Lane, int] = {}  # of these, who had said nothing since the one before
         self._asked = False  # whether all nodes still answer for what was sent
         cluster.mapped.add(self)
@@ -138,19 +138,17 @@ class ClusterLane(Lane):
         trouble = self._cluster.watch.trouble
         if self.state is LaneState.CONNECTING and trouble:
             self._fail_offline(_down(trouble))
-        before, self._heard = self._heard, {lane: lane.heard for lane in self._real()}
-        self._silent = {
-            lane: heard
-            for lane, heard in self._heard.items()
-            if lane.owes and before.get(lane) == heard
-        }
+        # Who owed then and has not been heard since owes now what it owed then: a silence begins
+        # with the question, and not with the last answer to an older one.
+        before, self._owed = self._owed, {lane: lane.heard for lane in self._real() if lane.owes}
+        self._silent = {lane: at for lane, at in self._owed.items() if before.get(lane) == at}
         for _ in self._silent:
             # It may be frozen: whether it is still who it was is known sooner by asking.
             for pause in SOONER:
                 self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
 
     def is_silent(self, lane: Lane) -> bool:
-        """Whether it owes replies, and has said nothing for a second or more."""
+        """Whether it has owed a reply for a second or more, and said nothing meanwhile."""
         return self._silent.get(lane) == lane.heard
 
     def map_known(self) -> None:

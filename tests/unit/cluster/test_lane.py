@@ -71,19 +71,46 @@ async def test_the_silent_node_alone_is_suspected(town: Town) -> None:
     assert [each.port for each in suspected] == [2]
 
 
-async def test_a_node_is_silent_that_owed_for_a_whole_second(town: Town) -> None:
+async def test_a_node_is_silent_that_owed_the_same_for_a_whole_second(town: Town) -> None:
     lane = town.lane()
     await town.become(1, 2)
     real = town.cluster.pools[0].shared(LaneKey())
+
+    def ticked() -> bool:
+        lane.tick()
+        return lane.is_silent(real)
+
+    assert [ticked(), ticked()] == [False, False], "nobody has asked it"
     real.ask(lambda _: None, b"ECHO", b"x")
-    lane.tick()
-    assert not lane.is_silent(real)
-    lane.tick()
-    assert lane.is_silent(real)
+    real.ask(lambda _: None, b"ECHO", b"y")
+    assert not ticked(), "it may have been asked just now, however long it had nothing to say"
+    assert ticked()
 
     town.node(1).reply(b"$1\r\nx\r\n")
-
     assert not lane.is_silent(real)
+    assert not ticked(), "what it still owes it may owe since just now"
+    assert ticked()
+    town.node(1).reply(b"$1\r\ny\r\n")
+    assert not ticked()
+
+    real.ask(lambda _: None, b"ECHO", b"z")
+    assert not ticked()
+    town.node(1).reply(b"$1\r\nz\r\n")
+    real.ask(lambda _: None, b"ECHO", b"z")
+    assert not ticked(), "another question than at the last tick"
+
+
+async def test_a_node_that_left_while_it_owed_is_silent_as_the_others_are(town: Town) -> None:
+    lane = town.lane()
+    await town.become(1, 2)
+    lane.send(get(A), Tray())
+    (old,) = [each for each in lane._real() if each.owes]
+    await town.become(3, 2)
+
+    lane.tick()
+    assert not lane.is_silent(old)
+    lane.tick()
+    assert lane.is_silent(old)
 
 
 async def test_a_choked_node_is_waited_for_by_who_asks_it(town: Town) -> None:
