@@ -40,6 +40,8 @@ CASES: Final = [
     *(pytest.param(name, QUICK, id=f"{name}-quick") for name in IN_CI),
     *(pytest.param(name, SOAK, id=f"{name}-soak", marks=pytest.mark.soak) for name in TAGS),
 ]
+# How many clients wait for jobs once the workers of a queue are up.
+WAITING: Final = {"rq": 2, "celery": 1, "bullmq": 2}
 # What a client is told, or makes of it, whose one server fails: the write that was on its way, and
 # connections that were refused meanwhile.
 FAILOVER: Final = re.compile("UPSTREAM |Connection")
@@ -153,6 +155,8 @@ def test_no_job_is_lost(
 ) -> None:
     trouble = Trouble(cluster, TAGS[name], kill=count == SOAK)
     with workers(name, proxy, tmp_path, javascript):
+        if count == SOAK:
+            wait_for(lambda: cluster.blocked >= WAITING.get(name, 0), 40, "the workers are up")
         trouble.start()
         try:
             told = jobs(name, proxy, count, javascript, 8.0 if count == SOAK else 0.5)
