@@ -3,7 +3,8 @@ slots move: nothing is lost, and all errors are of the failover.
 
 Each is a script (tests/cluster/clients, tests/clients/js) that does so many jobs and prints what
 became of them. Slots of their keys move meanwhile; in the long form (soak) the primary that has
-them is killed. Job queues promise at least once: what was run again is printed, and no fault."""
+them is killed, when all workers are up. Job queues promise at least once: what was run again is
+printed, and no fault."""
 
 from __future__ import annotations
 
@@ -158,6 +159,10 @@ def test_no_job_is_lost(
         if count == SOAK:
             wait_for(lambda: cluster.blocked >= WAITING.get(name, 0), 40, "the workers are up")
         trouble.start()
+        if count == SOAK and name == "rq":
+            # Its workers end themselves where the server is lost in the middle of a job, with or
+            # without a proxy. So theirs dies while they wait for one.
+            wait_for(lambda: trouble.kills or trouble.error, 40, "the kill")
         try:
             told = jobs(name, proxy, count, javascript, 8.0 if count == SOAK else 0.5)
         finally:
