@@ -44,8 +44,8 @@ CASES: Final = [
 # How many clients wait for jobs once the workers of a queue are up.
 WAITING: Final = {"rq": 2, "celery": 1, "bullmq": 2}
 # What a client is told, or makes of it, whose one server fails: the write that was on its way, and
-# connections that were refused meanwhile.
-FAILOVER: Final = re.compile("UPSTREAM |Connection")
+# connections that were lost as it waited, or refused meanwhile.
+FAILOVER: Final = re.compile("UPSTREAM |Connection|Socket closed")
 
 
 class Trouble(threading.Thread):
