@@ -29,9 +29,12 @@ from .cluster import Cluster, NodesOfKey
 from .plans import Planning
 from .reads import Reads
 from .router import Router
+from .silences import Silences
 
-# Seconds after which the map is looked at while a node says nothing.
-SOONER = (0.0, 0.25, 0.5, 0.75)
+# When it is looked at within a second who says nothing, and asked for the map while a node does.
+QUARTERS = (0.0, 0.25, 0.5, 0.75)
+# A node that has said nothing for so long may be frozen; a tick may come a little early.
+SILENT_S = 0.9
 
 
 class Ear:
@@ -89,8 +92,7 @@ class ClusterLane(Lane):
         self._before: list[LaneCore] = []  # of the map before this one
         self._leaving: list[Lane] = []  # primaries of an older map that owed replies as it went
         self._ears: list[Ear] = []
-        self._owed: dict[Lane, int] = {}  # reads of those that owed at the last tick
-        self._silent: dict[Lane, int] = {}  # of these, who had said nothing since the one before
+        self._silences = Silences()
         self._asked = False  # whether all nodes still answer for what was sent
         cluster.mapped.add(self)
 
@@ -138,18 +140,21 @@ class ClusterLane(Lane):
         trouble = self._cluster.watch.trouble
         if self.state is LaneState.CONNECTING and trouble:
             self._fail_offline(_down(trouble))
-        # Who owed then and has not been heard since owes now what it owed then: a silence begins
-        # with the question, and not with the last answer to an older one.
-        before, self._owed = self._owed, {lane: lane.heard for lane in self._real() if lane.owes}
-        self._silent = {lane: at for lane, at in self._owed.items() if before.get(lane) == at}
-        for _ in self._silent:
-            # It may be frozen: whether it is still who it was is known sooner by asking.
-            for pause in SOONER:
+        self._look()
+        silent = any(self.silent_s(lane) >= SILENT_S for lane in self._real())
+        for pause in QUARTERS:
+            if pause:
+                self._loop.call_later(pause, self._look)
+            if silent:
+                # It may be frozen: whether it is still who it was is known sooner by asking.
                 self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
 
-    def is_silent(self, lane: Lane) -> bool:
-        """Whether it has owed a reply for a second or more, and said nothing meanwhile."""
-        return self._silent.get(lane) == lane.heard
+    def _look(self) -> None:
+        self._silences.look(self._real(), self._loop.time())
+
+    def silent_s(self, lane: Lane) -> float:
+        """For how long it has owed a reply and said nothing."""
+        return self._silences.of(lane, self._loop.time())
 
     def map_known(self) -> None:
         if self.state is not LaneState.CONNECTING:
