@@ -31,9 +31,9 @@ from .reads import Reads
 from .router import Router
 from .silences import Silences
 
-# When it is looked at within a second who says nothing, and asked for the map while a node does.
-QUARTERS = (0.0, 0.25, 0.5, 0.75)
-# A node that has said nothing for so long may be frozen; a tick may come a little early.
+# Seconds behind a tick at which it is looked at once more who says nothing.
+QUARTERS = (0.25, 0.5, 0.75)
+# A node that has said nothing for so long may be frozen; a timer may come a little early.
 SILENT_S = 0.9
 
 
@@ -141,16 +141,16 @@ class ClusterLane(Lane):
         if self.state is LaneState.CONNECTING and trouble:
             self._fail_offline(_down(trouble))
         self._look()
-        silent = any(self.silent_s(lane) >= SILENT_S for lane in self._real())
         for pause in QUARTERS:
-            if pause:
-                self._loop.call_later(pause, self._look)
-            if silent:
-                # It may be frozen: whether it is still who it was is known sooner by asking.
-                self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
+            self._loop.call_later(pause, self._look)
 
     def _look(self) -> None:
-        self._silences.look(self._real(), self._loop.time())
+        """Who says nothing."""
+        lanes = self._real()
+        self._silences.look(lanes, self._loop.time())
+        if any(self.silent_s(lane) >= SILENT_S for lane in lanes):
+            # It may be frozen: whether it is still who it was is known sooner by asking.
+            self._cluster.refresh("a node is silent")
 
     def silent_s(self, lane: Lane) -> float:
         """For how long it has owed a reply and said nothing."""
