@@ -2,7 +2,8 @@
 
 Where the slot leaves, or the node is the primary no more, nothing was popped: it waits on at the
 new owner for what is left of its time. A lost connection is another thing: an element may have been
-popped and have gone with it, so the client is told that nobody knows. Acts of acts.py."""
+popped and have gone with it, so the client's is lost too, as a server's would be that dies. Acts of
+acts.py."""
 
 from __future__ import annotations
 
@@ -104,7 +105,7 @@ class Blocked:
             slot,
             lambda: timed.left(loop.time()),
             self._done,
-            lambda _: None,
+            lambda _: self._connection.lose("its node is lost"),
             patient=True,
         )
         self._errand.begin()

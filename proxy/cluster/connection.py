@@ -87,7 +87,7 @@ class Connection(asyncio.Transport):
         self.id = virtual.next_id()
         self.virtual = virtual
         self.cluster = virtual.cluster
-        self.replies = Replies(self, self._hand_out_soon, self._broken)
+        self.replies = Replies(self, self._hand_out_soon, self.lose)
         self.states: dict[type, Any] = {}
         self._acts = acts
         self._protocol = protocol
@@ -135,7 +135,7 @@ class Connection(asyncio.Transport):
         while pos < len(data):
             at = self._cutter.cut(data, pos, 1)
             if self._cutter.stop == BROKEN:
-                self._broken("a request that is not canonical")
+                self.lose("a request that is not canonical")
                 return
             self._gather(data[pos:at] if at - pos < len(data) else data)
             pos = at
@@ -281,7 +281,8 @@ class Connection(asyncio.Transport):
 
     # --- The rest of a transport ----------------------------------------------------------------
 
-    def _broken(self, why: str) -> None:
+    def lose(self, why: str) -> None:
+        """It ends as a server's does that dies: what is asked and not answered is lost."""
         self._end(ConnectionError(why))
 
     def abort(self) -> None:

@@ -40,7 +40,8 @@ class Errand:
     """``slot`` None: the request names no key whose slot is known; a redirection tells.
 
     ``done`` is called once, with the loan on which the answer came; None: there is none any
-    more. ``lost``: the loan ended after that."""
+    more. ``lost``: the loan ended after that, or with the request, so that nobody knows whether it
+    has run: then ``done`` is not called."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class Errand:
         self._key = key
         self._request = request
         self._done = done
-        self._lost_later = lost
+        self._told_lost = lost
         self._patient = patient
         self._twice = twice
         self._loop = asyncio.get_running_loop()
@@ -115,7 +116,7 @@ class Errand:
 
     def _lost(self, why: ProxyError) -> None:
         if self._over:
-            self._lost_later(why)
+            self._told_lost(why)
 
     def _answered(self, reply: Reply) -> None:
         if self._over:
@@ -128,7 +129,8 @@ class Errand:
                 self._finish(reply.line, None)  # nor would it be let in the next time
             elif reply.outcome_unknown and not self._twice:
                 self._cluster.refresh("a connection was lost")
-                self._finish(reply.line, None)
+                self._over = True
+                self._told_lost(reply)
             else:
                 self._again(LATER, reply.line, "a node cannot be reached")
             return

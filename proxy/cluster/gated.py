@@ -27,7 +27,7 @@ from ..table.table import Command
 from ..upstream.ask import AskSlot, Reply, drop
 from ..upstream.lane import Lane
 from .canary import Canaries
-from .gates import DRAIN_GONE, DRAIN_MAX, DRAIN_SILENT, LATER_S, Gate
+from .gates import DRAIN_LEAST, DRAIN_MAX, LATER_S, Gate
 from .pieces import client_of, give, requests_of
 from .plans import Plan, Spread
 from .redirects import LATER, Kind, Redirect
@@ -53,7 +53,7 @@ class Front(Protocol):
 
     def lane_writable(self, lane: Lane | None) -> None: ...
     def freshen(self) -> None: ...
-    def is_silent(self, lane: Lane) -> bool: ...
+    def silent_s(self, lane: Lane) -> float: ...
     def does_without(self, slot: Slot, keys: Sequence[bytes]) -> bool: ...
 
 
@@ -164,8 +164,8 @@ class Gated(RouterCore):
         if slots and lane.owes:
             gate = Gate(slots, self._opened, self._gave_up)
             self.gates.update(dict.fromkeys(slots, gate))
-            lost = DRAIN_SILENT if self._front.is_silent(lane) else DRAIN_GONE
-            gate.behind(lane, lost if gone else DRAIN_MAX)
+            silent = self._front.silent_s(lane) if gone else 0.0
+            gate.behind(lane, max(DRAIN_LEAST, DRAIN_MAX - silent))
 
     def _is_ours(self, slot: Slot) -> bool:
         return isinstance(slot, Part) and slot.router is self

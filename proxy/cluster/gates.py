@@ -23,10 +23,10 @@ from .pieces import client_of
 from .redirects import Kind
 
 # Seconds for what is in flight at the old node: one that is stopped answers late, or never. Of one
-# that is primary no more, little: what it does when it wakes up is lost.
+# that is primary no more its silence until then counts too: what a frozen one does when it wakes up
+# is lost, and one that was paused for its failover answers once it has heard of that.
 DRAIN_MAX: Final = 1.0
-DRAIN_GONE: Final = 0.25
-DRAIN_SILENT: Final = 0.05  # and it has said nothing for a second already
+DRAIN_LEAST: Final = 0.05
 # Seconds between two looks whether a cluster that cannot answer can.
 LATER_S: Final = 0.05
 HOP_S: Final = 0.002  # doubled for each hop

@@ -29,9 +29,12 @@ from .cluster import Cluster, NodesOfKey
 from .plans import Planning
 from .reads import Reads
 from .router import Router
+from .silences import Silences
 
-# Seconds after which the map is looked at while a node says nothing.
-SOONER = (0.0, 0.25, 0.5, 0.75)
+# Seconds behind a tick at which it is looked at once more who says nothing.
+QUARTERS = (0.25, 0.5, 0.75)
+# A node that has said nothing for so long may be frozen; a timer may come a little early.
+SILENT_S = 0.9
 
 
 class Ear:
@@ -89,8 +92,7 @@ class ClusterLane(Lane):
         self._before: list[LaneCore] = []  # of the map before this one
         self._leaving: list[Lane] = []  # primaries of an older map that owed replies as it went
         self._ears: list[Ear] = []
-        self._heard: dict[Lane, int] = {}  # at the last tick
-        self._silent: dict[Lane, int] = {}  # of these, who had said nothing since the one before
+        self._silences = Silences()
         self._asked = False  # whether all nodes still answer for what was sent
         cluster.mapped.add(self)
 
@@ -138,20 +140,21 @@ class ClusterLane(Lane):
         trouble = self._cluster.watch.trouble
         if self.state is LaneState.CONNECTING and trouble:
             self._fail_offline(_down(trouble))
-        before, self._heard = self._heard, {lane: lane.heard for lane in self._real()}
-        self._silent = {
-            lane: heard
-            for lane, heard in self._heard.items()
-            if lane.owes and before.get(lane) == heard
-        }
-        for _ in self._silent:
-            # It may be frozen: whether it is still who it was is known sooner by asking.
-            for pause in SOONER:
-                self._loop.call_later(pause, self._cluster.refresh, "a node is silent")
+        self._look()
+        for pause in QUARTERS:
+            self._loop.call_later(pause, self._look)
 
-    def is_silent(self, lane: Lane) -> bool:
-        """Whether it owes replies, and has said nothing for a second or more."""
-        return self._silent.get(lane) == lane.heard
+    def _look(self) -> None:
+        """Who says nothing."""
+        lanes = self._real()
+        self._silences.look(lanes, self._loop.time())
+        if any(self.silent_s(lane) >= SILENT_S for lane in lanes):
+            # It may be frozen: whether it is still who it was is known sooner by asking.
+            self._cluster.refresh("a node is silent")
+
+    def silent_s(self, lane: Lane) -> float:
+        """For how long it has owed a reply and said nothing."""
+        return self._silences.of(lane, self._loop.time())
 
     def map_known(self) -> None:
         if self.state is not LaneState.CONNECTING:

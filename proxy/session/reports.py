@@ -1,6 +1,7 @@
 """What lanes report to the session that has one of its own, or waits for one (upstream's Owner).
 
-    pushes, bytes of a tunnel ─▶ the client      the lane's end ─▶ the client's too, if it had state
+    pushes, bytes of a tunnel ─▶ the client
+    the lane's end ─▶ the client's too, if it had state or waited in the server
     room to write, a place to borrow ─▶ the session parses on
 
 Made by Berth, which decides what lane a session has."""
@@ -97,33 +98,36 @@ class Reports:
             self._session.resume(STALL_REPLY)
 
     def lane_ends(self, lane: Lane) -> None:
-        if self._berth.lane is lane and self._berth.holds & HOLDS_STATE:
+        if self._berth.lane is not lane:
+            return
+        if self._berth.holds & HOLDS_STATE:
             # What is still to come was meant for the state that is lost: none of it may run
             # elsewhere.
             self._session.stalls |= STALL_END
             self._session.at_drain = True
             self._session.take_rest()
+        elif self._berth.holds & HOLD_BLOCKED and lane.patient and lane.owes:
+            # It waited in the server, and hears what a server's own clients hear of its end: that
+            # of the connection. For an error in place of an element the workers of Celery and RQ
+            # end themselves; a lost connection they make anew.
+            self._close(lane.why)
 
     def lane_lost(self, lane: Lane, why: ProxyError) -> None:
         if self._berth.lane is not lane:
             return
-        session = self._session
         self._berth.lane = None
         self._berth.close_tunnel()
-        session.context.lanes.give_back(lane)
+        self._session.context.lanes.give_back(lane)
         if self._berth.holds & HOLDS_STATE:
-            event(
-                log,
-                logging.INFO,
-                "client closed",
-                client=session.identity.id,
-                reason="its lane is lost",
-                error=why,
-            )
-            session.close()
+            self._close(why)
             return
         self._berth.let_go(HOLD_BLOCKED)
-        session.resume(STALL_DRAIN)
+        self._session.resume(STALL_DRAIN)
+
+    def _close(self, why: ProxyError) -> None:
+        client, reason = self._session.identity.id, "its lane is lost"
+        event(log, logging.INFO, "client closed", client=client, reason=reason, error=why)
+        self._session.close()
 
     def lane_free(self) -> None:
         self._session.resume(STALL_PLACE)

@@ -122,6 +122,11 @@ class Connecting(LaneCore):
         return bool(self.waiting)
 
     @property
+    def why(self) -> ProxyError:
+        """What ended the last connection."""
+        return self._why
+
+    @property
     def can_track(self) -> bool:
         """Whether the server tells of changes here, as far as is known."""
         return self.tracking or self.state is not LaneState.READY

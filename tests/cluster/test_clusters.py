@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import pytest
 from nearhit.proxy.cluster.topology import SLOTS
@@ -10,6 +11,7 @@ from nearhit.proxy.errors import ServerError
 
 from tests.clusters import Cluster, key_in, slot_of
 from tests.servers import wait_for
+from tests.wire.link import Link, command
 
 pytestmark = pytest.mark.waits
 SLOT = 100
@@ -68,6 +70,23 @@ def test_a_slot_is_moved_in_steps(cluster: Cluster) -> None:
     assert target.ask("MGET", one, other) == [b"v", b"v"]
     cluster.reset()
     assert_home(cluster)
+
+
+def test_what_is_written_behind_its_keys_moves_with_a_slot(cluster: Cluster) -> None:
+    """Valkey 9 runs a transaction with a PUBLISH where any other would get ASK."""
+    source, target = cluster.nodes[:2]
+    key, lines = key_in(SLOT, b"late"), [("MULTI",), ("PUBLISH", "c", "m"), ("EXEC",)]
+    move = cluster.move(SLOT, target).begin().keys()
+    with closing(Link(source.port)) as link:
+        link.send(b"".join(command(*words) for words in (lines[0], ("SET", key, "v"), *lines[1:])))
+        ran = link.read(4)[-1].startswith(b"*2")
+
+    assert move.let_go() is not ran
+    assert move.keys().let_go()
+    move.finish()
+
+    assert target.ask("EXISTS", key) == ran
+    assert source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 1) == []
 
 
 def test_a_move_can_be_given_up_or_forgotten(cluster: Cluster) -> None:

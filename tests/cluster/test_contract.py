@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import Redis, ResponseError
 
 from tests.clusters import Cluster
 from tests.refusals import WORDS, refusing
@@ -145,6 +145,32 @@ def test_mgetorset_fails_as_one_or_in_part(front: Front, client: Redis) -> None:
     found = client.execute_command("MGETORSET", 5, *keys, "PARTIAL")
     assert found == [b"user 1", b"there", None, None, None]
     assert counted(front, "partial_failures") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("", "wrong number of arguments for 'mgetorset' command"),
+        ("1", "wrong number of arguments for 'mgetorset' command"),
+        ("x k", "value is not an integer or out of range"),
+        ("0 k", "numkeys should be greater than 0"),
+        ("2 k", "syntax error"),
+        ("1 k more", "syntax error"),
+        ("1 k PARTIAL PARTIAL", "syntax error"),
+    ],
+)
+def test_a_wrong_mgetorset_is_refused(client: Redis, words: str, error: str) -> None:
+    with pytest.raises(ResponseError) as refused:
+        client.execute_command("MGETORSET", *words.split())
+
+    assert str(refused.value) == error
+
+
+def test_a_key_of_mgetorset_may_be_called_as_the_option(client: Redis) -> None:
+    client.set("PARTIAL", "v")
+
+    assert client.execute_command("MGETORSET", 1, "PARTIAL") == [b"v"]
+    assert client.execute_command("MGETORSET", 2, "PARTIAL", "x", "PARTIAL") == [b"v", None]
 
 
 def test_keys_of_all_nodes_are_read_and_loaded_at_once(front: Front, client: Redis) -> None:

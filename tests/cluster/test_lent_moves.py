@@ -33,22 +33,17 @@ def another(cluster: Cluster, slot: int) -> Any:
     return next(one for one in primaries if one is not owner)
 
 
-def blocked(cluster: Cluster) -> int:
-    infos: list[Any] = [one.ask("INFO", "clients") for one in cluster.nodes]
-    return sum(int(info.partition(b"blocked_clients:")[2].split(b"\r\n")[0]) for info in infos)
-
-
 def test_each_push_is_popped_once(cluster: Cluster, proxy: Process) -> None:
     keys = [key_in(100 + 300 * number, b"q%d" % number) for number in range(POPS)]
     links = [Link(proxy.port) for _ in keys]
     for key, link in zip(keys, links, strict=True):
         link.send(command("BLPOP", key, "30"))
-    wait_for(lambda: blocked(cluster) == POPS, 10, "all wait")
+    wait_for(lambda: cluster.blocked == POPS, 10, "all wait")
 
     cluster.fail_over(cluster.replica_of(cluster.nodes[0]))
     for key in keys[::10]:
         cluster.move_whole(slot_of(key), another(cluster, slot_of(key)))
-    wait_for(lambda: blocked(cluster) == POPS, 10, "all wait where their slots are")
+    wait_for(lambda: cluster.blocked == POPS, 10, "all wait where their slots are")
     writer = Link(proxy.port)
     for key in keys:
         assert writer.ask("RPUSH", key, "v") == b":1\r\n"

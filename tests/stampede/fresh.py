@@ -190,6 +190,21 @@ async def read_for(
     return seen
 
 
+async def read_past_a_kill(here: Scene, key: str, seconds: float) -> tuple[Crowd, list[Call]]:
+    """40 readers of one value, of whose proxies one is killed as it refreshes it: what they saw,
+    and the calls of the other proxy."""
+    ports, id = [proxy.port for proxy in here.proxies], key.partition(":")[2]
+    reading = asyncio.create_task(read_for(ports, 40, ("GETORSET", key), seconds, 0.1))
+    async with asyncio.timeout(10):
+        while len(calls(here, id)) < 2:
+            await asyncio.sleep(0.005)
+    name = calls(here, id)[-1].name
+    dead = next(proxy for proxy in here.proxies if name.startswith(f"{proxy.pid}-"))
+    dead.kill()
+    seen = await reading
+    return seen, [one for one in calls(here, id) if not one.name.startswith(f"{dead.pid}-")]
+
+
 def longest(seen: Crowd, share: float = 1.0) -> float:
     """Milliseconds that this share of the reads took at most."""
     waited = sorted(seen.waited)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers import upstream
 
-from .fresh import calls, longest, overlapping, prepare, read_for
+from .fresh import calls, longest, overlapping, prepare, read_for, read_past_a_kill
 from .scene import Caller, Scene
 from .test_stampede import ports, until
 
@@ -86,14 +86,8 @@ async def test_within_grace_nobody_sees_a_load_fail(fresh: Scene, kind: str) -> 
 async def test_within_grace_nobody_misses_the_proxy_that_was_killed_as_it_loaded(
     fresh_mortal: Scene,
 ) -> None:
-    here = fresh_mortal
-    reading = asyncio.create_task(read_for(ports(here), 40, ("GETORSET", "calm:kill"), 2.5, 0.1))
-    await until(lambda: len(calls(here, "kill")) >= 2)
-    dead = next(proxy for proxy in here.proxies if str(proxy.pid) in calls(here, "kill")[-1].name)
-    dead.kill()
-    seen = await reading
+    seen, after = await read_past_a_kill(fresh_mortal, "calm:kill", 2.5)
 
-    after = [one for one in calls(here, "kill") if not one.name.startswith(f"{dead.pid}-")]
     assert seen.errors == []
     assert seen.lost == 20
     assert longest(seen) < 225

@@ -29,6 +29,7 @@ app.conf.update(
     result_backend_transport_options=PREFIX,
     result_backend_always_retry=True,
     task_acks_late=True,
+    broker_channel_error_retry=True,  # of what was in flight as its node died
     broker_connection_retry_on_startup=True,
 )
 

@@ -48,7 +48,7 @@ class Bench:
         self.freshened = self.room = 0
         self.left: list[int] = []
         self.lately = set[int]()
-        self.silent = False
+        self.silent = 0.0
         self.refusing = set[int]()
         self.canaries = Canaries(self.left.append)
         self.plans: dict[bytes, Plan] = {}
@@ -71,7 +71,7 @@ class Bench:
         await settle()
         return self
 
-    def is_silent(self, lane: Lane) -> bool:
+    def silent_s(self, lane: Lane) -> float:
         return self.silent
 
     def node(self, at: int) -> Upstream:

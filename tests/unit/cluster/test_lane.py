@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from nearhit.proxy.errors import NotServed, is_away
 from nearhit.proxy.forgoing import forgoing
 from nearhit.proxy.upstream.ask import AskSlot, Reply
 from nearhit.proxy.upstream.lane import Lane
-from nearhit.proxy.upstream.lane_key import LaneKey
 
 from tests.fakes import Tray, settle
 from tests.unit.cluster.bench import A, C, get
@@ -71,19 +72,34 @@ async def test_the_silent_node_alone_is_suspected(town: Town) -> None:
     assert [each.port for each in suspected] == [2]
 
 
-async def test_a_node_is_silent_that_owed_for_a_whole_second(town: Town) -> None:
-    lane = town.lane()
+async def test_how_long_a_node_is_silent_is_looked_at_four_times_a_second(town: Town) -> None:
+    """Of those that left while they owed, too."""
+    lane, now, asked = town.lane(), 100.0, list[str]()
     await town.become(1, 2)
-    real = town.cluster.pools[0].shared(LaneKey())
-    real.ask(lambda _: None, b"ECHO", b"x")
-    lane.tick()
-    assert not lane.is_silent(real)
-    lane.tick()
-    assert lane.is_silent(real)
+    lane.send(get(A), Tray())
+    (old,) = [each for each in lane._real() if each.owes]
+    await town.become(3, 2)
+    soon: list[tuple[float, Callable[..., object], tuple[str, ...]]] = []
+    loop: Any = SimpleNamespace(time=lambda: now, call_later=lambda *one: soon.append(one))
+    lane._loop, lane._cluster.watch.refresh = loop, lambda why, avoid: asked.append(why)
 
-    town.node(1).reply(b"$1\r\nx\r\n")
+    def second() -> None:
+        nonlocal now
+        began = now
+        soon.clear()
+        lane.tick()
+        for at, do, *words in soon:  # type: ignore[misc]
+            now = began + at
+            do(*words)
+        now = began + 1
 
-    assert not lane.is_silent(real)
+    second()
+    assert (lane.silent_s(old), asked) == (1.0, []), "it may be asked too early, and for nothing"
+    second()
+    assert (lane.silent_s(old), asked) == (2.0, ["a node is silent"] * 4)
+
+    town.node(1).reply(b"$-1\r\n")
+    assert lane.silent_s(old) == 0.0
 
 
 async def test_a_choked_node_is_waited_for_by_who_asks_it(town: Town) -> None:

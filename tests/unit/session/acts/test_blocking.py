@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nearhit.proxy.upstream.lane_key import LaneKey, User
 
-from tests.asking import GET, LOST, OK, asked, shared
+from tests.asking import GET, OK, asked, shared
 from tests.fakes import Client, World
 
 
@@ -38,19 +38,34 @@ async def test_a_client_that_leaves_while_blocked_closes_its_lane(
     assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=0>"
 
 
-async def test_a_blocked_client_whose_lane_dies_gets_an_error_and_stays(
+async def test_a_blocked_client_whose_lane_dies_is_closed_and_told_nothing(
     world: World, client: Client
 ) -> None:
+    """Nor what else it asked there: it would take the error for the answer to what waited."""
     client.send(b"BLPOP", b"q", b"0")
+    client.send(b"ECHO", b"behind")
     own = await world.upstream(0)
+    own.expect(b"BLPOP", b"q", b"0")
 
     own.lose()
     await world.settle()
 
-    assert client.took().startswith(LOST)
-    assert not client.wire.end
+    assert client.took() == b""
+    assert client.wire.end == "closed"
     assert client.session.berth.holds == 0
-    assert await asked(world, client, b"GET", b"k", reply=b"+v\r\n") == b"+v\r\n"
+    assert repr(world.lanes) == "<Lanes shared=0 lent=0 warm=0>"
+
+
+async def test_what_was_answered_before_it_blocked_is_told(world: World, client: Client) -> None:
+    client.send(b"BLPOP", b"q", b"0")
+    client.send(b"BRPOP", b"q", b"0")
+    own = await world.upstream(0)
+    own.reply(b"*-1\r\n")
+    own.lose()
+    await world.settle()
+
+    assert client.took() == b"*-1\r\n"
+    assert client.wire.end == "closed"
 
 
 async def test_a_blocked_lane_is_not_given_up_for_its_silence(world: World, client: Client) -> None:
