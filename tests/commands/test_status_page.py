@@ -51,7 +51,7 @@ class Proxy:
         return body
 
     def read(self, *keys: str) -> None:
-        """Until they are among the hot keys: one read in 512 is looked at."""
+        """Until they are among the hot keys: one read in 1024 is looked at."""
 
         def seen() -> bool:
             for _ in range(1000):
