@@ -110,7 +110,7 @@ def test_all_views_agree_on_what_was_asked_and_who_answered(watched: Watched) ->
     watched.bench("set", SETS)
     watched.bench("get", GETS)
 
-    # Workers tell each other once a second.
+    # Workers tell each other ten times a second.
     wait_for(
         lambda: sum(watched.samples("reads_total").values()) == GETS, what="all reads on /metrics"
     )

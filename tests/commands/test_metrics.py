@@ -42,7 +42,7 @@ class Proxy:
         return dict(found)
 
     def become(self, wanted: Series, name: str, *labels: str) -> None:
-        """Wait until a metric is so: other workers tell once a second."""
+        """Wait until a metric is so: other workers tell a moment later."""
         with contextlib.suppress(AssertionError):
             wait_for(lambda: wanted.items() <= self.samples(name, *labels).items(), seconds=3.0)
         seen = self.samples(name, *labels)
