@@ -192,8 +192,13 @@ function choose(ago) {
 // --- The panels ------------------------------------------------------------------------------------
 
 function minute(history, name) {
-  const last = history[name].filter((n, i) => history.at[i] >= -MINUTE);
-  return last.length ? last.reduce((sum, n) => sum + n, 0) / last.length : null;
+  let count = 0, seconds = 0;
+  history.at.forEach((at, i) => {
+    if (at < -MINUTE) return;
+    count += history[name][i] * history.seconds[i];
+    seconds += history.seconds[i];
+  });
+  return seconds ? count / seconds : null;
 }
 
 function tiles({ history, stats }) {

@@ -245,6 +245,15 @@ def test_trouble_says_of_when_the_numbers_are() -> None:
     assert row(first, "Tab")
 
 
+def test_a_mean_is_of_all_the_time_however_long_each_interval_was() -> None:
+    made = View("u", reading=READING, now=10.0)
+    for at, asked in ((0.0, 0.0), (0.5, 500.0), (10.0, 2000.0)):
+        sums = dict.fromkeys(SUMS, 0.0) | {"commands": asked}
+        made.history.take(Sample(at, sums, {}))
+
+    assert row(frame(made), "requests").split()[3:5] == ["158", "200"]
+
+
 def test_of_one_interval_there_is_no_trend() -> None:
     made = View("u", reading=READING, help=False)
     for second in range(2):
