@@ -199,7 +199,7 @@ def _now(view: View, width: int) -> RenderableType:
         ("errors a second", rates["command_errors"], None),
         ("loads a second", rates["loads"], None),
         ("hit ratio", hits, reads),
-        ("of hits, near", rates["near_hits"], hits),
+        ("of hits, near", rates["near_found"], hits),
     )
     grid = _table("", "now", "minute")
     went = len(lasted) > 1

@@ -202,7 +202,7 @@ function minute(history, name) {
 }
 
 function tiles({ history, stats }) {
-  const [hits, misses, near] = ["hits", "misses", "near_hits"].map((name) => minute(history, name));
+  const [hits, misses, near] = ["hits", "misses", "near_found"].map((name) => minute(history, name));
   set("tile-commands", rate(minute(history, "commands")));
   set("tile-ratio", part(hits + misses ? hits / (hits + misses) : null));
   set("tile-near", part(hits ? Math.min(1, near / hits) : null));
@@ -213,7 +213,7 @@ function tiles({ history, stats }) {
 function foundNear(history) {
   return history.at.map((_, i) => {
     const reads = history.hits[i] + history.misses[i];
-    return reads ? Math.min(1, history.near_hits[i] / reads) : null;
+    return reads ? Math.min(1, history.near_found[i] / reads) : null;
   });
 }
 

@@ -20,7 +20,7 @@ KEPT: Final = 301  # five minutes have so many ends of seconds
 WINDOW: Final = 60  # seconds that percentiles are of
 PERCENTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 # The sums that rates are made of, as STATS has them.
-SUMS: Final = ("commands", "command_errors", "hits", "misses", "near_hits", "loads")
+SUMS: Final = ("commands", "command_errors", "hits", "misses", "near_hits", "near_found", "loads")
 
 
 @dataclass(frozen=True, slots=True)
