@@ -109,6 +109,7 @@ COMMANDS = [
 CHECKS = [line for line in lines() if re.search(r"(^|[ /])nearhit check\b", line)]
 TOPS = [line for line in lines() if re.search(r"\bnearhit top\b", line)]
 BENCHES = [line for line in lines() if "-m tests.bench" in line]
+EXTRAS = [line for line in lines() if line.startswith(".venv/bin/pip install ")]
 PINGS = [line for line in lines() if line.startswith("redis-cli ")]
 CONSOLES = [fence for fence in fences() if fence.kind == "console"]
 # With loaders of their own: test_freshness_page.py, test_loaders_page.py.
@@ -127,7 +128,7 @@ def test_every_fence_is_of_a_kind_that_is_tested() -> None:
     kinds = {"sh", "console", "toml", "python", "javascript", "text"}
     assert {fence.kind for fence in fences()} <= kinds
     tested = {START, TESTS, *COMMANDS, *WITH_SENTINELS, *WITH_CLUSTER, *OWN_CLUSTER}
-    tested |= {*CHECKS, *TOPS, *BENCHES, *DOCKERS, *PINGS}
+    tested |= {*CHECKS, *TOPS, *BENCHES, *DOCKERS, *EXTRAS, *PINGS}
     assert set(lines()) == tested
 
 
@@ -149,8 +150,8 @@ def test_the_test_command_is_the_one_that_ci_runs() -> None:
 def test_the_extras_that_the_commands_name_are_there() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-    named = set(re.findall(r"'\.\[(\w+)\]'", START + TESTS))
-    assert named == {"embedded", "test"}
+    named = set(re.findall(r"'(?:\.|nearhit)\[(\w+)\]'", START + TESTS + "".join(EXTRAS)))
+    assert named == {"embedded", "test", "cli"}
     assert named <= set(project["optional-dependencies"])
     assert project["requires-python"] == ">=3.11"
 

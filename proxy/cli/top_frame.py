@@ -182,11 +182,15 @@ def _panels(view: View, reading: Reading, width: int) -> Mapping[str, Renderable
 def _now(view: View, width: int) -> RenderableType:
     """The last interval, the last minute, and how it went."""
     rates = view.history.columns(view.now)
-    lately = [at is not None and at >= -MINUTE for at in rates["at"]]
+    # How long each interval was, where it belongs to the last minute: they are not alike.
+    lasted = [
+        long if at is not None and long is not None and at >= -MINUTE else 0.0
+        for at, long in zip(rates["at"], rates["seconds"], strict=True)
+    ]
 
     def mean(numbers: Sequence[float | None]) -> float | None:
-        last = [one or 0.0 for one, late in zip(numbers, lately, strict=True) if late]
-        return sum(last) / len(last) if last else None
+        counts = [(one or 0.0) * long for one, long in zip(numbers, lasted, strict=True)]
+        return sum(counts) / sum(lasted) if any(lasted) else None
 
     hits, misses = rates["hits"], rates["misses"]
     reads = [(hit or 0.0) + (miss or 0.0) for hit, miss in zip(hits, misses, strict=True)]
@@ -195,10 +199,10 @@ def _now(view: View, width: int) -> RenderableType:
         ("errors a second", rates["command_errors"], None),
         ("loads a second", rates["loads"], None),
         ("hit ratio", hits, reads),
-        ("of hits, near", rates["near_hits"], hits),
+        ("of hits, near", rates["near_found"], hits),
     )
     grid = _table("", "now", "minute")
-    went = len(lately) > 1
+    went = len(lasted) > 1
     grid.add_column("lately" if went else "", no_wrap=True)
     room = min(int(MINUTE), width - 44)
     for title, above, below in rows:

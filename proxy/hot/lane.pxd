@@ -44,7 +44,7 @@ cdef class LaneCore:
     cdef public Py_ssize_t countdown
     cdef public Py_ssize_t timed_to
     cdef public object call_soon
-    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, turn=Turn, plain=bint)
+    @cython.locals(pos=Py_ssize_t, end=Py_ssize_t, at=Py_ssize_t, cutter=CCutter, run=RunSlot, part=PartCore, plain=bint)
     cpdef data_received(self, bytes data)
     cdef _send(self, bytes data, object slot)
     @cython.locals(out=list)

@@ -205,9 +205,8 @@ class LaneCore:
                     if plain and run.reads:
                         # Each value and each nil once, in the read that completes it. What goes
                         # another way is not counted: MutedSlot, uploads, MULTI, subscribed lanes.
-                        turn = run.session.turn
-                        turn.hits += cutter.bulks
-                        turn.misses += cutter.nulls
+                        run.session.turn.hits += cutter.bulks
+                        run.session.turn.misses += cutter.nulls
                     run.want -= cutter.done
                     if cutter.errors:
                         if isinstance(slot, PartCore):  # counted when it is known what is final

@@ -69,7 +69,6 @@ cdef class Reader(Sender):
     cdef _ask_any(self, bytes request, bytes key, Fill fill)
     @cython.locals(reply=bytes)
     cdef _say_entry(self, Entry entry)
-    @cython.locals(turn=Turn)
     cdef _say_near(self, bytes replies, Py_ssize_t count, Py_ssize_t nils)
     @cython.locals(near=NearReading)
     cdef _count_near(self, Py_ssize_t size)

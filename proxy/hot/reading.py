@@ -402,11 +402,11 @@ class Reader(Sender):
 
     def _say_near(self, replies: bytes, count: int, nils: int) -> None:
         """So many answers out of the near cache, in their place."""
-        turn = self.turn
-        turn.misses += nils
-        turn.near_nils += nils
-        turn.hits += count - nils
-        turn.near_hits += count - nils
+        self.turn.hits += count - nils
+        self.turn.near_hits += count - nils
+        if nils:
+            self.turn.misses += nils
+            self.turn.near_nils += nils
         self._answer(replies, count)
         self._count_near(len(replies))
 

@@ -28,10 +28,11 @@ cdef class SessionCore(Reader):
     cdef public bint parsing
     @cython.locals(
         end=Py_ssize_t, at=Py_ssize_t, count=Py_ssize_t, route=int, limit=Py_ssize_t,
-        specials=int, routes=CRouteMap, far=bint, run=bytes,
-        turn=Turn
+        specials=int, routes=CRouteMap, far=bint, run=bytes
     )
     cdef _parse(self, bytes data, Py_ssize_t pos)
+    @cython.locals(turn=Turn)
+    cdef _parse_timed(self, bytes data)
     @cython.locals(
         routes=CRouteMap, end=Py_ssize_t, begin=Py_ssize_t, count=Py_ssize_t, limit=Py_ssize_t,
         last=Py_ssize_t, keys=list, key=bytes

@@ -81,11 +81,15 @@ class SessionCore(Reader):
         if self.stalls or len(data) < self.need:
             self.keep(data)
             return
-        turn = self.turn
-        turn.countdown -= 1
-        if turn.countdown > 0:
+        # Without a local name for it, which would cost a GET 18 instructions (callgrind).
+        self.turn.countdown -= 1
+        if self.turn.countdown > 0:
             self._parse(data, 0)
-            return
+        else:
+            self._parse_timed(data)
+
+    def _parse_timed(self, data: bytes) -> None:
+        turn = self.turn
         began, near = turn.begin(), turn.near_reads + turn.near_owns
         asked = turn.asking + turn.writing + turn.others + turn.owns
         self._parse(data, 0)
@@ -104,7 +108,6 @@ class SessionCore(Reader):
         """Act on the requests in data from pos on, as far as they are whole and nothing stalls
         us."""
         end = len(data)
-        turn = self.turn
         specials = 0
         far = False
         self.parsing = True
@@ -128,9 +131,9 @@ class SessionCore(Reader):
                 if count:
                     if routes.tells and self.mode != _TRACKED:
                         self.near._elsewhere()
-                    turn.asking += routes.asking
-                    turn.writing += routes.writing
-                    turn.others += count - routes.asking - routes.writing
+                    self.turn.asking += routes.asking
+                    self.turn.writing += routes.writing
+                    self.turn.others += count - routes.asking - routes.writing
                     run = data if at - pos == end else routes.part(data, pos, at)
                     self._note(data, routes.last, at)
                     self._forward(run, count, routes.reads, routes.marks)

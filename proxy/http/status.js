@@ -192,12 +192,17 @@ function choose(ago) {
 // --- The panels ------------------------------------------------------------------------------------
 
 function minute(history, name) {
-  const last = history[name].filter((n, i) => history.at[i] >= -MINUTE);
-  return last.length ? last.reduce((sum, n) => sum + n, 0) / last.length : null;
+  let count = 0, seconds = 0;
+  history.at.forEach((at, i) => {
+    if (at < -MINUTE) return;
+    count += history[name][i] * history.seconds[i];
+    seconds += history.seconds[i];
+  });
+  return seconds ? count / seconds : null;
 }
 
 function tiles({ history, stats }) {
-  const [hits, misses, near] = ["hits", "misses", "near_hits"].map((name) => minute(history, name));
+  const [hits, misses, near] = ["hits", "misses", "near_found"].map((name) => minute(history, name));
   set("tile-commands", rate(minute(history, "commands")));
   set("tile-ratio", part(hits + misses ? hits / (hits + misses) : null));
   set("tile-near", part(hits ? Math.min(1, near / hits) : null));
@@ -208,7 +213,7 @@ function tiles({ history, stats }) {
 function foundNear(history) {
   return history.at.map((_, i) => {
     const reads = history.hits[i] + history.misses[i];
-    return reads ? Math.min(1, history.near_hits[i] / reads) : null;
+    return reads ? Math.min(1, history.near_found[i] / reads) : null;
   });
 }
 

@@ -24,6 +24,7 @@ def read_turn(stats: Stats, turn: Turn) -> None:
     """Reads through sessions: the hot path counts them itself."""
     stats.counter("hits", lambda: turn.hits)
     stats.counter("misses", lambda: turn.misses)
+    stats.counter("near_found", lambda: turn.near_hits)
 
 
 def read_near(stats: Stats, near: NearCache) -> None:

@@ -37,6 +37,7 @@ from .preface import ITSELF, Origin
 from .present import Present
 from .protection import Protection
 from .reload import resize
+from .sharing import share
 from .status import Status
 from .tasks import Tasks
 from .upstream_facts import NO_ANSWER, UpstreamFacts
@@ -157,6 +158,8 @@ class Server:
         another has served here before. StartError: the upstream refuses us, unless ``again``."""
         self._primary.users += 1
         self._tasks.start(self._tick())
+        if self._place is not None:
+            self._tasks.start(share(self._place, self._parts.stats, self._parts.families))
         self._tasks.start(self._rights.run())
         self._tasks.start(slow_watch_of(self._parts, self._loop.time).run())
         if self._parts.master is not None:
@@ -287,9 +290,6 @@ class Server:
             if self._protection.unknown and self._listeners:
                 parts.lanes.newcomers.look(self._learn_late)
             parts.views.tick(self._loop.time())
-            if self._place is not None:
-                self._place.publish(parts.stats)
-                self._place.publish_series(parts.families)
             if self._status is not None:
                 self._status.tick()
 

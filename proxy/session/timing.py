@@ -93,7 +93,7 @@ class TimedSession(SessionCore):
             return None
         seen = at[:KEYS_MOST]
         for one in seen:
-            keys.read(db, words[one], sampler.every * count * len(at) / len(seen))
+            keys.read(db, words[one], sampler.weight * count * len(at) / len(seen))
         return (words[at[0]], name in WHOLE) if len(at) == count == 1 else None
 
     def _last_reply(self) -> bytes:

@@ -117,6 +117,7 @@ ROWS: Final = (
     Row("near_hits_down", Kind.COUNTER, "Reads answered near while the server was away."),
     Row("commands", Kind.COUNTER, "Requests of clients.", labelled=True),
     Row("command_errors", Kind.COUNTER, "Errors that clients were answered.", labelled=True),
+    Row("near_found", Kind.COUNTER, "Those of hits that were answered out of the near cache."),
 )
 
 # What a gauge says that nobody has been given yet.

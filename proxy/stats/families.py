@@ -53,7 +53,7 @@ FAMILIES: Final = (
     Family(
         "command_duration_seconds",
         Kind.HISTOGRAM,
-        "From reading a request to its answer, of one in 512 reads from clients.",
+        "From reading a request to its answer, of one in 1,024 reads from clients.",
         ("class", "tier"),
     ),
     Family(

@@ -20,7 +20,7 @@ KEPT: Final = 301  # five minutes have so many ends of seconds
 WINDOW: Final = 60  # seconds that percentiles are of
 PERCENTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 # The sums that rates are made of, as STATS has them.
-SUMS: Final = ("commands", "command_errors", "hits", "misses", "near_hits", "loads")
+SUMS: Final = ("commands", "command_errors", "hits", "misses", "near_hits", "near_found", "loads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,10 @@ class History:
         self._samples.append(sample)
 
     def columns(self, now: float) -> dict[str, list[float | None]]:
-        """Each second, the last one last: ``at``, seconds from now (0 or less), a rate of each sum,
-        and the part of the reads that found a value; None: nothing was read."""
-        names = ("at", *SUMS, "hit_ratio")
+        """Each second, the last one last: ``at``, its end in seconds from now (0 or less), how long
+        it was (``seconds``: a mean weighs by it), a rate of each sum, and the part of the reads
+        that found a value; None: nothing was read."""
+        names = ("at", "seconds", *SUMS, "hit_ratio")
         columns: dict[str, list[float | None]] = {name: [] for name in names}
         for before, after in pairwise(self._samples):
             seconds = after.at - before.at
@@ -81,6 +82,7 @@ class History:
             reads = gained["hits"] + gained["misses"]
             columns["hit_ratio"].append(round(gained["hits"] / reads, 4) if reads else None)
             columns["at"].append(round(after.at - now, 3))
+            columns["seconds"].append(round(seconds, 3))
         return columns
 
     def latencies(self) -> dict[str, dict[str, float | None]]:

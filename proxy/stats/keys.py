@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 MOST: Final = 1024
@@ -88,6 +89,7 @@ def top(them: Iterable[Seen], view: str, most: int = SHOWN) -> list[Seen]:
     return sorted(them, key=lambda one: (-rank(one), one.db, one.name))[:most]
 
 
+@lru_cache(MOST)
 def prefix_of(key: bytes) -> bytes:
     """``user:`` of ``user:42:name``: up to the colon before the first part with a digit in it, or
     before the last part. Empty: it has none."""

@@ -1,7 +1,7 @@
 """The rows of all workers of a proxy, summed for /metrics: any of them answers for all.
 
-    parent: Board, in memory that is shared ── fork ──▶ a Place for each worker, written once a
-                                                        second, read by all
+    parent: Board, in memory that is shared ── fork ──▶ a Place for each worker, written all the
+                                                        while, read by all
 
 A worker that is started again goes on where the one before it in its place had ended, so counters
 never go back. Knows no worker: process/ and cli/ make the board and hand out the places."""
@@ -114,7 +114,7 @@ class Place:
         return self._board.texts_but(self._index)
 
     def reading(self, stats: Stats, row: Row) -> float:
-        """The row of all workers: of this one as it is now, of the others as of the last second."""
+        """The row of all workers: of this one as it is now, of the others as last shown."""
         self.publish(stats)
         return self._board.total(row)
 

@@ -1,20 +1,29 @@
-"""What STATS, /metrics, the status page, redis-benchmark and the server count is the same."""
+"""What STATS, /metrics, the status page, ``nearhit top``, redis-benchmark and the server count is
+the same. Rates are held to it by what they add up to in the time that each view itself says: how
+fast a load is differs from one moment to the next."""
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection
 from itertools import pairwise
 from operator import mul
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nearhit.proxy.cli import top
+from nearhit.proxy.cli.reach import Link
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
@@ -24,7 +33,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("redis-benchmark") is None, reason="needs redis-benchmark (Debian's redis-tools)"
 )
 
-PIPELINE = 16
+CLIENTS, PIPELINE = 20, 16
 SETS, GETS = 500 * PIPELINE, 3000 * PIPELINE  # whole pipelines: so many are sent, and no more
 
 
@@ -36,10 +45,28 @@ class Watched:
     http: int
     server: int
 
-    def bench(self, command: str, count: int) -> None:
+    def _bench(self, command: str, count: int) -> list[str]:
         argv = ["redis-benchmark", "-h", HOST, "-p", str(self.port), "-t", command, "-q"]
-        argv += ["-n", str(count), "-c", "20", "-P", str(PIPELINE), "-r", "500"]
-        subprocess.run(argv, check=True, capture_output=True, timeout=60)
+        keys = 500 if command == "set" else 700  # not all that is read is there
+        argv += ["-n", str(count), "-c", str(CLIENTS), "-P", str(PIPELINE)]
+        return [*argv, "-r", str(keys)]
+
+    def bench(self, command: str, count: int) -> None:
+        subprocess.run(self._bench(command, count), check=True, capture_output=True, timeout=60)
+
+    @contextmanager
+    def load(self) -> Iterator[None]:
+        """GETs, for as long as it takes."""
+        with subprocess.Popen(self._bench("get", 1 << 30), stdout=subprocess.DEVNULL) as bench:
+            try:
+                yield
+            finally:
+                bench.kill()
+
+    def link(self) -> Link:
+        """As ``nearhit top`` asks."""
+        url = f"redis://{HOST}:{self.port}"
+        return Link(url, url, 10.0)
 
     def _get(self, path: str) -> str:
         with closing(HTTPConnection(HOST, self.http, timeout=10)) as link:
@@ -85,7 +112,7 @@ def test_all_views_agree_on_what_was_asked_and_who_answered(watched: Watched) ->
     watched.bench("set", SETS)
     watched.bench("get", GETS)
 
-    # Workers tell each other once a second.
+    # Workers tell each other ten times a second.
     wait_for(
         lambda: sum(watched.samples("reads_total").values()) == GETS, what="all reads on /metrics"
     )
@@ -104,6 +131,7 @@ def test_all_views_agree_on_what_was_asked_and_who_answered(watched: Watched) ->
     page = watched.page()["stats"]
     assert (page["hits"], page["misses"], page["near_hits"]) == (hits, GETS - hits, near)
     assert page["commands"] == sum(commands.values())
+    assert page["near_found"] == reads["near", "hit"] < near
     # The fleet's, which is kept in the server, a second late.
     wait_for(lambda: watched.stats()["hits"] == hits, what="hits of STATS")
     assert watched.stats()["misses"] == GETS - hits
@@ -126,3 +154,88 @@ def added(page: Any) -> float:
     history = page["history"]
     seconds = [after - before for before, after in pairwise(history["at"])]
     return float(sum(map(mul, history["commands"][1:], seconds)))
+
+
+# --- nearhit top
+
+
+def test_top_draws_what_was_asked_and_who_answered(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = pytest.importorskip("rich.console", reason="the extra cli is not installed")
+    watched.bench("set", SETS)
+    ends: list[float] = []  # of top's one interval, as its clock has them
+    frame = io.StringIO()
+    with closing(watched.link()) as link:
+        asked = partial(commands, link)
+
+        def loaded(_: float) -> None:
+            """The interval: the load, and until the worker that top asks has heard of all."""
+            before = asked()
+            watched.bench("get", GETS)
+            wait_for(lambda: asked() >= before + GETS, what="all requests")
+
+        def clock() -> float:
+            ends.append(time.monotonic())
+            return ends[-1]
+
+        wait_for(lambda: asked() >= SETS, what="all writes")
+        shown = SimpleNamespace(sleep=loaded, monotonic=clock, strftime=time.strftime)
+        monkeypatch.setattr(top, "time", shown)
+        assert top.Watch(link, "it", 1.0, console.Console(file=frame, width=80)).once() == 0
+
+    begin, end = ends
+    drawn = partial(number, frame.getvalue())
+    assert drawn("requests a second") * (end - begin) == pytest.approx(GETS, rel=0.02)
+    wait_for(lambda: sum(watched.samples("reads_total").values()) == GETS, what="all reads")
+    reads = watched.samples("reads_total", "tier", "result")
+    hits = reads["near", "hit"] + reads["server", "hit"]
+    assert drawn("hit ratio") == pytest.approx(100 * hits / GETS, abs=0.1)
+    assert drawn("of hits, near") == pytest.approx(100 * reads["near", "hit"] / hits, abs=0.1)
+
+
+def commands(link: Link) -> int:
+    """The requests that ``nearhit top`` is told of."""
+    told: Any = link.ask(b"STATS", b"PROXY")
+    return int(told[b"stats"][b"commands"])
+
+
+def number(frame: str, title: str) -> float:
+    """What a frame has in its column ``now``."""
+    found = re.search(rf"^{title} +([\d,.]+)", frame, re.MULTILINE)
+    assert found, frame
+    return float(found[1].replace(",", ""))
+
+
+# --- While they are asked
+
+
+@pytest.mark.parametrize("watched", [1], indirect=True, ids=["alone"])
+def test_under_load_no_view_is_behind_one_that_was_asked_before(watched: Watched) -> None:
+    watched.bench("set", SETS)
+    with closing(watched.link()) as link, watched.load():
+        views = (
+            lambda: watched.stats()["commands"],
+            lambda: watched.page()["stats"]["commands"],
+            lambda: sum(watched.samples("commands_total").values()),
+            lambda: commands(link),
+        )
+
+        def reads() -> Counter[tuple[str, ...]]:
+            return watched.samples("commands_total", "class", "tier")
+
+        began = commands(link)
+        counts: list[int] = []
+        while not counts or counts[-1] < began + GETS:
+            counts += [int(view()) for view in views]
+
+            # What is not near is the server's, but for what is on its way there.
+            before, calls, after = reads(), watched.calls("get"), reads()
+            assert before["read", "near"] + calls <= both(after)
+            assert both(before) <= after["read", "near"] + calls + CLIENTS * PIPELINE
+
+    assert counts == sorted(counts)
+
+
+def both(commands: Counter[tuple[str, ...]]) -> int:
+    return commands["read", "near"] + commands["read", "server"]

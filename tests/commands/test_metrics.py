@@ -42,7 +42,7 @@ class Proxy:
         return dict(found)
 
     def become(self, wanted: Series, name: str, *labels: str) -> None:
-        """Wait until a metric is so: other workers tell once a second."""
+        """Wait until a metric is so: other workers tell a moment later."""
         with contextlib.suppress(AssertionError):
             wait_for(lambda: wanted.items() <= self.samples(name, *labels).items(), seconds=3.0)
         seen = self.samples(name, *labels)
@@ -142,9 +142,9 @@ def test_loads_and_errors_are_told(proxy: Proxy) -> None:
 def test_one_read_in_many_is_timed(proxy: Proxy) -> None:
     seen = proxy.samples("command_duration_seconds_count", "class", "tier")
 
-    # Some 420 reads of sockets for each client, of which one in 512, give or take half: and not
-    # fewer where two workers share them.
-    assert 1 <= sum(seen.values()) <= 420 * CLIENTS / 256
+    # Some 420 reads of sockets for each client, of which one in 1024, give or take half, and ten
+    # more of each worker's first ones.
+    assert 1 <= sum(seen.values()) <= 420 * CLIENTS / 512 + 2 * 10
     assert proxy.samples("upstream_duration_seconds_count")[()] > 0
 
 

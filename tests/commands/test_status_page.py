@@ -19,6 +19,12 @@ from tests.servers import HOST, any_kind, free_port, nearhit, upstream, wait_for
 TOKEN = "0123456789abcdef"
 # All keys but those of others.
 PAGE_MAY = "~user:* ~plain ~lease:* ~tag* ~*nearhit* &* +@all"
+# How many tables have to be moved sideways, where latencies are as long as they get.
+CUT_OFF = """(() => {
+  for (const cell of document.querySelectorAll("#latencies td")) cell.textContent = "67.1 ms";
+  const tables = [...document.querySelectorAll(".scroll")];
+  return tables.filter((one) => one.scrollWidth > one.clientWidth).length;
+})()"""
 LOADER = """
 [loaders.users]
 match = "user:{id}"
@@ -45,7 +51,7 @@ class Proxy:
         return body
 
     def read(self, *keys: str) -> None:
-        """Until they are among the hot keys: one read in 512 is looked at."""
+        """Until they are among the hot keys: one read in 1024 is looked at."""
 
         def seen() -> bool:
             for _ in range(1000):
@@ -192,6 +198,7 @@ async def test_a_browser_shows_it(width: int, dark: bool, busy: Proxy, tmp_path:
         # Nothing is cut off at the side, nothing lacks a name, and no script has failed.
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert await page.value(wide) == 0
+        assert await page.value(CUT_OFF) == 0
         unnamed = "[...document.querySelectorAll('input')].filter((i) => !i.labels.length).length"
         assert await page.value(unnamed) == 0
         assert [one for one in page.complaints if "401" not in one] == []

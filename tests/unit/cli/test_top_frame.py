@@ -67,7 +67,8 @@ def view(reading: Reading | None = READING, **more: Any) -> View:
             "commands": second * 1000.0,
             "hits": second * 90.0,
             "misses": second * 10.0,
-            "near_hits": second * 45.0,
+            "near_hits": second * 50.0,  # five of them of what is not there
+            "near_found": second * 45.0,
         }
         made.history.take(Sample(100.0 + second, sums, {}))
     return made
@@ -243,6 +244,15 @@ def test_trouble_says_of_when_the_numbers_are() -> None:
     first = frame(view(None, trouble="it is away."))
     assert row(first, "it is away.").rstrip() == "it is away. It is asked again."
     assert row(first, "Tab")
+
+
+def test_a_mean_is_of_all_the_time_however_long_each_interval_was() -> None:
+    made = View("u", reading=READING, now=10.0)
+    for at, asked in ((0.0, 0.0), (0.5, 500.0), (10.0, 2000.0)):
+        sums = dict.fromkeys(SUMS, 0.0) | {"commands": asked}
+        made.history.take(Sample(at, sums, {}))
+
+    assert row(frame(made), "requests").split()[3:5] == ["158", "200"]
 
 
 def test_of_one_interval_there_is_no_trend() -> None:

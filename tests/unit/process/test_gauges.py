@@ -29,10 +29,11 @@ async def test_the_reads_of_sessions_are_shown_with_what_is_added() -> None:
     gauges.read_turn(stats, turn)
 
     turn.hits += 3
+    turn.near_hits += 1
     turn.misses += 2
     stats.add("hits")
 
-    assert shown(stats, "hits", "misses") == [4, 2]
+    assert shown(stats, "hits", "misses", "near_found") == [4, 2, 1]
 
 
 def test_the_near_cache_is_shown_as_it_is() -> None:
@@ -74,6 +75,7 @@ def test_the_near_cache_is_shown_as_it_is() -> None:
         "near_bypass_fills": 15,
         "near_slots": 0,
         "near_hits_down": 16,
+        "near_found": 0,  # the hot path's: read_turn
     }
 
 

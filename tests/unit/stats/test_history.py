@@ -32,6 +32,7 @@ def test_rates_are_of_the_time_that_went_by() -> None:
     found = history.columns(13.5)
 
     assert found["at"] == [-2.5, -0.5]
+    assert found["seconds"] == [1.0, 2.0]
     assert found["commands"] == [30.0, 10.0]
     assert found["hit_ratio"] == [0.75, None]
     assert {len(column) for column in found.values()} == {2}

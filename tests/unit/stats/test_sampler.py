@@ -85,12 +85,27 @@ def test_a_reset_is_for_quantiles_and_counts_go_on() -> None:
 
 def test_gaps_are_left_to_chance_and_right_on_average() -> None:
     sampler = Sampler(64)
+    while sampler.weight < 64:
+        sampler.gap()
     gaps = [sampler.gap() for _ in range(4000)]
 
     assert min(gaps) >= 32
     assert max(gaps) <= 96
     assert len(set(gaps)) > 50
     assert 62 <= sum(gaps) / len(gaps) <= 66
+
+
+def test_the_first_reads_are_looked_at_more_closely_and_weigh_less() -> None:
+    sampler = Sampler(64)
+    gaps, weights = [], []
+    for _ in range(9):
+        gaps.append(sampler.gap())
+        weights.append(sampler.weight)
+
+    # Each weighs as many as those until it were on average; the first gap is before any.
+    assert weights == [1, 2, 4, 8, 16, 32, 64, 64, 64]
+    for gap, weight in zip(gaps, weights[1:], strict=False):
+        assert weight / 2 <= gap <= weight * 1.5
 
 
 def test_a_sampler_of_each_one_skips_none() -> None:
@@ -103,7 +118,7 @@ def test_they_can_be_looked_at() -> None:
     sampler = Sampler()
     sampler.observe(Class.OWN, Tier.LOAD, 0.25)
 
-    assert repr(sampler) == "<Sampler 1/512 seen=1>"
+    assert repr(sampler) == "<Sampler 1/1024 seen=1>"
     assert repr(sampler.commands[Class.OWN, Tier.LOAD]) == "<Histogram 1 in 0.250000 s>"
     assert repr(sampler.trips) == "<Trips <Histogram 0 in 0.000000 s>>"
 
