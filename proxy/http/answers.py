@@ -5,22 +5,23 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-
-from aiohttp import web
+from typing import Final
 
 from ..errors import ProxyError
 from ..resp.replies import Value
+from .messages import Response
+
+JSON: Final = "application/json; charset=utf-8"
 
 
-def answer(status: int, body: Mapping[str, object]) -> web.Response:
-    headers = {"Server": "nearhit"}  # else aiohttp tells its version, and Python's
+def answer(status: int, body: Mapping[str, object]) -> Response:
+    headers = {"Server": "nearhit"}
     if status == 503:
         headers["Retry-After"] = "1"
-    text = json.dumps(body, ensure_ascii=False)
-    return web.json_response(text=text, status=status, headers=headers)
+    return Response(status, json.dumps(body, ensure_ascii=False).encode(), JSON, headers)
 
 
-def failure(status: int, why: str) -> web.Response:
+def failure(status: int, why: str) -> Response:
     return answer(status, {"error": why})
 
 

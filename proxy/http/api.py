@@ -9,8 +9,8 @@
     GET  /  and what it asks for: page.py
 
 What a command does is the command's own: nothing is decided here but status codes. The paths that
-are spelled out win, so a key called ``stats`` has no path. aiohttp takes 0.2 s to import: whoever
-serves no HTTP does not import this module."""
+are spelled out win, so a key called ``stats`` has no path. Whoever serves no HTTP does not import
+this module."""
 
 from __future__ import annotations
 
@@ -22,31 +22,25 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.typedefs import Handler, Middleware
-
 from ..errors import NoLoader, ProxyError, UpstreamNotReady, UpstreamRefused, shown
 from ..keys.ours import lock_key, resource_of
-from ..log import event
 from ..resp.replies import Value
 from ..settings.address import BACKLOG
 from .answers import answer, failure, fields_of, plain
-from .body import BODY_MAX, Reading, Refusal
-from .gate import Gate, by_gate
+from .body import Reading, Refusal
+from .connection import Connection
+from .gate import Gate
 from .hosts import Hosts
 from .jobs import Jobs
+from .messages import Request, Response
 from .page import Page, Shown
+from .routes import Handler, NotAllowed, NotFound, Route, Routes
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX: Final = 1000
-KEEPALIVE_S: Final = 75
 AT_ONCE_S: Final = 0.01
-FIRST_S: Final = 30  # for the head of a connection's first request
 READY_S: Final = 0.9  # probes give up after a second
-LINE_MAX: Final = 16380  # a request's first line, and so a key in it
-HEADER_MAX: Final = 8190  # a header: another number, for the two are told apart by it
 
 API: Final = "/api/cache/"
 
@@ -94,81 +88,73 @@ class Api:
     status: Shown | None = None  # None: there is no status page
 
 
-def app(api: Api) -> web.Application:
+def app(api: Api) -> Handler:
+    """Answers each request; whatever goes wrong is an answer too."""
+    routes = routes_of(api)
+
+    async def answered(request: Request) -> Response:
+        try:
+            check_host(api.hosts, request)
+            api.gate.check(request.path, request.headers.get("Authorization"))
+            return await routes.answer(request)
+        except Exception as error:
+            return failed(request, error)
+
+    return answered
+
+
+def routes_of(api: Api) -> Routes:
     endpoints = Endpoints(api)
-    made = web.Application(
-        client_max_size=BODY_MAX,
-        middlewares=[in_time, in_json, of_host(api.hosts), by_gate(api.gate)],
-    )
-    made.add_routes(
+    page = [] if api.status is None else Page(api.status).routes()
+    return Routes(
         [
-            web.get("/healthz", endpoints.health),
-            web.get("/readyz", endpoints.ready),
-            web.get("/metrics", endpoints.metrics),
-            web.get(API + "stats", endpoints.stats),
-            web.post(API + "warm", endpoints.warm),
-            web.post(API + "mget", endpoints.read_many),
-            web.post(API + "invalidate", endpoints.invalidate),
-            web.post(API + "lock/acquire", endpoints.acquire),
-            web.post(API + "lock/release", endpoints.release),
-            web.get(API + "jobs", endpoints.jobs),
-            web.get(API + "jobs/{id}", endpoints.job),
-            web.delete(API + "jobs/{id}", endpoints.cancel_job),
-            web.get(API + "{key:(?s:.+)}", endpoints.read),
+            Route("GET", "/healthz", endpoints.health),
+            Route("GET", "/readyz", endpoints.ready),
+            Route("GET", "/metrics", endpoints.metrics),
+            Route("GET", API + "stats", endpoints.stats),
+            Route("POST", API + "warm", endpoints.warm),
+            Route("POST", API + "mget", endpoints.read_many),
+            Route("POST", API + "invalidate", endpoints.invalidate),
+            Route("POST", API + "lock/acquire", endpoints.acquire),
+            Route("POST", API + "lock/release", endpoints.release),
+            Route("GET", API + "jobs", endpoints.jobs),
+            Route("GET", API + "jobs/{id}", endpoints.job),
+            Route("DELETE", API + "jobs/{id}", endpoints.cancel_job),
+            Route("GET", API + "{key}", endpoints.read),
+            *page,
         ]
     )
-    if api.status is not None:
-        made.add_routes(Page(api.status).routes())
-    return made
 
 
 # --- Answers --------------------------------------------------------------------------------------
 
 
-@web.middleware
-async def in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The connection has said something."""
-    if isinstance(request.protocol, Connection):
-        request.protocol.came()
-    return await handler(request)
-
-
-@web.middleware
-async def in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Everything that goes wrong, as JSON with its status."""
-    try:
-        return await handler(request)
-    except Refusal as refusal:
-        response = failure(refusal.status, str(refusal))
-        if refusal.status == 401:
+def failed(request: Request, error: Exception) -> Response:
+    """What went wrong, as JSON with its status."""
+    if isinstance(error, Refusal):
+        response = failure(error.status, str(error))
+        if error.status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
         return response
-    except ProxyError as error:
+    if isinstance(error, ProxyError):
         return failure(status_of(error), str(error))
-    except web.HTTPMethodNotAllowed as error:
+    if isinstance(error, NotAllowed):
         response = failure(405, f"{request.method} is not for this path")
-        response.headers["Allow"] = error.headers["Allow"]
+        response.headers["Allow"] = str(error)
         return response
-    except web.HTTPNotFound:
+    if isinstance(error, NotFound):
         return failure(404, "no such path")
-    except Exception:
-        # A defect of ours must cost this request its answer, and nobody else anything.
-        log.exception("an HTTP request failed")
-        return failure(500, "a defect in the proxy")
+    # A defect of ours must cost this request its answer, and nobody else anything.
+    log.error("an HTTP request failed", exc_info=error)
+    return failure(500, "a defect in the proxy")
 
 
-def of_host(hosts: Hosts) -> Middleware:
-    """Requests that name a host of ours, or one that cannot be another's."""
-
-    @web.middleware
-    async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host = request.headers.get("Host")
-        by_unix = isinstance(request.get_extra_info("sockname"), str)
-        if not by_unix and not hosts.allow(host):
-            raise Refusal(403, f"the host {shown((host or '').encode())} is none of http_hosts")
-        return await handler(request)
-
-    return checked
+def check_host(hosts: Hosts, request: Request) -> None:
+    """Refusal: the request names a host that can be another's, and none of ours."""
+    host = request.headers.get("Host")
+    if not request.local and not hosts.allow(host):
+        name = (host or "").encode("utf-8", "surrogateescape")
+        raise Refusal(403, f"the host {shown(name)} is none of http_hosts")
 
 
 # --- Endpoints ------------------------------------------------------------------------------------
@@ -180,10 +166,11 @@ class Endpoints:
         self._jobs = Jobs(api.run)
         self._reading = Reading()
 
-    async def read(self, request: web.Request) -> web.Response:
-        if request.query_string:
+    async def read(self, request: Request) -> Response:
+        if request.query:
             raise Refusal(400, "a key takes no query; a question mark in it is written %3F")
-        key = unquote_to_bytes(request.rel_url.raw_path.removeprefix(API))
+        *_, raw = request.raw_path.split("/", API.count("/"))
+        key = unquote_to_bytes(raw)
         value: Value = await self._api.get(key)
         hit = value is not None
         if not hit:
@@ -202,7 +189,7 @@ class Endpoints:
         value, ttl_ms = await self._api.demo(key)
         return await self._api.run([b"GETORSET", key, value, b"PX", b"%d" % ttl_ms])
 
-    async def read_many(self, request: web.Request) -> web.Response:
+    async def read_many(self, request: Request) -> Response:
         body = await self._reading.body(request, "keys", "keys_base64", "partial")
         keys = body.words("keys")
         option = (b"PARTIAL",) if body.switch("partial") else ()
@@ -214,14 +201,14 @@ class Endpoints:
         ]
         return answer(200, {"values": found})
 
-    async def warm(self, request: web.Request) -> web.Response:
+    async def warm(self, request: Request) -> Response:
         body = await self._reading.body(request, "keys", "keys_base64", "ttl", "async")
         words = [*body.seconds("ttl"), b"KEYS", *body.words("keys")]
         if body.switch("async"):
             return await self._begin([b"WARM", b"ASYNC", *words])
         return await self._map([b"WARM", *words])
 
-    async def invalidate(self, request: web.Request) -> web.Response:
+    async def invalidate(self, request: Request) -> Response:
         forms = {"key": b"KEYS", "pattern": b"PATTERN", "tag": b"TAG"}
         names = [name for form in forms for name in (form, f"{form}_base64")]
         body = await self._reading.body(request, *names, "async", "soft")
@@ -236,27 +223,27 @@ class Endpoints:
             return await self._begin([b"INVALIDATE", b"ASYNC", *words])
         return answer(200, {"removed": plain(await self._api.run([b"INVALIDATE", *words]))})
 
-    async def _begin(self, words: Sequence[bytes]) -> web.Response:
+    async def _begin(self, words: Sequence[bytes]) -> Response:
         return answer(202, {"id": plain(await self._api.run(words))})
 
-    async def jobs(self, request: web.Request) -> web.Response:
+    async def jobs(self, request: Request) -> Response:
         return answer(200, {"jobs": plain(await self._jobs.all())})
 
-    async def job(self, request: web.Request) -> web.Response:
-        id = request.match_info["id"]
+    async def job(self, request: Request) -> Response:
+        id = request.captures["id"]
         found = await self._jobs.one(id.encode("utf-8", "surrogateescape"))
         if found is None:
             return failure(404, f"there is no job {shown(id.encode())}, or not any more")
         return answer(200, cast("Mapping[str, object]", plain(found)))
 
-    async def cancel_job(self, request: web.Request) -> web.Response:
-        id = request.match_info["id"].encode("utf-8", "surrogateescape")
+    async def cancel_job(self, request: Request) -> Response:
+        id = request.captures["id"].encode("utf-8", "surrogateescape")
         return answer(200, {"cancelled": await self._jobs.cancel(id)})
 
-    async def stats(self, request: web.Request) -> web.Response:
+    async def stats(self, request: Request) -> Response:
         return await self._map([b"STATS"])
 
-    async def acquire(self, request: web.Request) -> web.Response:
+    async def acquire(self, request: Request) -> Response:
         body = await self._reading.body(request, "resource", "resource_base64", "ttl")
         resource = body.word("resource")
         granted = await self._api.run(
@@ -270,7 +257,7 @@ class Endpoints:
         names = fields_of("key", lock_key(resource))
         return answer(200, {**names, "token": plain(token), "fence": plain(fence)})
 
-    async def release(self, request: web.Request) -> web.Response:
+    async def release(self, request: Request) -> Response:
         body = await self._reading.body(request, "key", "key_base64", "token")
         key, token = body.word("key"), body.text("token")
         resource = resource_of(key)
@@ -279,10 +266,10 @@ class Endpoints:
         released = await self._api.run([b"LOCK", b"RELEASE", resource, token])
         return answer(200, {"released": bool(released)})
 
-    async def health(self, request: web.Request) -> web.Response:
+    async def health(self, request: Request) -> Response:
         return answer(200, {"status": "ok"})
 
-    async def ready(self, request: web.Request) -> web.Response:
+    async def ready(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(READY_S):
                 await self._api.ping()
@@ -291,56 +278,17 @@ class Endpoints:
             return answer(503, {"status": "unavailable", "error": why})
         return answer(200, {"status": "ok"})
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        headers = {"Server": "nearhit", "Content-Type": self._api.metrics_type}
-        return web.Response(body=self._api.metrics(), headers=headers)
+    async def metrics(self, request: Request) -> Response:
+        text = self._api.metrics()
+        return Response(200, text, self._api.metrics_type, {"Server": "nearhit"})
 
-    async def _map(self, words: Sequence[bytes]) -> web.Response:
+    async def _map(self, words: Sequence[bytes]) -> Response:
         value = await self._api.run(words)
         assert isinstance(value, Mapping)
         return answer(200, {name: plain(item) for name, item in value.items()})
 
 
 # --- Serving --------------------------------------------------------------------------------------
-
-
-class Connection(web.RequestHandler):
-    """One client."""
-
-    __slots__ = ("_first",)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        # aiohttp waits for a first request as long as for a next one.
-        self._first = asyncio.get_running_loop().call_later(FIRST_S, self.force_close)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._first.cancel()
-        super().connection_lost(exc)
-
-    def came(self) -> None:
-        """A request has come."""
-        self._first.cancel()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        # Bytes that are no HTTP. aiohttp's own method would log a traceback for each port scan,
-        # and tell its version.
-        event(log, logging.DEBUG, "bad HTTP request", peer=request.remote, error=exc)
-        why = "not a request that HTTP allows"
-        if isinstance(exc, LineTooLong):
-            is_line = str(exc.args[1]) == str(LINE_MAX)
-            status, most = (414, LINE_MAX) if is_line else (431, HEADER_MAX)
-            what = "path" if is_line else "header"
-            why = f"the {what} is longer than {most} bytes"
-        response = failure(status, why)
-        response.force_close()
-        return response
 
 
 class TooMany(asyncio.Protocol):
@@ -361,21 +309,14 @@ class Http:
     """Serves an app on listening sockets that the caller has bound, and that it closes."""
 
     def __init__(self, api: Api) -> None:
-        self._runner = web.AppRunner(app(api))
+        self._handler = app(api)
         self._listeners: list[asyncio.Server] = []
+        self._connections = set[Connection]()
 
     def __repr__(self) -> str:
-        return (
-            f"<Http listeners={len(self._listeners)} connections={len(self._server.connections)}>"
-        )
-
-    @property
-    def _server(self) -> web.Server:
-        assert self._runner.server is not None, "not started"
-        return self._runner.server
+        return f"<Http listeners={len(self._listeners)} connections={len(self._connections)}>"
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        await self._runner.setup()
         loop = asyncio.get_running_loop()
         for sock in sockets:
             listener = await loop.create_server(self.accept, sock=sock, backlog=BACKLOG)
@@ -383,29 +324,37 @@ class Http:
 
     def accept(self) -> asyncio.Protocol:
         """For a client that has just connected."""
-        if len(self._server.connections) >= CONNECTIONS_MAX:
+        if len(self._connections) >= CONNECTIONS_MAX:
             return TooMany()
-        return Connection(
-            self._server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=KEEPALIVE_S,
-            access_log=None,  # type: ignore[arg-type]  # what AppRunner passes on for "off"
-            auto_decompress=False,  # a small body must not become a large one
-            max_line_size=LINE_MAX,
-            max_field_size=HEADER_MAX,
-        )
+        return Connection(self._handler, self._connections)
 
     def close(self) -> None:
         """Accept no more, and close who is idle; what runs goes on."""
         for listener in self._listeners:
             listener.close()
-        self._server.pre_shutdown()
+        for connection in list(self._connections):
+            connection.finish()
 
     async def stop(self, seconds: float) -> None:
-        """Answer what runs within so many seconds, close everything."""
+        """Answer what runs within so many seconds, and have it taken; close everything."""
         self.close()
         await asyncio.sleep(0)  # what was accepted just now begins, so that it can be ended
-        self._server.pre_shutdown()
-        # It waits twice: for the request, then for its task. And 0 would be for ever.
-        await self._server.shutdown(max(seconds, AT_ONCE_S) / 2)
-        await self._runner.cleanup()
+        self.close()
+        for connection in self._connections:
+            connection.give_up_body()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + max(seconds, AT_ONCE_S)
+        tasks = [one.task for one in self._connections if one.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=deadline - loop.time())
+        for task in tasks:
+            task.cancel()
+        # What was written goes out.
+        for connection in list(self._connections):
+            connection.close()
+        if self._connections:
+            gone = [one.gone for one in self._connections]
+            await asyncio.wait(gone, timeout=max(AT_ONCE_S, deadline - loop.time()))
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,9 +10,8 @@ import binascii
 import json
 from typing import Final, cast
 
-from aiohttp import web
-
 from ..errors import shown
+from .messages import BodyTooLarge, Request
 
 BODY_MAX: Final = 16 * 1024 * 1024
 BODIES_MAX: Final = 4 * BODY_MAX  # of all requests that are being read
@@ -138,7 +137,7 @@ class Reading:
     def __init__(self) -> None:
         self._held = 0
 
-    async def body(self, request: web.Request, *known: str) -> Body:
+    async def body(self, request: Request, *known: str) -> Body:
         # A page of another site may have a browser send a form or plain text here unasked, but not
         # JSON that says so.
         if "Origin" in request.headers and request.content_type != "application/json":
@@ -155,13 +154,13 @@ class Reading:
         finally:
             self._held -= size
 
-    async def _read(self, request: web.Request) -> bytes:
+    async def _read(self, request: Request) -> bytes:
         try:
             async with asyncio.timeout(READ_S):
-                return await request.read()
-        except web.HTTPRequestEntityTooLarge:
+                return await request.read(BODY_MAX)
+        except BodyTooLarge:
             raise Refusal(413, f"the body is larger than {BODY_MAX} bytes") from None
         except TimeoutError:
             raise Refusal(408, f"the body did not come within {READ_S} s") from None
-        except (ConnectionError, web.RequestPayloadError):
+        except ConnectionError:
             raise Refusal(400, "the body did not come whole") from None

@@ -11,9 +11,6 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-
 from .body import Refusal
 from .files import FILES
 
@@ -46,14 +43,3 @@ class Gate:
         given = token.strip().encode("utf-8", "surrogateescape")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
             raise Refusal(401, "the token is not http_token's")
-
-
-def by_gate(gate: Gate) -> Middleware:
-    """Requests that the gate lets pass."""
-
-    @web.middleware
-    async def checked(request: web.Request, handler: Handler) -> web.StreamResponse:
-        gate.check(request.path, request.headers.get("Authorization"))
-        return await handler(request)
-
-    return checked

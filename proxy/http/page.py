@@ -13,12 +13,12 @@ from functools import partial
 from typing import Final, Protocol
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
-
 from ..resp.replies import Value
 from .answers import answer, plain
 from .body import Refusal
 from .files import FILES, text_of
+from .messages import Request, Response
+from .routes import Route
 
 # Nothing from elsewhere, nothing inline, in nobody's frame.
 HEADERS: Final = {
@@ -43,30 +43,29 @@ class Shown(Protocol):
 class Page:
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        self._texts = {path: text_of(name) for path, (name, _) in FILES.items()}
+        self._texts = {path: text_of(name).encode() for path, (name, _) in FILES.items()}
 
     def __repr__(self) -> str:
         return f"<Page of {self._shown!r}>"
 
-    def routes(self) -> list[web.RouteDef]:
-        files = [web.get(path, partial(self._file, path)) for path in FILES]
+    def routes(self) -> list[Route]:
+        files = [Route("GET", path, partial(self._file, path)) for path in FILES]
         return [
             *files,
-            web.get("/api/status", self._status),
-            web.get("/api/status/key", self._key),
+            Route("GET", "/api/status", self._status),
+            Route("GET", "/api/status/key", self._key),
         ]
 
-    async def _file(self, path: str, request: web.Request) -> web.Response:
+    async def _file(self, path: str, request: Request) -> Response:
         kind = FILES[path][1]
-        text = self._texts[path]
-        return web.Response(text=text, content_type=kind, charset="utf-8", headers=HEADERS)
+        return Response(200, self._texts[path], f"{kind}; charset=utf-8", dict(HEADERS))
 
-    async def _status(self, request: web.Request) -> web.Response:
+    async def _status(self, request: Request) -> Response:
         found = await self._shown.show()
         return answer(200, {name: plain(value) for name, value in found.items()})
 
-    async def _key(self, request: web.Request) -> web.Response:
-        name, _, word = request.rel_url.raw_query_string.partition("=")
+    async def _key(self, request: Request) -> Response:
+        name, _, word = request.query.partition("=")
         if name != "key" or not word or "&" in word:
             raise Refusal(400, "give one key: /api/status/key?key=NAME, percent-encoded")
         found = await self._shown.key(unquote_to_bytes(word.replace("+", " ")))

@@ -3,9 +3,9 @@
     ask ─▶ answer 301 302 303 307 308 ─▶ the same request there ─▶ ... ─▶ the answer
 
 A loader's headers, and the user of its URL, go to the URL's own origin (scheme, host and port)
-alone: what redirects elsewhere could have been written by anybody, and they may be secrets. aiohttp
-by itself would hold back Authorization and no other. A POST is sent on by 307 and 308 alone: the
-others would make a GET of it, whose answer is about none of its keys."""
+alone: what redirects elsewhere could have been written by anybody, and they may be secrets. A POST
+is sent on by 307 and 308 alone: the others would make a GET of it, whose answer is about none of
+its keys."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
-from yarl import URL
-
+from .http import Http, Response
 from .source import SourceError
+from .urls import Url
 
 REDIRECTS_MAX: Final = 5
 _GET: Final = {301, 302, 303, 307, 308}
@@ -47,53 +46,32 @@ class Question:
 class Answer:
     """``moved``: it is that of another URL than the one that was asked."""
 
-    response: aiohttp.ClientResponse
+    response: Response
     moved: bool
 
 
 @asynccontextmanager
-async def answer_to(
-    session: aiohttp.ClientSession, question: Question
-) -> AsyncGenerator[Answer, None]:
-    """The answer, its body unread. SourceError, and what aiohttp raises."""
-    # encoded: %2F of a capture must stay what it is.
-    url, own = URL(question.url, encoded=True), question.own
+async def answer_to(http: Http, question: Question) -> AsyncGenerator[Answer, None]:
+    """The answer, its body unread. SourceError, and what ``Http.request`` raises."""
+    url, own = Url.parse(question.url), question.own
     kind = {} if question.body is None else {"Content-Type": "application/json"}
     headers = {**own, **kind, **question.first}
     for hop in range(REDIRECTS_MAX + 1):
-        async with session.request(
-            question.method, url, data=question.body, headers=headers, allow_redirects=False
-        ) as response:
+        async with http.request(question.method, url, headers, question.body) as response:
             location = _location(response)
             if location is None:
                 yield Answer(response, hop > 0)
                 return
-        there = _joined(url, location)
+        there = url.join(location)
         if there is None:
             raise SourceError(f"a redirect to what is no http URL ({question.host})")
-        if _origin(there) != _origin(url):
+        if there.origin != url.origin:
             own = {}
-        elif url.user is not None:
-            there = there.with_user(url.user).with_password(url.password)
         url, headers = there, {**own, **kind}
     raise SourceError(f"more than {REDIRECTS_MAX} redirects from {question.host}")
 
 
-def _location(response: aiohttp.ClientResponse) -> str | None:
+def _location(response: Response) -> str | None:
     """Where the answer sends its request. None: it is the answer."""
     follows = _GET if response.method == "GET" else _POST
     return response.headers.get("Location") if response.status in follows else None
-
-
-def _joined(url: URL, location: str) -> URL | None:
-    try:
-        there = url.join(URL(location))
-    except ValueError:
-        return None
-    if there.scheme not in ("http", "https") or not there.host:
-        return None
-    return there.with_user(None)  # who asks is not for a server to say
-
-
-def _origin(url: URL) -> tuple[str, str | None, int | None]:
-    return url.scheme, url.host, url.port

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, cast
 
-import aiohttp
-
 from ..keys.captures import UrlTemplate
 from .call import encoded
-from .http import Http
+from .http import Http, Response
+from .http_errors import HttpError, TooLarge
 from .redirects import Answer, Question, answer_to
 from .source import NO_SUCH_THING, Loaded, SourceError
 from .validators import Validator, Validators, digest_of
@@ -80,7 +79,7 @@ class UrlSource:
                 if confirmed is not None:
                     return confirmed
             return await self._get(key, url)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (HttpError, OSError, ValueError) as error:
             # Their own words may quote the URL.
             raise SourceError(f"{_reason(error)} ({self._url.host})") from None
 
@@ -94,7 +93,7 @@ class UrlSource:
         body = json.dumps([name for name in names if name is not None]).encode()
         try:
             found = await self._post(self._batch_url, body)
-        except (aiohttp.ClientError, OSError) as error:
+        except (HttpError, OSError) as error:
             raise SourceError(f"{_reason(error)} ({host})") from None
         except (ValueError, RecursionError):
             raise SourceError(f"the answer from {host} is no JSON") from None
@@ -104,18 +103,18 @@ class UrlSource:
         return [_outcome(name, values) for name in names]
 
     async def close(self) -> None:
-        """The session is everybody's: Loaders closes it."""
+        """The connections are everybody's: Loaders closes them."""
 
     async def _post(self, url: UrlTemplate, body: bytes) -> object:
         question = Question(url.fill({}), url.host, self._own(), {}, body)
-        async with answer_to(self._http.session, question) as answer:
+        async with answer_to(self._http, question) as answer:
             if answer.response.status != 200:
                 raise SourceError(f"HTTP {answer.response.status} from {url.host}")
             return json.loads(await self._body(answer.response))
 
     async def _get(self, key: bytes, url: str) -> Loaded:
         question = Question(url, self._url.host, self._own(), {})
-        async with answer_to(self._http.session, question) as answer:
+        async with answer_to(self._http, question) as answer:
             return await self._value_in(key, answer)
 
     def _own(self) -> Mapping[str, str]:
@@ -135,7 +134,7 @@ class UrlSource:
         """The known value where a 304 says that it still holds, or a newer one. None: what the 304
         is about is not known, so the value has to be asked for whole."""
         question = Question(url, self._url.host, self._own(), validator.headers)
-        async with answer_to(self._http.session, question) as answer:
+        async with answer_to(self._http, question) as answer:
             response = answer.response
             if response.status != 304 or answer.moved:
                 return await self._value_in(key, answer)
@@ -162,13 +161,13 @@ class UrlSource:
         return self._timed(value, response)
 
     def _timed(
-        self, value: bytes, response: aiohttp.ClientResponse, confirmed: Validator | None = None
+        self, value: bytes, response: Response, confirmed: Validator | None = None
     ) -> Loaded:
         """The value for as long as the answer allows; a 304 that does not say allows what the
         answer did that it confirms."""
         limit = None
         if self._honour:
-            control = ",".join(response.headers.getall("Cache-Control", ()))
+            control = ",".join(response.headers.all("Cache-Control"))
             if confirmed is not None:
                 control = control or confirmed.cache_control
             limit = kept_ms(control, response.headers.get("Age", ""))
@@ -177,16 +176,13 @@ class UrlSource:
             value, limit if exact else None, exact=exact, not_modified=confirmed is not None
         )
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > BODY_MAX:
-                response.close()
-                raise SourceError(
-                    f"the body from {self._url.host} is larger than {BODY_MAX >> 20} MiB"
-                )
-        return bytes(body)
+    async def _body(self, response: Response) -> bytes:
+        try:
+            return await response.read(BODY_MAX)
+        except TooLarge:
+            raise SourceError(
+                f"the body from {self._url.host} is larger than {BODY_MAX >> 20} MiB"
+            ) from None
 
 
 def _text(key: bytes) -> str | None:
@@ -222,8 +218,8 @@ def kept_ms(cache_control: str, age: str) -> int | None:
 
 def _reason(error: Exception) -> str:
     """What went wrong, from the type and the system's own words alone."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be resolved"
+    if isinstance(error, HttpError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__

@@ -378,7 +378,7 @@ def http_of(
     """The HTTP API over the same commands and counters, in the db of the upstream's URL. With a
     place on a board, its metrics are those of all workers. ``leaving``: the proxy is about to stop,
     and not ready for more. ``status``: what the status page shows."""
-    # Imported here: it costs 0.3 s, which those without HTTP need not pay.
+    # Imported here: it costs 50 ms, which those without HTTP need not pay.
     from ..http.api import Api, Http
     from ..http.gate import Gate
     from ..http.hosts import Hosts

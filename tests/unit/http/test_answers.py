@@ -33,6 +33,5 @@ def test_a_word_that_is_no_text_has_a_field_of_its_own() -> None:
 def test_answers_tell_no_version_and_when_to_come_again() -> None:
     assert answer(200, {}).headers["Server"] == "nearhit"
     failed = failure(503, "not now")
-    assert isinstance(failed.text, str)
-    assert json.loads(failed.text) == {"error": "not now"}
+    assert json.loads(failed.body) == {"error": "not now"}
     assert failed.headers["Retry-After"] == "1"

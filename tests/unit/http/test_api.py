@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
 from nearhit.proxy.errors import (
     BadInput,
     CacheBusy,
@@ -30,58 +29,17 @@ from nearhit.proxy.errors import (
 )
 from nearhit.proxy.http import api as http
 from nearhit.proxy.http import body as http_body
-from nearhit.proxy.http.api import Api, Http, app
-from nearhit.proxy.http.hosts import Hosts
+from nearhit.proxy.http import connection as http_connection
+from nearhit.proxy.http.api import Http
 from nearhit.proxy.resp.replies import Value
 from yarl import URL
+
+from tests.unit.http.serving import Proxy, Raw, ask, serving
 
 JSON = {"Content-Type": "application/json"}
 
 
-class Proxy:
-    """What stands behind the API, by script."""
-
-    def __init__(self) -> None:
-        self.values: dict[bytes, bytes] = {}
-        self.reply: Value | Exception = None
-        self.ran: list[list[bytes]] = []
-        self.pong: Callable[[], Awaitable[object]] = self.answer
-        self.gate: asyncio.Event | None = None  # what a command waits for
-        self.began = asyncio.Event()
-
-    async def answer(self) -> str:
-        return "PONG"
-
-    async def run(self, words: Sequence[bytes]) -> Value:
-        self.ran.append(list(words))
-        self.began.set()
-        if self.gate is not None:
-            await self.gate.wait()
-        if isinstance(self.reply, Exception):
-            raise self.reply
-        return self.reply
-
-    async def get(self, key: bytes) -> bytes | None:
-        if self.reply and isinstance(self.reply, ServerError):
-            raise self.reply
-        return self.values.get(key)
-
-    async def ping(self) -> object:
-        return await self.pong()
-
-    @property
-    def api(self) -> Api:
-        return Api(
-            self.run,
-            self.get,
-            self.ping,
-            lambda: b"nearhit_hits_total 1.0\n",
-            "text/plain",
-            Hosts(),
-        )
-
-
-Client = TestClient[Any, Any]
+Client = ClientSession
 
 
 @pytest.fixture
@@ -91,7 +49,7 @@ def proxy() -> Proxy:
 
 @pytest.fixture
 async def client(proxy: Proxy) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(app(proxy.api))) as opened:
+    async with serving(proxy) as (_, port), ClientSession(f"http://127.0.0.1:{port}") as opened:
         yield opened
 
 
@@ -573,14 +531,15 @@ async def test_a_body_beyond_the_bound_is_413(
 async def test_a_body_without_a_length_beyond_the_bound_is_413(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "BODY_MAX", 10)
+    monkeypatch.setattr(http_body, "BODY_MAX", 10)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b'{"keys": '
         yield b'["a"]}'
 
     async with (
-        TestClient(TestServer(app(proxy.api))) as client,
+        serving(proxy) as (_, port),
+        ClientSession(f"http://127.0.0.1:{port}") as client,
         client.post("/api/cache/warm", data=chunks(), headers=JSON) as response,
     ):
         assert response.status == 413
@@ -694,65 +653,6 @@ async def test_no_answer_tells_a_version(path: str, client: Client) -> None:
 # --- Serving --------------------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def serving(proxy: Proxy) -> AsyncIterator[tuple[Http, int]]:
-    sock = socket.create_server(("127.0.0.1", 0))
-    served = Http(proxy.api)
-    await served.start([sock])
-    try:
-        yield served, sock.getsockname()[1]
-    finally:
-        await served.stop(1)
-
-
-class Raw:
-    """A client that sends what the test says."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def to(cls, port: int) -> Raw:
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    def send(self, text: str) -> None:
-        self.writer.write(text.encode("latin-1"))
-
-    async def begin(self, path: str, length: int) -> None:
-        """The head of a POST; its handler waits for the body when this returns."""
-        self.send(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n")
-        self.send("Expect: 100-continue\r\n\r\n")
-        assert await self.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-
-    async def answer(self) -> tuple[int, str, str]:
-        """(status, head, body)"""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-        size = next(
-            int(row.split(":")[1])
-            for row in head.lower().split("\r\n")
-            if row.startswith("content-length:")
-        )
-        return int(head.split()[1]), head, (await self.reader.readexactly(size)).decode()
-
-    async def closed(self) -> bool:
-        return await self.reader.read(1) == b""
-
-    async def close(self) -> None:
-        self.writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self.writer.wait_closed()
-
-
-async def ask(port: int, head: str) -> tuple[int, str, str]:
-    one = await Raw.to(port)
-    try:
-        one.send(f"{head}\r\nHost: localhost\r\n\r\n")
-        return await one.answer()
-    finally:
-        await one.close()
-
-
 async def test_a_connection_serves_one_request_after_the_other(proxy: Proxy) -> None:
     async with serving(proxy) as (served, port):
         one = await Raw.to(port)
@@ -815,6 +715,14 @@ async def test_a_page_whose_name_leads_here_reads_nothing(proxy: Proxy, path: st
     assert json.loads(body) == {"error": "the host 'evil.example:3000' is none of http_hosts"}
 
 
+async def test_a_host_that_is_no_text_is_none_of_ours(proxy: Proxy) -> None:
+    async with serving(proxy) as (_, port):
+        one = await Raw.to(port)
+        one.send("GET /healthz HTTP/1.1\r\nHost: \xff\r\n\r\n")
+        assert (await one.answer())[0] == 403
+        await one.close()
+
+
 async def test_through_a_unix_socket_any_host_may_be_named(proxy: Proxy, tmp_path: Path) -> None:
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(tmp_path / "s"))
@@ -857,7 +765,7 @@ async def test_beyond_the_bound_connections_are_refused(
 async def test_a_connection_that_sends_no_whole_request_is_closed(
     begun: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "FIRST_S", 0.02)
+    monkeypatch.setattr(http_connection, "FIRST_S", 0.02)
     async with serving(proxy) as (_, port):
         one = await Raw.to(port)
         one.send(begun)
@@ -877,8 +785,8 @@ async def test_a_request_that_takes_long_is_not_taken_for_one_that_does_not_come
         one.send("GET /api/cache/stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await proxy.began.wait()
 
-        (connection,) = served._server.connections
-        assert connection._first.cancelled()
+        (connection,) = served._connections
+        assert connection._timer.cancelled()
 
         proxy.gate.set()
         assert (await one.answer())[0] == 200
@@ -949,7 +857,7 @@ async def test_in_development_what_no_loader_is_for_is_made_up_and_stored(proxy:
         return words[2]
 
     api = replace(proxy.api, run=run, demo=demo)
-    async with TestClient(TestServer(app(api))) as client:
+    async with serving(api) as (_, port), ClientSession(f"http://127.0.0.1:{port}") as client:
         got = await get(client, "/api/cache/k")
 
     assert got == (200, {"key": "k", "value": "made up", "hit": False})

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession
 from nearhit.proxy.errors import ProxyError, ServerError
-from nearhit.proxy.http.api import in_json
+from nearhit.proxy.http.api import Api
 from nearhit.proxy.http.files import FILES, text_of
 from nearhit.proxy.http.page import Page
 from nearhit.proxy.resp.replies import Value
 from yarl import URL
 
-Client = TestClient[Any, Any]
+from tests.unit.http.serving import Proxy, serving
+
+Client = ClientSession
 
 
 class Shown:
@@ -43,9 +45,8 @@ def shown() -> Shown:
 
 @pytest.fixture
 async def client(shown: Shown) -> AsyncIterator[Client]:
-    made = web.Application(middlewares=[in_json])
-    made.add_routes(Page(shown).routes())
-    async with TestClient(TestServer(made)) as opened:
+    api: Api = replace(Proxy().api, status=shown)
+    async with serving(api) as (_, port), ClientSession(f"http://127.0.0.1:{port}") as opened:
         yield opened
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from nearhit.proxy.loading.http import Http
 from nearhit.proxy.loading.redirects import REDIRECTS_MAX, Question, answer_to
 from nearhit.proxy.loading.source import SourceError
 
@@ -21,7 +21,7 @@ class Web:
         self.asked: list[tuple[str, str, Mapping[str, str], bytes]] = []
         self.redirect: Callable[[str], tuple[int, str] | None] = lambda path: None
         self.here, self.there = self._server("here"), self._server("there")
-        self.session = aiohttp.ClientSession()
+        self.http = Http()
 
     def _server(self, name: str) -> TestServer:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -52,8 +52,9 @@ class Web:
     ) -> tuple[int, str, bool]:
         question = Question(self.at(path, user=user), "a-host", own, first or {}, body)
         assert "s3cret" not in repr(question)
-        async with answer_to(self.session, question) as answer:
-            return answer.response.status, await answer.response.text(), answer.moved
+        async with answer_to(self.http, question) as answer:
+            body = await answer.response.read(1000)
+            return answer.response.status, body.decode(), answer.moved
 
     def told(self, name: str) -> list[str]:
         """Where a header went."""
@@ -66,7 +67,7 @@ async def net() -> AsyncIterator[Web]:
     await made.here.start_server()
     await made.there.start_server()
     yield made
-    await made.session.close()
+    await made.http.close()
     await made.here.close()
     await made.there.close()
 
