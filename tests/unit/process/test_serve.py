@@ -16,6 +16,7 @@ from nearhit.proxy.process.reload import Settings
 from nearhit.proxy.process.serve import serve
 from nearhit.proxy.settings.address import Tcp
 from nearhit.proxy.settings.config import Config, load
+from redis import Redis
 
 from .serving import SETTINGS, Client, Mute, connected, settings, until, until_info
 
@@ -117,18 +118,23 @@ async def test_a_second_signal_does_not_wait_for_http(
         )
         await ready
         client = Client(*await asyncio.open_connection(*http[0].getsockname()))
-        client.writer.write(
-            b"POST /api/cache/warm HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
-            b"Content-Length: 9\r\n\r\n"
-        )
-        assert b"100" in await client.reader.readline()  # it runs, and waits for the rest
+        with Redis.from_url(valkey) as direct:
+            direct.execute_command("CLIENT", "PAUSE", 20_000, "WRITE")
+            try:
+                client.writer.write(
+                    b"POST /api/cache/invalidate HTTP/1.1\r\nHost: localhost\r\n"
+                    b'Expect: 100-continue\r\nContent-Length: 12\r\n\r\n{"key": "k"}'
+                )
+                assert b"100" in await client.reader.readline()  # it runs, and waits
 
-        os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: "stopping" in caplog.text)
-        os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+                await until(lambda: "stopping" in caplog.text)
+                os.kill(os.getpid(), signal.SIGTERM)
 
-        async with asyncio.timeout(5):
-            assert await served == ExitCode.ALL_DONE
+                async with asyncio.timeout(5):
+                    assert await served == ExitCode.ALL_DONE
+            finally:
+                direct.execute_command("CLIENT", "UNPAUSE")
         client.leave()
 
 
