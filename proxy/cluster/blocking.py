@@ -60,7 +60,7 @@ class Timed:
         self._at = 1 if name in _IN_FRONT else len(words) - 1
         if self._in_ms:
             self._at = _block_at(words)
-        self._ends = self._end(words[self._at])
+        self._ends = self._end(words[self._at]) if self._at < len(words) else None
         self._first = True
 
     def _end(self, timeout: bytes) -> float | None:

@@ -15,6 +15,7 @@ each command does is the modules' above."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ from ..upstream.lane_key import LaneKey, Use
 from .cluster import Cluster
 from .plans import Plan
 from .replies import Replies
+
+log = logging.getLogger(__name__)
 
 # Bytes of one request, which is kept until it is answered, and of those that wait.
 REQUEST_MAX: Final = 64 * 1024 * 1024
@@ -167,8 +170,14 @@ class Connection(asyncio.Transport):
         """Do what waits, as far as it may be done now."""
         while self._waiting and not (self._alone or self._choked or self._ended):
             request = self._waiting[0]
-            if not self._begin(request):
-                break
+            try:
+                if not self._begin(request):
+                    break
+            except Exception:
+                # A defect of ours must cost this client its connection, and not have it wait.
+                log.exception("a request to a cluster failed")
+                self.lose("a defect in the proxy")
+                return
             self._waiting.popleft()
             self._waiting_bytes -= len(request)
         self._tell_room()

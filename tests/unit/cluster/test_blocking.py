@@ -25,6 +25,8 @@ def left(line: str, after: float) -> bytes:
         ("BLPOP k nonsense", "BLPOP k nonsense"),
         ("BLPOP k 1", f"BLPOP k {LEAST_S}"),
         ("BLMPOP 2.5 1 k LEFT", "BLMPOP 0.500 1 k LEFT"),
+        ("BLMPOP", "BLMPOP"),
+        ("BLPOP", "BLPOP"),
         ("XREAD COUNT 1 BLOCK 5000 STREAMS s 0", "XREAD COUNT 1 BLOCK 3000 STREAMS s 0"),
         ("XREAD BLOCK 0 STREAMS s 0", "XREAD BLOCK 0 STREAMS s 0"),
         ("XREAD BLOCK 10 STREAMS s 0", "XREAD BLOCK 1 STREAMS s 0"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
 
 from nearhit.proxy.cluster import connection
 from nearhit.proxy.resp.requests import encode
@@ -102,6 +104,24 @@ async def test_nothing_is_handed_out_while_reading_is_paused(world: World) -> No
 async def test_bytes_that_are_no_requests_end_it(world: World) -> None:
     line = await world.connect()
     line.connection.write(b"GET k\r\n")
+    await asyncio.sleep(0)
+
+    assert line.protocol.ended
+    assert line.connection.is_closing()
+
+
+class Broken:
+    """Acts with a defect."""
+
+    def find(self, connection: Any, words: Sequence[bytes]) -> Any:
+        raise IndexError("a defect")
+
+
+@clustered
+async def test_a_defect_ends_it_and_has_nobody_wait(world: World) -> None:
+    line = await world.connect()
+    line.connection._acts = cast(Any, Broken())
+    line.connection.write(encode([b"GET", b"k"]))
     await asyncio.sleep(0)
 
     assert line.protocol.ended
