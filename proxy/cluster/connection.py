@@ -175,7 +175,7 @@ class Connection(asyncio.Transport):
                     break
             except Exception:
                 # A defect of ours must cost this client its connection, and not have it wait.
-                log.exception("a request to a cluster failed")
+                log.exception("a request failed")
                 self.lose("a defect in the proxy")
                 return
             self._waiting.popleft()
