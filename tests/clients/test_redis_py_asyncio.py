@@ -96,6 +96,7 @@ async def test_blpop_is_woken_by_another_client(connect_async: Connect, client: 
 async def test_a_cancelled_blpop_takes_nothing_with_it(
     connect_async: Connect, client: Redis
 ) -> None:
+    await blocked(client, 0)  # nor anybody of a test before: who is cancelled must wait already
     waiting = asyncio.create_task(connect_async().blpop("jobs", LIMIT))
     await blocked(client, 1)
 
