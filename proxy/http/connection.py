@@ -19,6 +19,7 @@ from typing import Final, cast
 
 import h11
 
+from ..change import Change
 from ..headers import Headers
 from ..log import event
 from .answers import failure
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._given_up = False  # on the rest of a body
         self._buffer = bytearray()
         self._parser: h11.Connection | None = None  # of a body that has not come whole
-        self._changed: asyncio.Future[None] | None = None  # what the task waits for
+        self._changed = Change()
         self._written = True  # the transport takes more
         self._paused = False
         self.task: asyncio.Task[None] | None = None  # kept until the next one: tasks are held
@@ -95,8 +96,7 @@ class Connection(asyncio.Protocol):
             self._next()
         elif self._state is State.BUSY:
             self._buffer += data
-            if self._changed is not None:
-                self._wake()
+            self._changed.tell()
             if len(self._buffer) > AHEAD_MAX and not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._written = True
-        self._wake()
+        self._changed.tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._become(State.GONE)
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
         self.gone.set_result(None)
         self._buffer.clear()
-        self._wake()
+        self._changed.tell()
 
     # --- Its end ----------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
     def give_up_body(self) -> None:
         """A body that has not come whole will not be waited for, nor another request."""
         self._ends = self._given_up = True
-        self._wake()
+        self._changed.tell()
 
     def _leave(self) -> None:
         """FIN. A close with unread bytes would have the kernel send RST, which may overtake the
@@ -321,16 +321,7 @@ class Connection(asyncio.Protocol):
         already."""
         if self._state is State.GONE:
             raise ConnectionError("the client has left")
-        assert self._changed is None, "one task waits"
-        self._changed = self._loop.create_future()
-        try:
-            await self._changed
-        finally:
-            self._changed = None
-
-    def _wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
+        await self._changed.wait()
 
     def _resume_reading(self) -> None:
         if self._paused:

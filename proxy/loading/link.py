@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import h11
 
+from ..change import Change
 from .http_errors import HttpError, Unanswered
 
 HEAD_MAX: Final = 64 * 1024
@@ -26,7 +27,7 @@ class Link(asyncio.Protocol):
         self._answered = False  # something of an answer to the request has come
         self._lost: Exception | None = None  # what the connection broke by
         self._ended = False  # nothing comes any more
-        self._changed: asyncio.Future[None] | None = None
+        self._changed = Change()
         self.used = 0  # requests before this one
 
     def __repr__(self) -> str:
@@ -45,10 +46,10 @@ class Link(asyncio.Protocol):
         self._answered = True
         self._parser.receive_data(data)
         self._ahead += len(data)
-        if self._changed is None and self._ahead > AHEAD_MAX and not self._paused:
+        if not self._changed.awaited and self._ahead > AHEAD_MAX and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        self._changed.tell()
 
     def eof_received(self) -> None:
         self._end()
@@ -62,7 +63,7 @@ class Link(asyncio.Protocol):
             self._ended = True
             if self._lost is None:
                 self._parser.receive_data(b"")
-        self._wake()
+        self._changed.tell()
 
     # --- A request --------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class Link(asyncio.Protocol):
     def close(self) -> None:
         self._ended = True
         self._transport.abort()
-        self._wake()
+        self._changed.tell()
 
     async def ask(
         self, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes | None
@@ -134,7 +135,7 @@ class Link(asyncio.Protocol):
                 if self._ended:
                     raise self._failure()
                 self._resume()
-                await self._change()
+                await self._changed.wait()
             elif isinstance(found, h11.ConnectionClosed) or found is h11.PAUSED:
                 raise self._failure()
             else:
@@ -146,17 +147,6 @@ class Link(asyncio.Protocol):
         if self._ended:
             return HttpError("the answer broke off")
         return HttpError("the server's answer is not HTTP")
-
-    async def _change(self) -> None:
-        self._changed = self._loop.create_future()
-        try:
-            await self._changed
-        finally:
-            self._changed = None
-
-    def _wake(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
 
     def _resume(self) -> None:
         if self._paused:
