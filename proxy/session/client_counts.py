@@ -16,15 +16,17 @@ _SECTION: Final = re.compile(rb"(?:\A|(?<=\r\n))# Clients\r\n(?:[^#\r\n][^\r\n]*
 _ROW: Final = re.compile(rb"(?<=\n)(\w+):(\d+)(?=\r\n)")
 
 
-def counts(clients: Iterable[Client]) -> Mapping[bytes, int]:
-    """The numbers by their names in Redis and Valkey; a client that is being cut is gone."""
+def counts(clients: Iterable[Client], *, paused: bool = False) -> Mapping[bytes, int]:
+    """The numbers by their names in Redis and Valkey; a client that is being cut is gone.
+    ``paused``: writes are, so that some may wait for the end of that."""
     here = [client for client in clients if not client.cut]
     # Most hold nothing: INFO is asked often, and of ten thousand.
     holding = [client for client in here if client.berth.holds]
     held = [client.berth.holds for client in holding]
     blocked = [client for client in holding if client.berth.holds & HOLD_BLOCKED]
     postponed = sum(
-        client.berth.postponed for client in here if not client.berth.holds & HOLD_BLOCKED
+        client.berth.postponed and not client.berth.holds & HOLD_BLOCKED
+        for client in (here if paused else ())
     )
     # Commands of our own are blocked without a request at the server, and all end by themselves.
     waits = [client.identity.waits for client in blocked if client.berth.blocking]

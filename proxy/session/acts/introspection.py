@@ -69,7 +69,9 @@ def _info_of(session: Conducted, *, whole: bool) -> Answer:
         head = _TEXT.match(reply)
         if head is None:
             return reply
-        text, lanes = with_counts(reply[head.end() : -2], counts(session.context.clients))
+        context = session.context
+        ours = counts(context.clients, paused=context.lanes.writes_paused)
+        text, lanes = with_counts(reply[head.end() : -2], ours)
         section = session.context.info() if whole else b""
         if section:
             section += b"".join(b"upstream_%b:%d\r\n" % row for row in lanes.items())

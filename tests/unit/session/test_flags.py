@@ -44,7 +44,7 @@ async def test_while_writes_are_paused_who_waits_with_one_is_blocked(
     await world.settle()
 
     assert writer.session.berth.flags == flags
-    assert counts(world.context.clients)[b"blocked_clients"] == (flags == "b")
+    assert counts(world.context.clients, paused=True)[b"blocked_clients"] == (flags == "b")
 
 
 async def test_who_is_answered_is_not_blocked(world: World, client: Client) -> None:
