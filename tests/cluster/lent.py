@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+import redis
+
 from tests.clusters import Cluster
+from tests.servers import HOST, Process
+from tests.wire.link import Link
 
 SLOT, OTHER = 100, 9000
+
+
+@pytest.fixture
+def client(proxy: Process) -> Iterator[Any]:
+    made: Any = redis.Redis(port=proxy.port, host=HOST, socket_timeout=20)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def link(proxy: Process) -> Iterator[Link]:
+    made = Link(proxy.port)
+    yield made
+    made.close()
 
 
 def blocked(cluster: Cluster) -> int:

@@ -14,6 +14,8 @@ from tests.servers import HOST, Process, nearhit, wait_for
 from tests.wire.link import Link
 
 from .lent import OTHER, SLOT, blocked, heard
+from .lent import client as client
+from .lent import link as link
 
 pytestmark = pytest.mark.waits
 
@@ -31,20 +33,6 @@ def proxy(cluster: Cluster, kept: Process) -> Process:
     assert link.ask("FLUSHALL", seconds=10) == b"+OK\r\n"
     link.close()
     return kept
-
-
-@pytest.fixture
-def client(proxy: Process) -> Iterator[Any]:
-    made: Any = redis.Redis(port=proxy.port, host=HOST, socket_timeout=20)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def link(proxy: Process) -> Iterator[Link]:
-    made = Link(proxy.port)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize(

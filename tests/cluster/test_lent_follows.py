@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from tests.clusters import Cluster, key_in
-from tests.servers import HOST, Process, nearhit, wait_for
+from tests.servers import Process, nearhit, wait_for
 from tests.wire.link import Link
 
 from .lent import OTHER, SLOT, blocked, heard, pops
+from .lent import client as client
+from .lent import link as link
 
 pytestmark = pytest.mark.waits
 
@@ -23,20 +24,6 @@ pytestmark = pytest.mark.waits
 def proxy(cluster: Cluster) -> Iterator[Process]:
     with nearhit(cluster.url, env={"NEARHIT_ENV": "production"}) as process:
         yield process
-
-
-@pytest.fixture
-def client(proxy: Process) -> Iterator[Any]:
-    made: Any = redis.Redis(port=proxy.port, host=HOST, socket_timeout=20)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def link(proxy: Process) -> Iterator[Link]:
-    made = Link(proxy.port)
-    yield made
-    made.close()
 
 
 def test_a_transaction_follows_its_slot(cluster: Cluster, client: Any) -> None:
